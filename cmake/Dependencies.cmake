@@ -1,0 +1,41 @@
+# Finds every library the project uses and gives each one target; versions are pinned in scripts/setup.sh.
+find_package(Threads REQUIRED)
+find_package(MPI REQUIRED COMPONENTS CXX)
+find_package(spdlog REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(cxxopts 3 REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(HDF5 REQUIRED COMPONENTS C CXX)
+find_path(LSHDP_STB_DIR stb/stb_image.h REQUIRED)
+find_library(LSHDP_PCRE2 pcre2-8 REQUIRED)
+
+add_library(lshdp_hdf5 INTERFACE)
+add_library(lshdp::hdf5 ALIAS lshdp_hdf5)
+target_include_directories(lshdp_hdf5 SYSTEM INTERFACE ${HDF5_CXX_INCLUDE_DIRS})
+target_link_libraries(lshdp_hdf5 INTERFACE ${HDF5_CXX_LIBRARIES})
+
+add_library(lshdp_stb INTERFACE)
+add_library(lshdp::stb ALIAS lshdp_stb)
+target_include_directories(lshdp_stb SYSTEM INTERFACE ${LSHDP_STB_DIR})
+
+add_library(lshdp_pcre2 INTERFACE)
+add_library(lshdp::pcre2 ALIAS lshdp_pcre2)
+target_link_libraries(lshdp_pcre2 INTERFACE ${LSHDP_PCRE2})
+
+# LibTorch as the PyPI wheel installs it. Its own CMake package wants a CUDA toolkit, so we name the libraries ourselves.
+file(GLOB _torch_candidates ${PROJECT_SOURCE_DIR}/.venv/lib/python3.*/site-packages/torch)
+list(APPEND _torch_candidates "")
+list(GET _torch_candidates 0 _torch_default)
+set(LSHDP_TORCH_DIR "${_torch_default}" CACHE PATH "The wheel's torch directory (holds include/ and lib/)")
+if(NOT EXISTS ${LSHDP_TORCH_DIR}/lib/libtorch_cpu.so)
+  message(FATAL_ERROR "LibTorch not found in '${LSHDP_TORCH_DIR}': run scripts/setup.sh, or pass -DLSHDP_TORCH_DIR=<site-packages>/torch")
+endif()
+add_library(lshdp_torch INTERFACE)
+add_library(lshdp::torch ALIAS lshdp_torch)
+# After the system's folders: the wheel brings headers of fmt and others, of versions that are not the libraries we link.
+target_compile_options(lshdp_torch INTERFACE "SHELL:-idirafter ${LSHDP_TORCH_DIR}/include"
+                       "SHELL:-idirafter ${LSHDP_TORCH_DIR}/include/torch/csrc/api/include")
+target_link_libraries(lshdp_torch INTERFACE ${LSHDP_TORCH_DIR}/lib/libtorch_cpu.so ${LSHDP_TORCH_DIR}/lib/libc10.so)
+# The wheel's libraries name others by the wheel's own rpath.
+target_link_options(lshdp_torch INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath,${LSHDP_TORCH_DIR}/lib)

@@ -1,0 +1,120 @@
+// Communicator: asynchronous collectives over one group of ranks, matched by tag, driven by one engine thread.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lshdp::comm {
+
+enum class DataType : std::uint8_t { byte, bfloat16, float32, float64 };
+
+/// Bytes of one element.
+std::size_t size_of(DataType type);
+
+/// `count` elements of memory that the caller owns and leaves alone while an operation works on it.
+struct Buffer {
+  void* data = nullptr;
+  std::int64_t count = 0;  // elements
+  DataType type = DataType::float32;
+};
+
+/// How a vector is cut: rank r's shard is the elements [bounds[r], bounds[r + 1]). bounds has one entry more than there are
+/// ranks, begins with 0, never falls and ends with the length of the vector. Shards may be empty.
+struct Shards {
+  std::vector<std::int64_t> bounds;
+  std::int64_t begin(int rank) const { return bounds[static_cast<std::size_t>(rank)]; }
+  std::int64_t end(int rank) const { return bounds[static_cast<std::size_t>(rank) + 1]; }
+  std::int64_t count(int rank) const { return end(rank) - begin(rank); }
+};
+
+/// `count` elements in `ranks` shards whose sizes differ by at most `alignment` elements (a multiple of which each begins at).
+Shards equal_shards(std::int64_t count, int ranks, std::int64_t alignment = 1);
+
+/// What travels: the data as they are, or each fp32 element rounded to bf16 (rounded: sums differ from exact ones).
+enum class Wire : std::uint8_t { exact, bf16 };
+
+/// Operations in the order of the calls, which then must be the same on all ranks.
+inline constexpr int kInOrder = -1;
+
+/// How an operation is carried out. Every rank passes the same tag and wire.
+struct Transfer {
+  int tag = kInOrder;     // >= 0: matched by this number; of operations under way at one time no two have the same
+  int priority = 0;       // of what could be sent next, the lowest goes first
+  Wire wire = Wire::exact;  // bf16 for float32 sums and gathers only
+  bool deferred = false;  // receives are posted now, nothing is sent before Work::start()
+  std::span<std::byte> scratch = {};  // sums: memory to receive into, scratch_bytes() long; empty: the communicator allocates it
+};
+
+/// An operation under way. Copies share it. A default-constructed Work is done.
+class Work {
+ public:
+  class State;
+  Work() = default;
+  explicit Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  /// A deferred operation's local data are ready: it may send. Throws std::logic_error if the operation was not deferred.
+  void start();
+  /// Returns when the result is there and the memory is the caller's again. Throws RunError if the operation failed.
+  void wait();
+  /// True once wait() would return without waiting.
+  bool done() const;
+  /// Seconds (now_seconds()) at which the operation could begin and at which it was finished; 0 while not known.
+  double began() const;
+  double finished() const;
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+/// What a Work refers to; each backend derives from it.
+class Work::State {
+ public:
+  virtual ~State() = default;
+  virtual void start() = 0;
+  virtual void wait() = 0;
+  virtual bool done() const = 0;
+  virtual double began() const = 0;
+  virtual double finished() const = 0;
+};
+
+/// Totals since the communicator was made.
+struct Counters {
+  std::int64_t bytes_sent = 0;
+  std::int64_t bytes_received = 0;
+  double busy_seconds = 0;     // at least one started operation was under way
+  double exposed_seconds = 0;  // a caller stood in Work::wait()
+  double cpu_seconds = 0;      // of the engine thread
+};
+
+/// A group of ranks. All ranks make the same collective calls; calls return at once and the Work tells the rest.
+/// Calls may come from any thread of the rank. Every call throws std::invalid_argument on a buffer, shards, tag or rank that
+/// make no sense; failures of the transport surface as RunError in Work::wait().
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  /// In place: afterwards this rank's shard of `vector` is the sum over ranks; the rest of `vector` is undefined.
+  /// float32 or float64. The sum of a shard has the same bits whichever order operations complete in.
+  virtual Work reduce_scatter_sum(Buffer vector, const Shards& shards, const Transfer& how = {}) = 0;
+  /// In place: sends this rank's shard to all; afterwards `vector` is whole. Any type.
+  virtual Work all_gather(Buffer vector, const Shards& shards, const Transfer& how = {}) = 0;
+  /// In place: `vector` becomes the sum over ranks, the same bits on every rank. float32 or float64.
+  virtual Work all_reduce_sum(Buffer vector, const Transfer& how = {}) = 0;
+  /// `vector` of `root` to all.
+  virtual Work broadcast(Buffer vector, int root, const Transfer& how = {}) = 0;
+  virtual Work send(Buffer vector, int to, const Transfer& how = {}) = 0;
+  virtual Work receive(Buffer vector, int from, const Transfer& how = {}) = 0;
+  /// Returns when every rank has called it.
+  virtual void barrier() = 0;
+
+  virtual Counters counters() const = 0;
+};
+
+/// Bytes of Transfer::scratch that reduce_scatter_sum (and all_reduce_sum with equal_shards) want at `rank`.
+std::size_t scratch_bytes(const Shards& shards, DataType type, int rank);
+
+}  // namespace lshdp::comm

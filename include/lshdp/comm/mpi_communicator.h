@@ -1,0 +1,34 @@
+// The Communicator over Open MPI on host memory, and the MPI session of the process.
+#pragma once
+#include <memory>
+
+#include "lshdp/comm/communicator.h"
+
+namespace lshdp::comm {
+
+/// MPI_Init on construction, MPI_Finalize on destruction. One per process, made by main (or by a test's main).
+class MpiSession {
+ public:
+  /// Throws RunError if MPI cannot be had with the thread support the engine needs.
+  MpiSession(int* argc, char*** argv);
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+  int rank() const;
+  int size() const;
+  /// Brings all ranks down now (MPI_Abort). Does not return.
+  [[noreturn]] void abort(int exit_code);
+};
+
+/// How the engine works; the defaults are measured (CONTRIBUTING.md).
+struct EngineOptions {
+  int sends_in_flight = 2;
+  std::int64_t segment_bytes = 1 << 20;    // the unit of sending: long messages are cut, so that urgent ones need not wait
+  double longest_sleep_seconds = 500e-6;  // between tests for completion
+};
+
+/// A Communicator over all ranks of MPI_COMM_WORLD, on its own duplicated MPI communicator with its own engine thread.
+/// All ranks must call it, in the same order among such calls. The session must outlive it; destroy it on all ranks.
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiSession& session, const EngineOptions& options = {});
+
+}  // namespace lshdp::comm

@@ -1,0 +1,38 @@
+// Files that are either whole or absent: written beside their name, flushed to disk, then renamed.
+#pragma once
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace lshdp {
+
+/// The whole file. Throws UsageError "cannot read PATH: cause".
+std::string read_file(const std::filesystem::path& path);
+
+/// Writes `content` to PATH.tmp, fsyncs, renames to PATH. Throws RunError "cannot write PATH: cause" (disk full, permission)
+/// and leaves neither a partial PATH nor the temporary file behind.
+void write_file(const std::filesystem::path& path, std::string_view content);
+
+/// fsyncs `temporary`, renames it to `path` and fsyncs the folder: the last half of write_file, for files a library wrote.
+void commit_file(const std::filesystem::path& temporary, const std::filesystem::path& path);
+
+/// Appends whole lines to a file; a full disk is an error at the line that did not fit.
+class LineWriter {
+ public:
+  /// Opens for appending, or truncates. Throws RunError.
+  LineWriter(const std::filesystem::path& path, bool append);
+  ~LineWriter();
+  LineWriter(const LineWriter&) = delete;
+  LineWriter& operator=(const LineWriter&) = delete;
+  /// Writes `line` and a newline through to the file system. Throws RunError.
+  void write(std::string_view line);
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+/// Creates the folder (and its parents) and proves that a file can be written into it. Throws UsageError naming `what`.
+void require_writable_folder(const std::filesystem::path& folder, std::string_view what);
+
+}  // namespace lshdp

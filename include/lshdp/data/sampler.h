@@ -1,0 +1,61 @@
+// Which samples a rank trains on at a step: the same global batches whatever the split, the number of ranks or the restarts.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace lshdp::data {
+
+/// A bijection of [0, size) keyed by (seed, epoch), computed per element in O(1) memory (a Feistel network with cycle walking).
+class KeyedPermutation {
+ public:
+  /// Throws UsageError if size < 1.
+  KeyedPermutation(std::int64_t size, std::uint64_t seed, std::int64_t epoch);
+  std::int64_t operator()(std::int64_t position) const;
+
+ private:
+  std::int64_t size_;
+  int half_bits_;
+  std::uint64_t keys_[6];
+};
+
+/// Half-open range of positions in the global sample order of an epoch.
+struct Range {
+  std::int64_t begin = 0, end = 0;
+  std::int64_t count() const { return end - begin; }
+};
+
+/// Splits each global batch over ranks. Steps are counted from the start of training; every epoch has
+/// steps_per_epoch() = ceil(size / total) steps, the last of which may be smaller and is split in the same proportions.
+class HeterogeneousDistributedSampler {
+ public:
+  /// Throws UsageError if size < 1, a batch is negative, all are 0, or their sum exceeds `size`.
+  HeterogeneousDistributedSampler(std::int64_t size, std::vector<std::int64_t> batches, std::uint64_t seed);
+
+  std::int64_t total() const { return total_; }
+  std::int64_t steps_per_epoch() const;
+  std::int64_t epoch_of(std::int64_t step) const { return step / steps_per_epoch(); }
+  /// Samples of the whole global batch of `step`.
+  std::int64_t global_count(std::int64_t step) const;
+  /// Positions of `step` that belong to `rank`, within its epoch.
+  Range slice_of(std::int64_t step, int rank) const;
+  /// Sample numbers of `rank` at `step`, in order.
+  std::vector<std::int64_t> samples_of(std::int64_t step, int rank) const;
+  /// Restarts the order of samples as PyTorch's DistributedSampler.set_epoch does: `step` 0 is then the first of `epoch`.
+  void set_epoch(std::int64_t epoch);
+  /// Changes the split from the next call on; the sum must stay the same (UsageError).
+  void set_batches(std::vector<std::int64_t> batches);
+
+ private:
+  std::int64_t size_;
+  std::vector<std::int64_t> batches_;
+  std::int64_t total_;
+  std::uint64_t seed_;
+  std::int64_t first_epoch_ = 0;
+};
+
+/// `count` items split over ranks in proportion to `weights` (largest remainder, lowest rank first): exact, and equal to
+/// `weights` if count is their sum.
+std::vector<std::int64_t> split_in_proportion(std::int64_t count, std::span<const std::int64_t> weights);
+
+}  // namespace lshdp::data

@@ -1,0 +1,47 @@
+// A model is a chain of blocks: each a pure function of one tensor and of parameters that somebody else keeps.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace lshdp::model {
+
+/// How a parameter is drawn before training.
+struct Init {
+  enum class Kind : std::uint8_t { zeros, ones, normal, truncated_normal, uniform } kind = Kind::zeros;
+  double scale = 0;  // standard deviation (normal; truncated_normal cuts at 2 of them), or bound: uniform in [-scale, scale]
+};
+
+/// One parameter as the outside sees it.
+struct Parameter {
+  std::string name;                 // as torchvision or Hugging Face call it, e.g. "encoder.layers.encoder_layer_0.ln_1.weight"
+  std::vector<std::int64_t> shape;  // as stored in their files
+  Init init;
+  bool decay = true;  // weight decay applies (matrices and embeddings; not biases and norms)
+};
+
+/// A parameter that another block owns (tied embedding): index of the block, index into its parameters().
+struct Borrowed {
+  std::size_t block = 0;
+  std::size_t parameter = 0;
+};
+
+/// A stateless function of one tensor. Differentiable through autograd; owns no tensors, so that any store can supply them.
+class Block {
+ public:
+  virtual ~Block() = default;
+  /// For messages and traces, e.g. "layer 3".
+  virtual const std::string& name() const = 0;
+  /// The parameters this block owns, in a fixed order.
+  virtual const std::vector<Parameter>& parameters() const = 0;
+  /// Parameters of other blocks it also uses; forward() gets them after its own.
+  virtual const std::vector<Borrowed>& borrowed() const = 0;
+  /// `parameters`: parameters() then borrowed(), all of one floating type, with these shapes. `input`: see Model.
+  virtual at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters) const = 0;
+};
+
+}  // namespace lshdp::model

@@ -1,0 +1,62 @@
+// Model: a chain of blocks with what goes in and what comes out; presets and JSON descriptions.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "lshdp/model/block.h"
+
+namespace lshdp::model {
+
+/// What a model reads and predicts.
+struct InputSpec {
+  enum class Kind : std::uint8_t { image, flat, tokens } kind = Kind::image;
+  // image: float [B, channels, image_size, image_size]. flat: float, any [B, ...] with input_size values a sample.
+  std::int64_t channels = 0;
+  std::int64_t image_size = 0;
+  std::int64_t input_size = 0;
+  std::int64_t classes = 0;  // image, flat: int64 targets [B] in [0, classes); logits [B, classes]
+  // tokens: int64 [B, context] in [0, vocabulary); targets the same shape; logits [B, context, vocabulary]
+  std::int64_t context = 0;
+  std::int64_t vocabulary = 0;
+};
+
+/// A model. Movable; blocks never change after construction.
+struct Model {
+  std::string name;            // the preset's name, or the JSON file's stem
+  nlohmann::json description;  // complete: make_model_from_json(description, name) builds the same model
+  InputSpec input;
+  std::vector<std::unique_ptr<Block>> blocks;
+
+  std::int64_t parameter_count() const;            // each shared parameter once
+  std::int64_t parameter_count(std::size_t block) const;  // owned by the block
+  /// Losses are sums over this many terms a sample: 1, or `context` for tokens.
+  std::int64_t terms_per_sample() const { return input.kind == InputSpec::Kind::tokens ? input.context : 1; }
+};
+
+/// A preset's name (DESIGN.md: vit_b_16 .. gpt2-xl, mlp) or the path of a JSON file. Throws UsageError: unknown preset (with
+/// the list of presets), bad JSON, missing or unknown key, sizes that do not fit each other.
+Model make_model(const std::string& preset_or_path);
+Model make_model_from_json(const nlohmann::json& description, const std::string& name);
+/// Names of the presets.
+std::vector<std::string> preset_names();
+
+/// The parameter's first value, float32 on the CPU: a function of `seed` and the parameter's name only.
+at::Tensor initial_value(const Parameter& parameter, std::uint64_t seed);
+
+/// Cross-entropy summed over samples (and positions), as a scalar of at least float32; differentiable.
+/// `logits`, `target` as InputSpec says. label_smoothing in [0, 1) as torch.nn.functional.cross_entropy defines it.
+at::Tensor summed_cross_entropy(const at::Tensor& logits, const at::Tensor& target, double label_smoothing);
+/// How many targets the largest logit hits.
+std::int64_t correct_predictions(const at::Tensor& logits, const at::Tensor& target);
+
+/// A batch of the right shape for probes and benchmarks.
+struct SyntheticBatch {
+  at::Tensor input, target;
+};
+SyntheticBatch synthetic_batch(const InputSpec& input, std::int64_t batch, std::uint64_t seed);
+
+}  // namespace lshdp::model

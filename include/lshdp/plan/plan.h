@@ -1,0 +1,48 @@
+// Plan: what each rank shall do in a step, as `lshdp optimize` solves it and batches.json keeps it.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace lshdp::plan {
+
+struct RankPlan {
+  int rank = 0;
+  std::string host;
+  std::int64_t batch = 0;                   // samples a step
+  std::vector<std::int64_t> micro_batches;  // sum to batch; empty for batch 0
+};
+
+/// What the solver expects of a step, in seconds.
+struct Prediction {
+  double step_seconds = 0;
+  double samples_per_second = 0;
+  std::vector<double> compute_seconds;  // by rank: forward, backward and update
+  double communication_seconds = 0;     // the wire's part of the step
+  double exposed_seconds = 0;           // of it, not hidden behind compute
+};
+
+struct Plan {
+  std::string model, mode, precision;  // empty in a plan written by hand
+  std::int64_t total = 0;
+  std::vector<RankPlan> ranks;
+  Prediction predicted;                 // step_seconds 0: not predicted (a plan written by hand)
+  double equal_split_step_seconds = 0;  // 0: not known, or the equal split does not fit
+};
+
+/// batches.json, version 1, and the short form {"version":1,"batches":[16,16,48,48]}, whose micro-batches are one per rank.
+/// The reader throws UsageError naming the source and key: wrong version, negative batch, all batches 0, micro-batches that do
+/// not add up to their batch or are not positive, batches that do not add up to the total, ranks not 0..N-1 in order.
+nlohmann::json to_json(const Plan& plan);
+Plan plan_from_json(const nlohmann::json& json, const std::string& source);
+Plan read_plan(const std::filesystem::path& path);
+void write_plan(const std::filesystem::path& path, const Plan& plan);
+
+/// A plan from batches alone ("8,8,24,24"): each rank's batch cut into the fewest, most equal micro-batches of at most
+/// max_batch[r] samples (empty: no limit). Throws UsageError on a negative batch, or if all are 0.
+Plan plan_from_batches(const std::vector<std::int64_t>& batches, const std::vector<std::int64_t>& max_batch = {});
+
+}  // namespace lshdp::plan

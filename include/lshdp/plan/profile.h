@@ -1,0 +1,62 @@
+// Profile: what each rank can do, as `lshdp profile` measures it and profile.json keeps it.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace lshdp::plan {
+
+/// One micro-batch of `batch` samples takes `seconds` for forward and backward.
+struct CurvePoint {
+  std::int64_t batch = 0;
+  double seconds = 0;
+};
+
+/// One all-reduce of `bytes` takes `seconds`.
+struct NetworkPoint {
+  std::int64_t bytes = 0;
+  double seconds = 0;
+};
+
+struct NetworkProfile {
+  double latency_seconds = 0;
+  double bytes_per_second = 0;      // 0: one rank, no network
+  double cpu_seconds_per_byte = 0;  // that a rank's core spends per byte it sends and receives
+  std::vector<NetworkPoint> curve;  // by bytes, rising
+};
+
+struct RankProfile {
+  int rank = 0;
+  std::string host;
+  std::string device;             // "cpu" or "cuda:0"
+  std::int64_t memory_bytes = 0;  // the budget the probe ran under
+  std::int64_t max_batch = 0;     // largest micro-batch that fits; 0: the model does not fit
+  double speed = 1;               // share of a core that --emulate-speed leaves, 1 otherwise
+  double update_seconds = 0;      // this rank's share of the optimizer's work in one step
+  std::vector<CurvePoint> curve;  // by batch, rising, from 1 to at most max_batch
+};
+
+struct Profile {
+  std::string model;
+  std::string mode;       // "ddp"
+  std::string precision;  // "fp32", "bf16", "fp64"
+  std::vector<std::int64_t> data_shape;        // of one sample
+  std::int64_t parameter_count = 0;
+  std::int64_t gradient_bytes = 0;             // that one step reduces
+  std::int64_t parameter_bytes = 0;            // that one step gathers
+  std::int64_t first_block_bytes = 0;          // gradients of the block whose transfer nothing hides (the boundary of the step)
+  NetworkProfile network;
+  std::vector<RankProfile> ranks;
+};
+
+/// profile.json, version 1. The reader throws UsageError naming the source and key: wrong version, missing ranks, ranks not
+/// 0..N-1 in order, curve not rising in batch, negative or non-finite figures, a curve point above max_batch.
+nlohmann::json to_json(const Profile& profile);
+Profile profile_from_json(const nlohmann::json& json, const std::string& source);
+Profile read_profile(const std::filesystem::path& path);
+void write_profile(const std::filesystem::path& path, const Profile& profile);
+
+}  // namespace lshdp::plan

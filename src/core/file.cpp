@@ -1,0 +1,113 @@
+// Whole-or-absent files over POSIX calls, because iostreams do not say why a write failed.
+#include "lshdp/core/file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "lshdp/core/error.h"
+
+namespace lshdp {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail_to_write(const fs::path& path, int error) {
+  throw RunError(fmt::format("cannot write {}: {}", path.string(), std::strerror(error)));
+}
+
+/// Writes all of `content`; returns 0 or the errno.
+int write_all(int descriptor, std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(descriptor, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+/// fsyncs a file or a folder; returns 0 or the errno. Folders of some file systems refuse it, which is no loss of data.
+int sync_path(const fs::path& path, int flags) {
+  const int descriptor = ::open(path.c_str(), flags);
+  if (descriptor < 0) return errno;
+  const int error = ::fsync(descriptor) != 0 ? errno : 0;
+  ::close(descriptor);
+  return error == EINVAL ? 0 : error;
+}
+
+void remove_quietly(const fs::path& path) {
+  std::error_code ignored;
+  fs::remove(path, ignored);
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) throw UsageError(fmt::format("cannot read {}: it is a folder", path.string()));
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw UsageError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
+  std::ostringstream content;
+  content << file.rdbuf();
+  if (file.bad()) throw UsageError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
+  return std::move(content).str();
+}
+
+void write_file(const fs::path& path, std::string_view content) {
+  const fs::path temporary = path.string() + ".tmp";
+  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor < 0) fail_to_write(path, errno);
+  int error = write_all(descriptor, content);
+  if (::close(descriptor) != 0 && error == 0) error = errno;
+  if (error != 0) {
+    remove_quietly(temporary);
+    fail_to_write(path, error);
+  }
+  commit_file(temporary, path);
+}
+
+void commit_file(const fs::path& temporary, const fs::path& path) {
+  int error = sync_path(temporary, O_RDONLY | O_CLOEXEC);
+  if (error == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) error = errno;
+  if (error != 0) {
+    remove_quietly(temporary);
+    fail_to_write(path, error);
+  }
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if ((error = sync_path(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) != 0) fail_to_write(path, error);
+}
+
+LineWriter::LineWriter(const fs::path& path, bool append)
+    : path_(path),
+      descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0644)) {
+  if (descriptor_ < 0) fail_to_write(path, errno);
+}
+
+LineWriter::~LineWriter() { ::close(descriptor_); }
+
+void LineWriter::write(std::string_view line) {
+  const int error = write_all(descriptor_, std::string(line) + '\n');
+  if (error != 0) fail_to_write(path_, error);
+}
+
+void require_writable_folder(const fs::path& folder, std::string_view what) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw UsageError(fmt::format("{}: cannot create {}: {}", what, folder.string(), error.message()));
+  const fs::path probe = folder / fmt::format(".write-test-{}", ::getpid());
+  const int descriptor = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor < 0) {
+    throw UsageError(fmt::format("{}: cannot write into {}: {}", what, folder.string(), std::strerror(errno)));
+  }
+  ::close(descriptor);
+  remove_quietly(probe);
+}
+
+}  // namespace lshdp

@@ -1,0 +1,37 @@
+// Reading and writing of JSON files with messages for people.
+#include "lshdp/core/json.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "lshdp/core/file.h"
+
+namespace lshdp {
+
+Json parse_json(std::string_view text, const std::string& source) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::parse_error& error) {
+    const std::size_t at = std::min<std::size_t>(error.byte, text.size());
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+    throw UsageError(fmt::format("{}: not valid JSON (line {}, byte {})", source, line, error.byte));
+  }
+}
+
+Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
+
+void write_json(const std::filesystem::path& path, const Json& value) { write_file(path, value.dump(2) + "\n"); }
+
+void require_version(const Json& object, int version, const std::string& source) {
+  const int found = json_value<int>(object, "version", source);
+  if (found != version) {
+    throw UsageError(fmt::format("{}: version {} is not supported; this program reads version {}", source, found, version));
+  }
+}
+
+void throw_wrong_key(const std::string& source, std::string_view key, std::string_view problem) {
+  throw UsageError(fmt::format("{}: \"{}\" {}", source, key, problem));
+}
+
+}  // namespace lshdp
