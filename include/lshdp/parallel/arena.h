@@ -1,0 +1,33 @@
+// How the parameters of consecutive blocks lie in one flat arena, so that a reduction, a gather or an update is one operation.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "lshdp/model/model.h"
+
+namespace lshdp::parallel {
+
+/// Where one parameter lies in its bucket's arena.
+struct Slot {
+  std::size_t block = 0, parameter = 0;
+  std::int64_t offset = 0;  // elements
+  std::int64_t count = 0;   // elements, without padding
+};
+
+/// Consecutive blocks whose parameters share an arena: what is reduced and gathered in one operation. Parameters with weight
+/// decay come first; each begins at a multiple of kAlignment elements, the padding between them stays zero.
+struct Bucket {
+  std::size_t first_block = 0, last_block = 0;  // both included
+  std::vector<Slot> slots;
+  std::int64_t count = 0;        // elements with padding
+  std::int64_t decay_count = 0;  // elements before the first parameter without decay
+};
+
+inline constexpr std::int64_t kAlignment = 16;
+
+/// Buckets in the order of blocks. Blocks are put together until a bucket has at least `least_count` elements, because small
+/// messages cost latency; counted from the last block, whose gradients are ready first. A block is never split.
+std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_count);
+
+}  // namespace lshdp::parallel

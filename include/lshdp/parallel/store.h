@@ -1,0 +1,76 @@
+// ParameterStore: where a model's parameters live, where its gradients go and who updates them.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "lshdp/model/weights.h"
+
+namespace lshdp::parallel {
+
+/// AdamW with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101), as torch.optim.AdamW computes it.
+struct AdamW {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weight_decay = 0.01;  // of parameters with model::Parameter::decay, or of all with decay_all
+  bool decay_all = false;
+};
+
+/// What the update of one step needs to know; the same on all ranks.
+struct Update {
+  std::int64_t step = 1;          // updates so far, this one included: AdamW's bias correction
+  double learning_rate = 0;
+  std::int64_t global_terms = 1;  // loss terms of the step over all ranks: summed gradients are divided by it
+  double clip_norm = 0;           // gradients are scaled so that their global norm is at most this; 0: not clipped
+};
+
+/// A run of one parameter's elements that this rank owns, as flat views of the live state in the master type.
+struct StatePiece {
+  std::size_t block = 0, parameter = 0;
+  std::int64_t begin = 0;  // first element, in the parameter's own row-major order
+  at::Tensor value, first_moment, second_moment;
+};
+
+/// One object per rank; all ranks make the same calls in the same order, except that a rank without samples adds no
+/// gradients but the empty one. Failures of the network surface as RunError from any call.
+class ParameterStore {
+ public:
+  virtual ~ParameterStore() = default;
+
+  /// Begins a step. The previous step's communication may still be under way.
+  virtual void begin_step(const Update& update) = 0;
+  /// Returns when the current parameters of `block` (and those it borrows) are on the compute device. Within a step, acquire
+  /// every block before adding its gradients.
+  virtual void acquire(std::size_t block) = 0;
+  /// Between acquire and release: the block's parameters, then those it borrows, in the compute type; leaves that require grad.
+  virtual std::span<const at::Tensor> parameters(std::size_t block) const = 0;
+  /// The parameters may leave the device.
+  virtual void release(std::size_t block) = 0;
+  /// Adds gradients of parameters(block), in that order, to this step's sum. `last`: this rank adds nothing more to `block`
+  /// in this step, and the reduction may start. Empty `gradients`: adds zero (a rank without samples). Blocks get their
+  /// last gradients in falling order.
+  virtual void add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) = 0;
+  /// Returns when every update begun is everywhere: before evaluation, checkpoint, exit. All ranks must call it.
+  virtual void synchronize() = 0;
+
+  /// This rank's part of the squared global norm of the last completed step's mean gradient, before clipping: parts add up
+  /// over ranks. Valid after synchronize(), or once the next step has acquired every block.
+  virtual double local_squared_norm() const = 0;
+  /// Seconds this rank's thread stood in acquire() and synchronize() so far.
+  virtual double wait_seconds() const = 0;
+  /// Seconds of optimizer work so far.
+  virtual double update_seconds() const = 0;
+
+  /// Sets all parameters (of any floating type) and clears the moments. Same values on all ranks; no communication.
+  virtual void set_values(const model::Values& values) = 0;
+  /// All parameters in the master type, on every rank. All ranks must call it, after synchronize().
+  virtual model::Values gather_values() = 0;
+  /// The pieces this rank owns: over all ranks they cover every element once. Call after synchronize().
+  virtual std::vector<StatePiece> owned_state() = 0;
+  /// The tensors of owned_state() were written to: brings the values to every rank. All ranks must call it.
+  virtual void publish() = 0;
+};
+
+}  // namespace lshdp::parallel

@@ -1,0 +1,68 @@
+// The block walker: one engine for forward and backward, whatever the store.
+#pragma once
+#include <cstdint>
+#include <functional>
+
+#include <ATen/core/Tensor.h>
+
+#include "lshdp/core/emulate.h"
+#include "lshdp/core/trace.h"
+#include "lshdp/model/model.h"
+#include "lshdp/parallel/precision.h"
+#include "lshdp/parallel/store.h"
+
+namespace lshdp::parallel {
+
+struct WalkerOptions {
+  Precision precision = Precision::fp32;
+  bool recompute = false;  // keep only block inputs; run each block's forward again in backward (bitwise equal)
+  double label_smoothing = 0;
+};
+
+/// Sums over the samples of a batch.
+struct Evaluation {
+  double loss = 0;
+  std::int64_t correct = 0;
+  std::int64_t terms = 0;
+};
+
+/// Runs blocks one at a time: forward with each block's graph cut at its input, backward from the last block to the first, so
+/// that a block's gradients are with the store while the blocks before it have not run backward yet. `emulator` and `trace`
+/// may be null. Targets and inputs as model::InputSpec says; floating inputs are converted to the compute type here.
+class BlockWalker {
+ public:
+  BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options, SpeedEmulator* emulator = nullptr,
+              Trace* trace = nullptr);
+
+  /// Forward and backward of one micro-batch after store.begin_step(). `last`: the step's last one of this rank.
+  /// Returns the loss summed over the micro-batch's terms.
+  double train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last);
+  /// The step of a rank that has no samples: takes part in its communication.
+  void train_nothing();
+  /// Logits, without gradients. The emulator does not slow it: it serves evaluation and generation.
+  at::Tensor forward(const at::Tensor& input);
+  Evaluation evaluate(const at::Tensor& input, const at::Tensor& target);
+
+  /// Wall seconds of forward and backward so far, emulated sleep included, waits for the store not.
+  double compute_seconds() const { return compute_seconds_; }
+
+ private:
+  struct Kept {
+    at::Tensor input, output;
+  };
+  at::Tensor to_compute_type(const at::Tensor& input) const;
+  void acquire(std::size_t block);
+  at::Tensor run_block(std::size_t block, const at::Tensor& input) const;
+  Kept forward_block(std::size_t block, const at::Tensor& input);
+  at::Tensor backward_block(std::size_t block, Kept kept, const at::Tensor& output_gradient, bool last);
+  void compute(const char* phase, std::size_t block, const std::function<void()>& work);
+
+  const model::Model& model_;
+  ParameterStore& store_;
+  WalkerOptions options_;
+  SpeedEmulator* emulator_;
+  Trace* trace_;
+  double compute_seconds_ = 0;
+};
+
+}  // namespace lshdp::parallel
