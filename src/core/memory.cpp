@@ -1,0 +1,149 @@
+// A counting allocator around LibTorch's own: the size and the owner of each piece stand in a header before it.
+#include "lshdp/core/memory.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <limits>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
+#include <fmt/format.h>
+
+#include "lshdp/core/text.h"
+
+namespace lshdp {
+
+struct MemoryBudget::Counters {
+  static constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+  std::atomic<std::int64_t> used{0}, peak{0}, limit{kNoLimit}, needed{0};
+
+  /// Counts `bytes`, or returns false and counts nothing if they go over the limit.
+  bool take(std::int64_t bytes) {
+    std::int64_t before = used.load(std::memory_order_relaxed);
+    do {
+      if (bytes > limit.load(std::memory_order_relaxed) - before) {
+        needed = before + bytes;
+        return false;
+      }
+    } while (!used.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
+    std::int64_t highest = peak.load(std::memory_order_relaxed);
+    while (highest < before + bytes &&
+           !peak.compare_exchange_weak(highest, before + bytes, std::memory_order_relaxed)) {
+    }
+    return true;
+  }
+
+  void give_back(std::int64_t bytes) { used.fetch_sub(bytes, std::memory_order_relaxed); }
+};
+
+namespace {
+
+using SharedCounters = std::shared_ptr<MemoryBudget::Counters>;
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw c10::OutOfMemoryError({__func__, __FILE__, __LINE__}, message);
+}
+
+/// Stands before each piece; as long as LibTorch's alignment, so that the piece keeps it.
+struct alignas(c10::gAlignment) Header {
+  void* base = nullptr;  // what the inner allocator gave
+  std::int64_t bytes = 0;
+  SharedCounters counters;  // none if the piece was made while no budget was installed
+};
+
+c10::Allocator* inner_allocator() { return c10::GetDefaultCPUAllocator(); }
+
+void free_piece(void* data) {
+  if (data == nullptr) return;
+  auto* header = static_cast<Header*>(data) - 1;
+  void* base = header->base;
+  if (header->counters) header->counters->give_back(header->bytes);
+  header->~Header();
+  inner_allocator()->raw_deallocate(base);
+}
+
+/// Memory for a header and `bytes` after it. The host having no more is reported as a refusal of ours is.
+void* allocate_with_header(std::size_t bytes) {
+  try {
+    return inner_allocator()->raw_allocate(bytes + sizeof(Header));
+  } catch (const c10::Error&) {
+    refuse(fmt::format("the host has no more memory for {}", format_size(static_cast<std::int64_t>(bytes))));
+  }
+}
+
+class CountingAllocator final : public c10::Allocator {
+ public:
+  void set_counters(SharedCounters counters) { counters_ = std::move(counters); }
+  bool in_use() const { return counters_ != nullptr; }
+
+  c10::DataPtr allocate(std::size_t size) override {
+    const c10::Device cpu(c10::DeviceType::CPU);
+    if (size == 0) return {nullptr, nullptr, &free_piece, cpu};
+    const auto bytes = static_cast<std::int64_t>(size);
+    if (counters_ && !counters_->take(bytes)) {
+      refuse(fmt::format("out of memory: {} more than the {} in use go over the budget of {}", format_size(bytes),
+                         format_size(counters_->used), format_size(counters_->limit)));
+    }
+    try {
+      void* base = allocate_with_header(size);
+      auto* header = new (base) Header{base, bytes, counters_};
+      return {header + 1, header + 1, &free_piece, cpu};
+    } catch (...) {
+      if (counters_) counters_->give_back(bytes);
+      throw;
+    }
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &free_piece; }
+  void copy_data(void* dest, const void* src, std::size_t count) const override { default_copy_data(dest, src, count); }
+
+ private:
+  SharedCounters counters_;
+};
+
+/// The one allocator of this kind. LibTorch demands that allocators live as long as the process, since tensors point to
+/// them.
+CountingAllocator& counting_allocator() {
+  static auto* allocator = new CountingAllocator;
+  return *allocator;
+}
+
+std::int64_t limit_or_none(std::optional<std::int64_t> limit_bytes) {
+  return limit_bytes.value_or(MemoryBudget::Counters::kNoLimit);
+}
+
+}  // namespace
+
+MemoryBudget::MemoryBudget(std::optional<std::int64_t> limit_bytes) : counters_(std::make_shared<Counters>()) {
+  if (counting_allocator().in_use()) throw std::logic_error("a MemoryBudget is already installed");
+  set_limit(limit_bytes);
+  counting_allocator().set_counters(counters_);
+  c10::SetCPUAllocator(&counting_allocator(), 1);
+}
+
+MemoryBudget::~MemoryBudget() {
+  counting_allocator().set_counters(nullptr);
+  c10::SetCPUAllocator(inner_allocator(), 1);
+}
+
+std::int64_t MemoryBudget::used() const { return counters_->used; }
+std::int64_t MemoryBudget::peak() const { return counters_->peak; }
+void MemoryBudget::reset_peak() { counters_->peak = counters_->used.load(); }
+std::int64_t MemoryBudget::needed() const { return counters_->needed; }
+void MemoryBudget::set_limit(std::optional<std::int64_t> limit_bytes) { counters_->limit = limit_or_none(limit_bytes); }
+
+std::optional<std::int64_t> MemoryBudget::limit() const {
+  const std::int64_t limit = counters_->limit;
+  return limit == Counters::kNoLimit ? std::nullopt : std::optional(limit);
+}
+
+bool is_out_of_memory(const std::exception& error) {
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+         dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+}
+
+}  // namespace lshdp
