@@ -16,15 +16,15 @@ struct DatasetInfo {
   enum class Kind : std::uint8_t { images, tokens } kind = Kind::images;
   std::int64_t count = 0;  // images, or tokens
   std::int64_t channels = 0, height = 0, width = 0, classes = 0;
-  std::vector<std::string> class_names;   // may be empty
-  std::vector<double> mean, deviation;    // per channel, of pixels scaled to [0, 1]
+  std::vector<std::string> class_names;  // may be empty
+  std::vector<double> mean, deviation;   // per channel, of pixels scaled to [0, 1]
   std::int64_t vocabulary = 0;
-  std::string tokenizer;                  // "byte", "gpt2", or empty
-  std::string source;                     // where it came from, for people
+  std::string tokenizer;  // "byte", "gpt2", or empty
+  std::string source;     // where it came from, for people
 };
 
-/// Samples of one step for one rank. images: input uint8 [B, C, H, W], target int64 [B]; tokens: input int64 [B, T], target
-/// int64 [B, T], the input shifted by one.
+/// Samples of one step for one rank. images: input uint8 [B, C, H, W], target int64 [B]; tokens: input int64 [B, T],
+/// target int64 [B, T], the input shifted by one.
 struct Batch {
   at::Tensor input, target;
   std::int64_t samples() const { return input.defined() ? input.size(0) : 0; }
@@ -37,14 +37,14 @@ class Dataset {
   virtual const DatasetInfo& info() const = 0;
   /// Samples: images, or windows of the context length.
   virtual std::int64_t size() const = 0;
-  /// The samples with these numbers, in this order. Throws UsageError if the file turns out to be damaged, or a label or token
-  /// is out of range (naming the sample).
+  /// The samples with these numbers, in this order. Throws UsageError if the file turns out to be damaged, or a label
+  /// or token is out of range (naming the sample).
   virtual Batch read(std::span<const std::int64_t> samples) = 0;
 };
 
-/// Opens an HDF5 data set (DESIGN.md section 7). For tokens, sample i is tokens [i*context, (i+1)*context] (one more for the
-/// target); `context` is ignored for images. Throws UsageError: not HDF5, truncated, no known arrays, wrong shape or type,
-/// images and labels of different number, empty, shorter than one window.
+/// Opens an HDF5 data set (DESIGN.md section 7). For tokens, sample i is tokens [i*context, (i+1)*context] (one more
+/// for the target); `context` is ignored for images. Throws UsageError: not HDF5, truncated, no known arrays, wrong
+/// shape or type, images and labels of different number, empty, shorter than one window.
 std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, std::int64_t context);
 
 }  // namespace lshdp::data

@@ -22,8 +22,8 @@ struct Preparation {
   Augmentation augmentation;
 };
 
-/// float32 [B, C, S, S], scaled to [0, 1] and normalised with `info`'s mean and deviation. `samples` are the sample numbers
-/// that key the augmentation.
+/// float32 [B, C, S, S], scaled to [0, 1] and normalised with `info`'s mean and deviation. `samples` are the sample
+/// numbers that key the augmentation.
 at::Tensor prepare_images(const at::Tensor& images, std::span<const std::int64_t> samples, std::int64_t epoch,
                           const Preparation& preparation, const DatasetInfo& info);
 
@@ -36,9 +36,10 @@ struct Request {
 /// Prepared batches in the order of requests, read ahead on one thread. Errors of that thread are thrown by next().
 class PrefetchingLoader {
  public:
-  /// `request(k)` names the k-th batch; it is called on the loader's thread, at most `ahead` batches before it is needed.
-  PrefetchingLoader(Dataset& dataset, Preparation preparation, std::function<std::optional<Request>(std::int64_t k)> request,
-                    int ahead = 2);
+  /// `request(k)` names the k-th batch; it is called on the loader's thread, at most `ahead` batches before it is
+  /// needed.
+  PrefetchingLoader(Dataset& dataset, Preparation preparation,
+                    std::function<std::optional<Request>(std::int64_t k)> request, int ahead = 2);
   ~PrefetchingLoader();
   PrefetchingLoader(const PrefetchingLoader&) = delete;
   PrefetchingLoader& operator=(const PrefetchingLoader&) = delete;

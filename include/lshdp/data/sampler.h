@@ -1,4 +1,5 @@
-// Which samples a rank trains on at a step: the same global batches whatever the split, the number of ranks or the restarts.
+// Which samples a rank trains on at a step: the same global batches whatever the split, the number of ranks or the
+// restarts.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -6,11 +7,13 @@
 
 namespace lshdp::data {
 
-/// A bijection of [0, size) keyed by (seed, epoch), computed per element in O(1) memory (a Feistel network with cycle walking).
+/// A bijection of [0, size) keyed by (seed, epoch), computed per element in O(1) memory (a Feistel network with cycle
+/// walking).
 class KeyedPermutation {
  public:
   /// Throws UsageError if size < 1.
   KeyedPermutation(std::int64_t size, std::uint64_t seed, std::int64_t epoch);
+  /// The sample at `position`, which is in [0, size).
   std::int64_t operator()(std::int64_t position) const;
 
  private:
@@ -34,14 +37,16 @@ class HeterogeneousDistributedSampler {
 
   std::int64_t total() const { return total_; }
   std::int64_t steps_per_epoch() const;
-  std::int64_t epoch_of(std::int64_t step) const { return step / steps_per_epoch(); }
+  /// The epoch of `step`: what keys its order of samples and their augmentation. Counts from set_epoch's.
+  std::int64_t epoch_of(std::int64_t step) const { return first_epoch_ + step / steps_per_epoch(); }
   /// Samples of the whole global batch of `step`.
   std::int64_t global_count(std::int64_t step) const;
   /// Positions of `step` that belong to `rank`, within its epoch.
   Range slice_of(std::int64_t step, int rank) const;
   /// Sample numbers of `rank` at `step`, in order.
   std::vector<std::int64_t> samples_of(std::int64_t step, int rank) const;
-  /// Restarts the order of samples as PyTorch's DistributedSampler.set_epoch does: `step` 0 is then the first of `epoch`.
+  /// Restarts the order of samples as PyTorch's DistributedSampler.set_epoch does: `step` 0 is then the first of
+  /// `epoch`.
   void set_epoch(std::int64_t epoch);
   /// Changes the split from the next call on; the sum must stay the same (UsageError).
   void set_batches(std::vector<std::int64_t> batches);
@@ -54,8 +59,9 @@ class HeterogeneousDistributedSampler {
   std::int64_t first_epoch_ = 0;
 };
 
-/// `count` items split over ranks in proportion to `weights` (largest remainder, lowest rank first): exact, and equal to
-/// `weights` if count is their sum.
+/// `count` items split over ranks in proportion to `weights` (largest remainder, lowest rank first): exact, and equal
+/// to `weights` if count is their sum. If count is at most their sum, no rank gets more than its weight. Throws
+/// UsageError if count or a weight is negative, or all weights are 0.
 std::vector<std::int64_t> split_in_proportion(std::int64_t count, std::span<const std::int64_t> weights);
 
 }  // namespace lshdp::data
