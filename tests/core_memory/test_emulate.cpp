@@ -49,9 +49,6 @@ TEST(SpeedEmulator, TimeLostToOthersIsMadeUpByShorterSleeps) {
   const long before = sleeps();
   emulator.pay();  // its deadline of 20 ms is long over
   EXPECT_EQ(sleeps(), before);
-  compute(0.2);
-  emulator.pay();
-  EXPECT_GT(sleeps(), before);
 }
 
 TEST(SpeedEmulator, WaitsAreNotPaidFor) {
