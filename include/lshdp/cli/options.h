@@ -1,0 +1,107 @@
+// The options of a command: defined once with their help, parsed strictly, read as checked values.
+#pragma once
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lshdp/cli/command.h"
+
+namespace lshdp::cli {
+
+/// What a command line gave. A getter throws UsageError naming the option if its value is not of the kind asked for,
+/// and std::logic_error if the option has no value at all (not given and without default: ask has() first).
+class Values {
+ public:
+  Values(bool help, std::map<std::string, std::vector<std::string>> given);
+
+  /// True if --help was asked for and has been printed: the command returns 0.
+  bool help() const { return help_; }
+  /// True if the option was given or has a default.
+  bool has(const std::string& name) const;
+  /// True if the flag was given.
+  bool flag(const std::string& name) const;
+
+  const std::string& text(const std::string& name) const;
+  /// The text, which must be one of `allowed`.
+  const std::string& choice(const std::string& name, std::initializer_list<std::string_view> allowed) const;
+  std::int64_t integer(const std::string& name, std::int64_t minimum = std::numeric_limits<std::int64_t>::min(),
+                       std::int64_t maximum = std::numeric_limits<std::int64_t>::max()) const;
+  double real(const std::string& name, double minimum = std::numeric_limits<double>::lowest(),
+              double maximum = std::numeric_limits<double>::max()) const;
+  /// Bytes, of "2GiB".
+  std::int64_t size(const std::string& name) const;
+
+  /// Lists with commas, never empty.
+  std::vector<std::int64_t> integers(const std::string& name,
+                                     std::int64_t minimum = std::numeric_limits<std::int64_t>::min()) const;
+  std::vector<double> reals(const std::string& name, double minimum = std::numeric_limits<double>::lowest(),
+                            double maximum = std::numeric_limits<double>::max()) const;
+  std::vector<std::int64_t> sizes(const std::string& name) const;
+
+  /// Every value of a repeated positional argument.
+  const std::vector<std::string>& texts(const std::string& name) const;
+
+ private:
+  bool help_;
+  std::map<std::string, std::vector<std::string>> given_;
+};
+
+/// The definition of a command's options. `--help` and `--log LEVEL` belong to every command.
+///
+///   const Values values = Options("optimize", "Splits a step over unequal ranks", "lshdp optimize profile.json --out
+///   b.json")
+///                             .positional("profile", "the profile that `lshdp profile` wrote")
+///                             .option("total", "B", "samples a step")
+///                             .required("out", "FILE", "where to write the plan")
+///                             .parse(arguments);
+///   if (values.help()) return 0;
+class Options {
+ public:
+  /// `command` as it is typed after lshdp ("data idx"), `summary` one line, `example` a command line that works.
+  Options(std::string command, std::string summary, std::string example);
+
+  Options& flag(const std::string& name, const std::string& help);
+  /// An option that may be absent.
+  Options& option(const std::string& name, const std::string& placeholder, const std::string& help);
+  /// An option with a default.
+  Options& option(const std::string& name, const std::string& placeholder, const std::string& help,
+                  const std::string& otherwise);
+  /// An option that must be given.
+  Options& required(const std::string& name, const std::string& placeholder, const std::string& help);
+  /// A positional argument that must be given; they are taken in the order of definition.
+  Options& positional(const std::string& name, const std::string& help);
+  /// One or more positional arguments, after all others.
+  Options& positionals(const std::string& name, const std::string& help);
+
+  /// Parses, and sets up the log at --log's level. With --help, prints the help on standard output of rank 0.
+  /// Throws UsageError naming the option: unknown, without its value, given twice, required but missing, surplus
+  /// argument.
+  Values parse(const Arguments& arguments) const;
+  /// What --help prints.
+  std::string help() const;
+
+ private:
+  enum class Kind : std::uint8_t { flag, option, required, positional, positionals };
+  struct Definition {
+    Kind kind;
+    std::string name, placeholder, help, otherwise;
+    bool has_default = false;
+  };
+  using Given = std::map<std::string, std::vector<std::string>>;
+  Options& add(Definition definition);
+  const Definition* find(std::string_view name) const;
+  bool is_positional(const Definition& definition) const;
+  [[noreturn]] void refuse(const std::string& problem) const;
+  void check_values_follow(const Arguments& arguments) const;
+  Given split(const Arguments& arguments) const;
+  void complete(Given& given) const;  // defaults for what is absent; refuses what may not be
+
+  std::string command_, summary_, example_;
+  std::vector<Definition> definitions_;
+};
+
+}  // namespace lshdp::cli

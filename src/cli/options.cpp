@@ -1,0 +1,217 @@
+// Options over cxxopts, which splits the command line; what it leaves open (strictness, messages, ranges) is here.
+#include "lshdp/cli/options.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <stdexcept>
+
+#include <cxxopts.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "lshdp/cli/launch.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/log.h"
+#include "lshdp/core/text.h"
+
+namespace lshdp::cli {
+namespace {
+
+std::string dashed(const std::string& name) { return "--" + name; }
+
+template <typename T>
+T in_range(T value, T minimum, T maximum, const std::string& name) {
+  if (value < minimum)
+    throw UsageError(fmt::format("{}: {} is too small; the least is {}", dashed(name), value, minimum));
+  if (value > maximum)
+    throw UsageError(fmt::format("{}: {} is too large; the most is {}", dashed(name), value, maximum));
+  return value;
+}
+
+}  // namespace
+
+Values::Values(bool help, std::map<std::string, std::vector<std::string>> given)
+    : help_(help), given_(std::move(given)) {}
+
+bool Values::has(const std::string& name) const { return given_.contains(name); }
+bool Values::flag(const std::string& name) const { return has(name); }
+
+const std::vector<std::string>& Values::texts(const std::string& name) const {
+  const auto found = given_.find(name);
+  if (found == given_.end()) throw std::logic_error("option --" + name + " was read without a value");
+  return found->second;
+}
+
+const std::string& Values::text(const std::string& name) const { return texts(name).front(); }
+
+const std::string& Values::choice(const std::string& name, std::initializer_list<std::string_view> allowed) const {
+  const std::string& value = text(name);
+  if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return value;
+  throw UsageError(fmt::format("{}: '{}' is not known; choose from {}", dashed(name), value, fmt::join(allowed, ", ")));
+}
+
+std::int64_t Values::integer(const std::string& name, std::int64_t minimum, std::int64_t maximum) const {
+  return in_range(parse_int(text(name), dashed(name)), minimum, maximum, name);
+}
+
+double Values::real(const std::string& name, double minimum, double maximum) const {
+  return in_range(parse_double(text(name), dashed(name)), minimum, maximum, name);
+}
+
+std::int64_t Values::size(const std::string& name) const { return parse_size(text(name), dashed(name)); }
+
+std::vector<std::int64_t> Values::integers(const std::string& name, std::int64_t minimum) const {
+  auto values = parse_int_list(text(name), dashed(name));
+  for (const auto value : values) in_range(value, minimum, std::numeric_limits<std::int64_t>::max(), name);
+  return values;
+}
+
+std::vector<double> Values::reals(const std::string& name, double minimum, double maximum) const {
+  auto values = parse_double_list(text(name), dashed(name));
+  for (const auto value : values) in_range(value, minimum, maximum, name);
+  return values;
+}
+
+std::vector<std::int64_t> Values::sizes(const std::string& name) const {
+  return parse_size_list(text(name), dashed(name));
+}
+
+Options::Options(std::string command, std::string summary, std::string example)
+    : command_(std::move(command)), summary_(std::move(summary)), example_(std::move(example)) {
+  flag("help", "print this help");
+  option("log", "LEVEL", "what rank 0 says on stderr: debug, info, warn or off", "info");
+}
+
+Options& Options::flag(const std::string& name, const std::string& help) {
+  return add({Kind::flag, name, "", help, "", false});
+}
+Options& Options::option(const std::string& name, const std::string& placeholder, const std::string& help) {
+  return add({Kind::option, name, placeholder, help, "", false});
+}
+Options& Options::option(const std::string& name, const std::string& placeholder, const std::string& help,
+                         const std::string& otherwise) {
+  return add({Kind::option, name, placeholder, help, otherwise, true});
+}
+Options& Options::required(const std::string& name, const std::string& placeholder, const std::string& help) {
+  return add({Kind::required, name, placeholder, help, "", false});
+}
+Options& Options::positional(const std::string& name, const std::string& help) {
+  return add({Kind::positional, name, "", help, "", false});
+}
+Options& Options::positionals(const std::string& name, const std::string& help) {
+  return add({Kind::positionals, name, "", help, "", false});
+}
+
+Options& Options::add(Definition definition) {
+  if (find(definition.name) != nullptr) throw std::logic_error("option --" + definition.name + " is defined twice");
+  definitions_.push_back(std::move(definition));
+  return *this;
+}
+
+const Options::Definition* Options::find(std::string_view name) const {
+  const auto found =
+      std::find_if(definitions_.begin(), definitions_.end(), [&](const auto& d) { return d.name == name; });
+  return found == definitions_.end() ? nullptr : &*found;
+}
+
+bool Options::is_positional(const Definition& definition) const {
+  return definition.kind == Kind::positional || definition.kind == Kind::positionals;
+}
+
+void Options::refuse(const std::string& problem) const {
+  throw UsageError(fmt::format("{}; see lshdp {} --help", problem, command_));
+}
+
+// cxxopts would take the next option for the value of the one before it.
+void Options::check_values_follow(const Arguments& arguments) const {
+  for (std::size_t i = 1; i < arguments.size() && arguments[i] != "--"; ++i) {
+    if (!arguments[i].starts_with("--")) continue;
+    const Definition* definition = find(std::string_view(arguments[i]).substr(2));
+    if (definition == nullptr || definition->kind == Kind::flag || is_positional(*definition)) continue;
+    if (i + 1 == arguments.size() || arguments[i + 1].starts_with("--")) {
+      refuse(fmt::format("{} needs a value ({})", arguments[i], definition->placeholder));
+    }
+    ++i;
+  }
+}
+
+void Options::complete(Given& given) const {
+  for (const Definition& definition : definitions_) {
+    const auto found = given.find(definition.name);
+    if (found != given.end()) {
+      if (definition.kind != Kind::positionals && found->second.size() > 1) {
+        refuse(fmt::format("--{} is given twice", definition.name));
+      }
+      if (definition.kind == Kind::flag && found->second.front() != "true") {
+        refuse(fmt::format("--{} takes no value", definition.name));
+      }
+    } else if (definition.has_default) {
+      given[definition.name] = {definition.otherwise};
+    } else if (definition.kind == Kind::required) {
+      refuse(fmt::format("--{} {} is missing", definition.name, definition.placeholder));
+    } else if (is_positional(definition)) {
+      refuse(fmt::format("argument {} is missing ({})", definition.name, definition.help));
+    }
+  }
+}
+
+Options::Given Options::split(const Arguments& arguments) const {
+  cxxopts::Options parser("lshdp " + command_);
+  parser.allow_unrecognised_options();
+  std::vector<std::string> single;
+  std::string repeated;
+  for (const Definition& definition : definitions_) {
+    if (definition.kind == Kind::positionals) {
+      repeated = definition.name;
+    } else if (definition.kind == Kind::flag) {
+      parser.add_options()(definition.name, definition.help);
+    } else {
+      parser.add_options()(definition.name, definition.help, cxxopts::value<std::string>());
+      if (definition.kind == Kind::positional) single.push_back(definition.name);
+    }
+  }
+  parser.parse_positional(single);
+
+  std::vector<const char*> argv;
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  Given given;
+  try {
+    const auto result = parser.parse(static_cast<int>(argv.size()), argv.data());
+    for (const auto& argument : result.arguments()) given[argument.key()].push_back(argument.value());
+    for (const std::string& rest : result.unmatched()) {
+      if (rest.starts_with('-') && !given.contains("help")) refuse(fmt::format("unknown option '{}'", rest));
+      if (repeated.empty() && !given.contains("help")) refuse(fmt::format("unexpected argument '{}'", rest));
+      given[repeated].push_back(rest);
+    }
+  } catch (const cxxopts::exceptions::exception& error) {
+    refuse(error.what());
+  }
+  return given;
+}
+
+Values Options::parse(const Arguments& arguments) const {
+  check_values_follow(arguments);
+  Given given = split(arguments);
+  if (given.contains("help")) {
+    if (launch_rank() == 0) std::fputs(help().c_str(), stdout);
+    return {true, {}};
+  }
+  complete(given);
+  configure_log(given.at("log").front(), launch_rank());
+  return {false, std::move(given)};
+}
+
+std::string Options::help() const {
+  std::string usage = "lshdp " + command_;
+  Table table({"Options", ""});
+  for (const Definition& d : definitions_) {
+    if (is_positional(d)) usage += " " + d.name + (d.kind == Kind::positionals ? "..." : "");
+    if (d.kind == Kind::required) usage += " --" + d.name + " " + d.placeholder;
+    const std::string name =
+        is_positional(d) ? "  " + d.name : "  --" + d.name + (d.placeholder.empty() ? "" : " " + d.placeholder);
+    table.add({name, d.help + (d.has_default ? " (default: " + d.otherwise + ")" : "")});
+  }
+  return fmt::format("{}\n\nUsage: {} [options]\n\n{}\nExample:\n  {}\n", summary_, usage, table.to_string(), example_);
+}
+
+}  // namespace lshdp::cli

@@ -1,0 +1,118 @@
+// Options: strict parsing, typed values and messages that name the option.
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/cli/options.h"
+#include "lshdp/core/error.h"
+
+namespace lshdp::cli {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Options sample() {
+  return Options("sample", "Does something", "lshdp sample a.json --out b.json")
+      .positional("profile", "the profile")
+      .option("total", "B", "samples a step")
+      .option("lr", "RATE", "learning rate", "0.001")
+      .required("out", "FILE", "result")
+      .flag("recompute", "save memory");
+}
+
+Values parse(const Options& options, Arguments arguments) {
+  arguments.insert(arguments.begin(), "sample");
+  return options.parse(arguments);
+}
+
+std::string message_of(const Options& options, const Arguments& arguments) {
+  try {
+    parse(options, arguments);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Options, GivesValuesDefaultsAndFlags) {
+  const Values values = parse(sample(), {"p.json", "--out", "b.json", "--recompute", "--total=-12"});
+  EXPECT_EQ(values.text("profile"), "p.json");
+  EXPECT_EQ(values.text("out"), "b.json");
+  EXPECT_EQ(values.integer("total"), -12);
+  EXPECT_DOUBLE_EQ(values.real("lr"), 0.001);
+  EXPECT_TRUE(values.flag("recompute"));
+  EXPECT_FALSE(parse(sample(), {"p.json", "--out", "b"}).flag("recompute"));
+  EXPECT_FALSE(parse(sample(), {"p.json", "--out", "b"}).has("total"));
+}
+
+TEST(Options, TakesANegativeNumberAsAValue) {
+  EXPECT_EQ(parse(sample(), {"p.json", "--total", "-3", "--out", "b"}).integer("total"), -3);
+}
+
+TEST(Options, RefusesWhatItDoesNotKnowAndSaysWhere) {
+  EXPECT_EQ(message_of(sample(), {"p.json", "--out", "b", "--totl", "3"}),
+            "unknown option '--totl'; see lshdp sample --help");
+  EXPECT_EQ(message_of(sample(), {"--totl", "3", "p.json", "--out", "b"}),
+            "unknown option '--totl'; see lshdp sample --help");
+  EXPECT_THAT(message_of(sample(), {"p.json", "-x", "--out", "b"}), HasSubstr("unknown option '-x'"));
+  EXPECT_THAT(message_of(sample(), {"p.json", "q.json", "--out", "b"}), HasSubstr("unexpected argument 'q.json'"));
+}
+
+TEST(Options, RefusesAMissingValueEvenBeforeAnotherOption) {
+  EXPECT_THAT(message_of(sample(), {"p.json", "--out"}), HasSubstr("--out needs a value (FILE)"));
+  EXPECT_THAT(message_of(sample(), {"p.json", "--out", "--total", "3"}), HasSubstr("--out needs a value (FILE)"));
+}
+
+TEST(Options, RefusesWhatIsRequiredButMissingOrGivenTwice) {
+  EXPECT_THAT(message_of(sample(), {"p.json"}), HasSubstr("--out FILE is missing"));
+  EXPECT_THAT(message_of(sample(), {"--out", "b"}), HasSubstr("argument profile is missing"));
+  EXPECT_THAT(message_of(sample(), {"p", "--out", "b", "--out", "c"}), HasSubstr("--out is given twice"));
+  EXPECT_THAT(message_of(sample(), {"p", "--out", "b", "--recompute=false"}), HasSubstr("--recompute takes no value"));
+}
+
+TEST(Options, RefusesAnUnknownLogLevel) {
+  EXPECT_THAT(message_of(sample(), {"p", "--out", "b", "--log", "loud"}), HasSubstr("--log"));
+}
+
+TEST(Options, KeepsCommasInRepeatedPositionals) {
+  const Options options = Options("report", "Reports", "lshdp report a b").positionals("dirs", "run directories");
+  EXPECT_THAT(parse(options, {"a,b", "c"}).texts("dirs"), ElementsAre("a,b", "c"));
+  EXPECT_THAT(message_of(options, {}), HasSubstr("argument dirs is missing"));
+}
+
+TEST(Options, ChecksRangesAndNamesTheOption) {
+  const Values values = parse(sample(), {"p", "--out", "b", "--total", "0", "--lr", "2"});
+  EXPECT_THROW(
+      try { values.integer("total", 1); } catch (const UsageError& error) {
+        EXPECT_STREQ(error.what(), "--total: 0 is too small; the least is 1");
+        throw;
+      },
+      UsageError);
+  EXPECT_THROW(values.real("lr", 0, 1), UsageError);
+  EXPECT_THROW(values.integer("out"), UsageError);
+  EXPECT_THROW(values.choice("out", {"ddp", "lsdp"}), UsageError);
+}
+
+TEST(Options, ReadsLists) {
+  const Values values = parse(sample(), {"p", "--out", "1GiB,512MiB", "--total", "8,8,24", "--lr", "1,0.5"});
+  EXPECT_THAT(values.integers("total", 0), ElementsAre(8, 8, 24));
+  EXPECT_THAT(values.reals("lr"), ElementsAre(1, 0.5));
+  EXPECT_THAT(values.sizes("out"), ElementsAre(1 << 30, 512 << 20));
+  EXPECT_THROW(values.integers("total", 10), UsageError);
+}
+
+TEST(Options, HelpShowsEveryOptionAndTheExample) {
+  testing::internal::CaptureStdout();
+  const Values values = parse(sample(), {"--help", "--nonsense"});
+  const std::string printed = testing::internal::GetCapturedStdout();
+  EXPECT_TRUE(values.help());
+  EXPECT_THAT(printed, HasSubstr("--total B"));
+  EXPECT_THAT(printed, HasSubstr("(default: 0.001)"));
+  EXPECT_THAT(printed, HasSubstr("Usage: lshdp sample profile --out FILE [options]"));
+  EXPECT_THAT(printed, HasSubstr("lshdp sample a.json --out b.json"));
+}
+
+}  // namespace
+}  // namespace lshdp::cli
