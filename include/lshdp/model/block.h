@@ -13,15 +13,17 @@ namespace lshdp::model {
 /// How a parameter is drawn before training.
 struct Init {
   enum class Kind : std::uint8_t { zeros, ones, normal, truncated_normal, uniform } kind = Kind::zeros;
-  double scale = 0;  // standard deviation (normal; truncated_normal cuts at 2 of them), or bound: uniform in [-scale, scale]
+  // Standard deviation (normal, truncated_normal), or bound: uniform in [-scale, scale]. truncated_normal cuts at [-2,
+  // 2], whatever the deviation, as torch.nn.init.trunc_normal_ does.
+  double scale = 0;
 };
 
 /// One parameter as the outside sees it.
 struct Parameter {
-  std::string name;                 // as torchvision or Hugging Face call it, e.g. "encoder.layers.encoder_layer_0.ln_1.weight"
+  std::string name;  // as torchvision or Hugging Face call it, e.g. "encoder.layers.encoder_layer_0.ln_1.weight"
   std::vector<std::int64_t> shape;  // as stored in their files
   Init init;
-  bool decay = true;  // weight decay applies (matrices and embeddings; not biases and norms)
+  bool decay = true;  // weight decay applies: to whatever has two dimensions or more, so not to biases and norms
 };
 
 /// A parameter that another block owns (tied embedding): index of the block, index into its parameters().
@@ -30,7 +32,8 @@ struct Borrowed {
   std::size_t parameter = 0;
 };
 
-/// A stateless function of one tensor. Differentiable through autograd; owns no tensors, so that any store can supply them.
+/// A stateless function of one tensor. Differentiable through autograd; owns no tensors, so that any store can supply
+/// them.
 class Block {
  public:
   virtual ~Block() = default;

@@ -19,7 +19,8 @@ struct InputSpec {
   std::int64_t image_size = 0;
   std::int64_t input_size = 0;
   std::int64_t classes = 0;  // image, flat: int64 targets [B] in [0, classes); logits [B, classes]
-  // tokens: int64 [B, context] in [0, vocabulary); targets the same shape; logits [B, context, vocabulary]
+  // tokens: int64 [B, context] in [0, vocabulary); targets the same shape; logits [B, context, vocabulary].
+  // Shorter sequences are taken as well (generation).
   std::int64_t context = 0;
   std::int64_t vocabulary = 0;
 };
@@ -31,29 +32,31 @@ struct Model {
   InputSpec input;
   std::vector<std::unique_ptr<Block>> blocks;
 
-  std::int64_t parameter_count() const;            // each shared parameter once
+  std::int64_t parameter_count() const;                   // each shared parameter once
   std::int64_t parameter_count(std::size_t block) const;  // owned by the block
   /// Losses are sums over this many terms a sample: 1, or `context` for tokens.
   std::int64_t terms_per_sample() const { return input.kind == InputSpec::Kind::tokens ? input.context : 1; }
 };
 
-/// A preset's name (DESIGN.md: vit_b_16 .. gpt2-xl, mlp) or the path of a JSON file. Throws UsageError: unknown preset (with
-/// the list of presets), bad JSON, missing or unknown key, sizes that do not fit each other.
+/// A preset's name (DESIGN.md: vit_b_16 .. gpt2-xl, mlp) or the path of a JSON file. Throws UsageError: unknown preset
+/// (with the list of presets), bad JSON, missing or unknown key, sizes that do not fit each other.
 Model make_model(const std::string& preset_or_path);
 Model make_model_from_json(const nlohmann::json& description, const std::string& name);
 /// Names of the presets.
 std::vector<std::string> preset_names();
 
-/// The parameter's first value, float32 on the CPU: a function of `seed` and the parameter's name only.
+/// The parameter's first value, float32 on the CPU: a function of `seed`, the parameter's name and its Init only, equal
+/// to the bit on every machine. The distributions are those of torchvision and Hugging Face.
 at::Tensor initial_value(const Parameter& parameter, std::uint64_t seed);
 
 /// Cross-entropy summed over samples (and positions), as a scalar of at least float32; differentiable.
-/// `logits`, `target` as InputSpec says. label_smoothing in [0, 1) as torch.nn.functional.cross_entropy defines it.
+/// `logits`, `target` as InputSpec says; a target out of range is c10::Error. label_smoothing in [0, 1) as
+/// torch.nn.functional.cross_entropy defines it.
 at::Tensor summed_cross_entropy(const at::Tensor& logits, const at::Tensor& target, double label_smoothing);
 /// How many targets the largest logit hits.
 std::int64_t correct_predictions(const at::Tensor& logits, const at::Tensor& target);
 
-/// A batch of the right shape for probes and benchmarks.
+/// A batch of the right shape for probes and benchmarks: float32 (or int64 tokens) on the CPU, a function of `seed`.
 struct SyntheticBatch {
   at::Tensor input, target;
 };

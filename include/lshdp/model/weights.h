@@ -7,7 +7,8 @@
 
 namespace lshdp::model {
 
-/// One tensor (float32 unless the file holds float64) per parameter: values[b][i] belongs to model.blocks[b]->parameters()[i].
+/// One tensor (float32 unless the file holds float64) per parameter: values[b][i] belongs to
+/// model.blocks[b]->parameters()[i].
 using Values = std::vector<std::vector<at::Tensor>>;
 
 /// Reads every parameter of `model`. Accepts Hugging Face's "transformer." prefix and ignores its non-parameters

@@ -1,0 +1,82 @@
+// Checks of the values in a model's description.
+#include "description.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace lshdp::model {
+
+Description::Description(const Json& object, std::string source) : object_(object), source_(std::move(source)) {
+  if (!object.is_object()) throw UsageError(fmt::format("{}: a model's description must be a JSON object", source_));
+}
+
+std::int64_t Description::size(const std::string& key, std::int64_t largest) {
+  known_.insert(key);
+  const auto value = json_value<std::int64_t>(object_, key, source_);
+  // An unsigned value above 63 bits arrives here negative.
+  require_range(key, value, largest);
+  return value;
+}
+
+std::int64_t Description::size_or(const std::string& key, std::int64_t otherwise, std::int64_t largest) {
+  known_.insert(key);
+  return has(key) ? size(key, largest) : otherwise;
+}
+
+std::vector<std::int64_t> Description::sizes(const std::string& key) {
+  known_.insert(key);
+  const auto list = json_value<Json>(object_, key, source_);
+  if (!list.is_array()) throw_wrong_key(source_, key, "must be a list of whole numbers, e.g. [512,256]");
+  std::vector<std::int64_t> values;
+  for (const Json& entry : list) {
+    if (!entry.is_number_integer()) throw_wrong_key(source_, key, "must be a list of whole numbers, e.g. [512,256]");
+    values.push_back(entry.get<std::int64_t>());
+    require_range(key, values.back(), kLargestSize);
+  }
+  if (values.size() > static_cast<std::size_t>(kMostLayers)) {
+    throw_wrong_key(source_, key, fmt::format("may have at most {} entries", kMostLayers));
+  }
+  return values;
+}
+
+double Description::positive_or(const std::string& key, double otherwise) {
+  known_.insert(key);
+  const double value = json_value_or<double>(object_, key, otherwise, source_);
+  if (!(value > 0) || !std::isfinite(value)) throw_wrong_key(source_, key, "must be above 0");
+  return value;
+}
+
+std::string Description::text(const std::string& key) {
+  known_.insert(key);
+  return json_value<std::string>(object_, key, source_);
+}
+
+void Description::allow_only(const std::string& key, const Json& value) {
+  known_.insert(key);
+  if (!object_.contains(key) || object_.at(key) == value) return;
+  throw_wrong_key(
+      source_, key,
+      fmt::format("is {}, which is not supported; set it to {} or leave it out", object_.at(key).dump(), value.dump()));
+}
+
+void Description::refuse_unknown_keys() const {
+  for (const auto& [key, value] : object_.items()) {
+    if (known_.contains(key)) continue;
+    throw_wrong_key(source_, key, fmt::format("is not known here; the keys are {}", fmt::join(known_, ", ")));
+  }
+}
+
+void Description::require_divides(const std::string& key, std::int64_t value, const std::string& divisor_key,
+                                  std::int64_t divisor) const {
+  if (value % divisor == 0) return;
+  throw_wrong_key(source_, key, fmt::format("({}) must be a multiple of \"{}\" ({})", value, divisor_key, divisor));
+}
+
+void Description::require_range(const std::string& key, std::int64_t value, std::int64_t largest) const {
+  if (value >= 1 && value <= largest) return;
+  throw_wrong_key(source_, key, fmt::format("must be a whole number from 1 to {}", largest));
+}
+
+}  // namespace lshdp::model

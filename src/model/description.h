@@ -1,0 +1,52 @@
+// Reads the JSON description of a model key by key, so that each message names the file, the key and the remedy.
+#pragma once
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lshdp/core/json.h"
+
+namespace lshdp::model {
+
+/// Sizes above these are typing errors; below them no product of sizes leaves 63 bits.
+constexpr std::int64_t kLargestSize = std::int64_t{1} << 22;
+constexpr std::int64_t kMostLayers = 4096;
+constexpr std::int64_t kLargestImage = std::int64_t{1} << 16;
+
+/// A description that remembers which keys it was asked for. Every function throws UsageError.
+class Description {
+ public:
+  Description(const Json& object, std::string source);
+
+  bool has(const std::string& key) const { return object_.contains(key) && !object_.at(key).is_null(); }
+  /// A whole number in [1, largest].
+  std::int64_t size(const std::string& key, std::int64_t largest = kLargestSize);
+  /// As size(); `otherwise` where the key is missing or null.
+  std::int64_t size_or(const std::string& key, std::int64_t otherwise, std::int64_t largest = kLargestSize);
+  /// One or more sizes, or none at all.
+  std::vector<std::int64_t> sizes(const std::string& key);
+  /// A number above zero; `otherwise` where the key is missing.
+  double positive_or(const std::string& key, double otherwise);
+  std::string text(const std::string& key);
+  /// The key may be there only with this value, because nothing else is supported.
+  void allow_only(const std::string& key, const Json& value);
+  /// The key may be there with any value: it does not concern us.
+  void ignore(const std::string& key) { known_.insert(key); }
+  /// Refuses keys that nobody asked for.
+  void refuse_unknown_keys() const;
+  /// Refuses unless `key` is a multiple of `divisor_key`.
+  void require_divides(const std::string& key, std::int64_t value, const std::string& divisor_key,
+                       std::int64_t divisor) const;
+
+  const std::string& source() const { return source_; }
+
+ private:
+  void require_range(const std::string& key, std::int64_t value, std::int64_t largest) const;
+
+  const Json& object_;
+  std::string source_;
+  std::set<std::string> known_;
+};
+
+}  // namespace lshdp::model

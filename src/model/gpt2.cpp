@@ -1,0 +1,161 @@
+// GPT-2 with the names, orientations, numbers and first values of Hugging Face's GPT2LMHeadModel.
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "architectures.h"
+#include "layers.h"
+
+namespace lshdp::model {
+namespace {
+
+struct Sizes {
+  std::int64_t layers, heads, hidden, inner, positions, vocabulary;
+  double epsilon, deviation;
+};
+
+/// Hugging Face's Conv1D: a matrix stored [in, out]. addmm keeps the gradient of `weight` in the order it is stored.
+at::Tensor conv1d(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias) {
+  std::vector<std::int64_t> shape = input.sizes().vec();
+  shape.back() = weight.size(1);
+  return at::addmm(bias, input.reshape({-1, weight.size(0)}), weight).view(shape);
+}
+
+/// int64 [B, T], T <= n_positions -> [B, T, hidden].
+class Embedding final : public ListedBlock {
+ public:
+  explicit Embedding(const Sizes& s)
+      : ListedBlock("embedding", {parameter("transformer.wte.weight", {s.vocabulary, s.hidden}, normal(s.deviation)),
+                                  parameter("transformer.wpe.weight", {s.positions, s.hidden}, normal(s.deviation))}) {}
+
+ private:
+  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+    if (input.size(1) > p[1].size(0)) {
+      throw UsageError(fmt::format("{} tokens in a row, but the model has {} positions; use shorter sequences",
+                                   input.size(1), p[1].size(0)));
+    }
+    return at::embedding(p[0], input) + p[1].narrow(0, 0, input.size(1));
+  }
+};
+
+/// [B, T, hidden] -> the same: x + attention(norm(x)), then x + mlp(norm(x)).
+class Layer final : public ListedBlock {
+ public:
+  Layer(const Sizes& s, std::int64_t index)
+      : ListedBlock("layer " + std::to_string(index), make_parameters(s, index)),
+        heads_(s.heads),
+        epsilon_(s.epsilon) {}
+
+ private:
+  enum : std::size_t { ln1_w, ln1_b, attn_w, attn_b, out_w, out_b, ln2_w, ln2_b, up_w, up_b, down_w, down_b };
+
+  static std::vector<Parameter> make_parameters(const Sizes& s, std::int64_t index) {
+    const std::string name = "transformer.h." + std::to_string(index) + ".";
+    const std::int64_t h = s.hidden;
+    // Each layer adds to the residual twice: the sum over the depth keeps its size.
+    const Init residual = normal(s.deviation / std::sqrt(2.0 * static_cast<double>(s.layers)));
+    std::vector<Parameter> list;
+    add_layer_norm(list, name + "ln_1", h);
+    list.push_back(parameter(name + "attn.c_attn.weight", {h, 3 * h}, normal(s.deviation)));
+    list.push_back(parameter(name + "attn.c_attn.bias", {3 * h}, kZeros));
+    list.push_back(parameter(name + "attn.c_proj.weight", {h, h}, residual));
+    list.push_back(parameter(name + "attn.c_proj.bias", {h}, kZeros));
+    add_layer_norm(list, name + "ln_2", h);
+    list.push_back(parameter(name + "mlp.c_fc.weight", {h, s.inner}, normal(s.deviation)));
+    list.push_back(parameter(name + "mlp.c_fc.bias", {s.inner}, kZeros));
+    list.push_back(parameter(name + "mlp.c_proj.weight", {s.inner, h}, residual));
+    list.push_back(parameter(name + "mlp.c_proj.bias", {h}, kZeros));
+    return list;
+  }
+
+  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+    const std::int64_t hidden = input.size(2);
+    const at::Tensor normed = at::layer_norm(input, {hidden}, p[ln1_w], p[ln1_b], epsilon_);
+    const at::Tensor mixed = attention(conv1d(normed, p[attn_w], p[attn_b]), heads_, true);
+    const at::Tensor x = conv1d(mixed, p[out_w], p[out_b]) + input;
+    const at::Tensor inner = conv1d(at::layer_norm(x, {hidden}, p[ln2_w], p[ln2_b], epsilon_), p[up_w], p[up_b]);
+    return x + conv1d(at::gelu(inner, "tanh"), p[down_w], p[down_b]);
+  }
+
+  std::int64_t heads_;
+  double epsilon_;
+};
+
+std::vector<Parameter> head_parameters(const Sizes& s) {
+  std::vector<Parameter> list;
+  add_layer_norm(list, "transformer.ln_f", s.hidden);
+  return list;
+}
+
+/// [B, T, hidden] -> logits [B, T, vocabulary], by the embedding's matrix.
+class Head final : public ListedBlock {
+ public:
+  explicit Head(const Sizes& s) : ListedBlock("head", head_parameters(s), {{0, 0}}), epsilon_(s.epsilon) {}
+
+ private:
+  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+    return at::linear(at::layer_norm(input, {input.size(2)}, p[0], p[1], epsilon_), p[2]);
+  }
+
+  double epsilon_;
+};
+
+/// What a config.json of Hugging Face also holds: settled by value, or about other things than the network.
+void accept_config_file(Description& d) {
+  d.allow_only("model_type", "gpt2");
+  d.allow_only("tie_word_embeddings", true);
+  d.allow_only("scale_attn_weights", true);
+  d.allow_only("scale_attn_by_inverse_layer_idx", false);
+  d.allow_only("add_cross_attention", false);
+  for (const char* key :
+       {"architectures", "bos_token_id", "eos_token_id", "pad_token_id", "n_ctx", "use_cache", "dtype", "torch_dtype",
+        "transformers_version", "task_specific_params", "reorder_and_upcast_attn", "summary_activation",
+        "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "_name_or_path",
+        "gradient_checkpointing"}) {
+    d.ignore(key);
+  }
+}
+
+Sizes read_sizes(Description& d) {
+  Sizes s{};
+  s.layers = d.size("n_layer", kMostLayers);
+  s.heads = d.size("n_head");
+  s.hidden = d.size("n_embd");
+  s.positions = d.size("n_positions");
+  s.vocabulary = d.size("vocab_size");
+  s.inner = d.size_or("n_inner", 4 * s.hidden);
+  s.epsilon = d.positive_or("layer_norm_epsilon", 1e-5);
+  s.deviation = d.positive_or("initializer_range", 0.02);
+  d.allow_only("activation_function", "gelu_new");
+  for (const char* dropout : {"resid_pdrop", "embd_pdrop", "attn_pdrop"}) d.allow_only(dropout, 0.0);
+  if (!d.has("type")) accept_config_file(d);
+  d.refuse_unknown_keys();
+  d.require_divides("n_embd", s.hidden, "n_head", s.heads);
+  return s;
+}
+
+}  // namespace
+
+Model make_gpt2(Description& description, const std::string& name) {
+  const Sizes s = read_sizes(description);
+  Model model;
+  model.name = name;
+  model.description = {{"type", "gpt2"},
+                       {"n_layer", s.layers},
+                       {"n_head", s.heads},
+                       {"n_embd", s.hidden},
+                       {"n_inner", s.inner},
+                       {"n_positions", s.positions},
+                       {"vocab_size", s.vocabulary},
+                       {"layer_norm_epsilon", s.epsilon},
+                       {"initializer_range", s.deviation}};
+  model.input.kind = InputSpec::Kind::tokens;
+  model.input.context = s.positions;
+  model.input.vocabulary = s.vocabulary;
+  model.blocks.push_back(std::make_unique<Embedding>(s));
+  for (std::int64_t i = 0; i < s.layers; ++i) model.blocks.push_back(std::make_unique<Layer>(s, i));
+  model.blocks.push_back(std::make_unique<Head>(s));
+  return model;
+}
+
+}  // namespace lshdp::model

@@ -1,0 +1,46 @@
+// What the blocks of all models share: parameters with their first values, attention, and a block that keeps its lists.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lshdp/model/block.h"
+
+namespace lshdp::model {
+
+constexpr Init kZeros{Init::Kind::zeros, 0};
+constexpr Init kOnes{Init::Kind::ones, 0};
+Init normal(double deviation);
+/// torch.nn.init.xavier_uniform_ of a [fan_out, fan_in] matrix.
+Init xavier_uniform(std::int64_t fan_out, std::int64_t fan_in);
+/// What torch.nn.Linear gives its weight and its bias.
+Init linear_default(std::int64_t fan_in);
+
+/// A parameter that decays if it has two dimensions or more (see Parameter::decay).
+Parameter parameter(std::string name, std::vector<std::int64_t> shape, Init init);
+/// Appends NAME.weight [width] of ones and NAME.bias [width] of zeros.
+void add_layer_norm(std::vector<Parameter>& parameters, const std::string& name, std::int64_t width);
+
+/// Multi-head attention of q, k, v side by side: [B, T, 3 * width] -> [B, T, width].
+at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool causal);
+
+/// A block that holds its lists; models supply run().
+class ListedBlock : public Block {
+ public:
+  ListedBlock(std::string name, std::vector<Parameter> parameters, std::vector<Borrowed> borrowed = {});
+  const std::string& name() const final { return name_; }
+  const std::vector<Parameter>& parameters() const final { return parameters_; }
+  const std::vector<Borrowed>& borrowed() const final { return borrowed_; }
+  /// Throws std::invalid_argument on a wrong number of parameters.
+  at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters) const final;
+
+ private:
+  virtual at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> parameters) const = 0;
+
+  std::string name_;
+  std::vector<Parameter> parameters_;
+  std::vector<Borrowed> borrowed_;
+};
+
+}  // namespace lshdp::model

@@ -1,0 +1,39 @@
+// Losses, counts of right answers, and batches without data.
+#include <limits>
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "lshdp/model/model.h"
+
+namespace lshdp::model {
+
+at::Tensor summed_cross_entropy(const at::Tensor& logits, const at::Tensor& target, double label_smoothing) {
+  const at::Tensor rows = logits.flatten(0, -2);
+  const bool narrow = rows.scalar_type() == at::kBFloat16 || rows.scalar_type() == at::kHalf;
+  // No target is ignored: one out of range is an error of LibTorch's.
+  constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
+  return at::cross_entropy_loss(narrow ? rows.to(at::kFloat) : rows, target.flatten(), {}, at::Reduction::Sum, ignored,
+                                label_smoothing);
+}
+
+std::int64_t correct_predictions(const at::Tensor& logits, const at::Tensor& target) {
+  return logits.detach().argmax(-1).eq(target).sum().item<std::int64_t>();
+}
+
+SyntheticBatch synthetic_batch(const InputSpec& input, std::int64_t batch, std::uint64_t seed) {
+  at::Generator random = at::detail::createCPUGenerator(seed);
+  switch (input.kind) {
+    case InputSpec::Kind::tokens:
+      return {at::randint(input.vocabulary, {batch, input.context}, random, at::kLong),
+              at::randint(input.vocabulary, {batch, input.context}, random, at::kLong)};
+    case InputSpec::Kind::flat:
+      return {at::randn({batch, input.input_size}, random, at::kFloat),
+              at::randint(input.classes, {batch}, random, at::kLong)};
+    case InputSpec::Kind::image:
+      break;
+  }
+  return {at::randn({batch, input.channels, input.image_size, input.image_size}, random, at::kFloat),
+          at::randint(input.classes, {batch}, random, at::kLong)};
+}
+
+}  // namespace lshdp::model

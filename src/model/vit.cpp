@@ -1,0 +1,147 @@
+// Vision transformer with the names, numbers and first values of torchvision's VisionTransformer.
+#include <cmath>
+
+#include "architectures.h"
+#include "layers.h"
+
+namespace lshdp::model {
+namespace {
+
+constexpr double kEpsilon = 1e-6;
+
+struct Sizes {
+  std::int64_t channels, image, patch, layers, heads, hidden, mlp, classes;
+  std::int64_t patches_a_side() const { return image / patch; }
+  std::int64_t tokens() const { return patches_a_side() * patches_a_side() + 1; }
+};
+
+/// torchvision draws this one by trunc_normal_, which cuts at [-2, 2].
+Parameter patch_weight(const Sizes& s) {
+  const double fan_in = static_cast<double>(s.channels * s.patch * s.patch);
+  return parameter("conv_proj.weight", {s.hidden, s.channels, s.patch, s.patch},
+                   {Init::Kind::truncated_normal, std::sqrt(1 / fan_in)});
+}
+
+/// [B, channels, image, image] -> [B, tokens, hidden]: patches projected, class token in front, positions added.
+class Embedding final : public ListedBlock {
+ public:
+  explicit Embedding(const Sizes& s)
+      : ListedBlock("embedding", {patch_weight(s), parameter("conv_proj.bias", {s.hidden}, kZeros),
+                                  parameter("class_token", {1, 1, s.hidden}, kZeros),
+                                  parameter("encoder.pos_embedding", {1, s.tokens(), s.hidden}, normal(0.02))}),
+        sizes_(s) {}
+
+ private:
+  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+    const at::Tensor tokens = at::linear(patches(input), p[0].flatten(1), p[1]);
+    const at::Tensor class_token = p[2].expand({input.size(0), 1, sizes_.hidden});
+    return at::cat({class_token, tokens}, 1) + p[3];
+  }
+
+  /// A convolution whose stride is its kernel is a matrix product of the patches: [B, patches, channels * patch *
+  /// patch].
+  at::Tensor patches(const at::Tensor& images) const {
+    const std::int64_t side = sizes_.patches_a_side(), patch = sizes_.patch;
+    return images.reshape({images.size(0), sizes_.channels, side, patch, side, patch})
+        .permute({0, 2, 4, 1, 3, 5})
+        .reshape({images.size(0), side * side, sizes_.channels * patch * patch});
+  }
+
+  Sizes sizes_;
+};
+
+/// [B, tokens, hidden] -> the same: x + attention(norm(x)), then x + mlp(norm(x)).
+class Layer final : public ListedBlock {
+ public:
+  Layer(const Sizes& s, std::int64_t index)
+      : ListedBlock("layer " + std::to_string(index), make_parameters(s, index)), heads_(s.heads) {}
+
+ private:
+  enum : std::size_t { ln1_w, ln1_b, in_w, in_b, out_w, out_b, ln2_w, ln2_b, up_w, up_b, down_w, down_b };
+
+  static std::vector<Parameter> make_parameters(const Sizes& s, std::int64_t index) {
+    const std::string name = "encoder.layers.encoder_layer_" + std::to_string(index) + ".";
+    const std::int64_t h = s.hidden;
+    std::vector<Parameter> list;
+    add_layer_norm(list, name + "ln_1", h);
+    list.push_back(parameter(name + "self_attention.in_proj_weight", {3 * h, h}, xavier_uniform(3 * h, h)));
+    list.push_back(parameter(name + "self_attention.in_proj_bias", {3 * h}, kZeros));
+    list.push_back(parameter(name + "self_attention.out_proj.weight", {h, h}, linear_default(h)));
+    list.push_back(parameter(name + "self_attention.out_proj.bias", {h}, kZeros));
+    add_layer_norm(list, name + "ln_2", h);
+    list.push_back(parameter(name + "mlp.0.weight", {s.mlp, h}, xavier_uniform(s.mlp, h)));
+    list.push_back(parameter(name + "mlp.0.bias", {s.mlp}, normal(1e-6)));
+    list.push_back(parameter(name + "mlp.3.weight", {h, s.mlp}, xavier_uniform(h, s.mlp)));
+    list.push_back(parameter(name + "mlp.3.bias", {h}, normal(1e-6)));
+    return list;
+  }
+
+  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+    const std::int64_t hidden = input.size(2);
+    const at::Tensor normed = at::layer_norm(input, {hidden}, p[ln1_w], p[ln1_b], kEpsilon);
+    const at::Tensor mixed = attention(at::linear(normed, p[in_w], p[in_b]), heads_, false);
+    const at::Tensor x = at::linear(mixed, p[out_w], p[out_b]) + input;
+    const at::Tensor inner = at::linear(at::layer_norm(x, {hidden}, p[ln2_w], p[ln2_b], kEpsilon), p[up_w], p[up_b]);
+    return x + at::linear(at::gelu(inner), p[down_w], p[down_b]);
+  }
+
+  std::int64_t heads_;
+};
+
+std::vector<Parameter> head_parameters(const Sizes& s) {
+  std::vector<Parameter> list;
+  add_layer_norm(list, "encoder.ln", s.hidden);
+  list.push_back(parameter("heads.head.weight", {s.classes, s.hidden}, kZeros));
+  list.push_back(parameter("heads.head.bias", {s.classes}, kZeros));
+  return list;
+}
+
+/// [B, tokens, hidden] -> logits [B, classes], from the class token alone.
+class Head final : public ListedBlock {
+ public:
+  explicit Head(const Sizes& s) : ListedBlock("head", head_parameters(s)) {}
+
+ private:
+  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+    return at::linear(at::layer_norm(input.select(1, 0), {input.size(2)}, p[0], p[1], kEpsilon), p[2], p[3]);
+  }
+};
+
+Sizes read_sizes(Description& d) {
+  Sizes s{};
+  s.channels = d.size_or("channels", 3);
+  s.image = d.size("image_size", kLargestImage);
+  s.patch = d.size("patch_size", kLargestImage);
+  s.layers = d.size("num_layers", kMostLayers);
+  s.heads = d.size("num_heads");
+  s.hidden = d.size("hidden_dim");
+  s.mlp = d.size("mlp_dim");
+  s.classes = d.size_or("num_classes", 1000);
+  d.allow_only("dropout", 0.0);
+  d.allow_only("attention_dropout", 0.0);
+  d.refuse_unknown_keys();
+  d.require_divides("image_size", s.image, "patch_size", s.patch);
+  d.require_divides("hidden_dim", s.hidden, "num_heads", s.heads);
+  return s;
+}
+
+}  // namespace
+
+Model make_vit(Description& description, const std::string& name) {
+  const Sizes s = read_sizes(description);
+  Model model;
+  model.name = name;
+  model.description = {{"type", "vit"},          {"channels", s.channels}, {"image_size", s.image},
+                       {"patch_size", s.patch},  {"num_layers", s.layers}, {"num_heads", s.heads},
+                       {"hidden_dim", s.hidden}, {"mlp_dim", s.mlp},       {"num_classes", s.classes}};
+  model.input.kind = InputSpec::Kind::image;
+  model.input.channels = s.channels;
+  model.input.image_size = s.image;
+  model.input.classes = s.classes;
+  model.blocks.push_back(std::make_unique<Embedding>(s));
+  for (std::int64_t i = 0; i < s.layers; ++i) model.blocks.push_back(std::make_unique<Layer>(s, i));
+  model.blocks.push_back(std::make_unique<Head>(s));
+  return model;
+}
+
+}  // namespace lshdp::model
