@@ -17,8 +17,9 @@ std::vector<double> all_gather_values(Communicator& communicator, double value);
 /// The host name of every rank, by rank. All ranks must call it.
 std::vector<std::string> all_gather_hosts(Communicator& communicator);
 
-/// Runs `check` on every rank. If it threw an Error anywhere, throws on *every* rank an AgreedError with the message of the
-/// lowest failing rank ("rank R (HOST): ..." unless all ranks failed alike) and its exit code. All ranks must call it.
+/// Runs `check` on every rank. If it threw an Error anywhere, throws on *every* rank an AgreedError with the message of
+/// the lowest failing rank ("rank R (HOST): ..." unless all ranks failed alike) and its exit code. All ranks must call
+/// it.
 void agree(Communicator& communicator, const std::function<void()>& check);
 /// As agree, but `work` runs on rank 0 only; what it returns arrives on every rank. All ranks must call it.
 std::string on_rank_0(Communicator& communicator, const std::function<std::string()>& work);

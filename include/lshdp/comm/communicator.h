@@ -21,8 +21,8 @@ struct Buffer {
   DataType type = DataType::float32;
 };
 
-/// How a vector is cut: rank r's shard is the elements [bounds[r], bounds[r + 1]). bounds has one entry more than there are
-/// ranks, begins with 0, never falls and ends with the length of the vector. Shards may be empty.
+/// How a vector is cut: rank r's shard is the elements [bounds[r], bounds[r + 1]). bounds has one entry more than there
+/// are ranks, begins with 0, never falls and ends with the length of the vector. Shards may be empty.
 struct Shards {
   std::vector<std::int64_t> bounds;
   std::int64_t begin(int rank) const { return bounds[static_cast<std::size_t>(rank)]; }
@@ -30,7 +30,8 @@ struct Shards {
   std::int64_t count(int rank) const { return end(rank) - begin(rank); }
 };
 
-/// `count` elements in `ranks` shards whose sizes differ by at most `alignment` elements (a multiple of which each begins at).
+/// `count` elements in `ranks` shards whose sizes differ by at most `alignment` elements (a multiple of which each
+/// begins at).
 Shards equal_shards(std::int64_t count, int ranks, std::int64_t alignment = 1);
 
 /// What travels: the data as they are, or each fp32 element rounded to bf16 (rounded: sums differ from exact ones).
@@ -38,14 +39,17 @@ enum class Wire : std::uint8_t { exact, bf16 };
 
 /// Operations in the order of the calls, which then must be the same on all ranks.
 inline constexpr int kInOrder = -1;
+/// Tags of operations are 0 .. kLargestTag.
+inline constexpr int kLargestTag = 999'999;
 
 /// How an operation is carried out. Every rank passes the same tag and wire.
 struct Transfer {
-  int tag = kInOrder;     // >= 0: matched by this number; of operations under way at one time no two have the same
-  int priority = 0;       // of what could be sent next, the lowest goes first
+  int tag = kInOrder;       // >= 0: matched by this number; of operations under way at one time no two have the same
+  int priority = 0;         // of what could be sent next, the lowest goes first
   Wire wire = Wire::exact;  // bf16 for float32 sums and gathers only
-  bool deferred = false;  // receives are posted now, nothing is sent before Work::start()
-  std::span<std::byte> scratch = {};  // sums: memory to receive into, scratch_bytes() long; empty: the communicator allocates it
+  bool deferred = false;    // receives are posted now, nothing is sent before Work::start()
+  // Sums: memory to receive into, scratch_bytes() long; where it is empty, the communicator allocates it.
+  std::span<std::byte> scratch = {};
 };
 
 /// An operation under way. Copies share it. A default-constructed Work is done.
@@ -54,7 +58,8 @@ class Work {
   class State;
   Work() = default;
   explicit Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
-  /// A deferred operation's local data are ready: it may send. Throws std::logic_error if the operation was not deferred.
+  /// A deferred operation's local data are ready: it may send. Throws std::logic_error if the operation was not
+  /// deferred.
   void start();
   /// Returns when the result is there and the memory is the caller's again. Throws RunError if the operation failed.
   void wait();
@@ -89,8 +94,8 @@ struct Counters {
 };
 
 /// A group of ranks. All ranks make the same collective calls; calls return at once and the Work tells the rest.
-/// Calls may come from any thread of the rank. Every call throws std::invalid_argument on a buffer, shards, tag or rank that
-/// make no sense; failures of the transport surface as RunError in Work::wait().
+/// Calls may come from any thread of the rank. Every call throws std::invalid_argument on a buffer, shards, tag or rank
+/// that make no sense; failures of the transport surface as RunError in Work::wait().
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -114,7 +119,9 @@ class Communicator {
   virtual Counters counters() const = 0;
 };
 
-/// Bytes of Transfer::scratch that reduce_scatter_sum (and all_reduce_sum with equal_shards) want at `rank`.
+/// Bytes of Transfer::scratch that reduce_scatter_sum (and all_reduce_sum with equal_shards) want at `rank`: every
+/// shard but that of rank - 1 (the left neighbour in the ring) arrives once, and each has its own place. 0 for one
+/// rank.
 std::size_t scratch_bytes(const Shards& shards, DataType type, int rank);
 
 }  // namespace lshdp::comm

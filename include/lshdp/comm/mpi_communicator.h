@@ -23,7 +23,8 @@ class MpiSession {
 /// How the engine works; the defaults are measured (CONTRIBUTING.md).
 struct EngineOptions {
   int sends_in_flight = 2;
-  std::int64_t segment_bytes = 1 << 20;    // the unit of sending: long messages are cut, so that urgent ones need not wait
+  std::int64_t segment_bytes =
+      1 << 20;  // the unit of sending: long messages are cut, so that urgent ones need not wait
   double longest_sleep_seconds = 500e-6;  // between tests for completion
 };
 

@@ -14,14 +14,14 @@ struct AllReducePoint {
 };
 
 struct NetworkMeasurement {
-  double latency_seconds = 0;           // half a round trip of one byte between neighbours of the ring, the worst pair
-  double bytes_per_second = 0;          // of the slowest ring neighbour link, while all links carry traffic
-  double cpu_seconds_per_byte = 0;      // of the engine thread, per byte sent and received
-  std::vector<AllReducePoint> curve;    // by bytes, rising
+  double latency_seconds = 0;         // half a round trip of one byte between neighbours of the ring, the worst pair
+  double bytes_per_second = 0;        // of the slowest ring neighbour link, while all links carry traffic
+  double cpu_seconds_per_byte = 0;    // of the engine thread, per byte sent and received
+  std::vector<AllReducePoint> curve;  // by bytes, rising
 };
 
-/// Measures sizes 4 KiB, 16 KiB, .. up to `largest_bytes` within about `budget_seconds`; every rank gets the same result.
-/// One rank gives zeros and an empty curve. All ranks must call it.
+/// Measures sizes 4 KiB, 16 KiB, .. up to `largest_bytes` within about `budget_seconds`; every rank gets the same
+/// result. One rank gives zeros and an empty curve. All ranks must call it.
 NetworkMeasurement probe_network(Communicator& communicator, std::int64_t largest_bytes, double budget_seconds);
 
 }  // namespace lshdp::comm

@@ -1,0 +1,23 @@
+// The handle of an operation: forwards to the backend's state; without one, the operation is done.
+#include <stdexcept>
+
+#include "lshdp/comm/communicator.h"
+
+namespace lshdp::comm {
+
+void Work::start() {
+  if (!state_) throw std::logic_error("Work::start() of an operation that was not deferred");
+  state_->start();
+}
+
+void Work::wait() {
+  if (state_) state_->wait();
+}
+
+bool Work::done() const { return !state_ || state_->done(); }
+
+double Work::began() const { return state_ ? state_->began() : 0; }
+
+double Work::finished() const { return state_ ? state_->finished() : 0; }
+
+}  // namespace lshdp::comm
