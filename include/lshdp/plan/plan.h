@@ -41,6 +41,11 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source);
 Plan read_plan(const std::filesystem::path& path);
 void write_plan(const std::filesystem::path& path, const Plan& plan);
 
+/// The object "predicted" of batches.json, metrics.jsonl and summary.json: null where nothing was predicted (step_seconds 0).
+/// The reader throws UsageError naming the source and key: negative or non-finite figures, not one compute time per rank.
+nlohmann::json to_json(const Prediction& predicted);
+Prediction prediction_from_json(const nlohmann::json& json, std::size_t ranks, const std::string& source);
+
 /// A plan from batches alone ("8,8,24,24"): each rank's batch cut into the fewest, most equal micro-batches of at most
 /// max_batch[r] samples (empty: no limit). Throws UsageError on a negative batch, or if all are 0.
 Plan plan_from_batches(const std::vector<std::int64_t>& batches, const std::vector<std::int64_t>& max_batch = {});

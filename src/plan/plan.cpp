@@ -1,0 +1,196 @@
+// batches.json: a Plan as JSON, checked as it is read, and plans from batches alone.
+#include "lshdp/plan/plan.h"
+
+#include "checked_json.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/text.h"
+
+namespace lshdp::plan {
+namespace {
+
+constexpr int kVersion = 1;
+/// A plan with longer lists of micro-batches is a mistake (a rank that holds one sample and a batch of millions).
+constexpr std::int64_t kMostMicroBatches = 1'000'000;
+
+Json rank_to_json(const RankPlan& rank) {
+  return {{"rank", rank.rank}, {"host", rank.host}, {"batch", rank.batch}, {"micro_batches", rank.micro_batches}};
+}
+
+bool is_present(const Json& json, std::string_view key) { return json.contains(key) && !json.find(key)->is_null(); }
+
+std::vector<std::int64_t> int_list(const Json& json, std::string_view key, const std::string& source,
+                                   std::int64_t low) {
+  std::vector<std::int64_t> values;
+  for (const Json& entry : json_list(json, key, source)) {
+    const bool fits =
+        entry.is_number_integer() && entry.get<std::int64_t>() >= low && entry.get<std::int64_t>() <= kLargestBatch;
+    if (!fits) throw_wrong_key(source, key, fmt::format("must hold whole numbers from {} to {}", low, kLargestBatch));
+    values.push_back(entry.get<std::int64_t>());
+  }
+  return values;
+}
+
+std::int64_t sum_of(const std::vector<std::int64_t>& values) {
+  std::int64_t total = 0;
+  for (const std::int64_t value : values) total += value;
+  return total;
+}
+
+RankPlan rank_from_json(const Json& json, std::size_t index, const std::string& source) {
+  require_rank(json, index, source);
+  RankPlan rank;
+  rank.rank = static_cast<int>(index);
+  rank.host = json_value_or<std::string>(json, "host", "", source);
+  rank.batch = json_int(json, "batch", source, 0, kLargestBatch);
+  rank.micro_batches = int_list(json, "micro_batches", source, 1);
+  if (const std::int64_t added = sum_of(rank.micro_batches); added != rank.batch) {
+    throw_wrong_key(source, "micro_batches", fmt::format("add up to {}, but batch is {}", added, rank.batch));
+  }
+  return rank;
+}
+
+/// The ranks of the short form: one micro-batch each.
+std::vector<RankPlan> ranks_of_batches(const std::vector<std::int64_t>& batches) {
+  std::vector<RankPlan> ranks;
+  for (const std::int64_t batch : batches) {
+    ranks.push_back({static_cast<int>(ranks.size()), "", batch, {}});
+    if (batch > 0) ranks.back().micro_batches = {batch};
+  }
+  return ranks;
+}
+
+std::vector<RankPlan> ranks_from_json(const Json& json, const std::string& source) {
+  if (json.contains("batches")) {
+    if (json.contains("ranks")) throw_wrong_key(source, "batches", "and \"ranks\" exclude each other; keep one");
+    return ranks_of_batches(int_list(json, "batches", source, 0));
+  }
+  std::vector<RankPlan> ranks;
+  for (const Json& entry : json_list(json, "ranks", source)) {
+    ranks.push_back(rank_from_json(entry, ranks.size(), entry_source(source, "ranks", ranks.size())));
+  }
+  return ranks;
+}
+
+std::int64_t total_of(const std::vector<RankPlan>& ranks) {
+  std::int64_t total = 0;
+  for (const RankPlan& rank : ranks) total += rank.batch;
+  return total;
+}
+
+void check_total(const Json& json, const Plan& plan, const std::string& source) {
+  if (plan.total < 1) throw UsageError(source + ": all batches are 0; give at least one rank a sample");
+  const bool short_form = json.contains("batches");
+  if (short_form && !json.contains("total")) return;
+  if (const std::int64_t stated = json_int(json, "total", source, 1); stated != plan.total) {
+    throw_wrong_key(source, "total", fmt::format("is {}, but the batches add up to {}", stated, plan.total));
+  }
+}
+
+/// `count` micro-batches as equal as possible, the larger ones first.
+std::vector<std::int64_t> equal_parts(std::int64_t batch, std::int64_t count) {
+  std::vector<std::int64_t> parts(static_cast<std::size_t>(count), batch / count);
+  for (std::int64_t i = 0; i < batch % count; ++i) ++parts[static_cast<std::size_t>(i)];
+  return parts;
+}
+
+std::vector<std::int64_t> micro_batches_of(std::int64_t batch, std::int64_t max_batch, std::size_t rank) {
+  if (batch == 0) return {};
+  if (max_batch < 1) {
+    throw UsageError(fmt::format("batch {} of rank {} does not fit: the rank cannot hold one sample", batch, rank));
+  }
+  const std::int64_t count = batch / max_batch + (batch % max_batch != 0);
+  if (count > kMostMicroBatches) {
+    throw UsageError(fmt::format("batch {} of rank {} needs {} micro-batches of at most {}; the most is {}", batch,
+                                 rank, count, max_batch, kMostMicroBatches));
+  }
+  return equal_parts(batch, count);
+}
+
+}  // namespace
+
+nlohmann::json to_json(const Prediction& predicted) {
+  if (predicted.step_seconds <= 0) return nullptr;
+  return {{"step_seconds", predicted.step_seconds},
+          {"samples_per_second", predicted.samples_per_second},
+          {"compute_seconds", predicted.compute_seconds},
+          {"communication_seconds", predicted.communication_seconds},
+          {"exposed_seconds", predicted.exposed_seconds}};
+}
+
+Prediction prediction_from_json(const nlohmann::json& json, std::size_t ranks, const std::string& source) {
+  Prediction predicted;
+  if (json.is_null()) return predicted;
+  predicted.step_seconds = json_positive(json, "step_seconds", source, kLongestSeconds);
+  predicted.samples_per_second = json_figure(json, "samples_per_second", source);
+  predicted.communication_seconds = json_figure(json, "communication_seconds", source, kLongestSeconds);
+  predicted.exposed_seconds = json_figure(json, "exposed_seconds", source, kLongestSeconds);
+  for (const Json& entry : json_list(json, "compute_seconds", source)) {
+    if (!entry.is_number() || !(entry.get<double>() >= 0 && entry.get<double>() <= kLongestSeconds)) {
+      throw_wrong_key(source, "compute_seconds", "must hold finite numbers, 0 or more");
+    }
+    predicted.compute_seconds.push_back(entry.get<double>());
+  }
+  if (predicted.compute_seconds.size() != ranks) {
+    throw_wrong_key(source, "compute_seconds", fmt::format("must have one value for each of {} ranks", ranks));
+  }
+  return predicted;
+}
+
+nlohmann::json to_json(const Plan& plan) {
+  Json ranks = Json::array();
+  for (const RankPlan& rank : plan.ranks) ranks.push_back(rank_to_json(rank));
+  Json equal_split = nullptr;
+  if (plan.equal_split_step_seconds > 0) equal_split = {{"step_seconds", plan.equal_split_step_seconds}};
+  return {{"version", kVersion},
+          {"model", plan.model},
+          {"mode", plan.mode},
+          {"precision", plan.precision},
+          {"total", plan.total},
+          {"ranks", std::move(ranks)},
+          {"predicted", to_json(plan.predicted)},
+          {"equal_split", std::move(equal_split)}};
+}
+
+Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
+  require_version(json, kVersion, source);
+  Plan plan;
+  plan.model = json_value_or<std::string>(json, "model", "", source);
+  plan.mode = json_value_or<std::string>(json, "mode", "", source);
+  plan.precision = json_value_or<std::string>(json, "precision", "", source);
+  plan.ranks = ranks_from_json(json, source);
+  plan.total = total_of(plan.ranks);
+  check_total(json, plan, source);
+  if (is_present(json, "predicted")) {
+    plan.predicted =
+        prediction_from_json(json_object(json, "predicted", source), plan.ranks.size(), source + ": predicted");
+  }
+  if (is_present(json, "equal_split")) {
+    plan.equal_split_step_seconds = json_positive(json_object(json, "equal_split", source), "step_seconds",
+                                                  source + ": equal_split", kLongestSeconds);
+  }
+  return plan;
+}
+
+Plan read_plan(const std::filesystem::path& path) { return plan_from_json(read_json(path), path.string()); }
+
+void write_plan(const std::filesystem::path& path, const Plan& plan) { write_json(path, to_json(plan)); }
+
+Plan plan_from_batches(const std::vector<std::int64_t>& batches, const std::vector<std::int64_t>& max_batch) {
+  if (!max_batch.empty() && max_batch.size() != batches.size()) {
+    throw_wrong_list_length(batches.size(), static_cast<int>(max_batch.size()), "batches");
+  }
+  Plan plan;
+  for (std::size_t rank = 0; rank < batches.size(); ++rank) {
+    const std::int64_t batch = batches[rank];
+    if (batch < 0 || batch > kLargestBatch) {
+      throw UsageError(fmt::format("batch {} of rank {} must be from 0 to {}", batch, rank, kLargestBatch));
+    }
+    auto micro_batches = micro_batches_of(batch, max_batch.empty() ? kLargestBatch : max_batch[rank], rank);
+    plan.ranks.push_back({static_cast<int>(rank), "", batch, std::move(micro_batches)});
+  }
+  plan.total = total_of(plan.ranks);
+  if (plan.total == 0) throw UsageError("all batches are 0; give at least one rank a sample");
+  return plan;
+}
+
+}  // namespace lshdp::plan

@@ -1,0 +1,131 @@
+// profile.json: a Profile as JSON, checked as it is read.
+#include "lshdp/plan/profile.h"
+
+#include "checked_json.h"
+#include "lshdp/core/json.h"
+
+namespace lshdp::plan {
+namespace {
+
+constexpr int kVersion = 1;
+
+Json rank_to_json(const RankProfile& rank) {
+  Json curve = Json::array();
+  for (const CurvePoint& point : rank.curve) curve.push_back({{"batch", point.batch}, {"seconds", point.seconds}});
+  return {{"rank", rank.rank},
+          {"host", rank.host},
+          {"device", rank.device},
+          {"memory_bytes", rank.memory_bytes},
+          {"max_batch", rank.max_batch},
+          {"speed", rank.speed},
+          {"update_seconds", rank.update_seconds},
+          {"curve", std::move(curve)}};
+}
+
+Json network_to_json(const NetworkProfile& network) {
+  Json curve = Json::array();
+  for (const NetworkPoint& point : network.curve) curve.push_back({{"bytes", point.bytes}, {"seconds", point.seconds}});
+  return {{"latency_seconds", network.latency_seconds},
+          {"bytes_per_second", network.bytes_per_second},
+          {"cpu_seconds_per_byte", network.cpu_seconds_per_byte},
+          {"curve", std::move(curve)}};
+}
+
+NetworkProfile network_from_json(const Json& json, const std::string& source) {
+  NetworkProfile network;
+  network.latency_seconds = json_figure(json, "latency_seconds", source, kLongestSeconds);
+  network.bytes_per_second = json_figure(json, "bytes_per_second", source);
+  network.cpu_seconds_per_byte = json_figure(json, "cpu_seconds_per_byte", source, 1);
+  for (const Json& entry : json_list(json, "curve", source)) {
+    const std::string at = entry_source(source, "curve", network.curve.size());
+    const std::int64_t bytes = json_int(entry, "bytes", at, 1);
+    if (!network.curve.empty() && bytes <= network.curve.back().bytes) {
+      throw_wrong_key(at, "bytes", "must rise from point to point");
+    }
+    network.curve.push_back({bytes, json_figure(entry, "seconds", at, kLongestSeconds)});
+  }
+  return network;
+}
+
+std::vector<CurvePoint> curve_from_json(const Json& json, std::int64_t max_batch, const std::string& source) {
+  std::vector<CurvePoint> curve;
+  for (const Json& entry : json_list(json, "curve", source)) {
+    const std::string at = entry_source(source, "curve", curve.size());
+    const std::int64_t batch = json_int(entry, "batch", at, 1);
+    if (curve.empty() && batch != 1) throw_wrong_key(at, "batch", "must be 1: the curve begins with one sample");
+    if (!curve.empty() && batch <= curve.back().batch) throw_wrong_key(at, "batch", "must rise from point to point");
+    if (batch > max_batch) throw_wrong_key(at, "batch", fmt::format("is above max_batch {}", max_batch));
+    curve.push_back({batch, json_positive(entry, "seconds", at, kLongestSeconds)});
+  }
+  if (curve.empty() && max_batch > 0) throw_wrong_key(source, "curve", "must not be empty where max_batch is above 0");
+  return curve;
+}
+
+RankProfile rank_from_json(const Json& json, std::size_t index, const std::string& source) {
+  require_rank(json, index, source);
+  RankProfile rank;
+  rank.rank = static_cast<int>(index);
+  rank.host = json_value<std::string>(json, "host", source);
+  rank.device = json_value<std::string>(json, "device", source);
+  rank.memory_bytes = json_int(json, "memory_bytes", source, 0);
+  rank.max_batch = json_int(json, "max_batch", source, 0, kLargestBatch);
+  rank.speed = json_positive(json, "speed", source, 1e6);
+  rank.update_seconds = json_figure(json, "update_seconds", source, kLongestSeconds);
+  rank.curve = curve_from_json(json, rank.max_batch, source);
+  return rank;
+}
+
+std::vector<std::int64_t> shape_from_json(const Json& json, const std::string& source) {
+  std::vector<std::int64_t> shape;
+  for (const Json& entry : json_list(json, "data_shape", source)) {
+    if (!entry.is_number_integer() || entry.get<std::int64_t>() < 1) {
+      throw_wrong_key(source, "data_shape", "must hold whole numbers from 1");
+    }
+    shape.push_back(entry.get<std::int64_t>());
+  }
+  return shape;
+}
+
+}  // namespace
+
+nlohmann::json to_json(const Profile& profile) {
+  Json ranks = Json::array();
+  for (const RankProfile& rank : profile.ranks) ranks.push_back(rank_to_json(rank));
+  return {{"version", kVersion},
+          {"model", profile.model},
+          {"mode", profile.mode},
+          {"precision", profile.precision},
+          {"data_shape", profile.data_shape},
+          {"parameter_count", profile.parameter_count},
+          {"gradient_bytes", profile.gradient_bytes},
+          {"parameter_bytes", profile.parameter_bytes},
+          {"first_block_bytes", profile.first_block_bytes},
+          {"network", network_to_json(profile.network)},
+          {"ranks", std::move(ranks)}};
+}
+
+Profile profile_from_json(const nlohmann::json& json, const std::string& source) {
+  require_version(json, kVersion, source);
+  Profile profile;
+  profile.model = json_value<std::string>(json, "model", source);
+  profile.mode = json_value<std::string>(json, "mode", source);
+  profile.precision = json_value<std::string>(json, "precision", source);
+  profile.data_shape = shape_from_json(json, source);
+  profile.parameter_count = json_int(json, "parameter_count", source, 0);
+  profile.gradient_bytes = json_int(json, "gradient_bytes", source, 0);
+  profile.parameter_bytes = json_int(json, "parameter_bytes", source, 0);
+  profile.first_block_bytes = json_int(json, "first_block_bytes", source, 0);
+  profile.network = network_from_json(json_object(json, "network", source), source + ": network");
+  for (const Json& entry : json_list(json, "ranks", source)) {
+    const std::size_t index = profile.ranks.size();
+    profile.ranks.push_back(rank_from_json(entry, index, entry_source(source, "ranks", index)));
+  }
+  if (profile.ranks.empty()) throw_wrong_key(source, "ranks", "must not be empty");
+  return profile;
+}
+
+Profile read_profile(const std::filesystem::path& path) { return profile_from_json(read_json(path), path.string()); }
+
+void write_profile(const std::filesystem::path& path, const Profile& profile) { write_json(path, to_json(profile)); }
+
+}  // namespace lshdp::plan

@@ -1,0 +1,244 @@
+// profile.json and batches.json: what is written is read back, and each bad input names its key.
+#include <functional>
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/core/json.h"
+#include "lshdp/plan/plan.h"
+#include "lshdp/plan/profile.h"
+#include "plan/profiles.h"
+#include "support/temporary_directory.h"
+
+namespace lshdp::plan {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+Profile example_profile() {
+  Profile profile = test::make_profile({test::make_rank(16, {{1, 0.010}, {4, 0.025}, {16, 0.081}}),
+                                        test::make_rank(4, {{1, 0.05}, {3, 0.11}}), test::make_rank(0, {})});
+  profile.parameter_count = 567'434;
+  profile.gradient_bytes = 2'269'736;
+  profile.parameter_bytes = 2'269'736;
+  profile.first_block_bytes = 1'607'680;
+  profile.network = {5e-5, 1.2e8, 1e-9, {{4096, 1e-3}, {65536, 2.5e-3}}};
+  profile.ranks[1].speed = 0.35;
+  profile.ranks[1].update_seconds = 0.002;
+  profile.ranks[1].host = "n\u00f6de \"2\"";
+  return profile;
+}
+
+Plan example_plan() {
+  Plan plan;
+  plan.model = "vit_b_16";
+  plan.mode = "ddp";
+  plan.precision = "bf16";
+  plan.total = 20;
+  plan.ranks = {{0, "a", 15, {8, 7}}, {1, "b", 0, {}}, {2, "c", 5, {5}}};
+  plan.predicted = {0.125, 160, {0.12, 0.001, 0.1}, 0.03, 0.005};
+  plan.equal_split_step_seconds = 0.25;
+  return plan;
+}
+
+/// The message that reading `json` as `Read` ends with; "accepted" if it is read.
+std::string refusal(const std::function<void(const Json&)>& read, const Json& json) {
+  try {
+    read(json);
+    return "accepted";
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+}
+
+std::string profile_refusal(const Json& json) {
+  return refusal([](const Json& value) { profile_from_json(value, "p.json"); }, json);
+}
+
+std::string plan_refusal(const Json& json) {
+  return refusal([](const Json& value) { plan_from_json(value, "b.json"); }, json);
+}
+
+/// The refusal of the example with the value at `pointer` replaced.
+std::string profile_refusal(const char* pointer, const Json& value) {
+  Json json = to_json(example_profile());
+  json[Json::json_pointer(pointer)] = value;
+  return profile_refusal(json);
+}
+
+std::string plan_refusal(const char* pointer, const Json& value) {
+  Json json = to_json(example_plan());
+  json[Json::json_pointer(pointer)] = value;
+  return plan_refusal(json);
+}
+
+TEST(ProfileFile, IsReadBackAsItWasWritten) {
+  const lshdp::test::TemporaryDirectory folder;
+  const Profile written = example_profile();
+  write_profile(folder / "profile.json", written);
+  const Profile read = read_profile(folder / "profile.json");
+  EXPECT_EQ(to_json(read), to_json(written));
+  EXPECT_EQ(read.ranks[1].host, written.ranks[1].host);
+  EXPECT_EQ(read.ranks[1].speed, 0.35);
+  EXPECT_EQ(read.ranks[0].curve[2].batch, 16);
+  EXPECT_EQ(read.ranks[0].curve[2].seconds, 0.081);
+  EXPECT_EQ(read.network.curve[1].bytes, 65536);
+  EXPECT_EQ(read.network.cpu_seconds_per_byte, 1e-9);
+  EXPECT_EQ(read.first_block_bytes, 1'607'680);
+  EXPECT_THAT(read.data_shape, ElementsAre(1, 28, 28));
+}
+
+TEST(ProfileFile, IsRefusedWhereAnyKeyIsMissing) {
+  const Json whole = to_json(example_profile());
+  for (const auto& [key, value] : whole.items()) {
+    Json json = whole;
+    json.erase(key);
+    EXPECT_THAT(profile_refusal(json), AllOf(HasSubstr("p.json"), HasSubstr('"' + key + '"'), HasSubstr("is missing")));
+  }
+}
+
+TEST(ProfileFile, IsRefusedWhereAnyKeyOfARankIsMissing) {
+  const Json whole = to_json(example_profile());
+  for (const auto& [key, value] : whole["ranks"][1].items()) {
+    Json json = whole;
+    json["ranks"][1].erase(key);
+    EXPECT_THAT(profile_refusal(json), AllOf(HasSubstr("ranks[1]"), HasSubstr('"' + key + "\" is missing")));
+  }
+}
+
+TEST(ProfileFile, IsRefusedWithAnotherVersion) {
+  EXPECT_THAT(profile_refusal("/version", 2), HasSubstr("version 2 is not supported"));
+}
+
+TEST(ProfileFile, IsRefusedWithoutRanksOrWithRanksOutOfOrder) {
+  EXPECT_THAT(profile_refusal("/ranks", Json::array()), HasSubstr("must not be empty"));
+  EXPECT_THAT(profile_refusal("/ranks/1/rank", 2), AllOf(HasSubstr("ranks[1]"), HasSubstr("in order from 0")));
+  EXPECT_THAT(profile_refusal("/ranks", 3), HasSubstr("must be a list"));
+  EXPECT_THAT(profile_refusal("/ranks/0", "fast"), HasSubstr("ranks[0]"));
+}
+
+TEST(ProfileFile, IsRefusedWithACurveThatDoesNotRise) {
+  EXPECT_THAT(profile_refusal("/ranks/0/curve/1/batch", 1), AllOf(HasSubstr("curve[1]"), HasSubstr("must rise")));
+  EXPECT_THAT(profile_refusal("/ranks/0/curve/0/batch", 2), HasSubstr("must be 1"));
+  EXPECT_THAT(profile_refusal("/ranks/0/curve/2/batch", 17), HasSubstr("above max_batch 16"));
+  EXPECT_THAT(profile_refusal("/ranks/0/curve", Json::array()), HasSubstr("must not be empty"));
+  EXPECT_THAT(profile_refusal("/network/curve/1/bytes", 4096), HasSubstr("must rise"));
+}
+
+TEST(ProfileFile, IsRefusedWithFiguresThatCannotBe) {
+  EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", -0.1), HasSubstr("\"seconds\""));
+  EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", 0), HasSubstr("must be above 0"));
+  EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", nullptr), HasSubstr("must be a number"));
+  EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", std::numeric_limits<double>::infinity()),
+              HasSubstr("must be a finite number"));
+  EXPECT_THAT(profile_refusal("/ranks/0/speed", 0), HasSubstr("must be above 0"));
+  EXPECT_THAT(profile_refusal("/ranks/0/max_batch", -1), HasSubstr("must be at least 0"));
+  EXPECT_THAT(profile_refusal("/ranks/0/max_batch", 2.5), HasSubstr("whole number"));
+  EXPECT_THAT(profile_refusal("/ranks/0/update_seconds", 1e300), HasSubstr("must be at most"));
+  EXPECT_THAT(profile_refusal("/network/bytes_per_second", -1), HasSubstr("bytes_per_second"));
+  EXPECT_THAT(profile_refusal("/gradient_bytes", -1), HasSubstr("gradient_bytes"));
+  EXPECT_THAT(profile_refusal("/data_shape", Json::parse("[3, 0]")), HasSubstr("data_shape"));
+  EXPECT_THAT(profile_refusal("/gradient_bytes", std::numeric_limits<std::uint64_t>::max()),
+              HasSubstr("gradient_bytes"));
+}
+
+TEST(ProfileFile, IsRefusedWhereTheWholeIsNoObject) {
+  for (const char* text : {"null", "3", "[]", "\"text\"", "[[1]]", "{}"}) {
+    EXPECT_THAT(profile_refusal(Json::parse(text)), HasSubstr("p.json")) << text;
+    EXPECT_THAT(plan_refusal(Json::parse(text)), HasSubstr("b.json")) << text;
+  }
+}
+
+TEST(PlanFile, IsReadBackAsItWasWritten) {
+  const lshdp::test::TemporaryDirectory folder;
+  write_plan(folder / "batches.json", example_plan());
+  const Plan read = read_plan(folder / "batches.json");
+  EXPECT_EQ(to_json(read), to_json(example_plan()));
+  EXPECT_EQ(read.total, 20);
+  EXPECT_THAT(read.ranks[0].micro_batches, ElementsAre(8, 7));
+  EXPECT_THAT(read.ranks[1].micro_batches, IsEmpty());
+  EXPECT_EQ(read.predicted.exposed_seconds, 0.005);
+  EXPECT_EQ(read.equal_split_step_seconds, 0.25);
+}
+
+TEST(PlanFile, WithoutPredictionIsReadBackWithoutPrediction) {
+  Plan plan = example_plan();
+  plan.predicted = {};
+  plan.equal_split_step_seconds = 0;
+  const Plan read = plan_from_json(to_json(plan), "b.json");
+  EXPECT_EQ(read.predicted.step_seconds, 0);
+  EXPECT_EQ(read.equal_split_step_seconds, 0);
+}
+
+TEST(PlanFile, MayBeWrittenByHandAsBatchesAlone) {
+  const Plan plan = plan_from_json(Json::parse(R"({"version":1,"batches":[16,0,48]})"), "b.json");
+  EXPECT_EQ(plan.total, 64);
+  EXPECT_TRUE(plan.model.empty());
+  ASSERT_EQ(plan.ranks.size(), 3U);
+  EXPECT_EQ(plan.ranks[2].rank, 2);
+  EXPECT_THAT(plan.ranks[0].micro_batches, ElementsAre(16));
+  EXPECT_THAT(plan.ranks[1].micro_batches, IsEmpty());
+}
+
+TEST(PlanFile, ByHandIsRefusedWithBadBatches) {
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"version":1,"batches":[16,-1]})")), HasSubstr("\"batches\""));
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"version":1,"batches":[16,1.5]})")), HasSubstr("\"batches\""));
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"version":1,"batches":[0,0]})")), HasSubstr("all batches are 0"));
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"version":1,"batches":[]})")), HasSubstr("all batches are 0"));
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"version":1,"batches":[16],"total":17})")), HasSubstr("add up to 16"));
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"version":1,"batches":[16],"ranks":[]})")), HasSubstr("exclude each other"));
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"version":1,"batches":[18446744073709551615]})")), HasSubstr("batches"));
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"batches":[16]})")), HasSubstr("\"version\" is missing"));
+}
+
+TEST(PlanFile, IsRefusedWhereFiguresDoNotAddUp) {
+  EXPECT_THAT(plan_refusal("/total", 21), AllOf(HasSubstr("is 21"), HasSubstr("add up to 20")));
+  EXPECT_THAT(plan_refusal("/ranks/0/batch", 14), AllOf(HasSubstr("ranks[0]"), HasSubstr("add up to 15")));
+  EXPECT_THAT(plan_refusal("/ranks/0/micro_batches", Json::parse("[16, -1]")), HasSubstr("micro_batches"));
+  EXPECT_THAT(plan_refusal("/ranks/0/micro_batches", Json::parse("[15, 0]")), HasSubstr("micro_batches"));
+  EXPECT_THAT(plan_refusal("/ranks/2/batch", -5), HasSubstr("must be at least 0"));
+  EXPECT_THAT(plan_refusal("/ranks/2/rank", 1), HasSubstr("in order from 0"));
+  EXPECT_THAT(plan_refusal("/version", 3), HasSubstr("version 3"));
+  EXPECT_THAT(plan_refusal("/model", 3), HasSubstr("\"model\" must be text"));
+}
+
+TEST(PlanFile, IsRefusedWithAPredictionThatCannotBe) {
+  EXPECT_THAT(plan_refusal("/predicted/compute_seconds", Json::parse("[0.1, 0.2]")), HasSubstr("each of 3 ranks"));
+  EXPECT_THAT(plan_refusal("/predicted/compute_seconds", Json::parse("[0.1, 0.2, -1]")), HasSubstr("compute_seconds"));
+  EXPECT_THAT(plan_refusal("/predicted/step_seconds", 0), HasSubstr("step_seconds"));
+  EXPECT_THAT(plan_refusal("/predicted", "soon"), HasSubstr("must be an object"));
+  EXPECT_THAT(plan_refusal("/equal_split", Json::object()), HasSubstr("step_seconds"));
+}
+
+TEST(PlanFile, ThatIsTruncatedIsRefusedAtEveryLength) {
+  const std::string text = to_json(example_plan()).dump();
+  for (std::size_t length = 0; length < text.size(); ++length) {
+    EXPECT_THROW(plan_from_json(parse_json(text.substr(0, length), "b.json"), "b.json"), UsageError) << length;
+  }
+}
+
+TEST(PlanFromBatches, CutsIntoTheFewestMostEqualMicroBatches) {
+  const Plan plan = plan_from_batches({10, 9, 4, 0}, {4, 3, 4, 0});
+  EXPECT_EQ(plan.total, 23);
+  EXPECT_THAT(plan.ranks[0].micro_batches, ElementsAre(4, 3, 3));
+  EXPECT_THAT(plan.ranks[1].micro_batches, ElementsAre(3, 3, 3));
+  EXPECT_THAT(plan.ranks[2].micro_batches, ElementsAre(4));
+  EXPECT_THAT(plan.ranks[3].micro_batches, IsEmpty());
+  EXPECT_THAT(plan_from_batches({100, 7}).ranks[0].micro_batches, ElementsAre(100));
+}
+
+TEST(PlanFromBatches, RefusesWhatCannotBeRun) {
+  EXPECT_THROW(plan_from_batches({}), UsageError);
+  EXPECT_THROW(plan_from_batches({0, 0}), UsageError);
+  EXPECT_THROW(plan_from_batches({8, -1}), UsageError);
+  EXPECT_THROW(plan_from_batches({8, 8}, {8}), UsageError);
+  EXPECT_THROW(plan_from_batches({8, 8}, {8, 0}), UsageError);
+  EXPECT_THROW(plan_from_batches({1'000'000'000}, {1}), UsageError);
+}
+
+}  // namespace
+}  // namespace lshdp::plan
