@@ -18,9 +18,12 @@ Precision precision_from_text(std::string_view text) {
 
 std::string to_text(Precision precision) {
   switch (precision) {
-    case Precision::fp32: return "fp32";
-    case Precision::bf16: return "bf16";
-    case Precision::fp64: return "fp64";
+    case Precision::fp32:
+      return "fp32";
+    case Precision::bf16:
+      return "bf16";
+    case Precision::fp64:
+      return "fp64";
   }
   throw std::invalid_argument("no such precision");
 }
@@ -33,10 +36,14 @@ at::ScalarType compute_type(Precision precision) {
 
 comm::DataType wire_type(at::ScalarType type) {
   switch (type) {
-    case at::kFloat: return comm::DataType::float32;
-    case at::kDouble: return comm::DataType::float64;
-    case at::kBFloat16: return comm::DataType::bfloat16;
-    default: throw std::invalid_argument("a type that no communicator moves");
+    case at::kFloat:
+      return comm::DataType::float32;
+    case at::kDouble:
+      return comm::DataType::float64;
+    case at::kBFloat16:
+      return comm::DataType::bfloat16;
+    default:
+      throw std::invalid_argument("a type that no communicator moves");
   }
 }
 

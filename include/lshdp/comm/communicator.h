@@ -116,6 +116,10 @@ class Communicator {
   /// Returns when every rank has called it.
   virtual void barrier() = 0;
 
+  /// This rank gives up: operations under way and to come fail with RunError, at once. For the way out after an error,
+  /// when other ranks may never answer; the process must end (MpiSession::abort) soon after.
+  virtual void abandon() = 0;
+
   virtual Counters counters() const = 0;
 };
 

@@ -1,4 +1,5 @@
-// How the parameters of consecutive blocks lie in one flat arena, so that a reduction, a gather or an update is one operation.
+// How the parameters of consecutive blocks lie in one flat arena, so that a reduction, a gather or an update is one
+// operation.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -15,8 +16,8 @@ struct Slot {
   std::int64_t count = 0;   // elements, without padding
 };
 
-/// Consecutive blocks whose parameters share an arena: what is reduced and gathered in one operation. Parameters with weight
-/// decay come first; each begins at a multiple of kAlignment elements, the padding between them stays zero.
+/// Consecutive blocks whose parameters share an arena: what is reduced and gathered in one operation. Parameters with
+/// weight decay come first; each begins at a multiple of kAlignment elements, the padding between them stays zero.
 struct Bucket {
   std::size_t first_block = 0, last_block = 0;  // both included
   std::vector<Slot> slots;
@@ -26,8 +27,8 @@ struct Bucket {
 
 inline constexpr std::int64_t kAlignment = 16;
 
-/// Buckets in the order of blocks. Blocks are put together until a bucket has at least `least_count` elements, because small
-/// messages cost latency; counted from the last block, whose gradients are ready first. A block is never split.
+/// Buckets in the order of blocks. Blocks are put together until a bucket has at least `least_count` elements, because
+/// small messages cost latency; counted from the last block, whose gradients are ready first. A block is never split.
 std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_count);
 
 }  // namespace lshdp::parallel

@@ -9,7 +9,8 @@
 
 namespace lshdp::parallel {
 
-/// fp32 and fp64 keep and compute in one type; bf16 computes in bf16 with fp32 master weights, gradient sums and moments.
+/// fp32 and fp64 keep and compute in one type; bf16 computes in bf16 with fp32 master weights, gradient sums and
+/// moments.
 enum class Precision : std::uint8_t { fp32, bf16, fp64 };
 
 /// "fp32", "bf16", "fp64"; throws UsageError naming --precision otherwise.

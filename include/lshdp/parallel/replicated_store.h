@@ -16,16 +16,17 @@ struct ReplicatedStoreOptions {
   std::int64_t bucket_bytes = 256 << 10;  // blocks are put together until their gradients have this many bytes
 };
 
-/// Tags [0, 2 * number of blocks] of `communicator` are its own. Gradients of a bucket are reduce-scattered as soon as the
-/// last one is there; the owner of each shard updates it on a thread of the store and its parameters are gathered behind the
-/// next forward. With clip_norm, one scalar all-reduce stands between the two. `communicator`, `model` and `trace` (may be
-/// null) must outlive the store. Parameters are zero until set_values(). Per rank it holds: parameters in the compute type
-/// (bf16: and this rank's master shard), summed gradients, receive scratch of (N-1)/N gradients, and two moments of 1/N.
+/// Tags [0, 2 * number of blocks] of `communicator` are its own. Gradients of a bucket are reduce-scattered as soon as
+/// the last one is there; the owner of each shard updates it on a thread of the store and its parameters are gathered
+/// behind the next forward. With clip_norm, one scalar all-reduce stands between the two. `communicator`, `model` and
+/// `trace` (may be null) must outlive the store. Parameters are zero until set_values(). Per rank it holds: parameters
+/// in the compute type (bf16: and this rank's master shard), summed gradients, receive scratch of (N-1)/N gradients,
+/// and two moments of 1/N.
 std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model, comm::Communicator& communicator,
                                                       const ReplicatedStoreOptions& options, Trace* trace = nullptr);
 
-/// Bytes that a step reduces and gathers, and the part that nothing can hide: the bucket whose gradients come last and whose
-/// parameters the next forward needs first. For the solver's model of a step.
+/// Bytes that a step reduces and gathers, and the part that nothing can hide: the bucket whose gradients come last and
+/// whose parameters the next forward needs first. For the solver's model of a step.
 struct StepTraffic {
   std::int64_t gradient_bytes = 0;
   std::int64_t parameter_bytes = 0;

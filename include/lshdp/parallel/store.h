@@ -20,7 +20,7 @@ struct AdamW {
 
 /// What the update of one step needs to know; the same on all ranks.
 struct Update {
-  std::int64_t step = 1;          // updates so far, this one included: AdamW's bias correction
+  std::int64_t step = 1;  // updates so far, this one included: AdamW's bias correction
   double learning_rate = 0;
   std::int64_t global_terms = 1;  // loss terms of the step over all ranks: summed gradients are divided by it
   double clip_norm = 0;           // gradients are scaled so that their global norm is at most this; 0: not clipped
@@ -41,22 +41,23 @@ class ParameterStore {
 
   /// Begins a step. The previous step's communication may still be under way.
   virtual void begin_step(const Update& update) = 0;
-  /// Returns when the current parameters of `block` (and those it borrows) are on the compute device. Within a step, acquire
-  /// every block before adding its gradients.
+  /// Returns when the current parameters of `block` (and those it borrows) are on the compute device. Within a step,
+  /// acquire every block before adding its gradients.
   virtual void acquire(std::size_t block) = 0;
-  /// Between acquire and release: the block's parameters, then those it borrows, in the compute type; leaves that require grad.
+  /// Between acquire and release: the block's parameters, then those it borrows, in the compute type; leaves that
+  /// require grad.
   virtual std::span<const at::Tensor> parameters(std::size_t block) const = 0;
   /// The parameters may leave the device.
   virtual void release(std::size_t block) = 0;
-  /// Adds gradients of parameters(block), in that order, to this step's sum. `last`: this rank adds nothing more to `block`
-  /// in this step, and the reduction may start. Empty `gradients`: adds zero (a rank without samples). Blocks get their
-  /// last gradients in falling order.
+  /// Adds gradients of parameters(block), in that order, to this step's sum. `last`: this rank adds nothing more to
+  /// `block` in this step, and the reduction may start. Empty `gradients`: adds zero (a rank without samples). Blocks
+  /// get their last gradients in falling order.
   virtual void add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) = 0;
   /// Returns when every update begun is everywhere: before evaluation, checkpoint, exit. All ranks must call it.
   virtual void synchronize() = 0;
 
-  /// This rank's part of the squared global norm of the last completed step's mean gradient, before clipping: parts add up
-  /// over ranks. Valid after synchronize(), or once the next step has acquired every block.
+  /// This rank's part of the squared global norm of the last completed step's mean gradient, before clipping: parts add
+  /// up over ranks. Valid after synchronize(), or once the next step has acquired every block.
   virtual double local_squared_norm() const = 0;
   /// Seconds this rank's thread stood in acquire() and synchronize() so far.
   virtual double wait_seconds() const = 0;

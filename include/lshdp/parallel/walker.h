@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -26,13 +27,14 @@ struct Evaluation {
   std::int64_t terms = 0;
 };
 
-/// Runs blocks one at a time: forward with each block's graph cut at its input, backward from the last block to the first, so
-/// that a block's gradients are with the store while the blocks before it have not run backward yet. `emulator` and `trace`
-/// may be null. Targets and inputs as model::InputSpec says; floating inputs are converted to the compute type here.
+/// Runs blocks one at a time: forward with each block's graph cut at its input, backward from the last block to the
+/// first, so that a block's gradients are with the store while the blocks before it have not run backward yet.
+/// `emulator` and `trace` may be null. Targets and inputs as model::InputSpec says; floating inputs are converted to
+/// the compute type here.
 class BlockWalker {
  public:
-  BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options, SpeedEmulator* emulator = nullptr,
-              Trace* trace = nullptr);
+  BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options,
+              SpeedEmulator* emulator = nullptr, Trace* trace = nullptr);
 
   /// Forward and backward of one micro-batch after store.begin_step(). `last`: the step's last one of this rank.
   /// Returns the loss summed over the micro-batch's terms.
@@ -47,14 +49,19 @@ class BlockWalker {
   double compute_seconds() const { return compute_seconds_; }
 
  private:
+  /// What backward needs of a block's forward.
   struct Kept {
-    at::Tensor input, output;
+    at::Tensor input;   // a leaf
+    at::Tensor output;  // the head of its graph; undefined: backward runs the forward again
   };
   at::Tensor to_compute_type(const at::Tensor& input) const;
   void acquire(std::size_t block);
   at::Tensor run_block(std::size_t block, const at::Tensor& input) const;
-  Kept forward_block(std::size_t block, const at::Tensor& input);
-  at::Tensor backward_block(std::size_t block, Kept kept, const at::Tensor& output_gradient, bool last);
+  Kept keep(std::size_t block, const at::Tensor& input, bool with_graph) const;
+  std::vector<Kept> forward_blocks(const at::Tensor& input);
+  double backward_blocks(std::vector<Kept> kept, const at::Tensor& target, bool last);
+  at::Tensor backward_block(std::size_t block, const Kept& kept, const at::Tensor& output,
+                            const at::Tensor& output_gradient, bool last);
   void compute(const char* phase, std::size_t block, const std::function<void()>& work);
 
   const model::Model& model_;

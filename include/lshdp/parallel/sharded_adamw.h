@@ -1,0 +1,33 @@
+// A contiguous shard of an arena with its master weights and AdamW moments, and the update of that shard.
+#pragma once
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+#include "lshdp/parallel/store.h"
+
+namespace lshdp::parallel {
+
+/// Elements [begin, begin + master.numel()) of an arena and what their owner keeps for them, all 1-D in the master
+/// type.
+struct ShardState {
+  std::int64_t begin = 0;
+  at::Tensor master;  // a view of the arena where that has the master type already
+  at::Tensor first_moment, second_moment;
+};
+
+/// The state of elements [begin, end) of `values`; master weights are copied from it, moments are zero.
+ShardState make_shard_state(const at::Tensor& values, at::ScalarType master, std::int64_t begin, std::int64_t end);
+/// Sets the master weights from `arena` (whole, any floating type) and clears the moments.
+void reset_shard(ShardState& shard, const at::Tensor& arena);
+/// The shard's elements of `arena`, as a view.
+at::Tensor shard_of(const at::Tensor& arena, const ShardState& shard);
+/// Writes the master weights into their place in `arena`, rounded to its type; nothing to do where they are a view of
+/// it.
+void copy_master_to(const at::Tensor& arena, const ShardState& shard);
+/// One AdamW step on the shard with `gradient` (its mean over the global batch, master type, the shard's length).
+/// Elements of the arena before `decay_count` decay, the others only with adamw.decay_all.
+void update_shard(ShardState& shard, const at::Tensor& gradient, std::int64_t decay_count, const AdamW& adamw,
+                  const Update& update);
+
+}  // namespace lshdp::parallel

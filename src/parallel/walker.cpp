@@ -1,0 +1,147 @@
+// Forward and backward, one block at a time.
+#include "lshdp/parallel/walker.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "lshdp/core/clock.h"
+
+namespace lshdp::parallel {
+namespace {
+
+// A shorter wait is the cost of the call: the emulated clock runs on.
+constexpr double kRealWait = 200e-6;
+
+}  // namespace
+
+BlockWalker::BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options,
+                         SpeedEmulator* emulator, Trace* trace)
+    : model_(model), store_(store), options_(options), emulator_(emulator), trace_(trace) {}
+
+double BlockWalker::train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last) {
+  if (emulator_ != nullptr) emulator_->begin();
+  return backward_blocks(forward_blocks(to_compute_type(input)), target, last);
+}
+
+void BlockWalker::train_nothing() {
+  for (std::size_t block = 0; block < model_.blocks.size(); ++block) acquire(block);
+  for (std::size_t block = model_.blocks.size(); block-- > 0;) store_.add_gradient(block, {}, true);
+}
+
+at::Tensor BlockWalker::forward(const at::Tensor& input) {
+  const c10::NoGradGuard no_grad;
+  at::Tensor x = to_compute_type(input);
+  for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
+    acquire(block);
+    x = run_block(block, x);
+    store_.release(block);
+  }
+  return x;
+}
+
+Evaluation BlockWalker::evaluate(const at::Tensor& input, const at::Tensor& target) {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor logits = forward(input);
+  return {model::summed_cross_entropy(logits, target, 0).item<double>(), model::correct_predictions(logits, target),
+          target.numel()};
+}
+
+at::Tensor BlockWalker::to_compute_type(const at::Tensor& input) const {
+  return input.is_floating_point() ? input.to(compute_type(options_.precision)) : input;
+}
+
+void BlockWalker::acquire(std::size_t block) {
+  const double begun = now_seconds();
+  store_.acquire(block);
+  const double ended = now_seconds();
+  if (ended - begun < kRealWait) return;
+  if (emulator_ != nullptr) emulator_->begin();
+  if (trace_ != nullptr)
+    trace_->record(fmt::format("parameters of {}", model_.blocks[block]->name()), "wait", begun, ended);
+}
+
+at::Tensor BlockWalker::run_block(std::size_t block, const at::Tensor& input) const {
+  return model_.blocks[block]->forward(input, store_.parameters(block));
+}
+
+/// Runs the block with its graph cut at its input. Nothing before the first block wants a gradient.
+BlockWalker::Kept BlockWalker::keep(std::size_t block, const at::Tensor& input, bool with_graph) const {
+  Kept kept{input.detach(), {}};
+  if (with_graph) {
+    if (block > 0) kept.input.requires_grad_(true);
+    kept.output = run_block(block, kept.input);
+  }
+  return kept;
+}
+
+std::vector<BlockWalker::Kept> BlockWalker::forward_blocks(const at::Tensor& input) {
+  const std::size_t blocks = model_.blocks.size();
+  std::vector<Kept> kept;
+  kept.reserve(blocks);
+  at::Tensor x = input;
+  for (std::size_t block = 0; block < blocks; ++block) {
+    acquire(block);
+    compute("forward", block, [&] {
+      // The last block's backward follows at once: to run its forward twice would save nothing.
+      const bool with_graph = !options_.recompute || block + 1 == blocks;
+      kept.push_back(keep(block, x, with_graph));
+      if (with_graph) {
+        x = kept.back().output.detach();
+      } else {
+        const c10::NoGradGuard no_grad;
+        x = run_block(block, x);
+      }
+    });
+    store_.release(block);
+  }
+  return kept;
+}
+
+double BlockWalker::backward_blocks(std::vector<Kept> kept, const at::Tensor& target, bool last) {
+  double loss = 0;
+  at::Tensor gradient;  // of the loss by the output of the block in hand
+  for (std::size_t block = model_.blocks.size(); block-- > 0;) {
+    acquire(block);
+    compute("backward", block, [&] {
+      Kept mine = std::move(kept[block]);
+      if (!mine.output.defined()) mine = keep(block, mine.input, true);
+      at::Tensor output = std::move(mine.output);
+      if (block + 1 == model_.blocks.size()) {
+        output = model::summed_cross_entropy(output, target, options_.label_smoothing);
+        loss = output.item<double>();
+      }
+      gradient = backward_block(block, mine, output, gradient, last);
+      kept[block] = {};
+    });
+    store_.release(block);
+  }
+  return loss;
+}
+
+/// Hands the gradients of the block's parameters to the store and returns that of its input.
+at::Tensor BlockWalker::backward_block(std::size_t block, const Kept& kept, const at::Tensor& output,
+                                       const at::Tensor& output_gradient, bool last) {
+  const std::span<const at::Tensor> parameters = store_.parameters(block);
+  std::vector<at::Tensor> inputs(parameters.begin(), parameters.end());
+  if (block > 0) inputs.push_back(kept.input);
+  std::vector<at::Tensor> output_gradients;
+  if (output_gradient.defined()) output_gradients.push_back(output_gradient);
+  std::vector<at::Tensor> gradients = torch::autograd::grad({output}, inputs, output_gradients);
+  store_.add_gradient(block, std::span(gradients).first(parameters.size()), last);
+  return block > 0 ? gradients.back() : at::Tensor();
+}
+
+void BlockWalker::compute(const char* phase, std::size_t block, const std::function<void()>& work) {
+  const double begun = now_seconds();
+  work();
+  if (emulator_ != nullptr) emulator_->pay();
+  const double ended = now_seconds();
+  compute_seconds_ += ended - begun;
+  if (trace_ != nullptr && trace_->enabled()) {
+    trace_->record(fmt::format("{} {}", phase, model_.blocks[block]->name()), "compute", begun, ended);
+  }
+}
+
+}  // namespace lshdp::parallel
