@@ -16,6 +16,9 @@ Json parse_json(std::string_view text, const std::string& source) {
     const std::size_t at = std::min<std::size_t>(error.byte, text.size());
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
     throw UsageError(fmt::format("{}: not valid JSON (line {}, byte {})", source, line, error.byte));
+  } catch (const Json::exception&) {
+    // The one other error of the parser.
+    throw UsageError(fmt::format("{}: not valid JSON (a number is too large)", source));
   }
 }
 
@@ -26,7 +29,8 @@ void write_json(const std::filesystem::path& path, const Json& value) { write_fi
 void require_version(const Json& object, int version, const std::string& source) {
   const int found = json_value<int>(object, "version", source);
   if (found != version) {
-    throw UsageError(fmt::format("{}: version {} is not supported; this program reads version {}", source, found, version));
+    throw UsageError(
+        fmt::format("{}: version {} is not supported; this program reads version {}", source, found, version));
   }
 }
 

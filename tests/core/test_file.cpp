@@ -1,0 +1,152 @@
+// Files are whole or absent, also when the disk is full.
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
+#include "support/temporary_directory.h"
+
+namespace lshdp {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TemporaryDirectory;
+using testing::HasSubstr;
+
+template <typename Work>
+std::string message_of(Work work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::size_t entries(const fs::path& folder) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+/// A file system with room for `bytes`, as long as it lives.
+class SmallDisk {
+ public:
+  explicit SmallDisk(int bytes)
+      : mounted_(mount("tmpfs", folder_.path().c_str(), "tmpfs", 0, ("size=" + std::to_string(bytes)).c_str()) == 0),
+        problem_(mounted_ ? "" : std::strerror(errno)) {}
+  ~SmallDisk() {
+    if (mounted_) umount(folder_.path().c_str());
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  bool mounted() const { return mounted_; }
+  const std::string& problem() const { return problem_; }
+  fs::path operator/(const char* name) const { return folder_ / name; }
+  const fs::path& path() const { return folder_.path(); }
+
+ private:
+  TemporaryDirectory folder_;
+  bool mounted_;
+  std::string problem_;
+};
+
+TEST(ReadFile, GivesEveryByte) {
+  const TemporaryDirectory folder;
+  const std::string content("a\0b\r\n\xff", 6);
+  write_file(folder / "f", content);
+  EXPECT_EQ(read_file(folder / "f"), content);
+  write_file(folder / "empty", "");
+  EXPECT_EQ(read_file(folder / "empty"), "");
+}
+
+TEST(ReadFile, SaysWhatIsWrong) {
+  const TemporaryDirectory folder;
+  EXPECT_THAT(message_of([&] { read_file(folder / "absent"); }), HasSubstr("absent: No such file"));
+  EXPECT_THAT(message_of([&] { read_file(folder.path()); }), HasSubstr("it is a folder"));
+  EXPECT_THROW(read_file(folder / "absent"), UsageError);
+}
+
+TEST(WriteFile, ReplacesAndLeavesNothingElseBehind) {
+  const TemporaryDirectory folder;
+  write_file(folder / "f", "old and longer");
+  write_file(folder / "f", "new");
+  EXPECT_EQ(read_file(folder / "f"), "new");
+  EXPECT_EQ(entries(folder.path()), 1U);
+}
+
+TEST(WriteFile, FailsWithoutAFolder) {
+  const TemporaryDirectory folder;
+  EXPECT_THAT(message_of([&] { write_file(folder / "no/f", "x"); }), HasSubstr("No such file"));
+  EXPECT_THROW(write_file(folder / "no/f", "x"), RunError);
+}
+
+TEST(WriteFile, LeavesTheOldFileWhenTheDiskIsFull) {
+  const SmallDisk disk(64 * 1024);
+  if (!disk.mounted()) GTEST_SKIP() << "needs to mount a small tmpfs: " << disk.problem();
+  write_file(disk / "f", "old");
+  EXPECT_THAT(message_of([&] { write_file(disk / "f", std::string(1 << 20, 'x')); }), HasSubstr("No space left"));
+  EXPECT_EQ(read_file(disk / "f"), "old");
+  EXPECT_EQ(entries(disk.path()), 1U);
+}
+
+TEST(CommitFile, MovesAFileThatALibraryWrote) {
+  const TemporaryDirectory folder;
+  write_file(folder / "f.part", "content");
+  commit_file(folder / "f.part", folder / "f");
+  EXPECT_EQ(read_file(folder / "f"), "content");
+  EXPECT_FALSE(fs::exists(folder / "f.part"));
+}
+
+TEST(CommitFile, RemovesTheTemporaryFileWhereItCannotMoveIt) {
+  const TemporaryDirectory folder;
+  write_file(folder / "f.part", "content");
+  fs::create_directory(folder / "f");
+  EXPECT_THROW(commit_file(folder / "f.part", folder / "f"), RunError);
+  EXPECT_FALSE(fs::exists(folder / "f.part"));
+}
+
+TEST(LineWriter, AppendsOrStartsAnew) {
+  const TemporaryDirectory folder;
+  LineWriter(folder / "log", false).write("one");
+  LineWriter(folder / "log", true).write("two");
+  EXPECT_EQ(read_file(folder / "log"), "one\ntwo\n");
+  LineWriter(folder / "log", false).write("three");
+  EXPECT_EQ(read_file(folder / "log"), "three\n");
+}
+
+TEST(LineWriter, ReportsAFullDiskAtTheLineThatDidNotFit) {
+  LineWriter writer("/dev/full", true);
+  EXPECT_THAT(message_of([&] { writer.write("line"); }), HasSubstr("cannot write /dev/full: No space left"));
+}
+
+TEST(WritableFolder, IsCreatedWithItsParents) {
+  const TemporaryDirectory folder;
+  require_writable_folder(folder / "a/b/c", "--results");
+  EXPECT_TRUE(fs::is_directory(folder / "a/b/c"));
+  EXPECT_EQ(entries(folder / "a/b/c"), 0U);
+}
+
+TEST(WritableFolder, IsRefusedWhereAFileStandsInTheWay) {
+  const TemporaryDirectory folder;
+  write_file(folder / "file", "x");
+  EXPECT_THAT(message_of([&] { require_writable_folder(folder / "file/sub", "--results"); }),
+              HasSubstr("--results: cannot"));
+  EXPECT_THROW(require_writable_folder(folder / "file", "--results"), UsageError);
+}
+
+TEST(WritableFolder, IsRefusedWithoutPermission) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+  const TemporaryDirectory folder;
+  chmod(folder.path().c_str(), 0555);
+  EXPECT_THROW(require_writable_folder(folder.path(), "--results"), UsageError);
+  chmod(folder.path().c_str(), 0755);
+}
+
+}  // namespace
+}  // namespace lshdp
