@@ -61,6 +61,8 @@ class NullCommunicator : public Communicator {
     return work(how);
   }
   void barrier() override {}
+  /// Nothing is ever under way.
+  void abandon() override {}
   Counters counters() const override { return {}; }
 
  private:
