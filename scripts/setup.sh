@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Installs what is missing on Debian 12: apt packages, and pinned Python wheels in .venv. A second run changes nothing.
+# usage: scripts/setup.sh [FURTHER_APT_PACKAGE...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(
+  build-essential cmake ninja-build ccache
+  libopenmpi-dev openmpi-bin libhdf5-dev libcxxopts-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
+  libstb-dev libpcre2-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev
+  python3 python3-venv dataset-fashion-mnist
+  "$@"
+)
+
+# The packages of "$@" that dpkg does not know as installed.
+missing_packages() {
+  local package
+  for package in "$@"; do
+    [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] || echo "$package"
+  done
+}
+
+install_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages "${packages[@]}")
+  [[ ${#missing[@]} -eq 0 ]] && return
+  local as_root=()
+  if [[ $(id -u) -ne 0 ]]; then
+    if ! command -v sudo >/dev/null; then
+      echo "setup: packages are missing and this is neither root nor is there sudo; have root run:" >&2
+      echo "apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" >&2
+      exit 1
+    fi
+    as_root=(sudo)
+  fi
+  echo "setup: installing ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# The first Python that the wheels are made for and that can make virtual environments.
+suitable_python() {
+  local python
+  for python in python3 /usr/bin/python3; do
+    if "$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+      echo "$python"
+      return
+    fi
+  done
+  echo "setup: no Python 3.11 to 3.13 with the venv module found" >&2
+  exit 1
+}
+
+install_wheels() {
+  local stamp=.venv/requirements.sha256 wanted
+  wanted=$(sha256sum scripts/requirements.txt | cut -d' ' -f1)
+  [[ -f $stamp && "$(cat "$stamp")" == "$wanted" ]] && return
+  local python
+  python=$(suitable_python)
+  echo "setup: installing Python wheels into .venv (LibTorch is about 0.5 GB to download)"
+  [[ -x .venv/bin/python ]] || "$python" -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r scripts/requirements.txt
+  echo "$wanted" >"$stamp"
+}
+
+install_packages
+install_wheels
