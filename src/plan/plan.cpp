@@ -18,14 +18,13 @@ Json rank_to_json(const RankPlan& rank) {
 
 bool is_present(const Json& json, std::string_view key) { return json.contains(key) && !json.find(key)->is_null(); }
 
-std::vector<std::int64_t> int_list(const Json& json, std::string_view key, const std::string& source,
-                                   std::int64_t low) {
-  std::vector<std::int64_t> values;
-  for (const Json& entry : json_list(json, key, source)) {
-    const bool fits =
-        entry.is_number_integer() && entry.get<std::int64_t>() >= low && entry.get<std::int64_t>() <= kLargestBatch;
-    if (!fits) throw_wrong_key(source, key, fmt::format("must hold whole numbers from {} to {}", low, kLargestBatch));
-    values.push_back(entry.get<std::int64_t>());
+std::vector<std::int64_t> batch_list(const Json& json, std::string_view key, const std::string& source,
+                                     std::int64_t low) {
+  auto values = json_value<std::vector<std::int64_t>>(json, key, source);
+  for (const std::int64_t value : values) {
+    if (value < low || value > kLargestBatch) {
+      throw_wrong_key(source, key, fmt::format("must hold whole numbers from {} to {}", low, kLargestBatch));
+    }
   }
   return values;
 }
@@ -42,7 +41,7 @@ RankPlan rank_from_json(const Json& json, std::size_t index, const std::string& 
   rank.rank = static_cast<int>(index);
   rank.host = json_value_or<std::string>(json, "host", "", source);
   rank.batch = json_int(json, "batch", source, 0, kLargestBatch);
-  rank.micro_batches = int_list(json, "micro_batches", source, 1);
+  rank.micro_batches = batch_list(json, "micro_batches", source, 1);
   if (const std::int64_t added = sum_of(rank.micro_batches); added != rank.batch) {
     throw_wrong_key(source, "micro_batches", fmt::format("add up to {}, but batch is {}", added, rank.batch));
   }
@@ -62,7 +61,7 @@ std::vector<RankPlan> ranks_of_batches(const std::vector<std::int64_t>& batches)
 std::vector<RankPlan> ranks_from_json(const Json& json, const std::string& source) {
   if (json.contains("batches")) {
     if (json.contains("ranks")) throw_wrong_key(source, "batches", "and \"ranks\" exclude each other; keep one");
-    return ranks_of_batches(int_list(json, "batches", source, 0));
+    return ranks_of_batches(batch_list(json, "batches", source, 0));
   }
   std::vector<RankPlan> ranks;
   for (const Json& entry : json_list(json, "ranks", source)) {
@@ -124,11 +123,11 @@ Prediction prediction_from_json(const nlohmann::json& json, std::size_t ranks, c
   predicted.samples_per_second = json_figure(json, "samples_per_second", source);
   predicted.communication_seconds = json_figure(json, "communication_seconds", source, kLongestSeconds);
   predicted.exposed_seconds = json_figure(json, "exposed_seconds", source, kLongestSeconds);
-  for (const Json& entry : json_list(json, "compute_seconds", source)) {
-    if (!entry.is_number() || !(entry.get<double>() >= 0 && entry.get<double>() <= kLongestSeconds)) {
+  predicted.compute_seconds = json_value<std::vector<double>>(json, "compute_seconds", source);
+  for (const double seconds : predicted.compute_seconds) {
+    if (!(seconds >= 0 && seconds <= kLongestSeconds)) {
       throw_wrong_key(source, "compute_seconds", "must hold finite numbers, 0 or more");
     }
-    predicted.compute_seconds.push_back(entry.get<double>());
   }
   if (predicted.compute_seconds.size() != ranks) {
     throw_wrong_key(source, "compute_seconds", fmt::format("must have one value for each of {} ranks", ranks));

@@ -76,12 +76,9 @@ RankProfile rank_from_json(const Json& json, std::size_t index, const std::strin
 }
 
 std::vector<std::int64_t> shape_from_json(const Json& json, const std::string& source) {
-  std::vector<std::int64_t> shape;
-  for (const Json& entry : json_list(json, "data_shape", source)) {
-    if (!entry.is_number_integer() || entry.get<std::int64_t>() < 1) {
-      throw_wrong_key(source, "data_shape", "must hold whole numbers from 1");
-    }
-    shape.push_back(entry.get<std::int64_t>());
+  auto shape = json_value<std::vector<std::int64_t>>(json, "data_shape", source);
+  for (const std::int64_t size : shape) {
+    if (size < 1) throw_wrong_key(source, "data_shape", "must hold whole numbers from 1");
   }
   return shape;
 }

@@ -221,6 +221,12 @@ TEST(PlanFile, ThatIsTruncatedIsRefusedAtEveryLength) {
   }
 }
 
+TEST(PlanFile, IsRefusedWithNumbersThatNoTypeHolds) {
+  EXPECT_THROW(parse_json(R"({"version":1,"batches":[1e999]})", "b.json"), UsageError);
+  EXPECT_THAT(plan_refusal("/version", 4294967297), HasSubstr("out of range"));
+  EXPECT_THAT(plan_refusal("/total", std::numeric_limits<std::uint64_t>::max()), HasSubstr("out of range"));
+}
+
 TEST(PlanFromBatches, CutsIntoTheFewestMostEqualMicroBatches) {
   const Plan plan = plan_from_batches({10, 9, 4, 0}, {4, 3, 4, 0});
   EXPECT_EQ(plan.total, 23);
