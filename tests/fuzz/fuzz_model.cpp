@@ -1,0 +1,41 @@
+// Fuzzes descriptions of models.
+#include <gtest/gtest.h>
+
+#include "driver.h"
+#include "lshdp/model/model.h"
+
+namespace lshdp::test {
+namespace {
+
+std::vector<Json> descriptions() {
+  return {{{"type", "vit"},
+           {"image_size", 28},
+           {"channels", 1},
+           {"patch_size", 4},
+           {"num_layers", 2},
+           {"num_heads", 4},
+           {"hidden_dim", 32},
+           {"mlp_dim", 64},
+           {"num_classes", 10}},
+          {{"type", "gpt2"}, {"n_layer", 2}, {"n_head", 2}, {"n_embd", 32}, {"n_positions", 16}, {"vocab_size", 256}},
+          {{"type", "mlp"}, {"input_size", 784}, {"hidden_sizes", {64, 32}}, {"output_size", 10}}};
+}
+
+void build(const Json& description) {
+  const model::Model model = model::make_model_from_json(description, "model.json");
+  EXPECT_FALSE(model.blocks.empty());
+  EXPECT_GT(model.parameter_count(), 0) << description;
+  // The complete description builds the same model.
+  EXPECT_EQ(model::make_model_from_json(model.description, "again").parameter_count(), model.parameter_count());
+}
+
+TEST(Fuzz, ModelTree) { fuzz_json(descriptions(), build); }
+
+TEST(Fuzz, ModelText) {
+  std::vector<std::string> texts;
+  for (const Json& description : descriptions()) texts.push_back(description.dump());
+  fuzz_bytes(texts, [](const std::string& text) { build(parse_json(text, "model.json")); });
+}
+
+}  // namespace
+}  // namespace lshdp::test

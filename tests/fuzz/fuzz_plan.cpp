@@ -1,0 +1,84 @@
+// Fuzzes profile.json and batches.json, as text and as trees, and the solver behind them.
+#include <numeric>
+
+#include <gtest/gtest.h>
+
+#include "driver.h"
+#include "lshdp/core/text.h"
+#include "lshdp/plan/plan.h"
+#include "lshdp/plan/profile.h"
+
+namespace lshdp::test {
+namespace {
+
+Json sample_profile() {
+  plan::Profile profile;
+  profile.model = "mlp";
+  profile.mode = "ddp";
+  profile.precision = "fp32";
+  profile.data_shape = {1, 28, 28};
+  profile.parameter_count = 1000;
+  profile.gradient_bytes = profile.parameter_bytes = 4000;
+  profile.first_block_bytes = 400;
+  profile.network = {1e-4, 1e8, 1e-10, {{4096, 1e-3}, {16384, 2e-3}}};
+  for (int rank = 0; rank < 3; ++rank) {
+    profile.ranks.push_back({rank, "node", "cpu", 1 << 30, 8, 1.0 / (rank + 1), 1e-3, {{1, 0.1}, {4, 0.3}, {8, 0.5}}});
+  }
+  return plan::to_json(profile);
+}
+
+Json sample_plan() {
+  plan::Plan plan = plan::plan_from_batches({8, 0, 24}, {8, 8, 8});
+  plan.model = "mlp";
+  plan.mode = "ddp";
+  plan.precision = "fp32";
+  plan.predicted = {1.5, 21, {1, 0, 1.5}, 0.5, 0.1};
+  plan.equal_split_step_seconds = 2;
+  return plan::to_json(plan);
+}
+
+void read_profile_tree(const Json& json) {
+  const plan::Profile profile = plan::profile_from_json(json, "profile.json");
+  EXPECT_FALSE(profile.ranks.empty());
+  // What is accepted can be written and read again.
+  EXPECT_EQ(plan::to_json(plan::profile_from_json(plan::to_json(profile), "again")), plan::to_json(profile));
+}
+
+void read_plan_tree(const Json& json) {
+  const plan::Plan plan = plan::plan_from_json(json, "batches.json");
+  std::int64_t total = 0;
+  for (const auto& rank : plan.ranks) {
+    EXPECT_GE(rank.batch, 0);
+    EXPECT_EQ(std::accumulate(rank.micro_batches.begin(), rank.micro_batches.end(), std::int64_t{0}), rank.batch);
+    total += rank.batch;
+  }
+  EXPECT_EQ(total, plan.total);
+  EXPECT_GT(total, 0);
+}
+
+const Json kShortPlan = {{"version", 1}, {"batches", {16, 16, 48, 48}}};
+
+TEST(Fuzz, ProfileTree) { fuzz_json({sample_profile()}, read_profile_tree); }
+TEST(Fuzz, PlanTree) { fuzz_json({sample_plan(), kShortPlan}, read_plan_tree); }
+
+TEST(Fuzz, ProfileText) {
+  fuzz_bytes({sample_profile().dump()},
+             [](const std::string& text) { read_profile_tree(parse_json(text, "profile.json")); });
+}
+
+TEST(Fuzz, PlanText) {
+  fuzz_bytes({sample_plan().dump(), kShortPlan.dump()},
+             [](const std::string& text) { read_plan_tree(parse_json(text, "batches.json")); });
+}
+
+TEST(Fuzz, BatchesOfTheCommandLine) {
+  fuzz_bytes({"8,8,24,24", "0,1", "5"},
+             [](const std::string& text) {
+               const plan::Plan plan = plan::plan_from_batches(parse_int_list(text, "--batches"));
+               EXPECT_GT(plan.total, 0);
+             },
+             {100'000, 2});
+}
+
+}  // namespace
+}  // namespace lshdp::test
