@@ -47,4 +47,9 @@ class Dataset {
 /// shape or type, images and labels of different number, empty, shorter than one window.
 std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, std::int64_t context);
 
+/// As above; images or tokens (4 bytes each) of up to `in_memory_limit` bytes are read whole at the first read() and
+/// kept, larger ones are read sample by sample. Above: 256 MiB.
+std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, std::int64_t context,
+                                      std::int64_t in_memory_limit);
+
 }  // namespace lshdp::data

@@ -45,8 +45,10 @@ class PrefetchingLoader {
   PrefetchingLoader& operator=(const PrefetchingLoader&) = delete;
   /// The next batch (0 samples for an empty request); none after the last.
   std::optional<Batch> next();
-  /// Drops what was read ahead and asks `request` again from batch `k` on (after the split changed).
-  void restart(std::int64_t k);
+  /// Drops what was read ahead and asks `request` again from batch `k` on (after the split changed). `change` runs in
+  /// between, while the loader's thread stands still: the place to change what `request` reads, such as the sampler's
+  /// batches.
+  void restart(std::int64_t k, const std::function<void()>& change = {});
 
  private:
   class Thread;

@@ -1,0 +1,55 @@
+// Writes data sets (HDF5, DESIGN.md section 7), whole or not at all.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lshdp::data {
+
+/// Per channel, of pixels scaled to [0, 1]. A channel of one colour has deviation 1, because it is divided by.
+struct Statistics {
+  std::vector<double> mean, deviation;
+};
+
+/// Both writers write beside the final name; a writer destroyed before commit() leaves no file. Constructors throw
+/// UsageError if no file can be made there, every function throws RunError if the disk is full or fails.
+class ImageWriter {
+ public:
+  struct Shape {
+    std::int64_t count = 0, channels = 0, height = 0, width = 0;
+  };
+  ImageWriter(const std::filesystem::path& path, Shape shape);
+  ~ImageWriter();
+  ImageWriter(const ImageWriter&) = delete;
+  ImageWriter& operator=(const ImageWriter&) = delete;
+  /// Appends images: pixels [n, C, H, W], labels [n].
+  void add(std::span<const std::uint8_t> pixels, std::span<const std::int64_t> labels);
+  /// Once `count` images have been added. Stores their own statistics unless others are given.
+  void commit(const std::vector<std::string>& class_names, const std::string& source,
+              const std::optional<Statistics>& statistics = {});
+
+ private:
+  class File;
+  std::unique_ptr<File> file_;
+};
+
+class TokenWriter {
+ public:
+  TokenWriter(const std::filesystem::path& path, std::int64_t count, std::int64_t vocabulary);
+  ~TokenWriter();
+  TokenWriter(const TokenWriter&) = delete;
+  TokenWriter& operator=(const TokenWriter&) = delete;
+  void add(std::span<const std::uint32_t> tokens);
+  /// Once `count` tokens have been added. `tokenizer` is "byte", "gpt2" or empty.
+  void commit(const std::string& tokenizer, const std::string& source);
+
+ private:
+  class File;
+  std::unique_ptr<File> file_;
+};
+
+}  // namespace lshdp::data

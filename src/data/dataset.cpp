@@ -1,0 +1,191 @@
+// Data sets in HDF5 files: small ones are read whole at first use, large ones sample by sample.
+#include "lshdp/data/dataset.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "hdf5.h"
+#include "lshdp/core/error.h"
+
+namespace lshdp::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Calls f(at, first, length) for each run of consecutive samples: samples[at, at + length) = first, first + 1, ...
+/// Throws UsageError if a sample is not in [0, size).
+template <typename F>
+void for_each_run(std::span<const std::int64_t> samples, std::int64_t size, const fs::path& path, F f) {
+  for (std::size_t at = 0; at < samples.size();) {
+    std::size_t end = at + 1;
+    while (end < samples.size() && samples[end] == samples[end - 1] + 1) ++end;
+    if (samples[at] < 0 || samples[end - 1] >= size) {
+      throw UsageError(fmt::format("{}: there is no sample {}; the data set has {}", path.string(),
+                                   samples[at] < 0 ? samples[at] : samples[end - 1], size));
+    }
+    f(static_cast<std::int64_t>(at), samples[at], static_cast<std::int64_t>(end - at));
+    at = end;
+  }
+}
+
+/// Reads rows [first, first + count) of `array` into `values`.
+void read_rows(const H5::DataSet& array, std::int64_t first, std::int64_t count, void* values,
+               const H5::PredType& type) {
+  const H5::DataSpace file_space = array.getSpace();
+  std::vector<hsize_t> start(static_cast<std::size_t>(file_space.getSimpleExtentNdims())), shape(start.size());
+  file_space.getSimpleExtentDims(shape.data());
+  start[0] = static_cast<hsize_t>(first);
+  shape[0] = static_cast<hsize_t>(count);
+  file_space.selectHyperslab(H5S_SELECT_SET, shape.data(), start.data());
+  const H5::DataSpace memory_space(static_cast<int>(shape.size()), shape.data());
+  array.read(values, type, memory_space, file_space);
+}
+
+class ImageDataset : public Dataset {
+ public:
+  ImageDataset(const fs::path& path, const H5::H5File& file, DatasetInfo info, std::int64_t in_memory_limit)
+      : path_(path),
+        images_(file.openDataSet("images")),
+        info_(std::move(info)),
+        labels_(read_labels(file, path)),
+        image_bytes_(info_.channels * info_.height * info_.width),
+        keep_(image_bytes_ <= in_memory_limit / info_.count) {
+    if (info_.classes == 0)
+      info_.classes = std::max<std::int64_t>(1, *std::max_element(labels_.begin(), labels_.end()) + 1);
+  }
+
+  const DatasetInfo& info() const override { return info_; }
+  std::int64_t size() const override { return info_.count; }
+
+  Batch read(std::span<const std::int64_t> samples) override {
+    if (keep_ && memory_.empty()) read_all();
+    const auto count = static_cast<std::int64_t>(samples.size());
+    Batch batch{at::empty({count, info_.channels, info_.height, info_.width}, at::kByte),
+                at::empty({count}, at::kLong)};
+    auto* pixels = batch.input.mutable_data_ptr<std::uint8_t>();
+    for_each_run(samples, size(), path_, [&](std::int64_t at, std::int64_t first, std::int64_t length) {
+      read_images(first, length, pixels + at * image_bytes_);
+    });
+    auto* targets = batch.target.mutable_data_ptr<std::int64_t>();
+    for (const std::int64_t sample : samples) *targets++ = checked_label(sample);
+    return batch;
+  }
+
+ private:
+  void read_all() {
+    std::vector<std::uint8_t> all(static_cast<std::size_t>(info_.count * image_bytes_));
+    reading_hdf5(path_, [&] { images_.read(all.data(), H5::PredType::NATIVE_UINT8); });
+    memory_ = std::move(all);
+  }
+
+  void read_images(std::int64_t first, std::int64_t count, std::uint8_t* pixels) const {
+    if (keep_) {
+      std::memcpy(pixels, memory_.data() + first * image_bytes_, static_cast<std::size_t>(count * image_bytes_));
+    } else {
+      reading_hdf5(path_, [&] { read_rows(images_, first, count, pixels, H5::PredType::NATIVE_UINT8); });
+    }
+  }
+
+  std::int64_t checked_label(std::int64_t sample) const {
+    const std::int64_t label = labels_[static_cast<std::size_t>(sample)];
+    if (label >= 0 && label < info_.classes) return label;
+    throw UsageError(fmt::format("{}: the label of image {} is {}; it must be from 0 to {}", path_.string(), sample,
+                                 label, info_.classes - 1));
+  }
+
+  fs::path path_;
+  H5::DataSet images_;
+  DatasetInfo info_;
+  std::vector<std::int64_t> labels_;
+  std::int64_t image_bytes_;
+  bool keep_;
+  std::vector<std::uint8_t> memory_;
+};
+
+class TokenDataset : public Dataset {
+ public:
+  TokenDataset(const fs::path& path, const H5::H5File& file, DatasetInfo info, std::int64_t context,
+               std::int64_t in_memory_limit)
+      : path_(path),
+        tokens_(file.openDataSet("tokens")),
+        info_(std::move(info)),
+        context_(context),
+        keep_(info_.count <= in_memory_limit / static_cast<std::int64_t>(sizeof(std::int32_t))) {}
+
+  const DatasetInfo& info() const override { return info_; }
+  std::int64_t size() const override { return (info_.count - 1) / context_; }
+
+  Batch read(std::span<const std::int64_t> samples) override {
+    if (keep_ && memory_.empty()) memory_ = read_tokens(0, info_.count);
+    const auto count = static_cast<std::int64_t>(samples.size());
+    Batch batch{at::empty({count, context_}, at::kLong), at::empty({count, context_}, at::kLong)};
+    for_each_run(samples, size(), path_, [&](std::int64_t at, std::int64_t first, std::int64_t length) {
+      std::vector<std::int32_t> read;
+      if (!keep_) read = read_tokens(first * context_, length * context_ + 1);
+      const std::int32_t* tokens = keep_ ? memory_.data() + first * context_ : read.data();
+      copy_checked(tokens, first, length, batch.input.mutable_data_ptr<std::int64_t>() + at * context_,
+                   batch.target.mutable_data_ptr<std::int64_t>() + at * context_);
+    });
+    return batch;
+  }
+
+ private:
+  /// HDF5 converts to 32 bits and clips, so that what does not fit stays out of range.
+  std::vector<std::int32_t> read_tokens(std::int64_t first, std::int64_t count) const {
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
+    reading_hdf5(path_, [&] { read_rows(tokens_, first, count, tokens.data(), H5::PredType::NATIVE_INT32); });
+    return tokens;
+  }
+
+  void copy_checked(const std::int32_t* tokens, std::int64_t first, std::int64_t windows, std::int64_t* input,
+                    std::int64_t* target) const {
+    for (std::int64_t i = 0; i <= windows * context_; ++i) {
+      if (tokens[i] < 0 || tokens[i] >= info_.vocabulary) {
+        throw UsageError(fmt::format("{}: token {} (in sample {}) is {}; it must be from 0 to {}", path_.string(),
+                                     first * context_ + i, first + std::min(i / context_, windows - 1), tokens[i],
+                                     info_.vocabulary - 1));
+      }
+    }
+    std::copy(tokens, tokens + windows * context_, input);
+    std::copy(tokens + 1, tokens + windows * context_ + 1, target);
+  }
+
+  fs::path path_;
+  H5::DataSet tokens_;
+  DatasetInfo info_;
+  std::int64_t context_;
+  bool keep_;
+  std::vector<std::int32_t> memory_;
+};
+
+void require_a_window(const fs::path& path, const DatasetInfo& info, std::int64_t context) {
+  if (context < 1) throw UsageError(fmt::format("a context of {} tokens; it must be at least 1", context));
+  if (info.count <= context) {
+    throw UsageError(fmt::format("{}: holds {} tokens; one window of context {} needs {}", path.string(), info.count,
+                                 context, context + 1));
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Dataset> open_dataset(const fs::path& path, std::int64_t context, std::int64_t in_memory_limit) {
+  const H5::H5File file = open_hdf5(path);
+  DatasetInfo info = read_info(file, path);
+  return reading_hdf5(path, [&]() -> std::unique_ptr<Dataset> {
+    if (info.kind == DatasetInfo::Kind::images) {
+      return std::make_unique<ImageDataset>(path, file, std::move(info), in_memory_limit);
+    }
+    require_a_window(path, info, context);
+    return std::make_unique<TokenDataset>(path, file, std::move(info), context, in_memory_limit);
+  });
+}
+
+std::unique_ptr<Dataset> open_dataset(const fs::path& path, std::int64_t context) {
+  constexpr std::int64_t limit = std::int64_t{256} << 20;
+  return open_dataset(path, context, limit);
+}
+
+}  // namespace lshdp::data

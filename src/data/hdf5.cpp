@@ -1,0 +1,199 @@
+// Opening HDF5 files and reading what describes a data set, with every way a file can be wrong told apart.
+#include "hdf5.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace lshdp::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+herr_t keep_innermost(unsigned depth, const H5E_error2_t* error, void* text) {
+  if (depth == 0 && error->desc != nullptr) *static_cast<std::string*>(text) = error->desc;
+  return 0;
+}
+
+herr_t keep_first(hid_t stack, void* data) {
+  auto* text = static_cast<std::string*>(data);
+  if (text->empty()) H5Ewalk2(stack, H5E_WALK_UPWARD, keep_innermost, text);
+  return 0;
+}
+
+[[noreturn]] void refuse(const fs::path& path, const std::string& problem) {
+  throw UsageError(fmt::format("{}: {}", path.string(), problem));
+}
+
+std::vector<hsize_t> shape_of(const H5::DataSet& array) {
+  const H5::DataSpace space = array.getSpace();
+  std::vector<hsize_t> shape(static_cast<std::size_t>(space.getSimpleExtentNdims()));
+  if (!shape.empty()) space.getSimpleExtentDims(shape.data());
+  return shape;
+}
+
+/// The array `name`, checked to hold integers in `dimensions` dimensions, none of them empty.
+H5::DataSet integer_array(const H5::H5File& file, const fs::path& path, const std::string& name,
+                          std::size_t dimensions) {
+  const H5::DataSet array = file.openDataSet(name);
+  if (array.getTypeClass() != H5T_INTEGER) refuse(path, fmt::format("'{}' must hold integers", name));
+  const std::vector<hsize_t> shape = shape_of(array);
+  if (shape.size() != dimensions) {
+    refuse(path, fmt::format("'{}' has {} dimensions; it must have {}", name, shape.size(), dimensions));
+  }
+  for (const hsize_t length : shape) {
+    if (length == 0) refuse(path, fmt::format("'{}' is empty", name));
+  }
+  return array;
+}
+
+H5::Attribute attribute(const H5::H5File& file, const fs::path& path, const char* name, const char* meaning) {
+  if (!file.attrExists(name)) refuse(path, fmt::format("has no attribute '{}' ({})", name, meaning));
+  return file.openAttribute(name);
+}
+
+std::vector<double> read_numbers(const H5::H5File& file, const fs::path& path, const char* name, std::int64_t count) {
+  const H5::Attribute values = attribute(file, path, name, "per channel, of pixels scaled to [0, 1]");
+  const H5T_class_t type = values.getTypeClass();
+  if ((type != H5T_FLOAT && type != H5T_INTEGER) || values.getSpace().getSimpleExtentNpoints() != count) {
+    refuse(path, fmt::format("attribute '{}' must hold {} numbers, one per channel", name, count));
+  }
+  std::vector<double> result(static_cast<std::size_t>(count));
+  values.read(H5::PredType::NATIVE_DOUBLE, result.data());
+  return result;
+}
+
+std::vector<std::string> split_fixed(const std::vector<char>& text, std::size_t width) {
+  std::vector<std::string> result;
+  for (std::size_t at = 0; at < text.size(); at += width)
+    result.emplace_back(text.data() + at, strnlen(text.data() + at, width));
+  return result;
+}
+
+/// Text of fixed or variable length; empty if there is no such attribute.
+std::vector<std::string> read_texts(const H5::H5File& file, const fs::path& path, const char* name) {
+  if (!file.attrExists(name)) return {};
+  const H5::Attribute values = file.openAttribute(name);
+  if (values.getTypeClass() != H5T_STRING) refuse(path, fmt::format("attribute '{}' must hold text", name));
+  const H5::DataSpace space = values.getSpace();
+  const auto count = static_cast<std::size_t>(space.getSimpleExtentNpoints());
+  const H5::StrType type = values.getStrType();
+  if (count == 0) return {};
+  if (!type.isVariableStr()) {
+    std::vector<char> text(count * type.getSize());
+    values.read(type, text.data());
+    return split_fixed(text, type.getSize());
+  }
+  std::vector<char*> texts(count);
+  values.read(type, texts.data());
+  std::vector<std::string> result;
+  for (const char* text : texts) result.emplace_back(text == nullptr ? "" : text);
+  H5::DataSet::vlenReclaim(texts.data(), type, space);
+  return result;
+}
+
+std::string read_text(const H5::H5File& file, const fs::path& path, const char* name) {
+  const std::vector<std::string> texts = read_texts(file, path, name);
+  return texts.empty() ? "" : texts.front();
+}
+
+void read_image_info(const H5::H5File& file, const fs::path& path, DatasetInfo& info) {
+  const H5::DataSet images = integer_array(file, path, "images", 4);
+  if (images.getIntType() != H5::PredType::NATIVE_UINT8)
+    refuse(path, "'images' must hold bytes (uint8, N x C x H x W)");
+  const std::vector<hsize_t> shape = shape_of(images);
+  info.count = static_cast<std::int64_t>(shape[0]);
+  info.channels = static_cast<std::int64_t>(shape[1]);
+  info.height = static_cast<std::int64_t>(shape[2]);
+  info.width = static_cast<std::int64_t>(shape[3]);
+  if (!file.nameExists("labels")) refuse(path, "has 'images' but no 'labels'");
+  const std::vector<hsize_t> labels = shape_of(integer_array(file, path, "labels", 1));
+  if (labels[0] != shape[0]) refuse(path, fmt::format("holds {} images but {} labels", shape[0], labels[0]));
+  info.mean = read_numbers(file, path, "mean", info.channels);
+  info.deviation = read_numbers(file, path, "deviation", info.channels);
+  for (std::size_t c = 0; c < info.mean.size(); ++c) {
+    if (!std::isfinite(info.mean[c]) || !std::isfinite(info.deviation[c]) || info.deviation[c] <= 0) {
+      refuse(path, "'mean' must be finite and 'deviation' above 0 in every channel");
+    }
+  }
+  info.class_names = read_texts(file, path, "class_names");
+  info.classes = static_cast<std::int64_t>(info.class_names.size());
+}
+
+void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& info) {
+  info.kind = DatasetInfo::Kind::tokens;
+  info.count = static_cast<std::int64_t>(shape_of(integer_array(file, path, "tokens", 1))[0]);
+  const H5::Attribute vocabulary = attribute(file, path, "vocabulary", "how many different tokens there can be");
+  if (vocabulary.getTypeClass() != H5T_INTEGER || vocabulary.getSpace().getSimpleExtentNpoints() != 1) {
+    refuse(path, "attribute 'vocabulary' must be one whole number");
+  }
+  vocabulary.read(H5::PredType::NATIVE_INT64, &info.vocabulary);
+  if (info.vocabulary < 1 || info.vocabulary > std::numeric_limits<std::int32_t>::max()) {
+    refuse(path, fmt::format("attribute 'vocabulary' is {}; it must be from 1 to 2147483647", info.vocabulary));
+  }
+  info.tokenizer = read_text(file, path, "tokenizer");
+}
+
+/// Throws UsageError unless the file can be read at all: HDF5 would say the same less clearly.
+void require_readable(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) throw UsageError(fmt::format("cannot read {}: it is a folder", path.string()));
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw UsageError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
+  ::close(descriptor);
+}
+
+}  // namespace
+
+Hdf5Cause::Hdf5Cause() {
+  H5Eget_auto2(H5E_DEFAULT, &old_function_, &old_data_);
+  H5Eset_auto2(H5E_DEFAULT, keep_first, &text_);
+}
+
+Hdf5Cause::~Hdf5Cause() {
+  const bool nested = old_function_ == keep_first;
+  H5Eset_auto2(H5E_DEFAULT, nested ? keep_first : nullptr, nested ? old_data_ : nullptr);
+}
+
+H5::H5File open_hdf5(const fs::path& path) {
+  require_readable(path);
+  return reading_hdf5(path, [&] {
+    if (!H5::H5File::isHdf5(path.string())) {
+      refuse(path, "is not an HDF5 file; make a data set with 'lshdp data'");
+    }
+    return H5::H5File(path.string(), H5F_ACC_RDONLY);
+  });
+}
+
+DatasetInfo read_info(const H5::H5File& file, const fs::path& path) {
+  return reading_hdf5(path, [&] {
+    DatasetInfo info;
+    const bool images = file.nameExists("images"), tokens = file.nameExists("tokens");
+    if (images == tokens) {
+      refuse(path, images ? "holds both 'images' and 'tokens'; a data set holds one of them"
+                          : "holds neither 'images' nor 'tokens'; make a data set with 'lshdp data'");
+    }
+    if (images) {
+      read_image_info(file, path, info);
+    } else {
+      read_token_info(file, path, info);
+    }
+    info.source = read_text(file, path, "source");
+    return info;
+  });
+}
+
+std::vector<std::int64_t> read_labels(const H5::H5File& file, const fs::path& path) {
+  return reading_hdf5(path, [&] {
+    const H5::DataSet array = integer_array(file, path, "labels", 1);
+    std::vector<std::int64_t> labels(shape_of(array)[0]);
+    array.read(labels.data(), H5::PredType::NATIVE_INT64);
+    return labels;
+  });
+}
+
+}  // namespace lshdp::data

@@ -1,0 +1,53 @@
+// HDF5 through its C++ API, with its errors turned into ours.
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include <H5Cpp.h>
+#include <fmt/format.h>
+
+#include "lshdp/core/error.h"
+#include "lshdp/data/dataset.h"
+
+namespace lshdp::data {
+
+/// While it lives, the innermost cause of HDF5's first failure on this thread is kept. HDF5 itself prints nothing from
+/// then on.
+class Hdf5Cause {
+ public:
+  Hdf5Cause();
+  ~Hdf5Cause();
+  Hdf5Cause(const Hdf5Cause&) = delete;
+  Hdf5Cause& operator=(const Hdf5Cause&) = delete;
+  /// For example "truncated file: eof = 1234, ...".
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+  H5E_auto2_t old_function_ = nullptr;
+  void* old_data_ = nullptr;
+};
+
+/// Runs `read`; an error of HDF5 becomes a UsageError that names the file.
+template <typename Read>
+auto reading_hdf5(const std::filesystem::path& path, Read read) {
+  const Hdf5Cause cause;
+  try {
+    return read();
+  } catch (const H5::Exception& error) {
+    throw UsageError(fmt::format("cannot read {}: the file is damaged: {}", path.string(),
+                                 cause.text().empty() ? error.getDetailMsg() : cause.text()));
+  }
+}
+
+/// Opens for reading. Throws UsageError: missing, unreadable, not HDF5, truncated.
+H5::H5File open_hdf5(const std::filesystem::path& path);
+
+/// What the arrays and attributes of an open file say, checked for shape and type; `classes` is 0 where there are no
+/// class names. Throws UsageError.
+DatasetInfo read_info(const H5::H5File& file, const std::filesystem::path& path);
+
+/// All labels. Throws UsageError.
+std::vector<std::int64_t> read_labels(const H5::H5File& file, const std::filesystem::path& path);
+
+}  // namespace lshdp::data
