@@ -12,7 +12,7 @@ namespace lshdp::parallel {
 
 struct ReplicatedStoreOptions {
   Precision precision = Precision::fp32;
-  AdamW adamw;
+  AdamW adamw = {};
   std::int64_t bucket_bytes = 256 << 10;  // blocks are put together until their gradients have this many bytes
 };
 

@@ -1,0 +1,30 @@
+// Evaluation split over ranks, with totals that are totals.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/data/dataset.h"
+#include "lshdp/data/loader.h"
+#include "lshdp/model/model.h"
+#include "lshdp/parallel/walker.h"
+#include "lshdp/train/metrics.h"
+
+namespace lshdp::train {
+
+/// Loss and accuracy over every sample of `dataset`, each once: rank r takes a run of samples in proportion to
+/// weights[r] (one per rank, not all 0) in batches of at most `micro_batch`. The same result on every rank; `step` is
+/// copied into it. All ranks must call it, with a synchronized store. Throws UsageError where the data set cannot be
+/// read.
+EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& model, parallel::BlockWalker& walker,
+                          data::Dataset& dataset, const data::Preparation& preparation,
+                          std::span<const std::int64_t> weights, std::int64_t micro_batch, std::int64_t step);
+
+/// Opens `path` for `model` and checks that they fit: images with the model's channels and at most its classes (flat:
+/// its input size), tokens with at most its vocabulary. Throws UsageError naming the file and what does not fit.
+std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model);
+
+/// How the samples of a data set become the model's input: resized to its image size, or as they are.
+data::Preparation preparation_for(const model::Model& model, const data::Augmentation& augmentation);
+
+}  // namespace lshdp::train

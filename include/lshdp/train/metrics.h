@@ -1,0 +1,84 @@
+// What a run reports: metrics.jsonl line by line, and summary.json at its end.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "lshdp/core/file.h"
+#include "lshdp/plan/plan.h"
+
+namespace lshdp::train {
+
+/// One rank of the run, as far as it does not change from step to step.
+struct RankInfo {
+  int rank = 0;
+  std::string host;
+  std::int64_t batch = 0;
+  std::int64_t max_batch = 0;  // 0: not probed
+  double speed = 1;            // of --emulate-speed
+};
+
+/// The first line of metrics.jsonl.
+struct RunRecord {
+  std::string model, mode, precision;
+  std::int64_t total = 0;  // samples a step
+  std::vector<RankInfo> ranks;
+  std::optional<plan::Prediction> predicted;
+};
+
+/// One step. Vectors are by rank; seconds of the step's wall time, which overlap each other.
+struct StepRecord {
+  std::int64_t step = 0;  // counted from 1
+  std::int64_t epoch = 0;
+  double loss = 0;  // mean over the global batch
+  double learning_rate = 0;
+  double gradient_norm = 0;  // global, of the mean gradient before clipping
+  std::int64_t samples = 0;
+  double step_seconds = 0;
+  std::vector<double> compute_seconds;        // forward, backward and update
+  std::vector<double> communication_seconds;  // something was on its way
+  std::vector<double> wait_seconds;           // the rank stood still for parameters or data
+};
+
+struct EvaluationRecord {
+  std::int64_t step = 0;
+  double loss = 0;                 // mean over the data set
+  std::optional<double> accuracy;  // share of right predictions; none for tokens
+  std::int64_t samples = 0;
+};
+
+nlohmann::json to_json(const RunRecord& record);
+nlohmann::json to_json(const StepRecord& record);
+nlohmann::json to_json(const EvaluationRecord& record);
+
+/// Collects records and writes them as they come. Rank 0 has one.
+class MetricsWriter {
+ public:
+  /// `folder`: the run directory; empty: collect only. `resume_step` > 0: continues metrics.jsonl, whose records of
+  /// later steps are dropped. Throws an Error if the file cannot be written.
+  MetricsWriter(const std::filesystem::path& folder, RunRecord run, std::int64_t resume_step);
+  void add(const StepRecord& record);
+  void add(const EvaluationRecord& record);
+  const std::vector<StepRecord>& steps() const { return steps_; }
+  /// Medians and means over the steps of this launch, without the first ones (warm-up), beside the prediction.
+  nlohmann::json summary(double seconds) const;
+
+ private:
+  void write(const nlohmann::json& line);
+
+  RunRecord run_;
+  std::vector<StepRecord> steps_;
+  std::optional<EvaluationRecord> evaluation_;
+  std::optional<LineWriter> file_;
+};
+
+/// The part of `steps` that timing figures are taken from: without the first tenth, at most 10, as long as something is
+/// left.
+std::vector<StepRecord> without_warm_up(const std::vector<StepRecord>& steps);
+double median(std::vector<double> values);
+
+}  // namespace lshdp::train

@@ -1,0 +1,55 @@
+// Training: the loop over steps, from a plan to a run directory.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/data/loader.h"
+#include "lshdp/model/model.h"
+#include "lshdp/parallel/precision.h"
+#include "lshdp/parallel/store.h"
+#include "lshdp/plan/plan.h"
+#include "lshdp/train/schedule.h"
+
+namespace lshdp::train {
+
+struct TrainOptions {
+  std::filesystem::path data;
+  std::filesystem::path eval_data;      // empty: no evaluation
+  plan::Plan plan;                      // of as many ranks as there are
+  std::vector<std::int64_t> max_batch;  // by rank, for the report; empty: not probed
+  std::vector<double> speeds;           // by rank, of --emulate-speed
+
+  std::optional<std::int64_t> steps;   // this many in all, a resumed run's earlier ones included
+  std::optional<std::int64_t> epochs;  // or this many passes over the data; exactly one of the two
+  Schedule schedule;                   // total_steps is filled in
+  parallel::AdamW adamw;
+  double clip_norm = 0;  // 0: not clipped
+  parallel::Precision precision = parallel::Precision::fp32;
+  bool recompute = false;
+  double label_smoothing = 0;
+  std::uint64_t seed = 0;
+  data::Augmentation augmentation;
+
+  std::filesystem::path init;         // safetensors to begin with; empty: fresh weights from `seed`
+  std::filesystem::path save;         // safetensors to write at the end; empty: none
+  std::filesystem::path results;      // run directory; empty: none
+  std::filesystem::path resume;       // checkpoint, or run directory whose newest is taken; empty: begin anew
+  std::int64_t checkpoint_every = 0;  // steps; 0: only when interrupted
+  int keep_checkpoints = 2;
+  std::int64_t eval_every = 0;  // steps; 0: at the end only
+  bool trace = false;           // trace.json in the run directory
+};
+
+/// Trains and returns what summary.json says (on every rank). Rank 0 logs a line per step. The first SIGINT or SIGTERM
+/// of any rank ends the run after the step with a checkpoint (if there is a run directory) and RunError. All ranks must
+/// call it with the same options. Throws AgreedError where all ranks can know (bad data, a resume that does not fit, a
+/// loss that is not finite: with step and rank), RunError on the rank that failed otherwise (out of memory: with what
+/// would help).
+nlohmann::json train(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options);
+
+}  // namespace lshdp::train

@@ -1,0 +1,102 @@
+// Evaluation, and the fit of data to models.
+#include "lshdp/train/evaluate.h"
+
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "lshdp/core/error.h"
+#include "lshdp/data/sampler.h"
+
+namespace lshdp::train {
+namespace {
+
+using data::DatasetInfo;
+using model::InputSpec;
+
+/// The batches of this rank's run of samples, in order.
+std::vector<data::Request> requests_of(std::int64_t begin, std::int64_t end, std::int64_t micro_batch) {
+  std::vector<data::Request> requests;
+  for (std::int64_t at = begin; at < end; at += micro_batch) {
+    std::vector<std::int64_t> samples(static_cast<std::size_t>(std::min(micro_batch, end - at)));
+    std::iota(samples.begin(), samples.end(), at);
+    requests.push_back({std::move(samples), 0});
+  }
+  return requests;
+}
+
+parallel::Evaluation evaluate_run(parallel::BlockWalker& walker, data::Dataset& dataset,
+                                  const data::Preparation& preparation, const std::vector<data::Request>& requests) {
+  data::PrefetchingLoader loader(dataset, preparation, [&](std::int64_t k) -> std::optional<data::Request> {
+    if (k >= static_cast<std::int64_t>(requests.size())) return std::nullopt;
+    return requests[static_cast<std::size_t>(k)];
+  });
+  parallel::Evaluation sum;
+  while (const auto batch = loader.next()) {
+    const parallel::Evaluation part = walker.evaluate(batch->input, batch->target);
+    sum.loss += part.loss;
+    sum.correct += part.correct;
+    sum.terms += part.terms;
+  }
+  return sum;
+}
+
+void require_images(const std::string& file, const DatasetInfo& info, const InputSpec& input) {
+  if (info.kind != DatasetInfo::Kind::images)
+    throw UsageError(fmt::format("{} holds tokens, but the model reads images", file));
+  const std::int64_t values = info.channels * info.height * info.width;
+  if (input.kind == InputSpec::Kind::image && info.channels != input.channels) {
+    throw UsageError(
+        fmt::format("{}: images have {} channels, but the model reads {}", file, info.channels, input.channels));
+  }
+  if (input.kind == InputSpec::Kind::flat && values != input.input_size) {
+    throw UsageError(
+        fmt::format("{}: images have {} values, but the model's input_size is {}", file, values, input.input_size));
+  }
+  if (info.classes > input.classes) {
+    throw UsageError(fmt::format("{}: {} classes, but the model has {} outputs", file, info.classes, input.classes));
+  }
+}
+
+void require_tokens(const std::string& file, const DatasetInfo& info, const InputSpec& input) {
+  if (info.kind != DatasetInfo::Kind::tokens)
+    throw UsageError(fmt::format("{} holds images, but the model reads tokens", file));
+  if (info.vocabulary > input.vocabulary) {
+    throw UsageError(
+        fmt::format("{}: vocabulary of {}, but the model's vocab_size is {}", file, info.vocabulary, input.vocabulary));
+  }
+}
+
+}  // namespace
+
+EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& model, parallel::BlockWalker& walker,
+                          data::Dataset& dataset, const data::Preparation& preparation,
+                          std::span<const std::int64_t> weights, std::int64_t micro_batch, std::int64_t step) {
+  const std::vector<std::int64_t> counts = data::split_in_proportion(dataset.size(), weights);
+  const auto rank = static_cast<std::ptrdiff_t>(communicator.rank());
+  const std::int64_t begin = std::accumulate(counts.begin(), counts.begin() + rank, std::int64_t{0});
+  const parallel::Evaluation mine = evaluate_run(
+      walker, dataset, preparation, requests_of(begin, begin + counts[static_cast<std::size_t>(rank)], micro_batch));
+  // Counts of samples are far below 2^53: their sums in double are exact.
+  double sums[3] = {mine.loss, static_cast<double>(mine.correct), static_cast<double>(mine.terms)};
+  communicator.all_reduce_sum({sums, 3, comm::DataType::float64}).wait();
+  EvaluationRecord record{step, sums[0] / sums[2], std::nullopt, dataset.size()};
+  if (model.input.kind != InputSpec::Kind::tokens) record.accuracy = sums[1] / sums[2];
+  return record;
+}
+
+std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model) {
+  std::unique_ptr<data::Dataset> dataset = data::open_dataset(path, model.input.context);
+  if (model.input.kind == InputSpec::Kind::tokens) {
+    require_tokens(path.string(), dataset->info(), model.input);
+  } else {
+    require_images(path.string(), dataset->info(), model.input);
+  }
+  return dataset;
+}
+
+data::Preparation preparation_for(const model::Model& model, const data::Augmentation& augmentation) {
+  return {model.input.kind == InputSpec::Kind::image ? model.input.image_size : 0, augmentation};
+}
+
+}  // namespace lshdp::train

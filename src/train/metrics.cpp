@@ -1,0 +1,170 @@
+// Writing of metrics.jsonl and summary.json.
+#include "lshdp/train/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <sstream>
+
+#include "lshdp/core/json.h"
+
+namespace lshdp::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// JSON has no infinities and no NaN.
+Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
+
+Json prediction_json(const std::optional<plan::Prediction>& predicted) {
+  if (!predicted) return nullptr;
+  return {{"step_seconds", predicted->step_seconds},
+          {"samples_per_second", predicted->samples_per_second},
+          {"compute_seconds", predicted->compute_seconds},
+          {"communication_seconds", predicted->communication_seconds},
+          {"exposed_seconds", predicted->exposed_seconds}};
+}
+
+Json rank_json(const RankInfo& rank) {
+  return {{"rank", rank.rank},
+          {"host", rank.host},
+          {"batch", rank.batch},
+          {"max_batch", rank.max_batch},
+          {"speed", rank.speed}};
+}
+
+double samples_per_second(const StepRecord& record) {
+  return record.step_seconds > 0 ? static_cast<double>(record.samples) / record.step_seconds : 0;
+}
+
+/// The lines of `text` that a run continued after `step` keeps: its own first line is written anew.
+std::string lines_up_to(const std::string& text, std::int64_t step) {
+  std::istringstream lines(text);
+  std::string kept;
+  for (std::string line; std::getline(lines, line);) {
+    const Json record = Json::parse(line, nullptr, false);  // an interrupted run may have left half a line
+    if (record.is_object() && record.value("record", "") != "run" && record.value("step", step + 1) <= step)
+      kept += line + '\n';
+  }
+  return kept;
+}
+
+template <typename Field>
+double mean(const std::vector<StepRecord>& steps, Field field) {
+  double sum = 0;
+  for (const StepRecord& step : steps) sum += field(step);
+  return steps.empty() ? 0 : sum / static_cast<double>(steps.size());
+}
+
+}  // namespace
+
+Json to_json(const RunRecord& record) {
+  Json ranks = Json::array();
+  for (const RankInfo& rank : record.ranks) ranks.push_back(rank_json(rank));
+  return {{"record", "run"},
+          {"version", 1},
+          {"model", record.model},
+          {"mode", record.mode},
+          {"precision", record.precision},
+          {"total", record.total},
+          {"ranks", ranks},
+          {"predicted", prediction_json(record.predicted)}};
+}
+
+Json to_json(const StepRecord& record) {
+  return {{"record", "step"},
+          {"step", record.step},
+          {"epoch", record.epoch},
+          {"loss", number_or_null(record.loss)},
+          {"learning_rate", record.learning_rate},
+          {"gradient_norm", number_or_null(record.gradient_norm)},
+          {"samples", record.samples},
+          {"step_seconds", record.step_seconds},
+          {"samples_per_second", samples_per_second(record)},
+          {"compute_seconds", record.compute_seconds},
+          {"communication_seconds", record.communication_seconds},
+          {"wait_seconds", record.wait_seconds}};
+}
+
+Json to_json(const EvaluationRecord& record) {
+  return {{"record", "evaluation"},
+          {"step", record.step},
+          {"loss", number_or_null(record.loss)},
+          {"accuracy", record.accuracy ? Json(*record.accuracy) : Json()},
+          {"samples", record.samples}};
+}
+
+MetricsWriter::MetricsWriter(const fs::path& folder, RunRecord run, std::int64_t resume_step) : run_(std::move(run)) {
+  if (folder.empty()) return;
+  const fs::path path = folder / "metrics.jsonl";
+  std::string kept;
+  if (resume_step > 0 && fs::exists(path)) kept = lines_up_to(read_file(path), resume_step);
+  write_file(path, to_json(run_).dump() + "\n" + kept);
+  file_.emplace(path, true);
+}
+
+void MetricsWriter::add(const StepRecord& record) {
+  steps_.push_back(record);
+  write(to_json(record));
+}
+
+void MetricsWriter::add(const EvaluationRecord& record) {
+  evaluation_ = record;
+  write(to_json(record));
+}
+
+void MetricsWriter::write(const Json& line) {
+  if (file_) file_->write(line.dump());
+}
+
+Json MetricsWriter::summary(double seconds) const {
+  const std::vector<StepRecord> timed = without_warm_up(steps_);
+  std::vector<double> step_seconds;
+  for (const StepRecord& step : timed) step_seconds.push_back(step.step_seconds);
+  const double typical = median(step_seconds), average = mean(timed, [](const StepRecord&s) { return s.step_seconds; });
+  Json ranks = Json::array();
+  for (std::size_t r = 0; r < run_.ranks.size(); ++r) {
+    Json rank = rank_json(run_.ranks[r]);
+    rank["compute_seconds"] = mean(timed, [r](const StepRecord& s) { return s.compute_seconds[r]; });
+    rank["communication_seconds"] = mean(timed, [r](const StepRecord& s) { return s.communication_seconds[r]; });
+    rank["wait_seconds"] = mean(timed, [r](const StepRecord& s) { return s.wait_seconds[r]; });
+    ranks.push_back(std::move(rank));
+  }
+  const bool predicted = run_.predicted && run_.predicted->step_seconds > 0 && typical > 0;
+  std::int64_t samples = 0;
+  for (const StepRecord& step : steps_) samples += step.samples;
+  return {{"version", 1},
+          {"model", run_.model},
+          {"mode", run_.mode},
+          {"precision", run_.precision},
+          {"total", run_.total},
+          {"steps", steps_.empty() ? 0 : steps_.back().step},
+          {"samples", samples},
+          {"seconds", seconds},
+          {"step_seconds", {{"median", typical}, {"mean", average}}},
+          {"samples_per_second",
+           average > 0 ? mean(timed, [](const StepRecord& s) { return static_cast<double>(s.samples); }) / average : 0},
+          {"predicted", prediction_json(run_.predicted)},
+          {"prediction_error", predicted ? Json(run_.predicted->step_seconds / typical - 1) : Json()},
+          {"loss", steps_.empty() ? Json() : number_or_null(steps_.back().loss)},
+          {"evaluation", evaluation_ ? Json{{"loss", number_or_null(evaluation_->loss)},
+                                            {"accuracy", evaluation_->accuracy ? Json(*evaluation_->accuracy) : Json()}}
+                                     : Json()},
+          {"ranks", ranks}};
+}
+
+std::vector<StepRecord> without_warm_up(const std::vector<StepRecord>& steps) {
+  const std::size_t skipped = std::min<std::size_t>(10, (steps.size() + 9) / 10);
+  if (skipped >= steps.size()) return steps;
+  return {steps.begin() + static_cast<std::ptrdiff_t>(skipped), steps.end()};
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  if (values.size() % 2 == 1) return *middle;
+  return (*middle + *std::max_element(values.begin(), middle)) / 2;
+}
+
+}  // namespace lshdp::train

@@ -1,0 +1,98 @@
+// Gathering of step figures behind the next steps.
+#include "lshdp/train/step_statistics.h"
+
+#include <cmath>
+#include <exception>
+
+#include "lshdp/core/clock.h"
+
+namespace lshdp::train {
+namespace {
+
+// The fields of one rank in a round.
+enum Field : std::size_t { kLoss, kSquaredNorm, kCompute, kCommunication, kWait, kSeconds, kInterrupted, kFields };
+
+comm::Shards shards_of(int ranks) {
+  comm::Shards shards;
+  for (int r = 0; r <= ranks; ++r) shards.bounds.push_back(r * static_cast<std::int64_t>(kFields));
+  return shards;
+}
+
+/// The field of every rank.
+std::vector<double> column(const std::vector<double>& values, Field field) {
+  std::vector<double> result;
+  for (std::size_t at = field; at < values.size(); at += kFields) result.push_back(values[at]);
+  return result;
+}
+
+double sum(const std::vector<double>& values) {
+  double total = 0;
+  for (const double value : values) total += value;
+  return total;
+}
+
+}  // namespace
+
+StepStatistics::StepStatistics(comm::Communicator& communicator)
+    : communicator_(communicator), shards_(shards_of(communicator.size())) {}
+
+StepStatistics::~StepStatistics() {
+  try {
+    if (under_way_) under_way_->work.wait();
+  } catch (const std::exception&) {
+    // The run failed; whoever noticed first has said so.
+  }
+}
+
+std::vector<GatheredStep> StepStatistics::end_step(const LocalStep& local) {
+  std::vector<GatheredStep> done = receive();
+  const double now = now_seconds();
+  Round round{local.step, std::vector<double>(static_cast<std::size_t>(shards_.bounds.back())), {}};
+  double* mine = round.values.data() + shards_.begin(communicator_.rank());
+  mine[kLoss] = local.loss;
+  mine[kSquaredNorm] = local.squared_norm_of_previous;
+  mine[kCompute] = local.compute_seconds - totals_.compute_seconds;
+  mine[kCommunication] = local.communication_seconds - totals_.communication_seconds;
+  mine[kWait] = local.wait_seconds - totals_.wait_seconds;
+  mine[kSeconds] = now - last_end_;
+  mine[kInterrupted] = local.interrupted ? 1 : 0;
+  under_way_ = std::move(round);  // before it is sent: its memory stays where it is from here
+  under_way_->work = communicator_.all_gather(
+      {under_way_->values.data(), static_cast<std::int64_t>(under_way_->values.size()), comm::DataType::float64},
+      shards_);
+  totals_ = local;
+  last_end_ = now;
+  return done;
+}
+
+std::vector<GatheredStep> StepStatistics::receive() {
+  if (!under_way_) return {};
+  under_way_->work.wait();
+  std::vector<GatheredStep> done;
+  if (without_norm_) done.push_back(complete(*without_norm_, sum(column(under_way_->values, kSquaredNorm))));
+  without_norm_ = std::move(under_way_);
+  under_way_.reset();
+  return done;
+}
+
+std::vector<GatheredStep> StepStatistics::flush(double squared_norm) {
+  std::vector<GatheredStep> done = receive();
+  if (!without_norm_) return done;
+  communicator_.all_reduce_sum({&squared_norm, 1, comm::DataType::float64}).wait();
+  done.push_back(complete(*without_norm_, squared_norm));
+  without_norm_.reset();
+  return done;
+}
+
+GatheredStep StepStatistics::complete(const Round& round, double global_squared_norm) const {
+  GatheredStep step{round.step, column(round.values, kLoss), sum(column(round.values, kInterrupted)) > 0, {}};
+  step.record.step = round.step;
+  step.record.gradient_norm = std::sqrt(global_squared_norm);
+  step.record.step_seconds = round.values[kSeconds];  // rank 0's clock speaks for all: they go in step
+  step.record.compute_seconds = column(round.values, kCompute);
+  step.record.communication_seconds = column(round.values, kCommunication);
+  step.record.wait_seconds = column(round.values, kWait);
+  return step;
+}
+
+}  // namespace lshdp::train

@@ -1,0 +1,395 @@
+// The training loop.
+#include "lshdp/train/trainer.h"
+
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/clock.h"
+#include "lshdp/core/emulate.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
+#include "lshdp/core/interrupt.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/log.h"
+#include "lshdp/core/memory.h"
+#include "lshdp/core/text.h"
+#include "lshdp/core/trace.h"
+#include "lshdp/data/sampler.h"
+#include "lshdp/model/weights.h"
+#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/walker.h"
+#include "lshdp/train/checkpoint.h"
+#include "lshdp/train/evaluate.h"
+#include "lshdp/train/metrics.h"
+#include "lshdp/train/step_log.h"
+#include "lshdp/train/step_statistics.h"
+
+namespace lshdp::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::int64_t> batches_of(const plan::Plan& plan) {
+  std::vector<std::int64_t> batches;
+  for (const plan::RankPlan& rank : plan.ranks) batches.push_back(rank.batch);
+  return batches;
+}
+
+class Trainer {
+ public:
+  Trainer(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options);
+  Json run();
+
+ private:
+  void open_data();
+  void prepare_folders();
+  void load_state();
+  void fresh_state();
+  void resume_state();
+  RunRecord describe() const;
+  std::optional<data::Request> request(std::int64_t k) const;
+  parallel::Update update_of(std::int64_t step) const;
+  void run_step(std::int64_t step);
+  double run_micro_batches(const data::Batch& batch);
+  double train_guarded(const data::Batch& batch, std::int64_t begin, std::int64_t samples, bool last);
+  void collect(std::int64_t step, double loss);
+  void report(const std::vector<GatheredStep>& steps);
+  void report_step(const GatheredStep& gathered);
+  void report_pending();
+  void run_evaluation(std::int64_t step);
+  void checkpoint(std::int64_t step);
+  void stop_if_interrupted(std::int64_t step);
+  void finish();
+  void write_trace();
+
+  comm::Communicator& communicator_;
+  const model::Model& model_;
+  TrainOptions options_;
+  bool speaks_;
+  Trace trace_;
+  SpeedEmulator emulator_;
+  std::unique_ptr<data::Dataset> data_, eval_data_;
+  std::unique_ptr<data::HeterogeneousDistributedSampler> sampler_;
+  std::unique_ptr<parallel::ParameterStore> store_;
+  std::unique_ptr<parallel::BlockWalker> walker_;
+  std::unique_ptr<data::PrefetchingLoader> loader_;
+  std::unique_ptr<MetricsWriter> metrics_;  // rank 0
+  std::unique_ptr<StepLog> log_;            // rank 0
+  std::unique_ptr<StepStatistics> statistics_;
+  std::int64_t first_step_ = 0;  // counted from 0; a resumed run begins later
+  std::int64_t last_step_ = 0;   // one past the last
+  double data_wait_seconds_ = 0;
+  bool interrupted_anywhere_ = false;
+  double begun_ = 0;
+};
+
+Trainer::Trainer(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options)
+    : communicator_(communicator),
+      model_(model),
+      options_(options),
+      speaks_(communicator.rank() == 0),
+      emulator_(value_of_rank(options.speeds, communicator.rank(), communicator.size(), "--emulate-speed")) {
+  if (options.trace) trace_.enable();
+  open_data();
+  prepare_folders();
+  load_state();
+}
+
+void Trainer::open_data() {
+  comm::agree(communicator_, [&] {
+    data_ = open_for_model(options_.data, model_);
+    if (!options_.eval_data.empty()) eval_data_ = open_for_model(options_.eval_data, model_);
+    sampler_ = std::make_unique<data::HeterogeneousDistributedSampler>(data_->size(), batches_of(options_.plan),
+                                                                       options_.seed);
+    last_step_ = options_.steps ? *options_.steps : *options_.epochs * sampler_->steps_per_epoch();
+    options_.schedule.total_steps = last_step_;
+  });
+}
+
+void Trainer::prepare_folders() {
+  comm::on_rank_0(communicator_, [&] {
+    if (!options_.save.empty()) require_writable_folder(fs::absolute(options_.save).parent_path(), "--save");
+    if (options_.results.empty()) return std::string();
+    require_writable_folder(options_.results, "--results");
+    if (options_.resume.empty() && fs::exists(options_.results / "checkpoints")) {
+      throw UsageError(fmt::format(
+          "--results: {} holds checkpoints of an earlier run; continue it with --resume, or choose another folder",
+          options_.results.string()));
+    }
+    return std::string();
+  });
+}
+
+void Trainer::load_state() {
+  store_ = parallel::make_replicated_store(model_, communicator_,
+                                           {.precision = options_.precision, .adamw = options_.adamw}, &trace_);
+  if (options_.resume.empty()) {
+    fresh_state();
+  } else {
+    resume_state();
+  }
+  walker_ =
+      std::make_unique<parallel::BlockWalker>(model_, *store_,
+                                              parallel::WalkerOptions{.precision = options_.precision,
+                                                                      .recompute = options_.recompute,
+                                                                      .label_smoothing = options_.label_smoothing},
+                                              &emulator_, &trace_);
+}
+
+void Trainer::fresh_state() {
+  comm::agree(communicator_, [&] {
+    store_->set_values(options_.init.empty() ? model::initial_values(model_, options_.seed)
+                                             : model::read_weights(model_, options_.init));
+  });
+}
+
+void Trainer::resume_state() {
+  fs::path checkpoint;
+  comm::agree(communicator_, [&] {
+    checkpoint = find_checkpoint(options_.resume);
+    const CheckpointInfo info = read_checkpoint_info(checkpoint);
+    const auto require = [&](bool fits, const std::string& what) {
+      if (!fits) throw UsageError(fmt::format("--resume: {} was written with another {}", checkpoint.string(), what));
+    };
+    require(info.model == model_.description, "model");
+    require(info.precision == parallel::to_text(options_.precision), "--precision (" + info.precision + ")");
+    require(info.total == sampler_->total(), fmt::format("total of samples a step ({})", info.total));
+    require(info.seed == options_.seed, fmt::format("--seed ({})", info.seed));
+    if (info.step >= last_step_) {
+      throw UsageError(fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs",
+                                   checkpoint.string(), info.step));
+    }
+    first_step_ = info.step;
+  });
+  load_checkpoint(communicator_, checkpoint, model_, *store_);
+  if (speaks_) spdlog::info("resumed after step {} from {}", first_step_, checkpoint.string());
+}
+
+RunRecord Trainer::describe() const {
+  RunRecord run{model_.name, "ddp", parallel::to_text(options_.precision), sampler_->total(), {}, std::nullopt};
+  for (const plan::RankPlan& rank : options_.plan.ranks) {
+    const auto r = static_cast<std::size_t>(rank.rank);
+    run.ranks.push_back({rank.rank, rank.host, rank.batch, options_.max_batch.empty() ? 0 : options_.max_batch[r],
+                         value_of_rank(options_.speeds, rank.rank, communicator_.size(), "--emulate-speed")});
+  }
+  if (options_.plan.predicted.step_seconds > 0) run.predicted = options_.plan.predicted;
+  return run;
+}
+
+std::optional<data::Request> Trainer::request(std::int64_t k) const {
+  const std::int64_t step = first_step_ + k;
+  if (step >= last_step_) return std::nullopt;
+  return data::Request{sampler_->samples_of(step, communicator_.rank()), sampler_->epoch_of(step)};
+}
+
+Json Trainer::run() {
+  const std::vector<std::string> hosts = comm::all_gather_hosts(communicator_);
+  for (std::size_t r = 0; r < hosts.size(); ++r) options_.plan.ranks[r].host = hosts[r];
+  comm::on_rank_0(communicator_, [&] {
+    metrics_ = std::make_unique<MetricsWriter>(options_.results, describe(), first_step_);
+    log_ = std::make_unique<StepLog>(first_step_, last_step_);
+    return std::string();
+  });
+  loader_ = std::make_unique<data::PrefetchingLoader>(*data_, preparation_for(model_, options_.augmentation),
+                                                      [this](std::int64_t k) { return request(k); });
+  statistics_ = std::make_unique<StepStatistics>(communicator_);
+  communicator_.barrier();
+  begun_ = now_seconds();
+  statistics_->begin(begun_);
+  for (std::int64_t step = first_step_; step < last_step_; ++step) {
+    run_step(step);
+    const std::int64_t done = step + 1;
+    if (options_.eval_every > 0 && done % options_.eval_every == 0 && done < last_step_) run_evaluation(done);
+    if (options_.checkpoint_every > 0 && done % options_.checkpoint_every == 0) checkpoint(done);
+    stop_if_interrupted(done);
+  }
+  finish();
+  const std::string summary = comm::on_rank_0(communicator_, [&] {
+    const Json result = metrics_->summary(now_seconds() - begun_);
+    if (!options_.results.empty()) write_json(options_.results / "summary.json", result);
+    return result.dump();
+  });
+  return Json::parse(summary);
+}
+
+parallel::Update Trainer::update_of(std::int64_t step) const {
+  return {.step = step + 1,
+          .learning_rate = learning_rate_at(options_.schedule, step),
+          .global_terms = sampler_->global_count(step) * model_.terms_per_sample(),
+          .clip_norm = options_.clip_norm};
+}
+
+void Trainer::run_step(std::int64_t step) {
+  const double begun = now_seconds();
+  const std::optional<data::Batch> batch = loader_->next();
+  if (!batch) throw std::logic_error("the loader ended before the last step");
+  data_wait_seconds_ += now_seconds() - begun;
+  store_->begin_step(update_of(step));
+  collect(step, run_micro_batches(*batch));
+}
+
+/// The rank's samples in the plan's micro-batches; a smaller batch at the end of an epoch fills fewer of them.
+double Trainer::run_micro_batches(const data::Batch& batch) {
+  if (batch.samples() == 0) {
+    walker_->train_nothing();
+    return 0;
+  }
+  double loss = 0;
+  std::int64_t begin = 0;
+  for (const std::int64_t planned : options_.plan.ranks[static_cast<std::size_t>(communicator_.rank())].micro_batches) {
+    const std::int64_t samples = std::min(planned, batch.samples() - begin);
+    if (samples == 0) break;
+    loss += train_guarded(batch, begin, samples, begin + samples == batch.samples());
+    begin += samples;
+  }
+  return loss;
+}
+
+double Trainer::train_guarded(const data::Batch& batch, std::int64_t begin, std::int64_t samples, bool last) {
+  try {
+    return walker_->train_micro_batch(batch.input.narrow(0, begin, samples), batch.target.narrow(0, begin, samples),
+                                      last);
+  } catch (const std::exception& error) {
+    if (!is_out_of_memory(error)) throw;
+    throw RunError(
+        fmt::format("out of memory with a micro-batch of {} samples: {}; give it smaller --batches, or raise --memory",
+                    samples, error.what()));
+  }
+}
+
+/// Sends this step's figures round. They are read a step later: nothing waits for them.
+void Trainer::collect(std::int64_t step, double loss) {
+  const comm::Counters counters = communicator_.counters();
+  report(statistics_->end_step({.step = step + 1,
+                                .loss = loss,
+                                .squared_norm_of_previous = store_->local_squared_norm(),
+                                .compute_seconds = walker_->compute_seconds() + store_->update_seconds(),
+                                .communication_seconds = counters.busy_seconds,
+                                .wait_seconds = store_->wait_seconds() + data_wait_seconds_,
+                                .interrupted = interrupted()}));
+}
+
+void Trainer::report(const std::vector<GatheredStep>& steps) {
+  for (const GatheredStep& gathered : steps) {
+    for (std::size_t rank = 0; rank < gathered.losses.size(); ++rank) {
+      if (std::isfinite(gathered.losses[rank])) continue;
+      store_->synchronize();  // all ranks come here: what they have under way can end
+      throw AgreedError(fmt::format("the loss is not finite at step {} on rank {}; try a smaller --lr, or --clip",
+                                    gathered.step, rank),
+                        1);
+    }
+    interrupted_anywhere_ = interrupted_anywhere_ || gathered.interrupted;
+    report_step(gathered);
+  }
+}
+
+void Trainer::report_step(const GatheredStep& gathered) {
+  if (!speaks_) return;
+  const std::int64_t step = gathered.step - 1, samples = sampler_->global_count(step);
+  StepRecord record = gathered.record;
+  record.epoch = sampler_->epoch_of(step);
+  record.samples = samples;
+  record.loss = std::accumulate(gathered.losses.begin(), gathered.losses.end(), 0.0) /
+                static_cast<double>(samples * model_.terms_per_sample());
+  record.learning_rate = learning_rate_at(options_.schedule, step);
+  metrics_->add(record);
+  log_->step(record);
+}
+
+/// Reads the figures of the steps that are done. All ranks call it, with a synchronized store.
+void Trainer::report_pending() {
+  store_->synchronize();
+  report(statistics_->flush(store_->local_squared_norm()));
+}
+
+void Trainer::run_evaluation(std::int64_t step) {
+  report_pending();
+  if (!eval_data_) return;
+  std::vector<std::int64_t> weights = batches_of(options_.plan);
+  const auto& micro_batches = options_.plan.ranks[static_cast<std::size_t>(communicator_.rank())].micro_batches;
+  const EvaluationRecord record = evaluate(communicator_, model_, *walker_, *eval_data_, preparation_for(model_, {}),
+                                           weights, micro_batches.empty() ? 1 : micro_batches.front(), step);
+  if (speaks_) {
+    metrics_->add(record);
+    log_->evaluation(record);
+  }
+  statistics_->begin(now_seconds());
+}
+
+void Trainer::checkpoint(std::int64_t step) {
+  report_pending();
+  if (options_.results.empty()) return;
+  write_checkpoint(communicator_, options_.results, *store_,
+                   {step, sampler_->total(), options_.seed, parallel::to_text(options_.precision), model_.description},
+                   options_.keep_checkpoints);
+  if (speaks_) log_->message(fmt::format("checkpoint of step {} written", step));
+  statistics_->begin(now_seconds());
+}
+
+void Trainer::stop_if_interrupted(std::int64_t step) {
+  if (!interrupted_anywhere_ || step == last_step_) return;
+  checkpoint(step);
+  throw AgreedError(
+      options_.results.empty()
+          ? fmt::format("interrupted after step {}; nothing was kept, because there is no --results", step)
+          : fmt::format("interrupted after step {}; continue with --resume {}", step, options_.results.string()),
+      1);
+}
+
+void Trainer::finish() {
+  report_pending();
+  if (eval_data_) run_evaluation(last_step_);
+  if (options_.checkpoint_every > 0 && last_step_ % options_.checkpoint_every != 0) checkpoint(last_step_);
+  if (!options_.save.empty()) {
+    const model::Values values = store_->gather_values();
+    comm::on_rank_0(communicator_, [&] {
+      model::write_weights(model_, values, options_.save);
+      return std::string();
+    });
+  }
+  if (options_.trace) write_trace();
+  if (speaks_) log_->finish();
+}
+
+/// All ranks' spans in one file. Clocks of different hosts are brought together by a barrier, to about a latency.
+void Trainer::write_trace() {
+  const std::vector<std::string> hosts = comm::all_gather_hosts(communicator_);
+  communicator_.barrier();
+  const std::vector<double> clocks = comm::all_gather_values(communicator_, now_seconds());
+  const int rank = communicator_.rank();
+  const std::string mine =
+      trace_.to_events(rank, fmt::format("rank {} ({})", rank, hosts[static_cast<std::size_t>(rank)])).dump();
+  const std::vector<std::string> texts = comm::all_gather_text(communicator_, mine);
+  comm::on_rank_0(communicator_, [&] {
+    std::vector<Json> events;
+    std::vector<double> offsets;
+    for (std::size_t r = 0; r < texts.size(); ++r) {
+      events.push_back(Json::parse(texts[r]));
+      offsets.push_back(hosts[r] == hosts[0] ? 0 : clocks[0] - clocks[r]);
+    }
+    write_file(options_.results / "trace.json", merge_trace_events(events, offsets).dump());
+    return std::string();
+  });
+}
+
+}  // namespace
+
+Json train(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options) {
+  std::unique_ptr<Trainer> trainer;
+  try {
+    trainer = std::make_unique<Trainer>(communicator, model, options);
+    return trainer->run();
+  } catch (const AgreedError&) {
+    throw;
+  } catch (...) {
+    // The other ranks do not know yet: nothing that is under way will end.
+    communicator.abandon();
+    throw;
+  }
+}
+
+}  // namespace lshdp::train

@@ -1,0 +1,33 @@
+// Small models of every kind for tests of the parallel floor.
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "lshdp/model/model.h"
+
+namespace lshdp::test {
+
+inline model::Model small_vit() {
+  return model::make_model_from_json({{"type", "vit"},
+                                      {"image_size", 8},
+                                      {"channels", 1},
+                                      {"patch_size", 4},
+                                      {"num_layers", 3},
+                                      {"num_heads", 2},
+                                      {"hidden_dim", 16},
+                                      {"mlp_dim", 32},
+                                      {"num_classes", 5}},
+                                     "small vit");
+}
+
+inline model::Model small_gpt() {
+  return model::make_model_from_json(
+      {{"type", "gpt2"}, {"n_layer", 2}, {"n_head", 2}, {"n_embd", 16}, {"n_positions", 8}, {"vocab_size", 23}},
+      "small gpt");
+}
+
+inline model::Model small_mlp() {
+  return model::make_model_from_json(
+      {{"type", "mlp"}, {"input_size", 12}, {"hidden_sizes", {16, 8}}, {"output_size", 4}}, "small mlp");
+}
+
+}  // namespace lshdp::test

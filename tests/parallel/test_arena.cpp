@@ -1,0 +1,56 @@
+// Tests of the layout of parameters in flat arenas.
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "lshdp/parallel/arena.h"
+#include "models.h"
+
+namespace lshdp::parallel {
+namespace {
+
+TEST(Buckets, HoldEveryParameterOnceWithoutOverlap) {
+  for (const std::int64_t least : {std::int64_t{0}, std::int64_t{2000}, std::int64_t{1} << 40}) {
+    const model::Model model = test::small_gpt();
+    std::set<std::pair<std::size_t, std::size_t>> seen;
+    for (const Bucket& bucket : make_buckets(model, least)) {
+      std::int64_t end = 0;
+      for (const Slot& slot : bucket.slots) {
+        EXPECT_GE(slot.offset, end);
+        EXPECT_EQ(slot.offset % kAlignment, 0);
+        end = slot.offset + slot.count;
+        EXPECT_TRUE(seen.emplace(slot.block, slot.parameter).second);
+      }
+      EXPECT_LE(end, bucket.count);
+    }
+    std::size_t parameters = 0;
+    for (const auto& block : model.blocks) parameters += block->parameters().size();
+    EXPECT_EQ(seen.size(), parameters);
+  }
+}
+
+TEST(Buckets, CoverConsecutiveBlocksInOrder) {
+  const model::Model model = test::small_vit();
+  const std::vector<Bucket> buckets = make_buckets(model, 3000);
+  EXPECT_GT(buckets.size(), 1U);
+  EXPECT_LT(buckets.size(), model.blocks.size());
+  std::size_t next = 0;
+  for (const Bucket& bucket : buckets) {
+    EXPECT_EQ(bucket.first_block, next);
+    next = bucket.last_block + 1;
+  }
+  EXPECT_EQ(next, model.blocks.size());
+}
+
+TEST(Buckets, PutParametersWithDecayFirst) {
+  const model::Model model = test::small_vit();
+  for (const Bucket& bucket : make_buckets(model, 0)) {
+    for (const Slot& slot : bucket.slots) {
+      const bool decay = model.blocks[slot.block]->parameters()[slot.parameter].decay;
+      EXPECT_EQ(decay, slot.offset < bucket.decay_count);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lshdp::parallel

@@ -1,0 +1,133 @@
+// Tests of the block walker on one rank: gradients against whole-graph autograd, recompute, evaluation.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "lshdp/comm/null_communicator.h"
+#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/walker.h"
+#include "models.h"
+
+namespace lshdp::parallel {
+namespace {
+
+/// A store that keeps parameters and lets the test look at summed gradients.
+class RecordingStore final : public ParameterStore {
+ public:
+  RecordingStore(const model::Model& model, at::ScalarType type) {
+    const model::Values values = model::initial_values(model, 1);
+    for (std::size_t block = 0; block < values.size(); ++block) {
+      auto& mine = leaves.emplace_back();
+      for (const at::Tensor& value : values[block]) mine.push_back(value.to(type).clone().requires_grad_(true));
+      for (const model::Borrowed& borrowed : model.blocks[block]->borrowed()) {
+        mine.push_back(leaves[borrowed.block][borrowed.parameter]);
+      }
+      gradients.emplace_back(mine.size());
+    }
+  }
+  void begin_step(const Update&) override {}
+  void acquire(std::size_t) override {}
+  std::span<const at::Tensor> parameters(std::size_t block) const override { return leaves[block]; }
+  void release(std::size_t) override {}
+  void add_gradient(std::size_t block, std::span<const at::Tensor> added, bool last) override {
+    for (std::size_t i = 0; i < added.size(); ++i) {
+      gradients[block][i] = gradients[block][i].defined() ? gradients[block][i] + added[i] : added[i];
+    }
+    if (last) last_order.push_back(block);
+  }
+  void synchronize() override {}
+  double local_squared_norm() const override { return 0; }
+  double wait_seconds() const override { return 0; }
+  double update_seconds() const override { return 0; }
+  void set_values(const model::Values&) override {}
+  model::Values gather_values() override { return {}; }
+  std::vector<StatePiece> owned_state() override { return {}; }
+  void publish() override {}
+
+  std::vector<std::vector<at::Tensor>> leaves, gradients;
+  std::vector<std::size_t> last_order;
+};
+
+at::Tensor whole_graph_loss(const model::Model& model, const RecordingStore& store,
+                            const model::SyntheticBatch& batch) {
+  at::Tensor x = batch.input.is_floating_point() ? batch.input.to(at::kDouble) : batch.input;
+  for (std::size_t block = 0; block < model.blocks.size(); ++block)
+    x = model.blocks[block]->forward(x, store.parameters(block));
+  return model::summed_cross_entropy(x, batch.target, 0);
+}
+
+class WalkerOnEveryModel : public testing::TestWithParam<model::Model (*)()> {};
+
+TEST_P(WalkerOnEveryModel, GivesTheGradientsOfTheWholeGraph) {
+  const model::Model model = GetParam()();
+  const model::SyntheticBatch batch = model::synthetic_batch(model.input, 5, 3);
+  RecordingStore store(model, at::kDouble);
+  const at::Tensor loss = whole_graph_loss(model, store, batch);
+  std::vector<at::Tensor> leaves;
+  for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+    const auto owned = store.parameters(block).first(model.blocks[block]->parameters().size());
+    leaves.insert(leaves.end(), owned.begin(), owned.end());
+  }
+  const std::vector<at::Tensor> expected = torch::autograd::grad({loss}, leaves);
+
+  BlockWalker walker(model, store, {.precision = Precision::fp64});
+  EXPECT_DOUBLE_EQ(walker.train_micro_batch(batch.input, batch.target, true), loss.item<double>());
+  // What a block borrows counts for its owner.
+  for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+    const std::size_t owned = model.blocks[block]->parameters().size();
+    for (std::size_t i = 0; i < model.blocks[block]->borrowed().size(); ++i) {
+      const model::Borrowed& borrowed = model.blocks[block]->borrowed()[i];
+      store.gradients[borrowed.block][borrowed.parameter] += store.gradients[block][owned + i];
+    }
+  }
+  std::size_t at = 0;
+  for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+    for (std::size_t i = 0; i < model.blocks[block]->parameters().size(); ++i, ++at) {
+      EXPECT_TRUE(at::allclose(store.gradients[block][i], expected[at], 1e-12, 1e-14))
+          << model.blocks[block]->parameters()[i].name;
+    }
+  }
+}
+
+TEST_P(WalkerOnEveryModel, RecomputeGivesTheSameBits) {
+  const model::Model model = GetParam()();
+  const model::SyntheticBatch batch = model::synthetic_batch(model.input, 4, 3);
+  RecordingStore plain(model, at::kFloat), recomputed(model, at::kFloat);
+  const double loss = BlockWalker(model, plain, {}).train_micro_batch(batch.input, batch.target, true);
+  EXPECT_EQ(BlockWalker(model, recomputed, {.recompute = true}).train_micro_batch(batch.input, batch.target, true),
+            loss);
+  for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+    for (std::size_t i = 0; i < plain.gradients[block].size(); ++i) {
+      EXPECT_TRUE(at::equal(plain.gradients[block][i], recomputed.gradients[block][i]));
+    }
+  }
+}
+
+TEST_P(WalkerOnEveryModel, HandsBlocksOverFromTheLastToTheFirst) {
+  const model::Model model = GetParam()();
+  RecordingStore store(model, at::kFloat);
+  BlockWalker walker(model, store, {});
+  const model::SyntheticBatch batch = model::synthetic_batch(model.input, 2, 3);
+  walker.train_micro_batch(batch.input, batch.target, false);
+  EXPECT_TRUE(store.last_order.empty());
+  walker.train_micro_batch(batch.input, batch.target, true);
+  ASSERT_EQ(store.last_order.size(), model.blocks.size());
+  for (std::size_t i = 0; i < model.blocks.size(); ++i) EXPECT_EQ(store.last_order[i], model.blocks.size() - 1 - i);
+}
+
+TEST_P(WalkerOnEveryModel, EvaluatesWithoutGradients) {
+  const model::Model model = GetParam()();
+  RecordingStore store(model, at::kDouble);
+  BlockWalker walker(model, store, {.precision = Precision::fp64});
+  const model::SyntheticBatch batch = model::synthetic_batch(model.input, 6, 3);
+  const Evaluation evaluation = walker.evaluate(batch.input, batch.target);
+  EXPECT_DOUBLE_EQ(evaluation.loss, whole_graph_loss(model, store, batch).item<double>());
+  EXPECT_EQ(evaluation.terms, 6 * model.terms_per_sample());
+  EXPECT_FALSE(walker.forward(batch.input).requires_grad());
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, WalkerOnEveryModel,
+                         testing::Values(&test::small_vit, &test::small_gpt, &test::small_mlp));
+
+}  // namespace
+}  // namespace lshdp::parallel
