@@ -1,0 +1,386 @@
+// The batch solver: a threshold search over monotone rank times, and a sweep over all totals.
+#include "lshdp/plan/solver.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <queue>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "checked_json.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/text.h"
+#include "micro_batches.h"
+#include "step_model.h"
+
+namespace lshdp::plan {
+namespace {
+
+using Batches = std::vector<std::int64_t>;
+
+constexpr std::int64_t kLongestSweep = std::int64_t{1} << 26;  // rank-batch pairs
+constexpr double kFrontierPoints = 60;
+constexpr double kTie = 1 + 1e-9;  // a larger total must be faster by more than this
+
+/// The ranks with their f_r; ranks with the same curve share one table.
+class Ranks {
+ public:
+  /// `limit`: micro-batches a rank may run (0: no limit); `largest`: no larger batch is asked for.
+  Ranks(const Profile& profile, std::int64_t limit, std::int64_t largest) : model_(profile) {
+    std::map<std::vector<double>, std::size_t> known;
+    for (const RankProfile& rank : profile.ranks) {
+      TimeCurve curve(rank);
+      const auto [entry, is_new] = known.emplace(key(curve), costs_.size());
+      if (is_new) costs_.emplace_back(std::move(curve), limit, largest);
+      cost_of_rank_.push_back(entry->second);
+    }
+  }
+
+  std::size_t size() const { return cost_of_rank_.size(); }
+  const StepModel& model() const { return model_; }
+  SplitCost& cost(std::size_t rank) { return costs_[cost_of_rank_[rank]]; }
+  std::size_t cost_index(std::size_t rank) const { return cost_of_rank_[rank]; }
+  double fixed(std::size_t rank) const { return model_.fixed_seconds[rank]; }
+  /// When the rank would be done, from the start of a step.
+  double finish(std::size_t rank, std::int64_t batch) { return cost(rank).seconds(batch) + fixed(rank); }
+  double largest_fixed() const { return *std::max_element(model_.fixed_seconds.begin(), model_.fixed_seconds.end()); }
+
+ private:
+  static std::vector<double> key(const TimeCurve& curve) {
+    std::vector<double> values;
+    for (const CurvePoint& corner : curve.corners()) {
+      values.push_back(static_cast<double>(corner.batch));
+      values.push_back(corner.seconds);
+    }
+    return values;
+  }
+
+  StepModel model_;
+  std::vector<SplitCost> costs_;
+  std::vector<std::size_t> cost_of_rank_;
+};
+
+/// Ranks that behave alike: the same table and the same fixed time.
+struct Class {
+  std::size_t first_rank = 0;
+  std::int64_t ranks = 0;
+};
+
+std::vector<Class> classes_of(const Ranks& ranks) {
+  std::map<std::pair<std::size_t, double>, std::size_t> known;
+  std::vector<Class> classes;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    const auto [entry, is_new] = known.emplace(std::pair(ranks.cost_index(rank), ranks.fixed(rank)), classes.size());
+    if (is_new) classes.push_back({rank, 0});
+    ++classes[entry->second].ranks;
+  }
+  return classes;
+}
+
+/// The samples that all ranks together finish within `seconds`.
+std::int64_t samples_within(Ranks& ranks, const std::vector<Class>& classes, double seconds) {
+  std::int64_t samples = 0;
+  for (const Class& alike : classes) {
+    samples += alike.ranks * ranks.cost(alike.first_rank).capacity(seconds - ranks.fixed(alike.first_rank));
+  }
+  return samples;
+}
+
+/// The shortest time in which all ranks together can finish `total` samples, which must be possible.
+double shortest_time(Ranks& ranks, std::int64_t total) {
+  const std::vector<Class> classes = classes_of(ranks);
+  double low = ranks.largest_fixed();
+  if (samples_within(ranks, classes, low) >= total) return low;
+  double step = std::numeric_limits<double>::infinity();
+  for (const Class& alike : classes) {
+    if (ranks.cost(alike.first_rank).largest() > 0) step = std::min(step, ranks.cost(alike.first_rank).seconds(1));
+  }
+  double high = low + step;
+  for (; samples_within(ranks, classes, high) < total; step *= 2) {
+    low = high;
+    high += step;
+  }
+  while (true) {  // until no number lies between the two
+    const double middle = low + (high - low) / 2;
+    if (middle <= low || middle >= high) return high;
+    (samples_within(ranks, classes, middle) >= total ? high : low) = middle;
+  }
+}
+
+/// The split of exactly `total` with the shortest time: what each rank can do in that time, less the surplus, which is
+/// taken sample by sample from the rank that would finish last (of equals, the one with more samples, then the higher
+/// rank).
+Batches split(Ranks& ranks, std::int64_t total) {
+  const double time = shortest_time(ranks, total);
+  Batches batches;
+  std::priority_queue<std::tuple<double, std::int64_t, std::size_t>> last;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    batches.push_back(ranks.cost(rank).capacity(time - ranks.fixed(rank)));
+    if (batches[rank] > 0) last.emplace(ranks.finish(rank, batches[rank]), batches[rank], rank);
+  }
+  std::int64_t surplus = std::accumulate(batches.begin(), batches.end(), std::int64_t{0}) - total;
+  for (; surplus > 0; --surplus) {
+    const std::size_t rank = std::get<2>(last.top());
+    last.pop();
+    const std::int64_t batch = --batches[rank];
+    if (batch > 0) last.emplace(ranks.finish(rank, batch), batch, rank);
+  }
+  return batches;
+}
+
+/// True if every rank can take its batch.
+bool fits(Ranks& ranks, const Batches& batches) {
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    if (batches[rank] > ranks.cost(rank).largest()) return false;
+  }
+  return true;
+}
+
+Prediction predict_step(const Profile& profile, Ranks& ranks, const Batches& batches) {
+  Prediction predicted;
+  double slowest = 0;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    slowest = std::max(slowest, ranks.finish(rank, batches[rank]));
+    const double update = profile.ranks[rank].update_seconds;
+    predicted.compute_seconds.push_back(ranks.cost(rank).seconds(batches[rank]) + update);
+  }
+  const auto total = static_cast<double>(std::accumulate(batches.begin(), batches.end(), std::int64_t{0}));
+  const double compute = *std::max_element(predicted.compute_seconds.begin(), predicted.compute_seconds.end());
+  predicted.step_seconds = ranks.model().step_seconds(slowest);
+  predicted.samples_per_second = total / predicted.step_seconds;
+  predicted.communication_seconds = ranks.model().wire_seconds;
+  predicted.exposed_seconds = predicted.step_seconds - compute;
+  return predicted;
+}
+
+/// The best point of each of some 60 bands of totals, each band a constant factor wide, and the largest total.
+class Frontier {
+ public:
+  explicit Frontier(std::int64_t largest_total)
+      : band_width_(std::max(std::log(static_cast<double>(largest_total)) / kFrontierPoints, 1e-9)) {}
+
+  void add(std::int64_t total, double step_seconds) {
+    last_ = {total, step_seconds, static_cast<double>(total) / step_seconds};
+    const auto band = static_cast<std::int64_t>(std::log(static_cast<double>(total)) / band_width_);
+    const auto [entry, is_new] = bands_.emplace(band, last_);
+    if (!is_new && last_.samples_per_second > entry->second.samples_per_second * kTie) entry->second = last_;
+    if (last_.samples_per_second > best_.samples_per_second * kTie) best_ = last_;
+  }
+
+  std::int64_t best_total() const { return best_.total; }
+  std::vector<FrontierPoint> points() const {
+    std::map<std::int64_t, FrontierPoint> by_total;
+    for (const auto& [band, point] : bands_) by_total.emplace(point.total, point);
+    by_total.emplace(best_.total, best_);
+    by_total.emplace(last_.total, last_);
+    std::vector<FrontierPoint> points;
+    for (const auto& [total, point] : by_total) points.push_back(point);
+    return points;
+  }
+
+ private:
+  double band_width_;
+  std::map<std::int64_t, FrontierPoint> bands_;
+  FrontierPoint best_, last_;
+};
+
+/// All totals, up to what the ranks can take together.
+///
+/// Between two values of f, more time brings no more samples; so samples per second is highest where the step takes
+/// exactly f_r(b) of some rank r and batch b, and each rank takes all it can in that time. Those times are visited in
+/// order, with the total they allow, by merging the lists f_r(1), f_r(2), .. of all ranks: one visit per rank and batch
+/// (ranks alike: one).
+Frontier sweep(Ranks& ranks, std::int64_t largest_total) {
+  const std::vector<Class> classes = classes_of(ranks);
+  using Event = std::tuple<double, std::size_t, std::int64_t>;  // time, class, batch
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> next;
+  const auto push = [&](std::size_t index, std::int64_t batch) {
+    const std::size_t rank = classes[index].first_rank;
+    if (batch <= ranks.cost(rank).largest()) next.emplace(ranks.finish(rank, batch), index, batch);
+  };
+  for (std::size_t index = 0; index < classes.size(); ++index) {
+    SplitCost& cost = ranks.cost(classes[index].first_rank);
+    cost.seconds(cost.largest());  // grows the table once instead of step by step
+    push(index, 1);
+  }
+  Frontier frontier(largest_total);
+  const double least = ranks.largest_fixed();
+  std::int64_t total = 0;
+  while (!next.empty()) {
+    const auto [time, index, batch] = next.top();
+    next.pop();
+    total += classes[index].ranks;
+    push(index, batch + 1);
+    const bool more_at_this_time = !next.empty() && std::get<0>(next.top()) <= std::max(time, least);
+    if (!more_at_this_time) frontier.add(total, ranks.model().step_seconds(std::max(time, least)));
+  }
+  return frontier;
+}
+
+/// What all ranks together can take.
+std::int64_t largest_total(Ranks& ranks) {
+  std::int64_t total = 0;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) total += ranks.cost(rank).largest();
+  return total;
+}
+
+void require_sweep_is_short(Ranks& ranks) {
+  std::int64_t visits = 0;
+  for (const Class& alike : classes_of(ranks)) visits += ranks.cost(alike.first_rank).largest();
+  if (visits <= kLongestSweep) return;
+  throw UsageError(
+      fmt::format("too many batches to compare ({}) for the best total; give --total, or a smaller "
+                  "--max-accumulation",
+                  format_count(visits)));
+}
+
+/// The largest micro-batch of a rank; 0 where nothing was measured.
+std::int64_t holds(const RankProfile& rank) { return rank.curve.empty() ? 0 : rank.max_batch; }
+
+/// "rank 0 on a 2 x 64, rank 1 on b 2 x 4, and 12 more".
+std::string limits_of(const Profile& profile, std::int64_t max_accumulation) {
+  constexpr std::size_t kShown = 8;
+  std::vector<std::string> parts;
+  for (const RankProfile& rank : profile.ranks) {
+    if (parts.size() == kShown) {
+      parts.push_back(fmt::format("and {} more", profile.ranks.size() - kShown));
+      break;
+    }
+    parts.push_back(fmt::format("rank {} on {} {} x {}", rank.rank, rank.host, max_accumulation, holds(rank)));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+/// Throws unless the ranks can take `total` in at most `max_accumulation` micro-batches each (0: any number).
+void require_possible(const Profile& profile, std::int64_t total, std::int64_t max_accumulation) {
+  if (max_accumulation == 0) return;
+  std::int64_t at_once = 0;
+  for (const RankProfile& rank : profile.ranks) at_once += holds(rank);
+  if (max_accumulation >= total / at_once + (total % at_once != 0)) return;
+  throw UsageError(
+      fmt::format("--total {} cannot be met: with --max-accumulation {} the ranks hold at most {} samples a step ({}); "
+                  "give --total {} or less, or --max-accumulation {} or more",
+                  total, max_accumulation, max_accumulation * at_once, limits_of(profile, max_accumulation),
+                  max_accumulation * at_once, total / at_once + (total % at_once != 0)));
+}
+
+void check(const Profile& profile, const SolverOptions& options) {
+  if (std::none_of(profile.ranks.begin(), profile.ranks.end(), holds)) {
+    throw UsageError(
+        fmt::format("no rank can hold one sample of model {}; give the ranks more memory (--memory) or take a "
+                    "smaller model",
+                    profile.model));
+  }
+  if (options.total && (*options.total < 1 || *options.total > kLargestBatch)) {
+    throw UsageError(fmt::format("--total must be from 1 to {}, not {}", kLargestBatch, *options.total));
+  }
+  if (options.max_accumulation < 0 || options.max_accumulation > kLargestBatch) {
+    throw UsageError(
+        fmt::format("--max-accumulation must be from 0 to {}, not {}", kLargestBatch, options.max_accumulation));
+  }
+  if (options.total) require_possible(profile, *options.total, options.max_accumulation);
+}
+
+/// The total cut in proportion to `weights`: whole shares, the rest to the largest fractions (of equals, the lower
+/// rank).
+Batches shares(std::int64_t total, const std::vector<double>& weights) {
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  Batches batches;
+  std::vector<double> fractions;
+  for (const double weight : weights) {
+    const double exact = static_cast<double>(total) * weight / sum;
+    const double whole = std::floor(exact + 1e-9);
+    batches.push_back(static_cast<std::int64_t>(whole));
+    fractions.push_back(exact - whole);
+  }
+  std::vector<std::size_t> order(weights.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return fractions[a] > fractions[b]; });
+  std::int64_t rest = total - std::accumulate(batches.begin(), batches.end(), std::int64_t{0});
+  for (std::size_t i = 0; rest > 0; i = (i + 1) % order.size(), --rest) ++batches[order[i]];
+  return batches;
+}
+
+std::optional<Prediction> predict_if_fits(const Profile& profile, Ranks& ranks, const Batches& batches) {
+  if (!fits(ranks, batches)) return std::nullopt;
+  return predict_step(profile, ranks, batches);
+}
+
+std::vector<double> speeds(Ranks& ranks) {
+  std::vector<double> values;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    values.push_back(ranks.cost(rank).curve().best_samples_per_second());
+  }
+  return values;
+}
+
+/// What keeps the step from being shorter.
+std::string binding(const Profile& profile, Ranks& ranks, const Batches& batches) {
+  std::size_t slowest = 0;
+  std::vector<double> seconds;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    seconds.push_back(ranks.finish(rank, batches[rank]));
+    if (seconds[rank] > seconds[slowest]) slowest = rank;
+  }
+  if (ranks.model().wire_seconds > seconds[slowest]) return "network";
+  const char* part = batches[slowest] > 0 ? "compute" : "update and transfers";
+  return fmt::format("{} of rank {} ({})", part, slowest, profile.ranks[slowest].host);
+}
+
+Plan plan_of(const Profile& profile, Ranks& ranks, const Batches& batches) {
+  Plan plan;
+  plan.model = profile.model;
+  plan.mode = profile.mode;
+  plan.precision = profile.precision;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    plan.ranks.push_back({static_cast<int>(rank), profile.ranks[rank].host, batches[rank],
+                          ranks.cost(rank).micro_batches(batches[rank])});
+    plan.total += batches[rank];
+  }
+  plan.predicted = predict_step(profile, ranks, batches);
+  return plan;
+}
+
+}  // namespace
+
+Solution solve(const Profile& profile, const SolverOptions& options) {
+  check(profile, options);
+  const bool fixed = options.total.has_value();
+  const std::int64_t limit = fixed || options.max_accumulation > 0 ? options.max_accumulation : 1;
+  Ranks ranks(profile, limit, fixed ? *options.total : kLargestBatch);
+  Solution solution;
+  std::int64_t total = fixed ? *options.total : 0;
+  if (!fixed) {
+    require_sweep_is_short(ranks);
+    const Frontier frontier = sweep(ranks, largest_total(ranks));
+    solution.frontier = frontier.points();
+    total = frontier.best_total();
+  }
+  const Batches batches = split(ranks, total);
+  solution.plan = plan_of(profile, ranks, batches);
+  solution.equal_split = predict_if_fits(profile, ranks, shares(total, std::vector<double>(ranks.size(), 1.0)));
+  solution.proportional_split = predict_if_fits(profile, ranks, shares(total, speeds(ranks)));
+  if (solution.equal_split) solution.plan.equal_split_step_seconds = solution.equal_split->step_seconds;
+  solution.bound_by = binding(profile, ranks, batches);
+  return solution;
+}
+
+std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches,
+                                  std::int64_t max_accumulation) {
+  if (batches.size() != profile.ranks.size()) {
+    throw_wrong_list_length(batches.size(), static_cast<int>(profile.ranks.size()), "batches");
+  }
+  const auto [least, most] = std::minmax_element(batches.begin(), batches.end());
+  if (batches.empty() || *least < 0 || *most == 0 || *most > kLargestBatch) {
+    throw UsageError(fmt::format("batches must be from 0 to {}, not all 0", kLargestBatch));
+  }
+  Ranks ranks(profile, max_accumulation, kLargestBatch);
+  return predict_if_fits(profile, ranks, batches);
+}
+
+}  // namespace lshdp::plan

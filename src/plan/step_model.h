@@ -1,0 +1,34 @@
+// What a step costs beside the micro-batches: the network's part, fixed by the profile, whatever the split.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "lshdp/plan/plan.h"
+#include "lshdp/plan/profile.h"
+
+namespace lshdp::plan {
+
+/// One all-reduce of `bytes` over `ranks` ranks, in seconds: between measured points by interpolation (monotone), below
+/// them the smallest point's time (latency), above them the largest point's plus 2(N-1)/N of the rest at the link's
+/// rate. 0 for one rank, no bytes, or no network (bytes_per_second 0).
+double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std::int64_t bytes);
+
+/// The step model of DESIGN.md section 6:
+///
+///   step = max(max over r of f_r(B_r) + fixed_seconds[r], wire_seconds) + boundary_seconds
+///
+/// A step reduce-scatters gradient_bytes and all-gathers parameter_bytes: the traffic of one all-reduce of their mean.
+struct StepModel {
+  explicit StepModel(const Profile& profile);
+
+  /// From rank times (micro-batches plus fixed_seconds) to the step.
+  double step_seconds(double slowest_rank_seconds) const;
+
+  double wire_seconds = 0;      // the step's transfers, if nothing else happened
+  double boundary_seconds = 0;  // the first block's all-reduce, which no compute hides
+  /// By rank, whatever its batch: the update of its share, and the CPU time of its transfers divided by its share of
+  /// the core where they run on the core that computes (device "cpu").
+  std::vector<double> fixed_seconds;
+};
+
+}  // namespace lshdp::plan

@@ -1,0 +1,236 @@
+// The solver against brute force: every split and every cut into micro-batches of small random profiles.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "lshdp/core/error.h"
+#include "lshdp/plan/solver.h"
+#include "plan/profiles.h"
+
+namespace lshdp::plan {
+namespace {
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
+/// The solver charges a billionth per micro-batch to break ties.
+constexpr double kTolerance = 2e-9;
+
+using Random = std::mt19937_64;
+
+std::int64_t whole(Random& random, std::int64_t low, std::int64_t high) {
+  return std::uniform_int_distribution<std::int64_t>(low, high)(random);
+}
+double real(Random& random, double low, double high) {
+  return std::uniform_real_distribution<double>(low, high)(random);
+}
+
+/// Points at 1 and at some other batches, times that may fall, rise and jump.
+RankProfile random_rank(Random& random) {
+  const std::int64_t max_batch = whole(random, 0, 6);
+  std::vector<CurvePoint> curve;
+  for (std::int64_t batch = 1; batch <= max_batch; ++batch) {
+    if (batch > 1 && whole(random, 0, 1) == 0) continue;
+    const double seconds = whole(random, 0, 3) == 0 ? static_cast<double>(whole(random, 1, 3)) : real(random, 0.1, 3);
+    curve.push_back({batch, seconds});
+  }
+  RankProfile rank = test::make_rank(max_batch, std::move(curve));
+  rank.update_seconds = whole(random, 0, 1) * real(random, 0, 0.5);
+  rank.speed = real(random, 0.2, 1);
+  rank.device = whole(random, 0, 3) == 0 ? "cuda:0" : "cpu";
+  return rank;
+}
+
+Profile random_profile(Random& random) {
+  std::vector<RankProfile> ranks;
+  for (std::int64_t rank = whole(random, 2, 4); rank > 0; --rank) ranks.push_back(random_rank(random));
+  Profile profile = test::make_profile(std::move(ranks));
+  if (whole(random, 0, 1) == 0) return profile;
+  profile = test::with_network(std::move(profile), 1000, 1000);
+  profile.first_block_bytes = whole(random, 0, 200);
+  profile.network.cpu_seconds_per_byte = real(random, 0, 1e-4);
+  if (whole(random, 0, 1) == 0) profile.network.curve = {{10, 0.3}, {500, 0.8}, {5000, real(random, 1, 9)}};
+  return profile;
+}
+
+/// t(b) as the solver's header defines it, written down once more.
+double micro_batch_seconds(const RankProfile& rank, std::int64_t batch) {
+  std::vector<CurvePoint> points = rank.curve;
+  for (std::size_t i = 1; i < points.size(); ++i)
+    points[i].seconds = std::max(points[i].seconds, points[i - 1].seconds);
+  if (points.size() == 1) return points[0].seconds * static_cast<double>(batch);
+  std::size_t i = 0;
+  while (i + 2 < points.size() && points[i + 1].batch < batch) ++i;
+  const double slope =
+      (points[i + 1].seconds - points[i].seconds) / static_cast<double>(points[i + 1].batch - points[i].batch);
+  return points[i].seconds + slope * static_cast<double>(batch - points[i].batch);
+}
+
+/// f_r(batch) by trying all cuts into at most `limit` micro-batches of at most `largest`.
+double cut_seconds(const RankProfile& rank, std::int64_t batch, std::int64_t limit, std::int64_t largest) {
+  if (batch == 0) return 0;
+  if (limit == 0) return kInfinite;
+  double best = kInfinite;
+  for (std::int64_t size = 1; size <= std::min(batch, largest); ++size) {
+    const double rest = cut_seconds(rank, batch - size, limit - 1, size);
+    if (rest < kInfinite) best = std::min(best, micro_batch_seconds(rank, size) + rest);
+  }
+  return best;
+}
+
+double all_reduce(const Profile& profile, std::int64_t bytes) {
+  const auto ranks = static_cast<double>(profile.ranks.size());
+  if (profile.network.bytes_per_second == 0 || bytes == 0) return 0;
+  const auto& curve = profile.network.curve;
+  if (curve.empty()) return 2 * (ranks - 1) / ranks * static_cast<double>(bytes) / profile.network.bytes_per_second;
+  if (bytes <= curve.front().bytes) return curve.front().seconds;
+  std::size_t i = 0;
+  while (curve[i + 1].bytes < bytes) ++i;
+  const double way =
+      static_cast<double>(bytes - curve[i].bytes) / static_cast<double>(curve[i + 1].bytes - curve[i].bytes);
+  return curve[i].seconds + way * (curve[i + 1].seconds - curve[i].seconds);
+}
+
+/// The step of a split, given f by rank and batch.
+double step_seconds(const Profile& profile, const std::vector<std::vector<double>>& f,
+                    const std::vector<std::int64_t>& batches) {
+  const auto ranks = static_cast<double>(profile.ranks.size());
+  double slowest = all_reduce(profile, profile.gradient_bytes);
+  for (std::size_t rank = 0; rank < batches.size(); ++rank) {
+    const RankProfile& own = profile.ranks[rank];
+    double seconds = f[rank][static_cast<std::size_t>(batches[rank])] + own.update_seconds;
+    const double moved =
+        2 * (ranks - 1) / ranks * static_cast<double>(profile.gradient_bytes + profile.parameter_bytes);
+    if (own.device == "cpu") seconds += profile.network.cpu_seconds_per_byte * moved / own.speed;
+    slowest = std::max(slowest, seconds);
+  }
+  return slowest + all_reduce(profile, profile.first_block_bytes);
+}
+
+/// The shortest step over all splits of `total`; infinite if there is none.
+double best_step(const Profile& profile, const std::vector<std::vector<double>>& f, std::int64_t total,
+                 std::vector<std::int64_t> batches = {}) {
+  if (batches.size() == profile.ranks.size()) return total == 0 ? step_seconds(profile, f, batches) : kInfinite;
+  double best = kInfinite;
+  for (std::int64_t batch = 0; batch <= total; ++batch) {
+    std::vector<std::int64_t> more = batches;
+    more.push_back(batch);
+    best = std::min(best, best_step(profile, f, total - batch, more));
+  }
+  return best;
+}
+
+std::vector<std::vector<double>> all_costs(const Profile& profile, std::int64_t limit, std::int64_t total) {
+  std::vector<std::vector<double>> costs(profile.ranks.size());
+  for (std::size_t rank = 0; rank < costs.size(); ++rank) {
+    for (std::int64_t batch = 0; batch <= total; ++batch) {
+      costs[rank].push_back(cut_seconds(profile.ranks[rank], batch, limit, profile.ranks[rank].max_batch));
+    }
+  }
+  return costs;
+}
+
+void expect_runs_as_told(const Profile& profile, const Plan& plan, std::int64_t limit) {
+  std::int64_t total = 0;
+  for (const RankPlan& rank : plan.ranks) {
+    const auto& sizes = rank.micro_batches;
+    EXPECT_EQ(std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0}), rank.batch);
+    EXPECT_LE(static_cast<std::int64_t>(sizes.size()), limit);
+    EXPECT_TRUE(std::is_sorted(sizes.rbegin(), sizes.rend()));
+    for (const std::int64_t size : sizes) {
+      EXPECT_GE(size, 1);
+      EXPECT_LE(size, profile.ranks[static_cast<std::size_t>(rank.rank)].max_batch);
+    }
+    total += rank.batch;
+  }
+  EXPECT_EQ(plan.total, total);
+}
+
+TEST(SolverAgainstBruteForce, FindsTheShortestStepOfEveryFixedTotal) {
+  Random random(20240817);
+  int solved = 0, refused = 0;
+  for (int round = 0; round < 400; ++round) {
+    SCOPED_TRACE(round);
+    const Profile profile = random_profile(random);
+    const std::int64_t limit = whole(random, 1, 3);
+    const std::int64_t total = whole(random, 1, 12);
+    const double best = best_step(profile, all_costs(profile, limit, total), total);
+    if (best == kInfinite) {
+      EXPECT_THROW(solve(profile, {total, limit}), UsageError);
+      ++refused;
+      continue;
+    }
+    const Solution solution = solve(profile, {total, limit});
+    EXPECT_EQ(solution.plan.total, total);
+    EXPECT_NEAR(solution.plan.predicted.step_seconds, best, best * kTolerance);
+    expect_runs_as_told(profile, solution.plan, limit);
+    ++solved;
+  }
+  EXPECT_GT(solved, 200);
+  EXPECT_GT(refused, 20);
+}
+
+TEST(SolverAgainstBruteForce, FindsTheShortestStepWithoutALimitOfMicroBatches) {
+  Random random(7);
+  for (int round = 0; round < 200; ++round) {
+    SCOPED_TRACE(round);
+    const Profile profile = random_profile(random);
+    const std::int64_t total = whole(random, 1, 12);
+    const double best = best_step(profile, all_costs(profile, total, total), total);
+    if (best == kInfinite) continue;
+    const Solution solution = solve(profile, {total, 0});
+    EXPECT_NEAR(solution.plan.predicted.step_seconds, best, best * kTolerance);
+    expect_runs_as_told(profile, solution.plan, total);
+  }
+}
+
+TEST(SolverAgainstBruteForce, FindsTheTotalWithMostSamplesPerSecond) {
+  Random random(99);
+  for (int round = 0; round < 150; ++round) {
+    SCOPED_TRACE(round);
+    Profile profile = random_profile(random);
+    profile.ranks.resize(std::min<std::size_t>(profile.ranks.size(), 3));
+    const std::int64_t limit = whole(random, 1, 2);
+    std::int64_t largest = 0;
+    for (const RankProfile& rank : profile.ranks) largest += limit * rank.max_batch;
+    if (largest == 0) continue;
+    const auto costs = all_costs(profile, limit, largest);
+    double best = 0;
+    std::vector<double> step_of_total{0};
+    for (std::int64_t total = 1; total <= largest; ++total) {
+      step_of_total.push_back(best_step(profile, costs, total));
+      best = std::max(best, static_cast<double>(total) / step_of_total.back());
+    }
+    const Solution solution = solve(profile, {std::nullopt, limit});
+    EXPECT_NEAR(solution.plan.predicted.samples_per_second, best, best * kTolerance);
+    for (const FrontierPoint& point : solution.frontier) {
+      const double step = step_of_total[static_cast<std::size_t>(point.total)];
+      EXPECT_NEAR(point.step_seconds, step, step * kTolerance);
+    }
+    EXPECT_EQ(solution.frontier.back().total, largest);
+    expect_runs_as_told(profile, solution.plan, limit);
+  }
+}
+
+TEST(SolverAgainstBruteForce, PredictsGivenBatches) {
+  Random random(5);
+  for (int round = 0; round < 200; ++round) {
+    SCOPED_TRACE(round);
+    const Profile profile = random_profile(random);
+    const std::int64_t limit = whole(random, 1, 3);
+    std::vector<std::int64_t> batches;
+    for (std::size_t rank = 0; rank < profile.ranks.size(); ++rank) batches.push_back(whole(random, 0, 6));
+    batches[0] = std::max<std::int64_t>(batches[0], 1);
+    const double step = step_seconds(profile, all_costs(profile, limit, 6), batches);
+    const auto predicted = predict(profile, batches, limit);
+    ASSERT_EQ(predicted.has_value(), step < kInfinite);
+    if (predicted) {
+      EXPECT_NEAR(predicted->step_seconds, step, step * kTolerance);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lshdp::plan
