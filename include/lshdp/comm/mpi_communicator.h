@@ -6,7 +6,9 @@
 
 namespace lshdp::comm {
 
-/// MPI_Init on construction, MPI_Finalize on destruction. One per process, made by main (or by a test's main).
+/// MPI_Init on construction, MPI_Finalize on destruction. One per process, made by main. Where MPI runs already (a
+/// test's main), the session neither starts nor ends it. An error that not all ranks share must end in abort(), not in
+/// the destructor: MPI_Finalize waits for all ranks.
 class MpiSession {
  public:
   /// Throws RunError if MPI cannot be had with the thread support the engine needs.
@@ -18,9 +20,13 @@ class MpiSession {
   int size() const;
   /// Brings all ranks down now (MPI_Abort). Does not return.
   [[noreturn]] void abort(int exit_code);
+
+ private:
+  bool owns_;
+  int rank_ = 0, size_ = 1;
 };
 
-/// How the engine works; the defaults are measured (CONTRIBUTING.md).
+/// How the engine works, the same on all ranks; the defaults are measured (CONTRIBUTING.md).
 struct EngineOptions {
   int sends_in_flight = 2;
   std::int64_t segment_bytes =

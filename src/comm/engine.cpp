@@ -1,0 +1,346 @@
+// The loop of the engine thread.
+#include "engine.h"
+
+#include <algorithm>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include "lshdp/core/clock.h"
+#include "lshdp/core/error.h"
+
+namespace lshdp::comm {
+namespace {
+
+constexpr double kShortestSleep = 20e-6;
+// Without an operation under way, MPI may still hold data of sends it has called complete: look after it now and then.
+constexpr double kIdleSleep = 20e-3;
+
+std::string text_of(int code) {
+  char text[MPI_MAX_ERROR_STRING] = {};
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  return std::string(text, static_cast<std::size_t>(length));
+}
+
+void check(int code, const char* what) {
+  if (code != MPI_SUCCESS) throw RunError(fmt::format("{} failed: {}", what, text_of(code)));
+}
+
+/// Forgets a request whose memory may go away; what has begun to arrive cannot be stopped.
+void abandon(MPI_Request& request, bool receive) {
+  if (request == MPI_REQUEST_NULL) return;
+  if (receive) MPI_Cancel(&request);
+  int done = 0;
+  MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+  if (done == 0) MPI_Request_free(&request);
+}
+
+}  // namespace
+
+Engine::Engine(const EngineOptions& options) : options_(options) {
+  std::promise<void> ready;
+  auto opened = ready.get_future();
+  thread_ = std::thread([this, &ready] { run(ready); });
+  try {
+    opened.get();
+  } catch (...) {
+    thread_.join();
+    throw;
+  }
+  pthread_getcpuclockid(thread_.native_handle(), &thread_clock_);
+}
+
+Engine::~Engine() {
+  stopping_ = true;
+  bell_->ring();
+  thread_.join();
+}
+
+Work Engine::submit(Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small) {
+  auto work = std::make_shared<EngineWork>(how.deferred, bell_, meter_);
+  auto active = std::make_unique<Active>(
+      Active{.operation = Operation(std::move(schedule), vector, how, small, work), .mpi_tag = mpi_tag});
+  {
+    const std::lock_guard lock(mutex_);
+    if (how.tag != kInOrder && !tags_.insert(how.tag).second)
+      throw std::invalid_argument(fmt::format("an operation with tag {} is under way already", how.tag));
+    submitted_.push_back(std::move(active));
+    work->enqueued();
+  }
+  bell_->ring();
+  return Work(std::move(work));
+}
+
+Counters Engine::counters() const {
+  Counters counters = meter_->read(now_seconds());
+  timespec cpu = {};
+  if (clock_gettime(thread_clock_, &cpu) == 0)
+    counters.cpu_seconds = static_cast<double>(cpu.tv_sec) + 1e-9 * static_cast<double>(cpu.tv_nsec);
+  return counters;
+}
+
+void Engine::run(std::promise<void>& ready) {
+  try {
+    open();
+  } catch (...) {
+    ready.set_exception(std::current_exception());
+    return;
+  }
+  ready.set_value();
+  while (true) {
+    try {
+      serve();
+      break;
+    } catch (const std::exception& error) {
+      fail_all(error.what());
+    }
+  }
+  close();
+}
+
+void Engine::open() {
+  for (MPI_Comm* communicator : {&data_, &control_}) {
+    check(MPI_Comm_dup(MPI_COMM_WORLD, communicator), "MPI_Comm_dup");
+    check(MPI_Comm_set_errhandler(*communicator, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  }
+  check(MPI_Comm_rank(data_, &rank_), "MPI_Comm_rank");
+  check(MPI_Comm_size(data_, &size_), "MPI_Comm_size");
+}
+
+void Engine::close() {
+  const bool whole = failure_.empty() && active_.empty();
+  fail_all("the communicator was destroyed while an operation was under way");
+  // Freeing is collective: not where ranks may have gone different ways.
+  if (!whole) return;
+  MPI_Comm_free(&data_);
+  MPI_Comm_free(&control_);
+}
+
+/// Until told to stop.
+void Engine::serve() {
+  while (true) {
+    const bool stopping = stopping_;
+    bool moved = take_submitted();
+    moved = make_progress() || moved;
+    if (stopping) return;
+    if (moved) {
+      sleep_seconds_ = 0;
+    } else if (sleep()) {
+      sleep_seconds_ = 0;
+    }
+  }
+}
+
+/// True if the bell was rung.
+bool Engine::sleep() {
+  const double longest = active_.empty() ? kIdleSleep : options_.longest_sleep_seconds;
+  sleep_seconds_ = std::min(std::max(2 * sleep_seconds_, kShortestSleep), longest);
+  return bell_->sleep(sleep_seconds_);
+}
+
+bool Engine::take_submitted() {
+  std::vector<std::unique_ptr<Active>> submitted;
+  {
+    const std::lock_guard lock(mutex_);
+    submitted.swap(submitted_);
+  }
+  // All of them are in the list before MPI is called: if that fails, none is forgotten.
+  const auto first_new = active_.insert(active_.end(), std::make_move_iterator(submitted.begin()),
+                                        std::make_move_iterator(submitted.end()));
+  if (!failure_.empty()) fail_all(failure_);
+  if (active_.empty() || submitted.empty()) return false;
+  std::for_each(first_new, active_.end(), [this](auto& active) {
+    post_receives(*active);
+    if (!active->operation.small()) exchange_leave(*active);
+  });
+  return true;
+}
+
+/// The rank this one receives from hears that it is ready; the one it sends to is listened to. (One each: only small
+/// operations have more.)
+void Engine::exchange_leave(Active& active) {
+  const Schedule& schedule = active.operation.schedule();
+  if (!schedule.sends.empty()) {
+    active.may_send = false;
+    check(MPI_Irecv(nullptr, 0, MPI_BYTE, schedule.sends.front().peer, active.mpi_tag, control_, &active.leave),
+          "MPI_Irecv");
+  }
+  if (!schedule.receives.empty()) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Isend(nullptr, 0, MPI_BYTE, schedule.receives.front().peer, active.mpi_tag, control_, &request),
+          "MPI_Isend");
+    check(MPI_Request_free(&request), "MPI_Request_free");
+  }
+}
+
+void Engine::post_receives(Active& active) {
+  while (const Incoming* receive = active.operation.next_receive()) {
+    const Piece piece = active.operation.take_receive();
+    MPI_Request& request = active.receives.emplace_back(Receiving{.bytes = piece.bytes}).request;
+    check(
+        MPI_Irecv(piece.data, static_cast<int>(piece.bytes), MPI_BYTE, receive->peer, active.mpi_tag, data_, &request),
+        "MPI_Irecv");
+  }
+}
+
+bool Engine::make_progress() {
+  if (!failure_.empty()) return false;
+  bool moved = complete_requests();
+  for (auto& active : active_) {
+    moved = active->operation.advance() || moved;
+    post_receives(*active);
+  }
+  moved = send_ready() || moved;
+  return retire_finished() || moved;
+}
+
+/// The oldest request of each list of each operation: others of the list are not done before it, or not much.
+void Engine::collect_requests() {
+  requests_.clear();
+  owners_.clear();
+  const auto add = [this](MPI_Request request, Active* active, Kind kind) {
+    requests_.push_back(request);
+    owners_.push_back({active, kind});
+  };
+  for (auto& active : active_) {
+    if (active->leave != MPI_REQUEST_NULL) add(active->leave, active.get(), Kind::leave);
+    if (!active->sends.empty()) add(active->sends.front().request, active.get(), Kind::send);
+    if (!active->receives.empty()) add(active->receives.front().request, active.get(), Kind::receive);
+  }
+  indices_.resize(requests_.size());
+  statuses_.resize(requests_.size());
+}
+
+bool Engine::complete_requests() {
+  collect_requests();
+  if (requests_.empty()) {
+    int unused = 0;
+    check(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, control_, &unused, MPI_STATUS_IGNORE), "MPI_Iprobe");
+    return false;
+  }
+  int done = 0;
+  const int code =
+      MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &done, indices_.data(), statuses_.data());
+  // MPI has freed what is done; no stale handle may survive, whatever happens next.
+  for (std::size_t i = 0; i < owners_.size(); ++i) oldest_request(owners_[i]) = requests_[i];
+  for (int i = 0; i < done && code == MPI_ERR_IN_STATUS; ++i)
+    check(statuses_[static_cast<std::size_t>(i)].MPI_ERROR, "a transfer");
+  check(code, "MPI_Testsome");
+  for (int i = 0; i < done; ++i)
+    complete(owners_[static_cast<std::size_t>(indices_[static_cast<std::size_t>(i)])],
+             statuses_[static_cast<std::size_t>(i)]);
+  return done > 0;
+}
+
+MPI_Request& Engine::oldest_request(const Owner& owner) {
+  if (owner.kind == Kind::leave) return owner.active->leave;
+  return owner.kind == Kind::send ? owner.active->sends.front().request : owner.active->receives.front().request;
+}
+
+void Engine::complete(const Owner& owner, const MPI_Status& status) {
+  Active& active = *owner.active;
+  if (owner.kind == Kind::leave) {
+    active.may_send = true;
+  } else if (owner.kind == Kind::send) {
+    Sending sending = std::move(active.sends.front());
+    active.sends.pop_front();
+    active.operation.through();
+    if (!active.operation.small()) --in_flight_;
+    if (!sending.staging.empty()) spare_.push_back(std::move(sending.staging));
+    meter_->sent(sending.bytes);
+  } else {
+    const std::int64_t wanted = active.receives.front().bytes;
+    active.receives.pop_front();
+    int got = 0;
+    check(MPI_Get_count(&status, MPI_BYTE, &got), "MPI_Get_count");
+    if (got != wanted)
+      throw RunError(fmt::format("ranks disagree about an operation (tag {}): rank {} sent {} bytes, {} were expected",
+                                 active.operation.tag(), status.MPI_SOURCE, got, wanted));
+    active.operation.arrive();
+    meter_->received(wanted);
+  }
+}
+
+/// Small messages at once; of the others the most urgent, as long as there are places.
+bool Engine::send_ready() {
+  bool sent = false;
+  for (auto& active : active_) {
+    while (active->operation.small() && active->operation.next_send() != nullptr) {
+      send_next(*active);
+      sent = true;
+    }
+  }
+  while (in_flight_ < options_.sends_in_flight) {
+    Active* best = nullptr;
+    for (auto& active : active_) {
+      const bool ready = !active->operation.small() && active->may_send && active->operation.next_send() != nullptr;
+      if (ready && (best == nullptr || active->operation.priority() < best->operation.priority())) best = active.get();
+    }
+    if (best == nullptr) break;
+    send_next(*best);
+    ++in_flight_;
+    sent = true;
+  }
+  return sent;
+}
+
+void Engine::send_next(Active& active) {
+  const int peer = active.operation.next_send()->peer;
+  Sending& sending = active.sends.emplace_back();
+  if (!spare_.empty()) {
+    sending.staging = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  const Piece piece = active.operation.take_send(sending.staging);
+  sending.bytes = piece.bytes;
+  check(MPI_Isend(piece.data, static_cast<int>(piece.bytes), MPI_BYTE, peer, active.mpi_tag, data_, &sending.request),
+        "MPI_Isend");
+}
+
+bool Engine::retire_finished() {
+  bool any = false;
+  for (auto it = active_.begin(); it != active_.end();) {
+    if (!(*it)->operation.finished()) {
+      ++it;
+      continue;
+    }
+    (*it)->operation.finish();
+    retire(**it, {});
+    it = active_.erase(it);
+    any = true;
+  }
+  return any;
+}
+
+void Engine::retire(Active& active, const std::string& error) {
+  {
+    // Free for use again before anybody can know that the operation is done.
+    const std::lock_guard lock(mutex_);
+    tags_.erase(active.operation.tag());
+  }
+  active.operation.work()->finish(error);
+}
+
+/// Ends every operation with `error`, and all that come later.
+void Engine::fail_all(const std::string& error) {
+  if (failure_.empty()) failure_ = error;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& active : submitted_) active_.push_back(std::move(active));
+    submitted_.clear();
+  }
+  for (auto& active : active_) {
+    abandon(active->leave, true);
+    for (auto& receive : active->receives) abandon(receive.request, true);
+    for (auto& send : active->sends) abandon(send.request, false);
+    retire(*active, error);
+  }
+  active_.clear();
+  in_flight_ = 0;
+}
+
+}  // namespace lshdp::comm

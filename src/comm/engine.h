@@ -1,0 +1,118 @@
+// The engine thread of a communicator: the only one that calls MPI, on two duplicated MPI communicators of its own.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <future>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <mpi.h>
+
+#include "bell.h"
+#include "lshdp/comm/communicator.h"
+#include "lshdp/comm/mpi_communicator.h"
+#include "meter.h"
+#include "operation.h"
+
+namespace lshdp::comm {
+
+/// Carries operations out: posts receives as early as it may, sends what is most urgent, sleeps in between.
+///
+/// A sender holds one of few places for sends in flight until its message is received, so a message whose receiver is
+/// not ready could keep others from being sent, in a circle. Therefore the receiver, its receives posted, sends an
+/// empty message (the leave) with the operation's tag on a second MPI communicator, and nothing but small messages is
+/// sent before it.
+class Engine {
+ public:
+  /// Starts the thread and duplicates MPI_COMM_WORLD; all ranks must call it. Throws RunError.
+  explicit Engine(const EngineOptions& options);
+  /// Ends the thread. Operations still under way fail.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// Enqueues an operation whose messages carry `mpi_tag`. Throws std::invalid_argument if how.tag is under way
+  /// already.
+  Work submit(Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small);
+  Counters counters() const;
+
+ private:
+  struct Sending {
+    MPI_Request request = MPI_REQUEST_NULL;
+    std::int64_t bytes = 0;
+    std::vector<std::byte> staging;
+  };
+  struct Receiving {
+    MPI_Request request = MPI_REQUEST_NULL;
+    std::int64_t bytes = 0;
+  };
+  /// An operation with its requests, the oldest first in each list.
+  struct Active {
+    Operation operation;
+    int mpi_tag;
+    MPI_Request leave = MPI_REQUEST_NULL;  // the receiver's leave to send
+    bool may_send = true;
+    std::deque<Sending> sends = {};
+    std::deque<Receiving> receives = {};
+  };
+  enum class Kind { leave, send, receive };
+  struct Owner {
+    Active* active;
+    Kind kind;
+  };
+
+  void run(std::promise<void>& ready);
+  void open();
+  void close();
+  void serve();
+  bool take_submitted();
+  bool make_progress();
+  bool complete_requests();
+  void collect_requests();
+  static MPI_Request& oldest_request(const Owner& owner);
+  void complete(const Owner& owner, const MPI_Status& status);
+  void exchange_leave(Active& active);
+  void post_receives(Active& active);
+  bool send_ready();
+  void send_next(Active& active);
+  bool retire_finished();
+  void retire(Active& active, const std::string& error);
+  void fail_all(const std::string& error);
+  bool sleep();
+
+  const EngineOptions options_;
+  int rank_ = 0, size_ = 1;
+  const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
+  const std::shared_ptr<Meter> meter_ = std::make_shared<Meter>();
+
+  // Shared with callers, under mutex_.
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Active>> submitted_;
+  std::set<int> tags_;
+  std::atomic<bool> stopping_ = false;
+
+  // Of the engine thread only.
+  MPI_Comm data_ = MPI_COMM_NULL, control_ = MPI_COMM_NULL;
+  std::list<std::unique_ptr<Active>> active_;  // oldest first
+  int in_flight_ = 0;
+  double sleep_seconds_ = 0;
+  std::string failure_;  // once MPI has failed, every operation does
+  std::vector<MPI_Request> requests_;
+  std::vector<Owner> owners_;
+  std::vector<int> indices_;
+  std::vector<MPI_Status> statuses_;
+  std::vector<std::vector<std::byte>> spare_;  // staging memory to use again
+
+  clockid_t thread_clock_ = {};
+  std::thread thread_;
+};
+
+}  // namespace lshdp::comm

@@ -1,0 +1,45 @@
+// The part of an operation that its callers and the engine share: has it started, is it done, did it fail.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "bell.h"
+#include "lshdp/comm/communicator.h"
+#include "meter.h"
+
+namespace lshdp::comm {
+
+class EngineWork : public Work::State {
+ public:
+  EngineWork(bool deferred, std::shared_ptr<Bell> bell, std::shared_ptr<Meter> meter);
+
+  void start() override;
+  void wait() override;
+  bool done() const override;
+  double began() const override;
+  double finished() const override;
+
+  /// The engine's side. Enqueued: unless deferred, it begins.
+  void enqueued();
+  bool started() const { return started_; }
+  /// Wakes those who wait; with a text, the operation failed.
+  void finish(const std::string& error = {});
+
+ private:
+  void begin(double now);
+
+  const bool deferred_;
+  const std::shared_ptr<Bell> bell_;
+  const std::shared_ptr<Meter> meter_;
+  std::atomic<bool> started_ = false;
+  mutable std::mutex mutex_;
+  std::condition_variable done_changed_;
+  bool done_ = false;
+  double began_ = 0, finished_ = 0;
+  std::string error_;
+};
+
+}  // namespace lshdp::comm

@@ -1,0 +1,56 @@
+// MPI_Init and MPI_Finalize.
+#include <cstdlib>
+
+#include <mpi.h>
+#include <unistd.h>
+
+#include "lshdp/comm/mpi_communicator.h"
+#include "lshdp/core/error.h"
+
+namespace lshdp::comm {
+namespace {
+
+bool initialized() {
+  int flag = 0;
+  MPI_Initialized(&flag);
+  return flag != 0;
+}
+
+/// Settings of Open MPI that the user has not made.
+void tune() {
+  // What waits inside MPI itself (init, finalize) gives way to those who compute.
+  setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+}
+
+}  // namespace
+
+MpiSession::MpiSession(int* argc, char*** argv) : owns_(!initialized()) {
+  int provided = 0;
+  if (owns_) {
+    tune();
+    if (MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
+      throw RunError("MPI cannot be started");
+  } else {
+    MPI_Query_thread(&provided);
+  }
+  if (provided < MPI_THREAD_MULTIPLE)
+    throw RunError(
+        "this MPI library was built without MPI_THREAD_MULTIPLE, which lshdp needs: use another build of it");
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &size_);
+}
+
+MpiSession::~MpiSession() {
+  if (owns_) MPI_Finalize();
+}
+
+int MpiSession::rank() const { return rank_; }
+
+int MpiSession::size() const { return size_; }
+
+void MpiSession::abort(int exit_code) {
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  _exit(exit_code);
+}
+
+}  // namespace lshdp::comm

@@ -1,0 +1,58 @@
+// What one rank sends and receives in one operation, in which order and after what: plain data, no transport.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "lshdp/comm/communicator.h"
+
+namespace lshdp::comm {
+
+/// Elements [offset, offset + count) go to `peer` once receive number `after` (-1: none) has been worked in.
+struct Outgoing {
+  int peer = 0;
+  std::int64_t offset = 0;
+  std::int64_t count = 0;
+  std::int64_t after = -1;
+  bool from_scratch = false;  // offset counts in scratch, not in the vector
+  bool own = false;           // final data of this rank's own shard: what is rounded on the wire is rounded here too
+};
+
+/// Elements [offset, offset + count) come from `peer`; they may be received once send number `after` (-1: none) is
+/// through.
+struct Incoming {
+  int peer = 0;
+  std::int64_t offset = 0;
+  std::int64_t count = 0;
+  std::int64_t after = -1;
+  std::int64_t scratch = -1;  // where in scratch they arrive, in elements; -1: straight in their place in the vector
+  bool sum = false;           // they are added to the vector
+};
+
+/// Sends and receives, each in the order of issue. Messages between two ranks match in order, so both lists agree
+/// between sender and receiver. Every piece has at most `segment` elements and none is empty.
+struct Schedule {
+  std::vector<Outgoing> sends;
+  std::vector<Incoming> receives;
+  std::int64_t scratch_elements = 0;
+  // Scratch holds one copy of the vector per rank; they are summed in rank order when all are there.
+  bool sums_copies = false;
+};
+
+/// Ring: at hop h, rank r sends chunk r-h-1 to r+1 and adds chunk r-h-2 from r-1; it ends with the sum of chunk r.
+Schedule ring_reduce_scatter(const Shards& shards, int rank, std::int64_t segment);
+/// Ring: at hop h, rank r sends chunk r-h and receives chunk r-h-1.
+Schedule ring_all_gather(const Shards& shards, int rank, std::int64_t segment);
+/// The two above as one ring of 2(N-1) hops, without a pause between them.
+Schedule ring_all_reduce(const Shards& shards, int rank, std::int64_t segment);
+/// root, root+1, .. root-1: each passes a segment on as soon as it has it.
+Schedule chain_broadcast(std::int64_t count, int root, int rank, int size, std::int64_t segment);
+/// `count` elements to or from one peer.
+Schedule message_to(int peer, std::int64_t count, std::int64_t segment);
+Schedule message_from(int peer, std::int64_t count, std::int64_t segment);
+
+/// Small vectors: everybody sends directly to everybody, one message each.
+Schedule direct_all_reduce(std::int64_t count, int rank, int size);
+Schedule direct_all_gather(const Shards& shards, int rank);
+Schedule direct_broadcast(std::int64_t count, int root, int rank, int size);
+
+}  // namespace lshdp::comm
