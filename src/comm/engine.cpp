@@ -31,7 +31,7 @@ void check(int code, const char* what) {
 }
 
 /// Forgets a request whose memory may go away; what has begun to arrive cannot be stopped.
-void abandon(MPI_Request& request, bool receive) {
+void forget(MPI_Request& request, bool receive) {
   if (request == MPI_REQUEST_NULL) return;
   if (receive) MPI_Cancel(&request);
   int done = 0;
@@ -73,6 +73,11 @@ Work Engine::submit(Schedule schedule, Buffer vector, const Transfer& how, int m
   }
   bell_->ring();
   return Work(std::move(work));
+}
+
+void Engine::abandon() {
+  abandoned_ = true;
+  bell_->ring();
 }
 
 Counters Engine::counters() const {
@@ -124,6 +129,7 @@ void Engine::close() {
 void Engine::serve() {
   while (true) {
     const bool stopping = stopping_;
+    if (abandoned_ && failure_.empty()) throw RunError("communication was given up after an error on this rank");
     bool moved = take_submitted();
     moved = make_progress() || moved;
     if (stopping) return;
@@ -334,9 +340,9 @@ void Engine::fail_all(const std::string& error) {
     submitted_.clear();
   }
   for (auto& active : active_) {
-    abandon(active->leave, true);
-    for (auto& receive : active->receives) abandon(receive.request, true);
-    for (auto& send : active->sends) abandon(send.request, false);
+    forget(active->leave, true);
+    for (auto& receive : active->receives) forget(receive.request, true);
+    for (auto& send : active->sends) forget(send.request, false);
     retire(*active, error);
   }
   active_.clear();

@@ -42,6 +42,8 @@ class Engine {
   /// Enqueues an operation whose messages carry `mpi_tag`. Throws std::invalid_argument if how.tag is under way
   /// already.
   Work submit(Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small);
+  /// Fails what is under way and all that comes.
+  void abandon();
   Counters counters() const;
 
  private:
@@ -97,7 +99,7 @@ class Engine {
   std::mutex mutex_;
   std::vector<std::unique_ptr<Active>> submitted_;
   std::set<int> tags_;
-  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> stopping_ = false, abandoned_ = false;
 
   // Of the engine thread only.
   MPI_Comm data_ = MPI_COMM_NULL, control_ = MPI_COMM_NULL;

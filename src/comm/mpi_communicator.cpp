@@ -97,6 +97,8 @@ class MpiCommunicator : public Communicator {
     all_reduce_sum({&unused, 1, DataType::float32}, {}).wait();
   }
 
+  void abandon() override { engine_.abandon(); }
+
   Counters counters() const override { return engine_.counters(); }
 
  private:

@@ -199,15 +199,29 @@ TEST_F(InFlight, WorkOfADestroyedCommunicatorFails) {
   EXPECT_THROW(work.wait(), RunError);
 }
 
-TEST_F(InFlight, RanksThatDisagreeAboutALengthAreTold) {
-  if (size() != 2) GTEST_SKIP() << "each rank must be the other's sender";
-  std::vector<float> data(rank() == 0 ? 10 : 20);
-  // The longer message does not fit, the shorter one leaves a rest: both ranks notice.
-  Work work = communicator().all_reduce_sum(buffer_of(data), {.tag = 1});
-  EXPECT_THROW(work.wait(), RunError);
-  // After a failure nothing works any more, and says so.
+TEST_F(InFlight, WorkOfAnAbandonedCommunicatorFailsAtOnce) {
+  std::vector<float> data(5000);
+  const double begun = now_seconds();
+  Work unstarted = communicator().all_reduce_sum(buffer_of(data), {.tag = 1, .deferred = true});
+  communicator().abandon();
+  EXPECT_THROW(unstarted.wait(), RunError);
   EXPECT_THROW(communicator().all_reduce_sum(buffer_of(data)).wait(), RunError);
+  EXPECT_LT(now_seconds() - begun, 1.0);
   make({});
+}
+
+TEST_F(InFlight, AMessageOfAnotherLengthFailsAtTheReceiver) {
+  if (size() == 1) GTEST_SKIP() << "nobody to send to";
+  for (const std::size_t received : {10, 30}) {
+    std::vector<float> sent_data(20), data(received);
+    if (rank() == 0) communicator().send(buffer_of(sent_data), 1).wait();
+    if (rank() == 1) {
+      EXPECT_THROW(communicator().receive(buffer_of(data), 0).wait(), RunError);
+      // After a failure nothing works any more, and says so.
+      EXPECT_THROW(communicator().all_reduce_sum(buffer_of(data)).wait(), RunError);
+    }
+    make({});
+  }
 }
 
 }  // namespace
