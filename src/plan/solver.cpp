@@ -1,90 +1,31 @@
-// The batch solver: a threshold search over monotone rank times, and a sweep over all totals.
+// The batch solver for a fixed total: a threshold search over monotone rank times.
 #include "lshdp/plan/solver.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <numeric>
 #include <queue>
+#include <tuple>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "checked_json.h"
+#include "frontier.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/text.h"
-#include "micro_batches.h"
-#include "step_model.h"
+#include "ranks.h"
 
 namespace lshdp::plan {
 namespace {
 
 using Batches = std::vector<std::int64_t>;
 
-constexpr std::int64_t kLongestSweep = std::int64_t{1} << 26;  // rank-batch pairs
-constexpr double kFrontierPoints = 60;
-constexpr double kTie = 1 + 1e-9;  // a larger total must be faster by more than this
-
-/// The ranks with their f_r; ranks with the same curve share one table.
-class Ranks {
- public:
-  /// `limit`: micro-batches a rank may run (0: no limit); `largest`: no larger batch is asked for.
-  Ranks(const Profile& profile, std::int64_t limit, std::int64_t largest) : model_(profile) {
-    std::map<std::vector<double>, std::size_t> known;
-    for (const RankProfile& rank : profile.ranks) {
-      TimeCurve curve(rank);
-      const auto [entry, is_new] = known.emplace(key(curve), costs_.size());
-      if (is_new) costs_.emplace_back(std::move(curve), limit, largest);
-      cost_of_rank_.push_back(entry->second);
-    }
-  }
-
-  std::size_t size() const { return cost_of_rank_.size(); }
-  const StepModel& model() const { return model_; }
-  SplitCost& cost(std::size_t rank) { return costs_[cost_of_rank_[rank]]; }
-  std::size_t cost_index(std::size_t rank) const { return cost_of_rank_[rank]; }
-  double fixed(std::size_t rank) const { return model_.fixed_seconds[rank]; }
-  /// When the rank would be done, from the start of a step.
-  double finish(std::size_t rank, std::int64_t batch) { return cost(rank).seconds(batch) + fixed(rank); }
-  double largest_fixed() const { return *std::max_element(model_.fixed_seconds.begin(), model_.fixed_seconds.end()); }
-
- private:
-  static std::vector<double> key(const TimeCurve& curve) {
-    std::vector<double> values;
-    for (const CurvePoint& corner : curve.corners()) {
-      values.push_back(static_cast<double>(corner.batch));
-      values.push_back(corner.seconds);
-    }
-    return values;
-  }
-
-  StepModel model_;
-  std::vector<SplitCost> costs_;
-  std::vector<std::size_t> cost_of_rank_;
-};
-
-/// Ranks that behave alike: the same table and the same fixed time.
-struct Class {
-  std::size_t first_rank = 0;
-  std::int64_t ranks = 0;
-};
-
-std::vector<Class> classes_of(const Ranks& ranks) {
-  std::map<std::pair<std::size_t, double>, std::size_t> known;
-  std::vector<Class> classes;
-  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-    const auto [entry, is_new] = known.emplace(std::pair(ranks.cost_index(rank), ranks.fixed(rank)), classes.size());
-    if (is_new) classes.push_back({rank, 0});
-    ++classes[entry->second].ranks;
-  }
-  return classes;
-}
-
 /// The samples that all ranks together finish within `seconds`.
-std::int64_t samples_within(Ranks& ranks, const std::vector<Class>& classes, double seconds) {
+std::int64_t samples_within(Ranks& ranks, double seconds) {
   std::int64_t samples = 0;
-  for (const Class& alike : classes) {
+  for (const Ranks::Class& alike : ranks.classes()) {
     samples += alike.ranks * ranks.cost(alike.first_rank).capacity(seconds - ranks.fixed(alike.first_rank));
   }
   return samples;
@@ -92,22 +33,21 @@ std::int64_t samples_within(Ranks& ranks, const std::vector<Class>& classes, dou
 
 /// The shortest time in which all ranks together can finish `total` samples, which must be possible.
 double shortest_time(Ranks& ranks, std::int64_t total) {
-  const std::vector<Class> classes = classes_of(ranks);
   double low = ranks.largest_fixed();
-  if (samples_within(ranks, classes, low) >= total) return low;
+  if (samples_within(ranks, low) >= total) return low;
   double step = std::numeric_limits<double>::infinity();
-  for (const Class& alike : classes) {
+  for (const Ranks::Class& alike : ranks.classes()) {
     if (ranks.cost(alike.first_rank).largest() > 0) step = std::min(step, ranks.cost(alike.first_rank).seconds(1));
   }
   double high = low + step;
-  for (; samples_within(ranks, classes, high) < total; step *= 2) {
+  for (; samples_within(ranks, high) < total; step *= 2) {
     low = high;
     high += step;
   }
   while (true) {  // until no number lies between the two
     const double middle = low + (high - low) / 2;
     if (middle <= low || middle >= high) return high;
-    (samples_within(ranks, classes, middle) >= total ? high : low) = middle;
+    (samples_within(ranks, middle) >= total ? high : low) = middle;
   }
 }
 
@@ -155,87 +95,6 @@ Prediction predict_step(const Profile& profile, Ranks& ranks, const Batches& bat
   predicted.communication_seconds = ranks.model().wire_seconds;
   predicted.exposed_seconds = predicted.step_seconds - compute;
   return predicted;
-}
-
-/// The best point of each of some 60 bands of totals, each band a constant factor wide, and the largest total.
-class Frontier {
- public:
-  explicit Frontier(std::int64_t largest_total)
-      : band_width_(std::max(std::log(static_cast<double>(largest_total)) / kFrontierPoints, 1e-9)) {}
-
-  void add(std::int64_t total, double step_seconds) {
-    last_ = {total, step_seconds, static_cast<double>(total) / step_seconds};
-    const auto band = static_cast<std::int64_t>(std::log(static_cast<double>(total)) / band_width_);
-    const auto [entry, is_new] = bands_.emplace(band, last_);
-    if (!is_new && last_.samples_per_second > entry->second.samples_per_second * kTie) entry->second = last_;
-    if (last_.samples_per_second > best_.samples_per_second * kTie) best_ = last_;
-  }
-
-  std::int64_t best_total() const { return best_.total; }
-  std::vector<FrontierPoint> points() const {
-    std::map<std::int64_t, FrontierPoint> by_total;
-    for (const auto& [band, point] : bands_) by_total.emplace(point.total, point);
-    by_total.emplace(best_.total, best_);
-    by_total.emplace(last_.total, last_);
-    std::vector<FrontierPoint> points;
-    for (const auto& [total, point] : by_total) points.push_back(point);
-    return points;
-  }
-
- private:
-  double band_width_;
-  std::map<std::int64_t, FrontierPoint> bands_;
-  FrontierPoint best_, last_;
-};
-
-/// All totals, up to what the ranks can take together.
-///
-/// Between two values of f, more time brings no more samples; so samples per second is highest where the step takes
-/// exactly f_r(b) of some rank r and batch b, and each rank takes all it can in that time. Those times are visited in
-/// order, with the total they allow, by merging the lists f_r(1), f_r(2), .. of all ranks: one visit per rank and batch
-/// (ranks alike: one).
-Frontier sweep(Ranks& ranks, std::int64_t largest_total) {
-  const std::vector<Class> classes = classes_of(ranks);
-  using Event = std::tuple<double, std::size_t, std::int64_t>;  // time, class, batch
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> next;
-  const auto push = [&](std::size_t index, std::int64_t batch) {
-    const std::size_t rank = classes[index].first_rank;
-    if (batch <= ranks.cost(rank).largest()) next.emplace(ranks.finish(rank, batch), index, batch);
-  };
-  for (std::size_t index = 0; index < classes.size(); ++index) {
-    SplitCost& cost = ranks.cost(classes[index].first_rank);
-    cost.seconds(cost.largest());  // grows the table once instead of step by step
-    push(index, 1);
-  }
-  Frontier frontier(largest_total);
-  const double least = ranks.largest_fixed();
-  std::int64_t total = 0;
-  while (!next.empty()) {
-    const auto [time, index, batch] = next.top();
-    next.pop();
-    total += classes[index].ranks;
-    push(index, batch + 1);
-    const bool more_at_this_time = !next.empty() && std::get<0>(next.top()) <= std::max(time, least);
-    if (!more_at_this_time) frontier.add(total, ranks.model().step_seconds(std::max(time, least)));
-  }
-  return frontier;
-}
-
-/// What all ranks together can take.
-std::int64_t largest_total(Ranks& ranks) {
-  std::int64_t total = 0;
-  for (std::size_t rank = 0; rank < ranks.size(); ++rank) total += ranks.cost(rank).largest();
-  return total;
-}
-
-void require_sweep_is_short(Ranks& ranks) {
-  std::int64_t visits = 0;
-  for (const Class& alike : classes_of(ranks)) visits += ranks.cost(alike.first_rank).largest();
-  if (visits <= kLongestSweep) return;
-  throw UsageError(
-      fmt::format("too many batches to compare ({}) for the best total; give --total, or a smaller "
-                  "--max-accumulation",
-                  format_count(visits)));
 }
 
 /// The largest micro-batch of a rank; 0 where nothing was measured.
@@ -356,10 +215,9 @@ Solution solve(const Profile& profile, const SolverOptions& options) {
   Solution solution;
   std::int64_t total = fixed ? *options.total : 0;
   if (!fixed) {
-    require_sweep_is_short(ranks);
-    const Frontier frontier = sweep(ranks, largest_total(ranks));
-    solution.frontier = frontier.points();
-    total = frontier.best_total();
+    const Frontier frontier = sweep_totals(ranks);
+    solution.frontier = frontier.points;
+    total = frontier.best_total;
   }
   const Batches batches = split(ranks, total);
   solution.plan = plan_of(profile, ranks, batches);
