@@ -1,0 +1,152 @@
+// Round trips, ring streams and all-reduces, timed on all ranks together.
+#include "lshdp/comm/network_probe.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/clock.h"
+
+namespace lshdp::comm {
+namespace {
+
+constexpr int kRoundTrips = 15;
+constexpr int kRepetitions = 5;
+constexpr std::int64_t kFirstBytes = 4096, kLargestStream = 64 << 20;
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+double slowest(Communicator& communicator, double seconds) {
+  const auto all = all_gather_values(communicator, seconds);
+  return *std::max_element(all.begin(), all.end());
+}
+
+double total(Communicator& communicator, double value) {
+  double sum = 0;
+  for (const double one : all_gather_values(communicator, value)) sum += one;
+  return sum;
+}
+
+/// What `work` took the slowest rank, all beginning together.
+template <typename Function>
+double timed(Communicator& communicator, const Function& work) {
+  communicator.barrier();
+  const double begun = now_seconds();
+  work();
+  return slowest(communicator, now_seconds() - begun);
+}
+
+/// Half a round trip of one byte; the caller's side of the pair leads.
+double half_round_trip(Communicator& communicator, int peer, bool leads) {
+  std::byte token{};
+  const Buffer buffer{&token, 1, DataType::byte};
+  std::vector<double> seconds;
+  for (int trip = 0; trip < kRoundTrips; ++trip) {
+    const double begun = now_seconds();
+    if (leads) communicator.send(buffer, peer).wait();
+    communicator.receive(buffer, peer).wait();
+    if (!leads) communicator.send(buffer, peer).wait();
+    seconds.push_back((now_seconds() - begun) / 2);
+  }
+  return median(seconds);
+}
+
+/// The links of the ring, link r between r and r + 1, are measured in up to three rounds, so that no rank is in two at
+/// once.
+double probe_latency(Communicator& communicator) {
+  const int rank = communicator.rank(), size = communicator.size(), right = (rank + 1) % size,
+            left = (rank + size - 1) % size;
+  const auto round_of = [size](int link) { return size % 2 == 1 && link == size - 1 ? 2 : link % 2; };
+  double worst = 0;
+  for (int round = 0; round < 3; ++round) {
+    communicator.barrier();
+    if (round_of(rank) == round) worst = std::max(worst, half_round_trip(communicator, right, true));
+    if (round_of(left) == round) half_round_trip(communicator, left, false);
+  }
+  return slowest(communicator, worst);
+}
+
+/// Seconds in which `bytes` travel over every link of the ring at once.
+double stream_round(Communicator& communicator, std::int64_t bytes, std::vector<std::byte>& out,
+                    std::vector<std::byte>& in) {
+  const int rank = communicator.rank(), size = communicator.size();
+  return timed(communicator, [&] {
+    Work received = communicator.receive({in.data(), bytes, DataType::byte}, (rank + size - 1) % size);
+    communicator.send({out.data(), bytes, DataType::byte}, (rank + 1) % size).wait();
+    received.wait();
+  });
+}
+
+/// Grows the stream until it is long enough to time, or takes more than its share of the budget.
+double probe_bandwidth(Communicator& communicator, double budget_seconds) {
+  double rate = 0, spent = 0;
+  for (std::int64_t bytes = 1 << 20; bytes <= kLargestStream; bytes *= 4) {
+    std::vector<std::byte> out(static_cast<std::size_t>(bytes)), in(out.size());
+    const double seconds = stream_round(communicator, bytes, out, in);
+    rate = static_cast<double>(bytes) / seconds;
+    spent += seconds;
+    if (spent + 4 * seconds > budget_seconds) break;
+  }
+  return rate;
+}
+
+/// 4 KiB, 16 KiB, .. and `largest_bytes` itself.
+std::vector<std::int64_t> sizes_up_to(std::int64_t largest_bytes) {
+  std::vector<std::int64_t> sizes;
+  for (std::int64_t bytes = kFirstBytes; bytes < largest_bytes; bytes *= 4) sizes.push_back(bytes);
+  sizes.push_back(std::max<std::int64_t>(largest_bytes, sizeof(float)));
+  return sizes;
+}
+
+/// The median of several all-reduces, fewer where one of them takes long.
+AllReducePoint probe_all_reduce(Communicator& communicator, std::int64_t bytes, double budget_seconds) {
+  std::vector<float> data(static_cast<std::size_t>(bytes) / sizeof(float));
+  const Buffer buffer{data.data(), static_cast<std::int64_t>(data.size()), DataType::float32};
+  std::vector<double> seconds;
+  double spent = 0;
+  do {
+    seconds.push_back(timed(communicator, [&] { communicator.all_reduce_sum(buffer).wait(); }));
+    spent += seconds.back();
+  } while (seconds.size() < kRepetitions && spent + seconds.back() < budget_seconds);
+  return {.bytes = buffer.count * static_cast<std::int64_t>(sizeof(float)), .seconds = median(seconds)};
+}
+
+/// Rank 0's clock decides, so that all ranks go on or stop together.
+bool time_left(Communicator& communicator, double deadline, double wanted_seconds) {
+  return all_gather_values(communicator, deadline - now_seconds()).front() > wanted_seconds;
+}
+
+/// CPU-seconds of all engines per byte that they sent or received since `before`.
+double cpu_per_byte(Communicator& communicator, const Counters& before) {
+  const Counters after = communicator.counters();
+  const double cpu = total(communicator, after.cpu_seconds - before.cpu_seconds);
+  const double bytes = total(communicator, static_cast<double>(after.bytes_sent - before.bytes_sent) +
+                                               static_cast<double>(after.bytes_received - before.bytes_received));
+  return bytes > 0 ? cpu / bytes : 0;
+}
+
+}  // namespace
+
+NetworkMeasurement probe_network(Communicator& communicator, std::int64_t largest_bytes, double budget_seconds) {
+  NetworkMeasurement result;
+  if (communicator.size() == 1) return result;
+  const double deadline = now_seconds() + budget_seconds;
+  result.latency_seconds = probe_latency(communicator);
+  result.bytes_per_second = probe_bandwidth(communicator, 0.25 * budget_seconds);
+  double last_seconds = 0;
+  for (const std::int64_t bytes : sizes_up_to(largest_bytes)) {
+    // Up to four times the bytes of the size before: what cannot be done in the time left is left out.
+    if (!result.curve.empty() && !time_left(communicator, deadline, 4 * last_seconds)) break;
+    const Counters before = communicator.counters();
+    result.curve.push_back(probe_all_reduce(communicator, bytes, 0.15 * budget_seconds));
+    last_seconds = result.curve.back().seconds;
+    result.cpu_seconds_per_byte = cpu_per_byte(communicator, before);
+  }
+  return result;
+}
+
+}  // namespace lshdp::comm
