@@ -15,7 +15,6 @@ Description::Description(const Json& object, std::string source) : object_(objec
 std::int64_t Description::size(const std::string& key, std::int64_t largest) {
   known_.insert(key);
   const auto value = json_value<std::int64_t>(object_, key, source_);
-  // An unsigned value above 63 bits arrives here negative.
   require_range(key, value, largest);
   return value;
 }

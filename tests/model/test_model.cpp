@@ -157,7 +157,7 @@ TEST(Description, SizesThatAreNotPositiveOrAbsurdAreRefused) {
   }
   auto vit = small_vit();
   vit["hidden_dim"] = 18'446'744'073'709'551'612U;
-  EXPECT_THAT(error_of(vit), HasSubstr("\"hidden_dim\" must be a whole number from 1 to"));
+  EXPECT_THAT(error_of(vit), HasSubstr("\"hidden_dim\" is out of range"));
 }
 
 TEST(Description, SizesThatDoNotFitEachOtherAreRefused) {

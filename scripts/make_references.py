@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""Makes the reference tensors of tests/model/data from torchvision, Hugging Face and torch.nn.
+
+Made with Python 3.11 and
+    pip install torch==2.11.0 torchvision==0.26.0 transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6
+To make them again:         python scripts/make_references.py
+To check models at full size (a folder of about 2 GB, not for the repository):
+    python scripts/make_references.py --full vit_l_32 --out DIR      (or another ViT, or gpt2)
+    build/tests/model/compare_logits vit_l_32 DIR/vit_l_32.weights.safetensors DIR/vit_l_32.reference.safetensors
+
+Each model gives three files: NAME.json (its description), NAME.weights.safetensors (as the library itself saves weights)
+and NAME.reference.safetensors: input, target, logits, loss and loss_smoothed (cross-entropy summed over the batch, without
+and with label smoothing 0.1), and grad.PARAMETER, the gradients of `loss`. All in float64.
+"""
+import argparse
+import json
+import pathlib
+import shutil
+import tempfile
+
+import torch
+import torchvision
+import transformers
+from safetensors.torch import save_file
+
+SMOOTHING = 0.1
+DATA = pathlib.Path(__file__).resolve().parent.parent / "tests" / "model" / "data"
+
+
+def redraw(model, deviation):
+    """Gives every parameter values that matter: freshly initialised heads and biases are zero and would hide errors."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            is_norm_weight = parameter.dim() == 1 and name.endswith("weight")
+            parameter.normal_(1.0 if is_norm_weight else 0.0, deviation)
+    return model
+
+
+def logits_of(model, batch):
+    output = model(batch)
+    return output.logits if hasattr(output, "logits") else output
+
+
+def summed_loss(logits, target, smoothing):
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, -2), target.flatten(), reduction="sum", label_smoothing=smoothing
+    )
+
+
+def write_reference(model, batch, target, path):
+    logits = logits_of(model, batch)
+    loss = summed_loss(logits, target, 0.0)
+    loss.backward()
+    tensors = {"input": batch, "target": target, "logits": logits.detach(), "loss": loss.detach()}
+    tensors["loss_smoothed"] = summed_loss(logits, target, SMOOTHING).detach()
+    # named_parameters() names a tied tensor once: its gradient is the sum over its uses.
+    tensors |= {"grad." + name: parameter.grad for name, parameter in model.named_parameters()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def make_vit(out):
+    sizes = dict(image_size=8, patch_size=4, num_layers=2, num_heads=3, hidden_dim=12, mlp_dim=20, num_classes=5)
+    model = redraw(torchvision.models.VisionTransformer(**sizes).double().eval(), 0.3)
+    (out / "vit.json").write_text(json.dumps({"type": "vit", **sizes}, indent=2) + "\n")
+    save_file(model.state_dict(), out / "vit.weights.safetensors")
+    batch, target = torch.randn(3, 3, 8, 8, dtype=torch.float64), torch.tensor([4, 0, 2])
+    write_reference(model, batch, target, out / "vit.reference.safetensors")
+
+
+def gpt2_config(**sizes):
+    return transformers.GPT2Config(**sizes, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, attn_implementation="eager")
+
+
+def save_gpt2(model, folder, name):
+    """As save_pretrained writes it: config.json and model.safetensors, under our names."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model.save_pretrained(scratch)
+        shutil.copyfile(pathlib.Path(scratch) / "config.json", folder / f"{name}.json")
+        shutil.copyfile(pathlib.Path(scratch) / "model.safetensors", folder / f"{name}.weights.safetensors")
+
+
+def make_gpt2(out):
+    config = gpt2_config(n_layer=2, n_head=3, n_embd=12, n_positions=7, vocab_size=19, bos_token_id=0, eos_token_id=0)
+    model = redraw(transformers.GPT2LMHeadModel(config).double().eval(), 0.3)
+    save_gpt2(model, out, "gpt2")
+    write_reference(model, torch.randint(19, (2, 7)), torch.randint(19, (2, 7)), out / "gpt2.reference.safetensors")
+
+
+class Mlp(torch.nn.Module):
+    def __init__(self, widths):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.layers[:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def make_mlp(out):
+    model = redraw(Mlp([12, 7, 5, 3]).double(), 0.3)
+    description = {"type": "mlp", "input_size": 12, "hidden_sizes": [7, 5], "output_size": 3}
+    (out / "mlp.json").write_text(json.dumps(description, indent=2) + "\n")
+    save_file(model.state_dict(), out / "mlp.weights.safetensors")
+    batch, target = torch.randn(4, 3, 2, 2, dtype=torch.float64), torch.tensor([0, 2, 1, 2])
+    write_reference(model, batch, target, out / "mlp.reference.safetensors")
+
+
+def make_full(name, out):
+    """Weights, an input and its logits in float32. The library's own first values, where they are not all zero or one."""
+    out.mkdir(parents=True, exist_ok=True)
+    if name == "gpt2":
+        model = transformers.GPT2LMHeadModel(gpt2_config()).eval()
+        batch = torch.randint(50257, (2, 256))
+    else:
+        model = getattr(torchvision.models, name)().eval()
+        batch = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.std() < 1e-3:
+                parameter += torch.randn_like(parameter) * 0.02
+        logits = logits_of(model, batch)
+    if name == "gpt2":
+        save_gpt2(model, out, name)
+    else:
+        save_file(model.state_dict(), out / f"{name}.weights.safetensors")
+    save_file({"input": batch, "logits": logits.contiguous()}, out / f"{name}.reference.safetensors")
+    count = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{name}: {count} parameters, logits of size up to {logits.abs().max():.3g}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", metavar="MODEL", help="vit_b_16 .. vit_h_14 or gpt2, in their full size")
+    parser.add_argument("--out", type=pathlib.Path, default=DATA, help="folder to write to")
+    arguments = parser.parse_args()
+    torch.manual_seed(20240)
+    if arguments.full:
+        if arguments.out == DATA:
+            parser.error("--full needs --out DIR: these files are too large for the repository")
+        make_full(arguments.full, arguments.out)
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for make in (make_vit, make_gpt2, make_mlp):
+        make(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

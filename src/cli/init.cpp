@@ -1,0 +1,30 @@
+// lshdp init: writes the fresh weights of a model.
+#include <filesystem>
+#include <iostream>
+
+#include <fmt/format.h>
+
+#include "lshdp/cli/options.h"
+#include "lshdp/core/text.h"
+#include "lshdp/model/weights.h"
+
+namespace lshdp::cli {
+
+int run_init(const Arguments& arguments) {
+  const Values values = Options("init", "Writes the fresh weights of a model as safetensors",
+                                "lshdp init --model vit_b_16 --seed 1 --save vit.safetensors")
+                            .required("model", "M", "a preset's name, or a JSON file that describes a model")
+                            .option("seed", "S", "weights are a function of the seed", "0")
+                            .required("save", "FILE", "where to write the weights")
+                            .parse(arguments);
+  if (values.help()) return 0;
+  const auto seed = static_cast<std::uint64_t>(values.integer("seed", 0));
+  const model::Model made = model::make_model(values.text("model"));
+  const std::filesystem::path path = values.text("save");
+  model::write_weights(made, model::initial_values(made, seed), path);
+  std::cout << fmt::format("{}: {} parameters ({}) in {}\n", made.name, format_count(made.parameter_count()),
+                           format_size(static_cast<std::int64_t>(std::filesystem::file_size(path))), path.string());
+  return 0;
+}
+
+}  // namespace lshdp::cli
