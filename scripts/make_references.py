@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# Makes the reference tensors of tests/model/data from torchvision, Hugging Face and torch.nn. usage: see --help
 """Makes the reference tensors of tests/model/data from torchvision, Hugging Face and torch.nn.
 
 Made with Python 3.11 and
