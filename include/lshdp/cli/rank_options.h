@@ -1,0 +1,15 @@
+// The options that say how ranks compute, the same for max-batch, profile and train.
+#pragma once
+#include "lshdp/cli/options.h"
+#include "lshdp/measure/rank_setup.h"
+
+namespace lshdp::cli {
+
+/// Adds --mode, --precision, --recompute, --device, --memory, --threads and --emulate-speed.
+void add_rank_options(Options& options);
+
+/// What they say; measure::set_up_rank makes a rank's part of it. Throws UsageError naming the option, also for modes
+/// and devices that this version does not have.
+measure::RankRequest rank_request(const Values& values);
+
+}  // namespace lshdp::cli

@@ -1,0 +1,32 @@
+// Measures a whole Profile: memory, compute and update of every rank at the same time, then the network between them.
+#pragma once
+#include <cstdint>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/core/memory.h"
+#include "lshdp/measure/max_batch.h"
+#include "lshdp/measure/rank_setup.h"
+#include "lshdp/model/model.h"
+#include "lshdp/plan/profile.h"
+
+namespace lshdp::measure {
+
+struct ProfileOptions {
+  std::int64_t total = 0;                   // samples a step where known: no rank is measured beyond it; 0: unknown
+  std::int64_t largest_batch = 4096;        // no larger micro-batch is tried
+  double longest_try_seconds = 5;           // of the memory probe
+  double curve_seconds = 20;                // for the compute curve
+  double network_seconds = 5;               // for the network curve
+  std::int64_t largest_message = 64 << 20;  // bytes of the network curve's last point at most
+  bool show_progress = false;               // on rank 0
+};
+
+/// What `model` does on these ranks: the largest micro-batch under the budget, the compute curve on all ranks at the
+/// same time (a rank that is done computes on until all are, so that ranks of one host see each other's load; emulated
+/// speeds included), the update, the network. Every rank gets the same Profile. All ranks must call it. Throws
+/// AgreedError if the model fits on no rank; warns of ranks on which it does not fit (max_batch 0, empty curve).
+/// A rank's max_batch is where its curve ends: less than what fits where the curve ended before (time, no more gain).
+plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                              MemoryBudget& budget, const ProfileOptions& options);
+
+}  // namespace lshdp::measure

@@ -1,0 +1,42 @@
+// RankSetup: how a rank computes and what it may use, as max-batch, profile and train agree on it.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/parallel/precision.h"
+
+namespace lshdp::measure {
+
+/// What the user asks for. A list holds one value for all ranks or one per rank; an empty one leaves the choice to us.
+struct RankRequest {
+  std::string mode = "ddp";
+  parallel::Precision precision = parallel::Precision::fp32;
+  bool recompute = false;
+  std::string device = "cpu";
+  std::vector<std::int64_t> memory_bytes;
+  std::vector<std::int64_t> threads;
+  std::vector<double> speeds;  // --emulate-speed
+};
+
+/// What one rank works with.
+struct RankSetup {
+  std::string mode = "ddp";
+  parallel::Precision precision = parallel::Precision::fp32;
+  bool recompute = false;
+  std::string device = "cpu";
+  std::string host;
+  int threads = 1;
+  double speed = 1;                     // share of a core (SpeedEmulator); 1: not emulated
+  std::int64_t memory_bytes = 0;        // budget of the rank's tensors
+  std::int64_t spare_memory_bytes = 0;  // this rank's part of what its host has free, whatever the budget says
+};
+
+/// This rank's part of `request`, with defaults filled in: threads = the host's cores over its ranks (1 where speeds
+/// are emulated), memory = kMemoryShare of what the host has free over its ranks. Sets LibTorch's number of threads.
+/// All ranks must call it; throws AgreedError on a list of wrong length, figures out of range, speeds a host cannot
+/// keep.
+RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& request);
+
+}  // namespace lshdp::measure

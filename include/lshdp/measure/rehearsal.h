@@ -1,0 +1,42 @@
+// Rehearsal: one rank's training with the real store and walker, but without the other ranks.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/core/emulate.h"
+#include "lshdp/measure/rank_setup.h"
+#include "lshdp/model/model.h"
+#include "lshdp/parallel/store.h"
+#include "lshdp/parallel/walker.h"
+
+namespace lshdp::measure {
+
+/// Has the buffers and does the work of rank `rank` of `ranks` over a NullCommunicator, on synthetic batches.
+/// Parameters are zero and stay so: what is measured does not depend on values. `model` and `emulator` (may be null)
+/// must outlive it.
+class Rehearsal {
+ public:
+  Rehearsal(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator = nullptr);
+
+  /// Gives the parameters their first values, as a run does before its first step.
+  void initialise();
+  /// One micro-batch as the last of a step, then the update. Returns when the update is done.
+  void finish_step(const model::SyntheticBatch& batch);
+  /// Wall seconds of `count` micro-batches within a step that goes on: forward and backward, no update.
+  double time_micro_batches(const model::SyntheticBatch& batch, int count);
+  /// Seconds of optimizer work so far.
+  double update_seconds() const { return store_->update_seconds(); }
+
+ private:
+  void begin_step();
+
+  const model::Model& model_;
+  std::unique_ptr<comm::Communicator> communicator_;
+  std::unique_ptr<parallel::ParameterStore> store_;
+  parallel::BlockWalker walker_;
+  std::int64_t step_ = 0;
+  bool in_step_ = false;
+};
+
+}  // namespace lshdp::measure

@@ -1,0 +1,109 @@
+// lshdp profile: what each rank and the network can do, as a table and in profile.json.
+#include "lshdp/measure/profile.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "lshdp/cli/command.h"
+#include "lshdp/cli/mpi_command.h"
+#include "lshdp/cli/options.h"
+#include "lshdp/cli/rank_options.h"
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
+#include "lshdp/core/text.h"
+#include "lshdp/train/evaluate.h"
+
+namespace lshdp::cli {
+namespace {
+
+Options profile_options() {
+  Options options("profile", "Measures the memory, compute and network of all ranks, for lshdp optimize.",
+                  "mpirun -np 4 lshdp profile --model vit.json --data D.h5 --total 128 --out profile.json");
+  options.required("model", "MODEL", "a preset or a JSON file");
+  add_rank_options(options);
+  options.option("data", "FILE", "a data set that must fit the model")
+      .option("total", "B", "samples a step, if known: no rank is measured beyond")
+      .option("max", "B", "measure no larger micro-batch", "4096")
+      .option("curve-seconds", "S", "about how long to measure compute", "20")
+      .option("out", "FILE", "where to write the profile", "profile.json");
+  return options;
+}
+
+/// Opens the data set only to see that it serves the model.
+void check_data(const std::string& path, const model::Model& model, std::int64_t total) {
+  const auto dataset = train::open_for_model(path, model);
+  if (total > dataset->size()) {
+    throw UsageError(fmt::format("--total: {} is more than the {} samples of {}", total, dataset->size(), path));
+  }
+}
+
+/// The point of a curve with the most samples per second.
+plan::CurvePoint best_point(const plan::RankProfile& rank) {
+  return *std::ranges::max_element(
+      rank.curve, {}, [](const plan::CurvePoint& point) { return static_cast<double>(point.batch) / point.seconds; });
+}
+
+std::string table_of(const plan::Profile& profile) {
+  Table table({"rank", "host", "speed", "memory", "max batch", "samples/s", "at batch", "update"});
+  for (const plan::RankProfile& rank : profile.ranks) {
+    std::vector<std::string> row = {std::to_string(rank.rank), rank.host, fmt::format("{:.3g}", rank.speed),
+                                    format_size(rank.memory_bytes), std::to_string(rank.max_batch)};
+    if (rank.curve.empty()) {
+      row.insert(row.end(), {"-", "-", "-"});
+    } else {
+      const plan::CurvePoint best = best_point(rank);
+      row.insert(row.end(), {fmt::format("{:.4g}", static_cast<double>(best.batch) / best.seconds),
+                             std::to_string(best.batch), format_seconds(rank.update_seconds)});
+    }
+    table.add(std::move(row));
+  }
+  return table.to_string();
+}
+
+std::string network_line(const plan::NetworkProfile& network) {
+  if (network.bytes_per_second == 0) return "network: none (one rank)\n";
+  return fmt::format("network: latency {}, {}/s, {} of CPU per GB\n", format_seconds(network.latency_seconds),
+                     format_size(static_cast<std::int64_t>(network.bytes_per_second)),
+                     format_seconds(network.cpu_seconds_per_byte * 1e9));
+}
+
+void write_result(comm::Communicator& communicator, const plan::Profile& profile, const std::string& path) {
+  comm::on_rank_0(communicator, [&]() -> std::string {
+    plan::write_profile(path, profile);
+    fmt::print("{}{}written to {}\n", table_of(profile), network_line(profile.network), path);
+    std::fflush(stdout);
+    return "";
+  });
+}
+
+}  // namespace
+
+int run_profile(const Arguments& arguments) {
+  const Values values = profile_options().parse(arguments);
+  if (values.help()) return 0;
+  const measure::RankRequest request = rank_request(values);
+  const measure::ProfileOptions options{.total = values.has("total") ? values.integer("total", 1) : 0,
+                                        .largest_batch = values.integer("max", 1),
+                                        .curve_seconds = values.real("curve-seconds", 0.1, 3600),
+                                        .show_progress = true};
+  return with_ranks("profile", [&](comm::Communicator& communicator) {
+    model::Model model;
+    comm::agree(communicator, [&] {
+      model = model::make_model(values.text("model"));
+      if (values.has("data")) check_data(values.text("data"), model, options.total);
+    });
+    comm::on_rank_0(communicator, [&]() -> std::string {
+      require_writable_folder(std::filesystem::absolute(values.text("out")).parent_path(), "--out");
+      return "";
+    });
+    MemoryBudget budget;
+    const measure::RankSetup setup = measure::set_up_rank(communicator, request);
+    write_result(communicator, measure::measure_profile(communicator, model, setup, budget, options),
+                 values.text("out"));
+  });
+}
+
+}  // namespace lshdp::cli

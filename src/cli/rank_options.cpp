@@ -1,0 +1,48 @@
+// Options of how ranks compute.
+#include "lshdp/cli/rank_options.h"
+
+#include <fmt/format.h>
+
+#include "lshdp/core/error.h"
+
+namespace lshdp::cli {
+namespace {
+
+std::string known_mode(const Values& values) {
+  const std::string& mode = values.choice("mode", {"ddp", "fsdp", "lsdp"});
+  if (mode != "ddp") throw UsageError(fmt::format("--mode: {} is not in this version; use ddp", mode));
+  return mode;
+}
+
+std::string known_device(const Values& values) {
+  const std::string& device = values.choice("device", {"auto", "cpu", "cuda"});
+  if (device == "cuda") throw UsageError("--device: cuda is not in this version; use cpu");
+  return "cpu";
+}
+
+}  // namespace
+
+void add_rank_options(Options& options) {
+  options.option("mode", "MODE", "how parameters lie over ranks: ddp", "ddp")
+      .option("precision", "TYPE", "fp32, bf16 (computes in bf16, keeps fp32) or fp64", "fp32")
+      .flag("recompute", "keep only block inputs and run each forward again in backward: less memory, more time")
+      .option("device", "DEVICE", "auto or cpu", "auto")
+      .option("memory", "SIZE,..",
+              "budget of a rank's tensors (default: 80 % of what the host has free over its ranks)")
+      .option("threads", "T,..", "threads a rank computes with (default: the host's cores over its ranks)")
+      .option("emulate-speed", "S,..", "pretend that ranks have these shares of a core, e.g. 0.7,0.7,0.35,0.18");
+}
+
+measure::RankRequest rank_request(const Values& values) {
+  measure::RankRequest request;
+  request.mode = known_mode(values);
+  request.precision = parallel::precision_from_text(values.text("precision"));
+  request.recompute = values.flag("recompute");
+  request.device = known_device(values);
+  if (values.has("memory")) request.memory_bytes = values.sizes("memory");
+  if (values.has("threads")) request.threads = values.integers("threads", 1);
+  if (values.has("emulate-speed")) request.speeds = values.reals("emulate-speed");
+  return request;
+}
+
+}  // namespace lshdp::cli

@@ -1,0 +1,134 @@
+// Adaptive sampling of a curve within a time budget.
+#include "lshdp/measure/curve.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <stdexcept>
+
+namespace lshdp::measure {
+namespace {
+
+constexpr int kLeastRepeats = 3, kMostRepeats = 15, kMostInARow = 200;
+constexpr double kShareOfDoubling = 0.6;  // of the budget; the rest is for points in between
+constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point
+constexpr double kGain = 0.02;            // a doubling that saves less than this per sample gained nothing
+
+/// The value at `share` of the sorted values, between neighbours on a straight line.
+double quantile(const std::vector<double>& sorted, double share) {
+  const double at = share * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(at);
+  const double rest = at - static_cast<double>(below);
+  return rest == 0 ? sorted[below] : sorted[below] + rest * (sorted[below + 1] - sorted[below]);
+}
+
+/// Standard error of the median over the median, estimated from the quartiles as for a normal distribution:
+/// 1.2533 sigma / sqrt(n), sigma = (q75 - q25) / 1.349.
+double relative_error_of_median(const std::vector<double>& sorted) {
+  const double sigma = (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / 1.349;
+  return 1.2533 * sigma / std::sqrt(static_cast<double>(sorted.size())) / quantile(sorted, 0.5);
+}
+
+class CurveMeasurement {
+ public:
+  CurveMeasurement(const TimeMicroBatches& time, const CurveOptions& options) : time_(time), options_(options) {}
+
+  std::vector<plan::CurvePoint> run() {
+    double_up();
+    refine();
+    std::vector<plan::CurvePoint> curve;
+    for (const auto& [batch, seconds] : points_) curve.push_back({batch, seconds});
+    return curve;
+  }
+
+ private:
+  double timed(std::int64_t batch, int count) {
+    const double seconds = time_(batch, count);
+    spent_ += seconds;
+    if (options_.progress) options_.progress(spent_);
+    return seconds / count;
+  }
+
+  /// Whether a point that takes about `seconds` a micro-batch can be measured before `share` of the budget is spent.
+  bool affords(double seconds, double share) const {
+    return spent_ + (1 + kLeastRepeats) * std::max(seconds, options_.least_seconds) <= share * options_.budget_seconds;
+  }
+
+  /// Median seconds of a micro-batch. The first run warms caches and tells how many to time in a row; where there is no
+  /// time for more, it is the measurement.
+  void measure(std::int64_t batch) {
+    const double first = timed(batch, 1);
+    const int count = static_cast<int>(std::clamp(std::ceil(options_.least_seconds / first), 1.0, double{kMostInARow}));
+    const double end = spent_ + kShareOfPoint * options_.budget_seconds;
+    std::vector<double> sorted;
+    while (sorted.size() < kMostRepeats && spent_ + first * count <= end) {
+      const double seconds = timed(batch, count);
+      sorted.insert(std::ranges::upper_bound(sorted, seconds), seconds);
+      if (sorted.size() >= kLeastRepeats && relative_error_of_median(sorted) <= options_.steady) break;
+    }
+    points_[batch] = sorted.empty() ? first : quantile(sorted, 0.5);
+  }
+
+  void double_up() {
+    timed(1, 1);  // wakes threads and fills caches for all that follow
+    measure(1);
+    int without_gain = 0;
+    for (std::int64_t batch = 1; batch < options_.largest;) {
+      const std::int64_t next = std::min(2 * batch, options_.largest);
+      const double expected = points_[batch] * static_cast<double>(next) / static_cast<double>(batch);
+      if (!affords(expected, kShareOfDoubling)) return;
+      measure(next);
+      const double gain = 1 - points_[next] / expected;
+      without_gain = gain < kGain ? without_gain + 1 : 0;
+      if (!options_.whole && without_gain >= 2 && points_[next] > options_.long_enough) return;
+      batch = next;
+    }
+  }
+
+  /// Halves each interval once, and again the halves of those that were not straight.
+  void refine() {
+    std::multimap<std::int64_t, std::int64_t> open;  // width -> first batch of the interval
+    const auto add = [&](std::int64_t begin, std::int64_t end) {
+      if (end - begin >= 2) open.emplace(end - begin, begin);
+    };
+    for (auto point = points_.begin(); std::next(point) != points_.end(); ++point)
+      add(point->first, std::next(point)->first);
+    while (!open.empty()) {
+      const auto [width, begin] = *std::prev(open.end());
+      open.erase(std::prev(open.end()));
+      const std::int64_t middle = begin + width / 2, end = begin + width;
+      const double share = static_cast<double>(middle - begin) / static_cast<double>(width);
+      const double straight = points_[begin] + share * (points_[end] - points_[begin]);
+      if (!affords(straight, 1)) continue;  // a narrower interval may be cheaper
+      measure(middle);
+      if (std::abs(points_[middle] - straight) <= options_.tolerance * points_[middle]) continue;
+      add(begin, middle);
+      add(middle, end);
+    }
+  }
+
+  const TimeMicroBatches& time_;
+  const CurveOptions& options_;
+  std::map<std::int64_t, double> points_;
+  double spent_ = 0;
+};
+
+}  // namespace
+
+std::vector<plan::CurvePoint> measure_curve(const TimeMicroBatches& time, const CurveOptions& options) {
+  if (options.largest < 1) throw std::invalid_argument("measure_curve: the largest batch must be at least 1");
+  return CurveMeasurement(time, options).run();
+}
+
+double interpolate(const std::vector<plan::CurvePoint>& curve, std::int64_t batch) {
+  const auto above = std::ranges::lower_bound(curve, batch, {}, &plan::CurvePoint::batch);
+  if (above == curve.end() || (above == curve.begin() && above->batch != batch)) {
+    throw std::invalid_argument("interpolate: the batch is outside the curve");
+  }
+  if (above->batch == batch) return above->seconds;
+  const plan::CurvePoint& below = *std::prev(above);
+  const double share = static_cast<double>(batch - below.batch) / static_cast<double>(above->batch - below.batch);
+  return below.seconds + share * (above->seconds - below.seconds);
+}
+
+}  // namespace lshdp::measure

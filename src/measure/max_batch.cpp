@@ -1,0 +1,144 @@
+// Probes by training: the store and walker of the run under the run's budget.
+#include "lshdp/measure/max_batch.h"
+
+#include <fmt/format.h>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/clock.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/text.h"
+#include "lshdp/measure/rehearsal.h"
+
+namespace lshdp::measure {
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+
+struct Probe {
+  const model::Model& model;
+  const RankSetup& setup;
+  int rank, ranks;
+  MemoryBudget& budget;
+  const MaxBatchOptions& options;
+
+  /// One step on `batch` samples. Throws what running out of memory throws. The first try also holds a whole copy of
+  /// the parameters for a moment, as a run does at its begin and its end.
+  void train(std::int64_t batch) const {
+    std::vector<model::SyntheticBatch> loaded;
+    for (int i = 0; i <= options.batches_ahead; ++i) loaded.push_back(synthetic_batch(model.input, batch, kSeed));
+    Rehearsal rehearsal(model, setup, rank, ranks);
+    if (batch == 1) rehearsal.initialise();
+    rehearsal.finish_step(loaded.front());
+  }
+
+  Attempt attempt(std::int64_t batch) const {
+    budget.reset_peak();
+    const double begun = now_seconds();
+    bool fits = true;
+    try {
+      train(batch);
+    } catch (const std::exception& error) {
+      if (!is_out_of_memory(error)) throw;
+      fits = false;
+    }
+    return {fits, budget.peak(), now_seconds() - begun};
+  }
+
+  /// What one sample needs, tried with all that the host can give.
+  void measure_need(MaxBatchResult& result) const {
+    budget.set_limit(std::max(setup.spare_memory_bytes, setup.memory_bytes));
+    const Attempt unlimited = attempt(1);
+    result.needs_more = !unlimited.fits;
+    result.needed_bytes = unlimited.fits ? unlimited.peak_bytes : budget.needed();
+  }
+};
+
+Json to_json(const MaxBatchResult& result) {
+  Json json{{"rank", result.rank},
+            {"host", result.host},
+            {"memory_bytes", result.memory_bytes},
+            {"max_batch", result.max_batch},
+            {"limited_by", to_text(result.limited_by)},
+            {"peak_bytes", result.peak_bytes}};
+  if (result.max_batch == 0) {
+    json["needed_bytes"] = result.needed_bytes;
+    json["needs_more"] = result.needs_more;
+  }
+  return json;
+}
+
+LimitedBy limited_by_from(const std::string& text) {
+  for (const LimitedBy limit : {LimitedBy::memory, LimitedBy::largest, LimitedBy::time}) {
+    if (text == to_text(limit)) return limit;
+  }
+  throw std::invalid_argument("limited_by: " + text);
+}
+
+MaxBatchResult result_from(const Json& json) {
+  return {.rank = json.at("rank"),
+          .host = json.at("host"),
+          .memory_bytes = json.at("memory_bytes"),
+          .max_batch = json.at("max_batch"),
+          .limited_by = limited_by_from(json.at("limited_by")),
+          .peak_bytes = json.at("peak_bytes"),
+          .needed_bytes = json.value("needed_bytes", std::int64_t{0}),
+          .needs_more = json.value("needs_more", false)};
+}
+
+}  // namespace
+
+MaxBatchResult probe_max_batch(const model::Model& model, const RankSetup& setup, int rank, int ranks,
+                               MemoryBudget& budget, const MaxBatchOptions& options) {
+  const Probe probe{model, setup, rank, ranks, budget, options};
+  budget.set_limit(setup.memory_bytes);
+  const SearchResult found = search_largest_batch([&](std::int64_t batch) { return probe.attempt(batch); },
+                                                  {setup.memory_bytes, options.largest, options.longest_try_seconds});
+  MaxBatchResult result{.rank = rank,
+                        .host = setup.host,
+                        .memory_bytes = setup.memory_bytes,
+                        .max_batch = found.largest,
+                        .limited_by = found.limited_by,
+                        .peak_bytes = found.peak_bytes};
+  if (result.max_batch == 0) probe.measure_need(result);
+  budget.set_limit(setup.memory_bytes);
+  budget.reset_peak();
+  return result;
+}
+
+std::vector<MaxBatchResult> probe_max_batches(comm::Communicator& communicator, const model::Model& model,
+                                              const RankSetup& setup, MemoryBudget& budget,
+                                              const MaxBatchOptions& options) {
+  MaxBatchResult mine;
+  comm::agree(communicator,
+              [&] { mine = probe_max_batch(model, setup, communicator.rank(), communicator.size(), budget, options); });
+  std::vector<MaxBatchResult> results;
+  for (const std::string& text : comm::all_gather_text(communicator, to_json(mine).dump())) {
+    results.push_back(result_from(Json::parse(text)));
+  }
+  return results;
+}
+
+void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model) {
+  if (std::any_of(results.begin(), results.end(), [](const auto& result) { return result.max_batch > 0; })) return;
+  std::string needs;
+  for (const MaxBatchResult& result : results) {
+    needs += fmt::format("{}rank {} ({}) has {} and needs {}{}", needs.empty() ? "" : "; ", result.rank, result.host,
+                         format_size(result.memory_bytes), result.needs_more ? "more than " : "",
+                         format_size(result.needed_bytes));
+  }
+  throw RunError(
+      fmt::format("{} does not fit with one sample: {}; give more --memory or use --recompute", model, needs));
+}
+
+Json max_batch_to_json(const std::vector<MaxBatchResult>& results, const std::string& model, const RankSetup& setup) {
+  Json ranks = Json::array();
+  for (const MaxBatchResult& result : results) ranks.push_back(to_json(result));
+  return {{"version", 1},
+          {"model", model},
+          {"mode", setup.mode},
+          {"precision", parallel::to_text(setup.precision)},
+          {"ranks", std::move(ranks)}};
+}
+
+}  // namespace lshdp::measure

@@ -1,0 +1,189 @@
+// One rank's part is measured in its own memory, all parts are gathered, the network is measured together.
+#include "lshdp/measure/profile.h"
+
+#include <fmt/format.h>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/comm/network_probe.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/log.h"
+#include "lshdp/core/progress.h"
+#include "lshdp/core/text.h"
+#include "lshdp/measure/curve.h"
+#include "lshdp/measure/rehearsal.h"
+#include "lshdp/parallel/replicated_store.h"
+
+namespace lshdp::measure {
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+constexpr int kUpdates = 7;
+constexpr double kLoadSeconds = 0.1;  // how long a micro-batch of a rank that is done may take: it must notice the end
+
+/// What one rank measures without the others.
+struct ComputeProfile {
+  std::vector<plan::CurvePoint> curve;
+  double update_seconds = 0;
+};
+
+std::vector<std::int64_t> data_shape(const model::InputSpec& input) {
+  switch (input.kind) {
+    case model::InputSpec::Kind::image:
+      return {input.channels, input.image_size, input.image_size};
+    case model::InputSpec::Kind::flat:
+      return {input.input_size};
+    case model::InputSpec::Kind::tokens:
+      return {input.context};
+  }
+  return {};
+}
+
+/// Median seconds that this rank's share of the optimizer's work takes in a step.
+double time_update(Rehearsal& rehearsal, const model::SyntheticBatch& batch) {
+  rehearsal.finish_step(batch);
+  std::vector<double> seconds;
+  for (int i = 0; i < kUpdates; ++i) {
+    const double before = rehearsal.update_seconds();
+    rehearsal.finish_step(batch);
+    seconds.push_back(rehearsal.update_seconds() - before);
+  }
+  std::ranges::nth_element(seconds, seconds.begin() + kUpdates / 2);
+  return seconds[kUpdates / 2];
+}
+
+/// Computes until every rank is here.
+void compute_until_all_are_done(comm::Communicator& communicator, const std::function<void()>& compute) {
+  float token = 1;
+  comm::Work everyone = communicator.all_reduce_sum({&token, 1, comm::DataType::float32});
+  while (compute && !everyone.done()) compute();
+  everyone.wait();
+}
+
+/// The largest batch of the curve that still ends soon.
+std::int64_t load_batch(const std::vector<plan::CurvePoint>& curve) {
+  std::int64_t batch = 1;
+  for (const plan::CurvePoint& point : curve) batch = point.seconds <= kLoadSeconds ? point.batch : batch;
+  return batch;
+}
+
+CurveOptions curve_options(const ProfileOptions& options, std::int64_t max_batch, Progress& progress) {
+  CurveOptions result;
+  result.whole = options.total > 0;
+  result.largest = result.whole ? std::min(max_batch, options.total) : max_batch;
+  result.budget_seconds = options.curve_seconds;
+  result.progress = [&progress](double spent) { progress.update(static_cast<std::int64_t>(10 * spent)); };
+  return result;
+}
+
+ComputeProfile measure_compute(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                               const ProfileOptions& options, std::int64_t max_batch) {
+  ComputeProfile result;
+  communicator.barrier();
+  if (max_batch == 0) {
+    compute_until_all_are_done(communicator, nullptr);
+    return result;
+  }
+  Progress progress("measuring compute (tenths of a second)", static_cast<std::int64_t>(10 * options.curve_seconds),
+                    options.show_progress && communicator.rank() == 0);
+  SpeedEmulator emulator(setup.speed);
+  Rehearsal rehearsal(model, setup, communicator.rank(), communicator.size(), &emulator);
+  model::SyntheticBatch batch = synthetic_batch(model.input, 1, kSeed);
+  result.update_seconds = time_update(rehearsal, batch);
+  const auto time = [&](std::int64_t size, int count) {
+    if (batch.input.size(0) != size) {
+      batch = {};
+      batch = synthetic_batch(model.input, size, kSeed);
+    }
+    return rehearsal.time_micro_batches(batch, count);
+  };
+  result.curve = measure_curve(time, curve_options(options, max_batch, progress));
+  const std::int64_t load = load_batch(result.curve);
+  compute_until_all_are_done(communicator, [&] { time(load, 1); });
+  rehearsal.finish_step(batch);
+  return result;
+}
+
+plan::NetworkProfile measure_network(comm::Communicator& communicator, std::int64_t largest_bytes, double seconds) {
+  const comm::NetworkMeasurement measured = comm::probe_network(communicator, largest_bytes, seconds);
+  plan::NetworkProfile network{.latency_seconds = measured.latency_seconds,
+                               .bytes_per_second = measured.bytes_per_second,
+                               .cpu_seconds_per_byte = measured.cpu_seconds_per_byte,
+                               .curve = {}};
+  for (const comm::AllReducePoint& point : measured.curve) network.curve.push_back({point.bytes, point.seconds});
+  return network;
+}
+
+Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
+  Json curve = Json::array();
+  for (const plan::CurvePoint& point : mine.curve) curve.push_back({point.batch, point.seconds});
+  return {{"device", setup.device}, {"speed", setup.speed}, {"update_seconds", mine.update_seconds}, {"curve", curve}};
+}
+
+plan::RankProfile rank_profile(const MaxBatchResult& memory, const Json& compute) {
+  plan::RankProfile rank{.rank = memory.rank,
+                         .host = memory.host,
+                         .device = compute.at("device"),
+                         .memory_bytes = memory.memory_bytes,
+                         .max_batch = memory.max_batch,
+                         .speed = compute.at("speed"),
+                         .update_seconds = compute.at("update_seconds"),
+                         .curve = {}};
+  for (const Json& point : compute.at("curve")) rank.curve.push_back({point.at(0), point.at(1)});
+  // Batches that were not timed are not offered to the solver: it would have to guess beyond the end of the curve.
+  if (!rank.curve.empty()) rank.max_batch = rank.curve.back().batch;
+  return rank;
+}
+
+/// Says which ranks cannot take part.
+void report_fit(const std::vector<MaxBatchResult>& results, const std::string& model) {
+  for (const MaxBatchResult& result : results) {
+    if (result.max_batch > 0) continue;
+    spdlog::warn("{} does not fit on rank {} ({}): it has {} and needs {}{}", model, result.rank, result.host,
+                 format_size(result.memory_bytes), result.needs_more ? "more than " : "",
+                 format_size(result.needed_bytes));
+  }
+}
+
+plan::Profile describe(const model::Model& model, const RankSetup& setup) {
+  parallel::ReplicatedStoreOptions store;
+  store.precision = setup.precision;
+  const parallel::StepTraffic traffic = parallel::replicated_traffic(model, store);
+  plan::Profile profile;
+  profile.model = model.name;
+  profile.mode = setup.mode;
+  profile.precision = parallel::to_text(setup.precision);
+  profile.data_shape = data_shape(model.input);
+  profile.parameter_count = model.parameter_count();
+  profile.gradient_bytes = traffic.gradient_bytes;
+  profile.parameter_bytes = traffic.parameter_bytes;
+  profile.first_block_bytes = traffic.first_bucket_gradient_bytes;
+  return profile;
+}
+
+}  // namespace
+
+plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                              MemoryBudget& budget, const ProfileOptions& options) {
+  const bool speaks = communicator.rank() == 0;
+  plan::Profile profile = describe(model, setup);
+  if (speaks) spdlog::info("profile: largest batch of {} ranks", communicator.size());
+  const std::int64_t largest =
+      options.total > 0 ? std::min(options.total, options.largest_batch) : options.largest_batch;
+  const auto memory = probe_max_batches(communicator, model, setup, budget,
+                                        {.largest = largest, .longest_try_seconds = options.longest_try_seconds});
+  comm::agree(communicator, [&] { require_fit_somewhere(memory, model.name); });
+  if (speaks) report_fit(memory, model.name);
+  if (speaks) spdlog::info("profile: compute, at most about {}", format_seconds(options.curve_seconds));
+  const ComputeProfile mine = measure_compute(communicator, model, setup, options,
+                                              memory[static_cast<std::size_t>(communicator.rank())].max_batch);
+  const auto gathered = comm::all_gather_text(communicator, to_json(mine, setup).dump());
+  for (std::size_t i = 0; i < gathered.size(); ++i)
+    profile.ranks.push_back(rank_profile(memory[i], Json::parse(gathered[i])));
+  if (speaks) spdlog::info("profile: network, at most about {}", format_seconds(options.network_seconds));
+  profile.network =
+      measure_network(communicator, std::min(profile.gradient_bytes, options.largest_message), options.network_seconds);
+  return profile;
+}
+
+}  // namespace lshdp::measure

@@ -1,0 +1,54 @@
+// Training steps without a network, for memory and for time.
+#include "lshdp/measure/rehearsal.h"
+
+#include "lshdp/comm/null_communicator.h"
+#include "lshdp/core/clock.h"
+#include "lshdp/model/weights.h"
+#include "lshdp/parallel/replicated_store.h"
+
+namespace lshdp::measure {
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+
+parallel::ReplicatedStoreOptions store_options(const RankSetup& setup) {
+  parallel::ReplicatedStoreOptions options;
+  options.precision = setup.precision;
+  return options;
+}
+
+parallel::WalkerOptions walker_options(const RankSetup& setup) {
+  return {.precision = setup.precision, .recompute = setup.recompute};
+}
+
+}  // namespace
+
+Rehearsal::Rehearsal(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator)
+    : model_(model),
+      communicator_(comm::make_null_communicator(rank, ranks)),
+      store_(parallel::make_replicated_store(model, *communicator_, store_options(setup))),
+      walker_(model, *store_, walker_options(setup), emulator) {}
+
+void Rehearsal::initialise() { store_->set_values(model::initial_values(model_, kSeed)); }
+
+void Rehearsal::begin_step() {
+  if (in_step_) return;
+  store_->begin_step({.step = ++step_});
+  in_step_ = true;
+}
+
+void Rehearsal::finish_step(const model::SyntheticBatch& batch) {
+  begin_step();
+  walker_.train_micro_batch(batch.input, batch.target, true);
+  in_step_ = false;
+  store_->synchronize();
+}
+
+double Rehearsal::time_micro_batches(const model::SyntheticBatch& batch, int count) {
+  begin_step();
+  const double begun = now_seconds();
+  for (int i = 0; i < count; ++i) walker_.train_micro_batch(batch.input, batch.target, false);
+  return now_seconds() - begun;
+}
+
+}  // namespace lshdp::measure
