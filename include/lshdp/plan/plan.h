@@ -33,16 +33,18 @@ struct Plan {
   double equal_split_step_seconds = 0;  // 0: not known, or the equal split does not fit
 };
 
-/// batches.json, version 1, and the short form {"version":1,"batches":[16,16,48,48]}, whose micro-batches are one per rank.
-/// The reader throws UsageError naming the source and key: wrong version, negative batch, all batches 0, micro-batches that do
-/// not add up to their batch or are not positive, batches that do not add up to the total, ranks not 0..N-1 in order.
+/// batches.json, version 1, and the short form {"version":1,"batches":[16,16,48,48]}, whose micro-batches are one per
+/// rank. The reader throws UsageError naming the source and key: wrong version, negative batch, all batches 0,
+/// micro-batches that do not add up to their batch or are not positive, batches that do not add up to the total, ranks
+/// not 0..N-1 in order.
 nlohmann::json to_json(const Plan& plan);
 Plan plan_from_json(const nlohmann::json& json, const std::string& source);
 Plan read_plan(const std::filesystem::path& path);
 void write_plan(const std::filesystem::path& path, const Plan& plan);
 
-/// The object "predicted" of batches.json, metrics.jsonl and summary.json: null where nothing was predicted (step_seconds 0).
-/// The reader throws UsageError naming the source and key: negative or non-finite figures, not one compute time per rank.
+/// The object "predicted" of batches.json, metrics.jsonl and summary.json: null where nothing was predicted
+/// (step_seconds 0). The reader throws UsageError naming the source and key: negative or non-finite figures, not one
+/// compute time per rank.
 nlohmann::json to_json(const Prediction& predicted);
 Prediction prediction_from_json(const nlohmann::json& json, std::size_t ranks, const std::string& source);
 

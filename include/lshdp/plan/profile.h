@@ -41,19 +41,19 @@ struct RankProfile {
 
 struct Profile {
   std::string model;
-  std::string mode;       // "ddp"
-  std::string precision;  // "fp32", "bf16", "fp64"
-  std::vector<std::int64_t> data_shape;        // of one sample
+  std::string mode;                      // "ddp"
+  std::string precision;                 // "fp32", "bf16", "fp64"
+  std::vector<std::int64_t> data_shape;  // of one sample
   std::int64_t parameter_count = 0;
-  std::int64_t gradient_bytes = 0;             // that one step reduces
-  std::int64_t parameter_bytes = 0;            // that one step gathers
-  std::int64_t first_block_bytes = 0;          // gradients of the block whose transfer nothing hides (the boundary of the step)
+  std::int64_t gradient_bytes = 0;     // that one step reduces
+  std::int64_t parameter_bytes = 0;    // that one step gathers
+  std::int64_t first_block_bytes = 0;  // gradients of the block whose transfer nothing hides (the boundary of the step)
   NetworkProfile network;
   std::vector<RankProfile> ranks;
 };
 
-/// profile.json, version 1. The reader throws UsageError naming the source and key: wrong version, missing ranks, ranks not
-/// 0..N-1 in order, curve not rising in batch, negative or non-finite figures, a curve point above max_batch.
+/// profile.json, version 1. The reader throws UsageError naming the source and key: wrong version, missing ranks, ranks
+/// not 0..N-1 in order, curve not rising in batch, negative or non-finite figures, a curve point above max_batch.
 nlohmann::json to_json(const Profile& profile);
 Profile profile_from_json(const nlohmann::json& json, const std::string& source);
 Profile read_profile(const std::filesystem::path& path);

@@ -11,8 +11,9 @@
 namespace lshdp::plan {
 
 struct SolverOptions {
-  std::optional<std::int64_t> total;      // samples a step; none: the total with the most samples per second
-  std::int64_t max_accumulation = 0;      // micro-batches a rank may run in a step; 0: as many as a fixed total needs, 1 without
+  std::optional<std::int64_t> total;  // samples a step; none: the total with the most samples per second
+  std::int64_t max_accumulation =
+      0;  // micro-batches a rank may run in a step; 0: as many as a fixed total needs, 1 without
 };
 
 /// One total of the frontier: what the best split for it is predicted to reach.
@@ -24,18 +25,20 @@ struct FrontierPoint {
 
 struct Solution {
   Plan plan;
-  std::vector<FrontierPoint> frontier;          // by total, rising
-  std::optional<Prediction> equal_split;        // none: it does not fit
-  std::optional<Prediction> proportional_split; // batches in proportion to each rank's best samples per second
-  std::string bound_by;                         // for people: "compute of rank 3", "network"
+  std::vector<FrontierPoint> frontier;           // by total, rising
+  std::optional<Prediction> equal_split;         // none: it does not fit
+  std::optional<Prediction> proportional_split;  // batches in proportion to each rank's best samples per second
+  std::string bound_by;                          // for people: "compute of rank 3", "network"
 };
 
 /// The best plan for `profile`. Exact under the step model of DESIGN.md section 6 (see CONTRIBUTING.md, "The solver").
-/// Throws UsageError if no rank can hold one sample, or the total cannot be met: it names the ranks whose limit binds and the
-/// largest total that is possible.
+/// Throws UsageError if no rank can hold one sample, or the total cannot be met: it names the ranks whose limit binds
+/// and the largest total that is possible.
 Solution solve(const Profile& profile, const SolverOptions& options);
 
-/// What the step model says of given batches (one per rank, micro-batches chosen by the dynamic program); none if they do not fit.
-std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches, std::int64_t max_accumulation);
+/// What the step model says of given batches (one per rank, micro-batches chosen by the dynamic program); none if they
+/// do not fit.
+std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches,
+                                  std::int64_t max_accumulation);
 
 }  // namespace lshdp::plan

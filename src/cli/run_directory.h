@@ -1,0 +1,27 @@
+// A run directory as `lshdp train` leaves it, read back for reports.
+#pragma once
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "lshdp/train/metrics.h"
+
+namespace lshdp::cli {
+
+/// What metrics.jsonl of a run holds. Figures that were no numbers (written as null) are NaN.
+struct RunDirectory {
+  std::filesystem::path path;
+  train::RunRecord run;
+  std::vector<train::StepRecord> steps;  // by step, rising
+  std::vector<train::EvaluationRecord> evaluations;
+};
+
+/// Reads a run. A last line that was cut off, as an interrupted run leaves it, is passed over.
+/// Throws UsageError naming the file, line and key: no metrics.jsonl, another version, no steps, a damaged line before
+/// the last, figures that are not one per rank.
+RunDirectory read_run_directory(const std::filesystem::path& path);
+
+/// Tables of runs: one row a run with its figures after warm-up, then each run rank by rank. Several lines, each ended.
+std::string describe(const std::vector<RunDirectory>& runs);
+
+}  // namespace lshdp::cli

@@ -1,0 +1,106 @@
+// Tables of runs for `lshdp report`.
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "lshdp/core/text.h"
+#include "run_directory.h"
+
+namespace lshdp::cli {
+namespace {
+
+using train::StepRecord;
+
+/// Figures of a run, from its steps after warm-up.
+struct Figures {
+  double mean_step = 0, median_step = 0, samples_per_second = 0;
+  std::vector<double> compute, communication, wait;  // means, by rank
+};
+
+void add_to(std::vector<double>& sums, const std::vector<double>& values, double weight) {
+  sums.resize(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) sums[i] += values[i] * weight;
+}
+
+Figures figures_of(const RunDirectory& run) {
+  const std::vector<StepRecord> steps = train::without_warm_up(run.steps);
+  const double share = 1 / static_cast<double>(steps.size());
+  Figures figures;
+  std::vector<double> times;
+  double samples = 0;
+  for (const StepRecord& step : steps) {
+    times.push_back(step.step_seconds);
+    figures.mean_step += step.step_seconds * share;
+    samples += static_cast<double>(step.samples) * share;
+    add_to(figures.compute, step.compute_seconds, share);
+    add_to(figures.communication, step.communication_seconds, share);
+    add_to(figures.wait, step.wait_seconds, share);
+  }
+  figures.median_step = train::median(times);
+  figures.samples_per_second = figures.mean_step > 0 ? samples / figures.mean_step : 0;
+  return figures;
+}
+
+std::string name_of(const RunDirectory& run) {
+  const auto normal = std::filesystem::absolute(run.path).lexically_normal();
+  return (normal.has_filename() ? normal : normal.parent_path()).filename().string();
+}
+
+std::string figure(double value) { return std::isfinite(value) ? fmt::format("{:.4f}", value) : "-"; }
+
+std::string percent(double share) { return fmt::format("{:+.1f} %", 100 * share); }
+
+/// Of the last evaluation; "-" where there was none, or none with an accuracy.
+std::string accuracy_of(const RunDirectory& run) {
+  if (run.evaluations.empty() || !run.evaluations.back().accuracy.has_value()) return "-";
+  return fmt::format("{:.2f} %", 100 * run.evaluations.back().accuracy.value());
+}
+
+std::vector<std::string> run_row(const RunDirectory& run, const Figures& figures, const Figures& first) {
+  const auto& predicted = run.run.predicted;
+  const bool evaluated = !run.evaluations.empty();
+  return {name_of(run),
+          run.run.model,
+          format_count(run.run.total),
+          format_count(run.steps.back().step),
+          format_seconds(figures.mean_step),
+          format_seconds(figures.median_step),
+          predicted ? format_seconds(predicted->step_seconds) : "-",
+          predicted ? percent(predicted->step_seconds / figures.median_step - 1) : "-",
+          format_count(std::llround(figures.samples_per_second)),
+          fmt::format("{:.2f}", figures.samples_per_second / first.samples_per_second),
+          figure(run.steps.back().loss),
+          evaluated ? figure(run.evaluations.back().loss) : "-",
+          accuracy_of(run)};
+}
+
+std::string rank_table(const RunDirectory& run, const Figures& figures) {
+  Table table({"rank", "host", "speed", "largest", "batch", "compute", "predicted", "communication", "wait"});
+  for (std::size_t rank = 0; rank < run.run.ranks.size(); ++rank) {
+    const train::RankInfo& info = run.run.ranks[rank];
+    table.add({std::to_string(info.rank), info.host, fmt::format("{:.3g}", info.speed),
+               info.max_batch > 0 ? format_count(info.max_batch) : "-", format_count(info.batch),
+               format_seconds(figures.compute[rank]),
+               run.run.predicted ? format_seconds(run.run.predicted->compute_seconds[rank]) : "-",
+               format_seconds(figures.communication[rank]), format_seconds(figures.wait[rank])});
+  }
+  return table.to_string();
+}
+
+}  // namespace
+
+std::string describe(const std::vector<RunDirectory>& runs) {
+  Table table({"run", "model", "total", "steps", "mean step", "median", "predicted", "error", "samples/s", "x first",
+               "loss", "eval loss", "accuracy"});
+  std::string ranks;
+  const Figures first = figures_of(runs.front());
+  for (const RunDirectory& run : runs) {
+    const Figures figures = figures_of(run);
+    table.add(run_row(run, figures, first));
+    ranks += fmt::format("\n{}: {}, {}, {}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
+                         run.run.mode, run.run.precision, rank_table(run, figures));
+  }
+  return table.to_string() + ranks;
+}
+
+}  // namespace lshdp::cli

@@ -1,0 +1,109 @@
+// Tables of a solution.
+#include "lshdp/plan/describe.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "lshdp/core/text.h"
+#include "time_curve.h"
+
+namespace lshdp::plan {
+namespace {
+
+constexpr std::size_t kMostRanks = 64;
+constexpr std::size_t kMostTotals = 12;
+
+std::string rate(double samples_per_second) {
+  if (samples_per_second < 100) return fmt::format("{:.3g}", samples_per_second);
+  return format_count(static_cast<std::int64_t>(samples_per_second + 0.5));
+}
+
+std::string rank_table(const Profile& profile, const Plan& plan) {
+  Table table({"rank", "host", "device", "speed", "samples/s", "largest", "batch", "micro-batches", "compute", "idle"});
+  const std::size_t shown = std::min(plan.ranks.size(), kMostRanks);
+  for (std::size_t rank = 0; rank < shown; ++rank) {
+    const RankProfile& measured = profile.ranks[rank];
+    const double compute = plan.predicted.compute_seconds[rank];
+    table.add({std::to_string(rank), measured.host, measured.device, fmt::format("{:.3g}", measured.speed),
+               rate(TimeCurve(measured).best_samples_per_second()), format_count(measured.max_batch),
+               format_count(plan.ranks[rank].batch), describe_micro_batches(plan.ranks[rank].micro_batches),
+               format_seconds(compute), format_seconds(std::max(plan.predicted.step_seconds - compute, 0.0))});
+  }
+  std::string text = table.to_string();
+  if (shown < plan.ranks.size()) text += fmt::format(".. and {} more ranks\n", plan.ranks.size() - shown);
+  return text;
+}
+
+/// One row of the comparison; `gain` is how many times as long as the plan's step this split's step is.
+std::vector<std::string> split_row(const std::string& name, const std::optional<Prediction>& split, double plan_step) {
+  if (!split) return {name, "does not fit", "", ""};
+  return {name, format_seconds(split->step_seconds), rate(split->samples_per_second),
+          fmt::format("{:.2f}", split->step_seconds / plan_step)};
+}
+
+std::string comparison_table(const Solution& solution) {
+  const double step = solution.plan.predicted.step_seconds;
+  Table table({"split", "step", "samples/s", "times as long"});
+  table.add(split_row("this plan", solution.plan.predicted, step));
+  table.add(split_row("proportional to speed", solution.proportional_split, step));
+  table.add(split_row("equal", solution.equal_split, step));
+  return table.to_string();
+}
+
+std::string binding_line(const Solution& solution) {
+  const Prediction& predicted = solution.plan.predicted;
+  std::string text = fmt::format("The step is bound by {}.", solution.bound_by);
+  if (predicted.communication_seconds > 0) {
+    text += fmt::format(" The network is busy for {}; {} of the step are not hidden behind compute.",
+                        format_seconds(predicted.communication_seconds), format_seconds(predicted.exposed_seconds));
+  }
+  return text + '\n';
+}
+
+/// Indices of at most kMostTotals points spread over the frontier, with the plan's own among them.
+std::set<std::size_t> shown_points(const std::vector<FrontierPoint>& frontier, std::int64_t best_total) {
+  std::set<std::size_t> shown;
+  const std::size_t last = frontier.size() - 1;
+  for (std::size_t i = 0; i < frontier.size(); ++i) {
+    if (frontier[i].total == best_total) shown.insert(i);
+  }
+  for (std::size_t i = 0; i + 1 < kMostTotals; ++i) shown.insert(last * i / (kMostTotals - 2));
+  return shown;
+}
+
+std::string frontier_table(const Solution& solution) {
+  Table table({"total", "step", "samples/s", ""});
+  for (const std::size_t i : shown_points(solution.frontier, solution.plan.total)) {
+    const FrontierPoint& point = solution.frontier[i];
+    table.add({format_count(point.total), format_seconds(point.step_seconds), rate(point.samples_per_second),
+               point.total == solution.plan.total ? "<- this plan" : ""});
+  }
+  return "Other totals (a larger one also changes training):\n" + table.to_string();
+}
+
+}  // namespace
+
+std::string describe_micro_batches(const std::vector<std::int64_t>& micro_batches) {
+  std::vector<std::string> parts;
+  for (auto at = micro_batches.begin(); at != micro_batches.end();) {
+    const auto next = std::find_if(at, micro_batches.end(), [&](std::int64_t size) { return size != *at; });
+    parts.push_back(fmt::format("{} x {}", next - at, *at));
+    at = next;
+  }
+  return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, " + "));
+}
+
+std::string describe(const Profile& profile, const Solution& solution) {
+  const Plan& plan = solution.plan;
+  std::string text =
+      fmt::format("{} samples a step of {} ({}, {}) over {} rank{}\n\n", format_count(plan.total), plan.model,
+                  plan.mode, plan.precision, plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
+  text += rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution);
+  if (!solution.frontier.empty()) text += '\n' + frontier_table(solution);
+  return text;
+}
+
+}  // namespace lshdp::plan

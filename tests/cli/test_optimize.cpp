@@ -1,0 +1,88 @@
+// lshdp optimize: the plan it prints and writes, and each bad input.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/core/file.h"
+#include "lshdp/plan/plan.h"
+#include "plan/profiles.h"
+#include "program.h"
+#include "support/temporary_directory.h"
+
+namespace lshdp::test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class Optimize : public testing::Test {
+ protected:
+  Optimize() {
+    using plan::test::linear_rank;
+    plan::Profile profile = plan::test::make_profile({linear_rank(64, 0.001, 1e-3), linear_rank(64, 0.001, 1e-3),
+                                                      linear_rank(64, 0.001, 2e-3), linear_rank(64, 0.001, 4e-3)});
+    profile.ranks[3].host = "slow";
+    plan::write_profile(profile_, profile);
+  }
+  CommandResult optimize(const std::string& options) const {
+    return run_lshdp("optimize " + profile_.string() + " --out " + out_.string() + " " + options);
+  }
+  void expect_refusal(const std::string& options, const std::string& message) const {
+    const CommandResult result = optimize(options);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.errors, HasSubstr(message));
+    EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
+    EXPECT_FALSE(std::filesystem::exists(out_));
+  }
+
+  TemporaryDirectory folder_;
+  std::filesystem::path profile_ = folder_ / "profile.json";
+  std::filesystem::path out_ = folder_ / "batches.json";
+};
+
+TEST_F(Optimize, WritesThePlanAndShowsItBesideTheEqualSplit) {
+  const CommandResult result = optimize("--total 88");
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  const plan::Plan plan = plan::read_plan(out_);
+  EXPECT_EQ(plan.total, 88);
+  EXPECT_EQ(plan.ranks[0].batch, 32);
+  EXPECT_EQ(plan.ranks[3].host, "slow");
+  EXPECT_GT(plan.equal_split_step_seconds, 2 * plan.predicted.step_seconds);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("88 samples a step"), HasSubstr("1 x 32"), HasSubstr("slow"), HasSubstr("equal"),
+                    HasSubstr("proportional to speed"), HasSubstr("compute of rank"), Not(HasSubstr("Other totals"))));
+}
+
+TEST_F(Optimize, WithoutATotalShowsTheFrontierWithTheBestMarked) {
+  const CommandResult result = optimize("--max-accumulation 2");
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("Other totals"), HasSubstr("<- this plan")));
+  const std::string frontier = result.output.substr(result.output.find("Other totals"));
+  EXPECT_LE(std::count(frontier.begin(), frontier.end(), '\n'), 15);
+}
+
+TEST_F(Optimize, RefusesATotalThatCannotBeMet) {
+  expect_refusal("--total 300 --max-accumulation 1", "at most 256 samples");
+  expect_refusal("--total 0", "--total");
+  expect_refusal("--total many", "--total");
+}
+
+TEST_F(Optimize, RefusesAProfileThatIsDamaged) {
+  const std::string whole = read_file(profile_);
+  write_file(profile_, whole.substr(0, whole.size() / 2));
+  expect_refusal("", "not valid JSON");
+  write_file(profile_, R"({"version": 9})");
+  expect_refusal("", "version 9 is not supported");
+  std::filesystem::remove(profile_);
+  expect_refusal("", "cannot read");
+}
+
+TEST_F(Optimize, SaysWhereItCannotWrite) {
+  out_ = "/nowhere/batches.json";
+  const CommandResult result = optimize("--total 88");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.errors, HasSubstr("cannot write /nowhere/batches.json"));
+}
+
+}  // namespace
+}  // namespace lshdp::test

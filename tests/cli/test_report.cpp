@@ -1,0 +1,164 @@
+// lshdp report: tables and pictures of hand-made run directories, and each bad input.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "program.h"
+#include "support/temporary_directory.h"
+
+namespace lshdp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+Json header(bool predicted) {
+  Json json = Json::parse(R"({"record":"run","version":1,"model":"vit","mode":"ddp","precision":"fp32","total":12,
+    "ranks":[{"rank":0,"host":"fast","batch":8,"max_batch":64,"speed":1},
+             {"rank":1,"host":"slow","batch":4,"max_batch":0,"speed":0.5}],"predicted":null})");
+  if (predicted) {
+    json["predicted"] = Json::parse(R"({"step_seconds":0.18,"samples_per_second":66.7,"compute_seconds":[0.17,0.16],
+                                        "communication_seconds":0.02,"exposed_seconds":0.01})");
+  }
+  return json;
+}
+
+Json step(int number, double seconds) {
+  return {{"record", "step"},
+          {"step", number},
+          {"epoch", 0},
+          {"loss", 2.0 / number},
+          {"learning_rate", 1e-3},
+          {"gradient_norm", nullptr},
+          {"samples", 12},
+          {"step_seconds", seconds},
+          {"samples_per_second", 12 / seconds},
+          {"compute_seconds", {0.9 * seconds, 0.8 * seconds}},
+          {"communication_seconds", {0.1 * seconds, 0.1 * seconds}},
+          {"wait_seconds", {0.05 * seconds, 0.15 * seconds}}};
+}
+
+const char* const kEvaluation = R"({"record":"evaluation","step":20,"loss":0.125,"accuracy":0.875,"samples":100})";
+
+class Report : public testing::Test {
+ protected:
+  /// A run of 20 steps of `seconds`, the first one slow.
+  fs::path make_run(const std::string& name, double seconds, bool predicted) const {
+    std::string text = header(predicted).dump() + '\n';
+    for (int number = 1; number <= 20; ++number)
+      text += step(number, number == 1 ? 100 * seconds : seconds).dump() + '\n';
+    return write_run(name, text + kEvaluation + '\n');
+  }
+  fs::path write_run(const std::string& name, const std::string& metrics) const {
+    const fs::path folder = folder_.path() / name;
+    fs::create_directories(folder);
+    write_file(folder / "metrics.jsonl", metrics);
+    return folder;
+  }
+  void expect_refusal(const std::string& metrics, const std::string& message) const {
+    const CommandResult result = run_lshdp("report " + write_run("bad", metrics).string());
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.errors, HasSubstr(message));
+    EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
+  }
+
+  TemporaryDirectory folder_;
+};
+
+void expect_picture(const fs::path& path) {
+  ASSERT_TRUE(fs::exists(path)) << path;
+  EXPECT_EQ(read_file(path).substr(0, 4), "\x89PNG");
+  EXPECT_GT(fs::file_size(path), 20'000U);
+}
+
+TEST_F(Report, TabulatesAndDrawsARun) {
+  const fs::path run = make_run("auto", 0.2, true);
+  const CommandResult result = run_lshdp("report " + run.string());
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  // The slow first step is warm-up; 12 samples in 0.2 s; 0.18 s predicted against 0.2 s.
+  EXPECT_THAT(result.output, AllOf(HasSubstr("auto"), HasSubstr("vit"), HasSubstr("200 ms"), HasSubstr("60"),
+                                   HasSubstr("-10.0 %"), HasSubstr("87.50 %"), HasSubstr("0.1250")));
+  EXPECT_THAT(result.output, AllOf(HasSubstr("fast"), HasSubstr("slow"), HasSubstr("180 ms"), HasSubstr("30 ms")));
+  expect_picture(run / "report.png");
+}
+
+TEST_F(Report, ComparesSeveralRunsWithTheFirst) {
+  const fs::path equal = make_run("equal", 0.5, false), planned = make_run("auto", 0.2, true);
+  const fs::path picture = folder_ / "both.png";
+  const CommandResult result =
+      run_lshdp("report " + equal.string() + "/ " + planned.string() + " --out " + picture.string());
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("equal"), HasSubstr("1.00"), HasSubstr("2.50")));
+  expect_picture(picture);
+}
+
+TEST_F(Report, PassesOverALastLineThatWasCutOff) {
+  const fs::path run = make_run("cut", 0.2, false);
+  write_file(run / "metrics.jsonl", read_file(run / "metrics.jsonl") + R"({"record":"step","st)");
+  const CommandResult result = run_lshdp("report " + run.string());
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  expect_picture(run / "report.png");
+}
+
+TEST_F(Report, DrawsARunOfOneStepWithoutLoss) {
+  Json only = step(1, 0.2);
+  only["loss"] = nullptr;
+  const fs::path run = write_run("short", header(false).dump() + '\n' + only.dump() + '\n');
+  const CommandResult result = run_lshdp("report " + run.string());
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  expect_picture(run / "report.png");
+}
+
+TEST_F(Report, RefusesAFolderThatIsNoRun) {
+  const CommandResult result = run_lshdp("report " + folder_.path().string());
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("no metrics.jsonl"), HasSubstr("--results")));
+  EXPECT_EQ(run_lshdp("report").exit_code, 2);
+}
+
+TEST_F(Report, RefusesDamagedMetricsNamingTheLine) {
+  const std::string first = header(false).dump() + '\n';
+  expect_refusal("", "no step");
+  expect_refusal(first, "no step");
+  expect_refusal(first + "{\"record\n" + step(2, 1).dump() + '\n', "line 2");
+  expect_refusal(step(1, 1).dump() + '\n', "must be \"run\" on the first line");
+  expect_refusal(first + R"({"record":"guess"})" + '\n', "is 'guess'");
+  expect_refusal(first + step(2, 1).dump() + '\n' + step(2, 1).dump() + '\n', "must rise");
+  Json short_step = step(1, 1);
+  short_step["wait_seconds"] = {1};
+  expect_refusal(first + short_step.dump() + '\n', "each of 2 ranks");
+  Json other = header(false);
+  other["version"] = 7;
+  expect_refusal(other.dump() + '\n', "version 7");
+}
+
+TEST_F(Report, SaysWhyItCannotDraw) {
+  const fs::path run = make_run("auto", 0.2, true);
+  CommandResult result = run_command("LSHDP_SCRIPTS=/nowhere " + lshdp_binary() + " report " + run.string());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("cannot draw"), HasSubstr("LSHDP_SCRIPTS")));
+  EXPECT_THAT(result.output, HasSubstr("87.50 %"));
+  result = run_lshdp("report " + run.string() + " --out /nowhere/picture.png");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("/nowhere/picture.png"), Not(HasSubstr("Traceback"))));
+}
+
+TEST_F(Report, SaysThatMatplotlibIsMissing) {
+  const fs::path run = make_run("auto", 0.2, true);
+  fs::create_directories(folder_ / "tree/scripts");
+  fs::create_directories(folder_ / "tree/.venv/bin");
+  fs::copy_file(fs::path(LSHDP_TEST_SCRIPTS) / "plot_results.py", folder_ / "tree/scripts/plot_results.py");
+  // -S hides every installed package.
+  write_file(folder_ / "tree/.venv/bin/python", "#!/bin/sh\nexec python3 -S \"$@\"\n");
+  fs::permissions(folder_ / "tree/.venv/bin/python", fs::perms::owner_all);
+  const std::string environment = "LSHDP_SCRIPTS=" + (folder_ / "tree/scripts").string() + " ";
+  const CommandResult result = run_command(environment + lshdp_binary() + " report " + run.string());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("has no matplotlib"), HasSubstr("scripts/setup.sh")));
+}
+
+}  // namespace
+}  // namespace lshdp::test
