@@ -10,8 +10,8 @@ const std::vector<Command>& commands() {
       // {"max-batch", "finds the largest micro-batch of each rank", true, run_max_batch},
       // {"profile", "measures what each rank and the network can do", true, run_profile},
       {"optimize", "splits a step over the ranks of a profile", false, run_optimize},
-      // {"train", "trains a model on unequal ranks", true, run_train},
-      // {"evaluate", "computes loss and accuracy of saved weights", true, run_evaluate},
+      {"train", "trains a model on unequal ranks", true, run_train},
+      {"evaluate", "computes loss and accuracy of saved weights", true, run_evaluate},
       // {"generate", "samples text from a trained GPT", false, run_generate},
       {"report", "draws and tabulates runs", false, run_report},
   };

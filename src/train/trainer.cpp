@@ -80,6 +80,7 @@ class Trainer {
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0
   std::unique_ptr<StepLog> log_;            // rank 0
   std::unique_ptr<StepStatistics> statistics_;
+  std::vector<double> speeds_;   // by rank
   std::int64_t first_step_ = 0;  // counted from 0; a resumed run begins later
   std::int64_t last_step_ = 0;   // one past the last
   double data_wait_seconds_ = 0;
@@ -92,7 +93,7 @@ Trainer::Trainer(comm::Communicator& communicator, const model::Model& model, co
       model_(model),
       options_(options),
       speaks_(communicator.rank() == 0),
-      emulator_(value_of_rank(options.speeds, communicator.rank(), communicator.size(), "--emulate-speed")) {
+      emulator_(options.setup.speed) {
   if (options.trace) trace_.enable();
   open_data();
   prepare_folders();
@@ -126,7 +127,7 @@ void Trainer::prepare_folders() {
 
 void Trainer::load_state() {
   store_ = parallel::make_replicated_store(model_, communicator_,
-                                           {.precision = options_.precision, .adamw = options_.adamw}, &trace_);
+                                           {.precision = options_.setup.precision, .adamw = options_.adamw}, &trace_);
   if (options_.resume.empty()) {
     fresh_state();
   } else {
@@ -134,8 +135,8 @@ void Trainer::load_state() {
   }
   walker_ =
       std::make_unique<parallel::BlockWalker>(model_, *store_,
-                                              parallel::WalkerOptions{.precision = options_.precision,
-                                                                      .recompute = options_.recompute,
+                                              parallel::WalkerOptions{.precision = options_.setup.precision,
+                                                                      .recompute = options_.setup.recompute,
                                                                       .label_smoothing = options_.label_smoothing},
                                               &emulator_, &trace_);
 }
@@ -156,7 +157,7 @@ void Trainer::resume_state() {
       if (!fits) throw UsageError(fmt::format("--resume: {} was written with another {}", checkpoint.string(), what));
     };
     require(info.model == model_.description, "model");
-    require(info.precision == parallel::to_text(options_.precision), "--precision (" + info.precision + ")");
+    require(info.precision == parallel::to_text(options_.setup.precision), "--precision (" + info.precision + ")");
     require(info.total == sampler_->total(), fmt::format("total of samples a step ({})", info.total));
     require(info.seed == options_.seed, fmt::format("--seed ({})", info.seed));
     if (info.step >= last_step_) {
@@ -170,11 +171,12 @@ void Trainer::resume_state() {
 }
 
 RunRecord Trainer::describe() const {
-  RunRecord run{model_.name, "ddp", parallel::to_text(options_.precision), sampler_->total(), {}, std::nullopt};
+  RunRecord run{model_.name, options_.setup.mode, parallel::to_text(options_.setup.precision), sampler_->total(),
+                {},          std::nullopt};
   for (const plan::RankPlan& rank : options_.plan.ranks) {
     const auto r = static_cast<std::size_t>(rank.rank);
-    run.ranks.push_back({rank.rank, rank.host, rank.batch, options_.max_batch.empty() ? 0 : options_.max_batch[r],
-                         value_of_rank(options_.speeds, rank.rank, communicator_.size(), "--emulate-speed")});
+    run.ranks.push_back(
+        {rank.rank, rank.host, rank.batch, options_.max_batch.empty() ? 0 : options_.max_batch[r], speeds_[r]});
   }
   if (options_.plan.predicted.step_seconds > 0) run.predicted = options_.plan.predicted;
   return run;
@@ -189,6 +191,7 @@ std::optional<data::Request> Trainer::request(std::int64_t k) const {
 Json Trainer::run() {
   const std::vector<std::string> hosts = comm::all_gather_hosts(communicator_);
   for (std::size_t r = 0; r < hosts.size(); ++r) options_.plan.ranks[r].host = hosts[r];
+  speeds_ = comm::all_gather_values(communicator_, options_.setup.speed);
   comm::on_rank_0(communicator_, [&] {
     metrics_ = std::make_unique<MetricsWriter>(options_.results, describe(), first_step_);
     log_ = std::make_unique<StepLog>(first_step_, last_step_);
@@ -323,9 +326,10 @@ void Trainer::run_evaluation(std::int64_t step) {
 void Trainer::checkpoint(std::int64_t step) {
   report_pending();
   if (options_.results.empty()) return;
-  write_checkpoint(communicator_, options_.results, *store_,
-                   {step, sampler_->total(), options_.seed, parallel::to_text(options_.precision), model_.description},
-                   options_.keep_checkpoints);
+  write_checkpoint(
+      communicator_, options_.results, *store_,
+      {step, sampler_->total(), options_.seed, parallel::to_text(options_.setup.precision), model_.description},
+      options_.keep_checkpoints);
   if (speaks_) log_->message(fmt::format("checkpoint of step {} written", step));
   statistics_->begin(now_seconds());
 }

@@ -1,7 +1,6 @@
 // Invariant 1: training on several ranks is the training of one process with the whole batch.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <mpi.h>
 
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/comm/null_communicator.h"
@@ -78,9 +77,12 @@ class SameMathematics : public testing::TestWithParam<std::tuple<model::Model (*
  protected:
   static void SetUpTestSuite() {
     at::set_num_threads(1);
-    communicator_ = comm::make_mpi_communicator_for_tests(MPI_COMM_WORLD);
+    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
   }
-  static void TearDownTestSuite() { communicator_.reset(); }
+  static void TearDownTestSuite() {
+    communicator_->barrier();
+    communicator_.reset();
+  }
   static inline std::unique_ptr<comm::Communicator> communicator_;
 };
 

@@ -9,8 +9,8 @@
 
 #include "lshdp/comm/communicator.h"
 #include "lshdp/data/loader.h"
+#include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
-#include "lshdp/parallel/precision.h"
 #include "lshdp/parallel/store.h"
 #include "lshdp/plan/plan.h"
 #include "lshdp/train/schedule.h"
@@ -18,19 +18,17 @@
 namespace lshdp::train {
 
 struct TrainOptions {
+  measure::RankSetup setup;  // this rank's
   std::filesystem::path data;
   std::filesystem::path eval_data;      // empty: no evaluation
   plan::Plan plan;                      // of as many ranks as there are
   std::vector<std::int64_t> max_batch;  // by rank, for the report; empty: not probed
-  std::vector<double> speeds;           // by rank, of --emulate-speed
 
   std::optional<std::int64_t> steps;   // this many in all, a resumed run's earlier ones included
   std::optional<std::int64_t> epochs;  // or this many passes over the data; exactly one of the two
   Schedule schedule;                   // total_steps is filled in
   parallel::AdamW adamw;
   double clip_norm = 0;  // 0: not clipped
-  parallel::Precision precision = parallel::Precision::fp32;
-  bool recompute = false;
   double label_smoothing = 0;
   std::uint64_t seed = 0;
   data::Augmentation augmentation;

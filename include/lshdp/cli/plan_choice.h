@@ -1,0 +1,43 @@
+// Where the batches of a run come from: --batches equal, auto, a list or a file.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lshdp/cli/options.h"
+#include "lshdp/comm/communicator.h"
+#include "lshdp/core/memory.h"
+#include "lshdp/measure/rank_setup.h"
+#include "lshdp/model/model.h"
+#include "lshdp/plan/plan.h"
+
+namespace lshdp::cli {
+
+/// Adds --batches, --total and --max-accumulation.
+void add_plan_options(Options& options);
+
+/// What they say, before any rank is known.
+struct PlanRequest {
+  std::string batches;
+  std::optional<std::int64_t> total;
+  std::int64_t max_accumulation = 0;
+  bool memory_given = false;  // --memory: batches given by hand are tried out against it
+};
+PlanRequest plan_request(const Values& values);
+
+struct PlanChoice {
+  plan::Plan plan;
+  std::vector<std::int64_t> max_batch;  // by rank; empty: not probed
+};
+
+/// The plan of this run, the same on every rank. "auto" measures a profile and solves it; profile.json and batches.json
+/// are written into `results` if there is one. Throws AgreedError: a plan for other ranks, another model, mode or
+/// precision, batches that do not add up to --total or do not fit --memory, a total beyond the `samples` of the data.
+/// All ranks must call it.
+PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                       MemoryBudget& budget, const PlanRequest& request, std::int64_t samples,
+                       const std::filesystem::path& results);
+
+}  // namespace lshdp::cli

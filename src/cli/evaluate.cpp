@@ -1,0 +1,62 @@
+// lshdp evaluate: loss and accuracy of saved weights over a data set.
+#include "lshdp/train/evaluate.h"
+
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "lshdp/cli/command.h"
+#include "lshdp/cli/model_option.h"
+#include "lshdp/cli/mpi_command.h"
+#include "lshdp/cli/options.h"
+#include "lshdp/cli/rank_options.h"
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/memory.h"
+#include "lshdp/core/text.h"
+#include "lshdp/model/weights.h"
+#include "lshdp/parallel/replicated_store.h"
+
+namespace lshdp::cli {
+namespace {
+
+Options evaluate_options() {
+  Options options("evaluate", "Computes the loss and accuracy of saved weights, split over the ranks.",
+                  "mpirun -np 2 lshdp evaluate --model vit.json --init weights.safetensors --data test.h5");
+  options.required("model", "MODEL", "a preset or a JSON file")
+      .required("init", "FILE", "the weights (safetensors)")
+      .required("data", "FILE", "the data set")
+      .option("micro-batch", "B", "samples at a time", "64");
+  add_rank_options(options);
+  return options;
+}
+
+}  // namespace
+
+int run_evaluate(const Arguments& arguments) {
+  const Values values = evaluate_options().parse(arguments);
+  if (values.help()) return 0;
+  const measure::RankRequest ranks = rank_request(values);
+  const std::int64_t micro_batch = values.integer("micro-batch", 1);
+  return with_ranks("evaluate", [&](comm::Communicator& communicator) {
+    const model::Model model = shared_model(communicator, values.text("model"));
+    const measure::RankSetup setup = measure::set_up_rank(communicator, ranks);
+    MemoryBudget budget(setup.memory_bytes);
+    const auto store = parallel::make_replicated_store(model, communicator, {.precision = setup.precision});
+    std::unique_ptr<data::Dataset> dataset;
+    comm::agree(communicator, [&] {
+      store->set_values(model::read_weights(model, values.text("init")));
+      dataset = train::open_for_model(values.text("data"), model);
+    });
+    parallel::BlockWalker walker(model, *store, {.precision = setup.precision});
+    const std::vector<std::int64_t> equal(static_cast<std::size_t>(communicator.size()), 1);
+    const train::EvaluationRecord result = train::evaluate(communicator, model, walker, *dataset,
+                                                           train::preparation_for(model, {}), equal, micro_batch, 0);
+    if (communicator.rank() != 0) return;
+    fmt::print("loss {:.6f}", result.loss);
+    if (result.accuracy) fmt::print(", accuracy {:.2f} %", 100 * *result.accuracy);
+    fmt::print(" over {} samples\n", format_count(result.samples));
+    std::fflush(stdout);
+  });
+}
+
+}  // namespace lshdp::cli

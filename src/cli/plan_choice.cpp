@@ -1,0 +1,159 @@
+// Choosing the plan of a run.
+#include "lshdp/cli/plan_choice.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/log.h"
+#include "lshdp/core/text.h"
+#include "lshdp/measure/max_batch.h"
+#include "lshdp/measure/profile.h"
+#include "lshdp/parallel/precision.h"
+#include "lshdp/plan/solver.h"
+
+namespace lshdp::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::int64_t> equal_batches(const PlanRequest& request, int ranks) {
+  if (!request.total) throw UsageError("--batches equal needs --total, the samples a step");
+  std::vector<std::int64_t> batches;
+  for (int r = 0; r < ranks; ++r) batches.push_back(*request.total / ranks + (r < *request.total % ranks ? 1 : 0));
+  return batches;
+}
+
+bool looks_like_list(const std::string& text) { return text.find_first_not_of("0123456789,- ") == std::string::npos; }
+
+/// A plan that a person gave, by rank 0's word only: its file need not be on other hosts.
+plan::Plan given_plan(const PlanRequest& request, int ranks) {
+  if (request.batches == "equal") return plan::plan_from_batches(equal_batches(request, ranks));
+  if (looks_like_list(request.batches)) return plan::plan_from_batches(parse_int_list(request.batches, "--batches"));
+  if (!fs::exists(request.batches)) {
+    throw UsageError(
+        fmt::format("--batches: '{}' is neither equal, auto, a list of numbers nor a file", request.batches));
+  }
+  return plan::read_plan(request.batches);
+}
+
+void require_same(const std::string& planned, const std::string& actual, const char* what, const std::string& source) {
+  if (planned.empty() || planned == actual) return;
+  throw UsageError(
+      fmt::format("--batches: {} is a plan for {} {}, but this run has {}", source, what, planned, actual));
+}
+
+void check_plan(const plan::Plan& plan, const model::Model& model, const measure::RankSetup& setup,
+                const PlanRequest& request, int ranks) {
+  if (plan.ranks.size() != static_cast<std::size_t>(ranks)) {
+    throw UsageError(
+        fmt::format("--batches: {} is for {} ranks, but this run has {}", request.batches, plan.ranks.size(), ranks));
+  }
+  require_same(plan.model, model.name, "model", request.batches);
+  require_same(plan.mode, setup.mode, "mode", request.batches);
+  require_same(plan.precision, parallel::to_text(setup.precision), "precision", request.batches);
+  if (request.total && plan.total != *request.total) {
+    throw UsageError(
+        fmt::format("--batches: {} adds up to {}, but --total is {}", request.batches, plan.total, *request.total));
+  }
+}
+
+/// Tries the plan's largest micro-batch of each rank under its budget.
+void require_fit(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                 MemoryBudget& budget, const plan::Plan& plan) {
+  const auto& mine = plan.ranks[static_cast<std::size_t>(communicator.rank())].micro_batches;
+  const std::int64_t largest = mine.empty() ? 1 : *std::max_element(mine.begin(), mine.end());
+  const auto results = measure::probe_max_batches(communicator, model, setup, budget, {.largest = largest});
+  comm::agree(communicator, [&] {
+    const measure::MaxBatchResult& result = results[static_cast<std::size_t>(communicator.rank())];
+    if (result.limited_by != measure::LimitedBy::memory || result.max_batch >= largest) return;
+    throw UsageError(fmt::format("--batches: a micro-batch of {} does not fit into {}; the largest that does is {}",
+                                 largest, format_size(setup.memory_bytes), result.max_batch));
+  });
+}
+
+PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                         MemoryBudget& budget, const PlanRequest& request, const fs::path& results) {
+  const plan::Profile profile = measure::measure_profile(communicator, model, setup, budget,
+                                                         {.total = request.total.value_or(0), .show_progress = true});
+  PlanChoice choice;
+  const std::string text = comm::on_rank_0(communicator, [&] {
+    plan::Plan plan = plan::solve(profile, {.total = request.total, .max_accumulation = request.max_accumulation}).plan;
+    if (!results.empty()) {
+      fs::create_directories(results);
+      plan::write_profile(results / "profile.json", profile);
+    }
+    return plan::to_json(plan).dump();
+  });
+  choice.plan = plan::plan_from_json(parse_json(text, "the solved plan"), "the solved plan");
+  for (const plan::RankProfile& rank : profile.ranks) choice.max_batch.push_back(rank.max_batch);
+  return choice;
+}
+
+std::string describe(const plan::Plan& plan) {
+  std::vector<std::int64_t> batches;
+  for (const plan::RankPlan& rank : plan.ranks) batches.push_back(rank.batch);
+  std::string text = fmt::format("batches {} (total {})", fmt::join(batches, ","), plan.total);
+  if (plan.predicted.step_seconds > 0)
+    text += fmt::format(", predicted step {}", format_seconds(plan.predicted.step_seconds));
+  return text;
+}
+
+}  // namespace
+
+void add_plan_options(Options& options) {
+  options
+      .option("batches", "B",
+              "equal, auto (measure and solve now), a list such as 8,8,24,24, or a file of lshdp optimize", "auto")
+      .option("total", "B",
+              "samples a step over all ranks (default with auto: the total with the most samples per second)")
+      .option("max-accumulation", "K",
+              "micro-batches a rank may run in a step (default: as many as --total needs, 1 without it)", "0");
+}
+
+PlanRequest plan_request(const Values& values) {
+  PlanRequest request;
+  request.batches = values.text("batches");
+  if (values.has("total")) request.total = values.integer("total", 1);
+  request.max_accumulation = values.integer("max-accumulation", 0);
+  request.memory_given = values.has("memory");
+  return request;
+}
+
+PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                       MemoryBudget& budget, const PlanRequest& request, std::int64_t samples,
+                       const fs::path& results) {
+  comm::agree(communicator, [&] {
+    if (request.total.value_or(0) > samples) {
+      throw UsageError(fmt::format("--total: {} is more than the {} samples of the data", *request.total, samples));
+    }
+  });
+  PlanChoice choice;
+  if (request.batches == "auto") {
+    choice = measured_plan(communicator, model, setup, budget, request, results);
+  } else {
+    const std::string text = comm::on_rank_0(communicator, [&] {
+      const plan::Plan plan = given_plan(request, communicator.size());
+      check_plan(plan, model, setup, request, communicator.size());
+      return plan::to_json(plan).dump();
+    });
+    choice.plan = plan::plan_from_json(parse_json(text, "--batches"), "--batches");
+    if (request.memory_given) require_fit(communicator, model, setup, budget, choice.plan);
+  }
+  comm::on_rank_0(communicator, [&] {
+    if (!results.empty()) {
+      require_writable_folder(results, "--results");
+      plan::write_plan(results / "batches.json", choice.plan);
+    }
+    spdlog::info("{}", describe(choice.plan));
+    return std::string();
+  });
+  return choice;
+}
+
+}  // namespace lshdp::cli

@@ -1,0 +1,171 @@
+// lshdp train: trains a model on unequal ranks, measuring and solving first if asked to.
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "lshdp/cli/command.h"
+#include "lshdp/cli/model_option.h"
+#include "lshdp/cli/mpi_command.h"
+#include "lshdp/cli/options.h"
+#include "lshdp/cli/plan_choice.h"
+#include "lshdp/cli/rank_options.h"
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/interrupt.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/memory.h"
+#include "lshdp/core/text.h"
+#include "lshdp/train/evaluate.h"
+#include "lshdp/train/trainer.h"
+
+namespace lshdp::cli {
+namespace {
+
+void add_training_options(Options& options) {
+  options.required("data", "FILE", "the data set to train on (HDF5, made by lshdp data)")
+      .option("eval-data", "FILE", "a data set to evaluate on")
+      .option("eval-every", "K", "evaluate every K steps (0: at the end)", "0")
+      .option("steps", "S", "train this many steps in all")
+      .option("epochs", "E", "or pass this often over the data")
+      .option("lr", "RATE", "peak learning rate", "1e-3")
+      .option("schedule", "KIND", "constant or cosine (to 0 at the last step)", "constant")
+      .option("warmup", "S", "steps of linear warm-up", "0")
+      .option("weight-decay", "W", "decoupled weight decay", "0.01")
+      .option("decay", "WHICH", "what decays: matrices (not biases and norms) or all", "matrices")
+      .option("beta1", "B", "AdamW's beta1", "0.9")
+      .option("beta2", "B", "AdamW's beta2", "0.999")
+      .option("epsilon", "E", "AdamW's epsilon", "1e-8")
+      .option("clip", "NORM", "clip gradients to this global norm (0: off)", "0")
+      .option("label-smoothing", "S", "label smoothing of the cross-entropy", "0")
+      .option("seed", "S", "seed of fresh weights, the order of samples and augmentation", "0")
+      .option("crop-padding", "P", "augmentation: random crop after padding by P pixels (0: off)", "0")
+      .flag("flip", "augmentation: random horizontal flip");
+}
+
+void add_file_options(Options& options) {
+  options.option("init", "FILE", "weights to begin with (safetensors)")
+      .option("save", "FILE", "write the trained weights (safetensors)")
+      .option("results", "DIR", "run directory: metrics, summary, plan, checkpoints")
+      .option("checkpoint-every", "K", "checkpoint every K steps (0: only when interrupted)", "0")
+      .option("keep-checkpoints", "N", "keep the newest N checkpoints", "2")
+      .option("resume", "DIR", "continue from a checkpoint, or from the newest of a run directory")
+      .flag("trace", "write trace.json: what every rank did when (opens in Perfetto)");
+}
+
+Options train_options() {
+  Options options(
+      "train", "Trains a model on unequal ranks with the mathematics of one machine.",
+      "mpirun -np 4 lshdp train --model vit.json --data train.h5 --total 128 --epochs 2 --results runs/vit");
+  options.required("model", "MODEL", "a preset or a JSON file");
+  add_training_options(options);
+  add_plan_options(options);
+  add_rank_options(options);
+  add_file_options(options);
+  return options;
+}
+
+std::filesystem::path path_or_none(const Values& values, const char* name) {
+  return values.has(name) ? std::filesystem::path(values.text(name)) : std::filesystem::path();
+}
+
+void read_length(const Values& values, train::TrainOptions& options) {
+  if (values.has("steps") == values.has("epochs")) throw UsageError("give either --steps or --epochs");
+  if (values.has("steps")) options.steps = values.integer("steps", 1);
+  if (values.has("epochs")) options.epochs = values.integer("epochs", 1);
+}
+
+void read_optimizer(const Values& values, train::TrainOptions& options) {
+  options.schedule = {.kind = train::schedule_from_text(values.text("schedule")),
+                      .learning_rate = values.real("lr", 0),
+                      .warmup_steps = values.integer("warmup", 0)};
+  options.adamw = {.beta1 = values.real("beta1", 0, 0.999999),
+                   .beta2 = values.real("beta2", 0, 0.999999999),
+                   .epsilon = values.real("epsilon", 0),
+                   .weight_decay = values.real("weight-decay", 0),
+                   .decay_all = values.choice("decay", {"matrices", "all"}) == "all"};
+  options.clip_norm = values.real("clip", 0);
+  options.label_smoothing = values.real("label-smoothing", 0, 0.999999);
+}
+
+train::TrainOptions read_options(const Values& values) {
+  train::TrainOptions options;
+  options.data = values.text("data");
+  options.eval_data = path_or_none(values, "eval-data");
+  options.eval_every = values.integer("eval-every", 0);
+  read_length(values, options);
+  read_optimizer(values, options);
+  options.seed = static_cast<std::uint64_t>(values.integer("seed", 0));
+  options.augmentation = {values.integer("crop-padding", 0), values.flag("flip"), options.seed};
+  options.init = path_or_none(values, "init");
+  options.save = path_or_none(values, "save");
+  options.results = path_or_none(values, "results");
+  options.resume = path_or_none(values, "resume");
+  options.checkpoint_every = values.integer("checkpoint-every", 0);
+  options.keep_checkpoints = static_cast<int>(values.integer("keep-checkpoints", 1, 1'000'000));
+  options.trace = values.flag("trace");
+  if (!options.init.empty() && !options.resume.empty()) throw UsageError("--init and --resume exclude each other");
+  if (options.results.empty() && (options.trace || options.checkpoint_every > 0)) {
+    throw UsageError("--trace and --checkpoint-every need --results, the folder to write into");
+  }
+  return options;
+}
+
+void print_result(const Json& summary) {
+  Table table({"rank", "host", "speed", "max batch", "batch", "compute", "communication", "wait"});
+  for (const Json& rank : summary["ranks"]) {
+    const std::int64_t max_batch = rank["max_batch"];
+    table.add({std::to_string(rank["rank"].get<int>()), rank["host"],
+               fmt::format("{:.3g}", rank["speed"].get<double>()), max_batch > 0 ? std::to_string(max_batch) : "-",
+               std::to_string(rank["batch"].get<std::int64_t>()), format_seconds(rank["compute_seconds"]),
+               format_seconds(rank["communication_seconds"]), format_seconds(rank["wait_seconds"])});
+  }
+  fmt::print("{}", table.to_string());
+  std::string line =
+      fmt::format("step {} (median), {:.1f} samples/s", format_seconds(summary["step_seconds"]["median"]),
+                  summary["samples_per_second"].get<double>());
+  if (!summary["prediction_error"].is_null()) {
+    line += fmt::format("; predicted {} ({:+.1f} %)", format_seconds(summary["predicted"]["step_seconds"]),
+                        100 * summary["prediction_error"].get<double>());
+  }
+  fmt::print("{}\n", line);
+  const Json& evaluation = summary["evaluation"];
+  if (!evaluation.is_null() && !evaluation["loss"].is_null()) {
+    fmt::print("evaluation loss {:.4f}", evaluation["loss"].get<double>());
+    if (!evaluation["accuracy"].is_null())
+      fmt::print(", accuracy {:.2f} %", 100 * evaluation["accuracy"].get<double>());
+    fmt::print("\n");
+  }
+  std::fflush(stdout);
+}
+
+std::int64_t sample_count(comm::Communicator& communicator, const std::filesystem::path& path,
+                          const model::Model& model) {
+  std::int64_t count = 0;
+  comm::agree(communicator, [&] { count = train::open_for_model(path, model)->size(); });
+  return count;
+}
+
+}  // namespace
+
+int run_train(const Arguments& arguments) {
+  const Values values = train_options().parse(arguments);
+  if (values.help()) return 0;
+  const measure::RankRequest ranks = rank_request(values);
+  const PlanRequest request = plan_request(values);
+  train::TrainOptions options = read_options(values);
+  watch_interrupts();
+  return with_ranks("train", [&](comm::Communicator& communicator) {
+    const model::Model model = shared_model(communicator, values.text("model"));
+    MemoryBudget budget;
+    options.setup = measure::set_up_rank(communicator, ranks);
+    const std::int64_t samples = sample_count(communicator, options.data, model);
+    PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples, options.results);
+    options.plan = std::move(choice.plan);
+    options.max_batch = std::move(choice.max_batch);
+    budget.set_limit(options.setup.memory_bytes);
+    const Json summary = train::train(communicator, model, options);
+    if (communicator.rank() == 0) print_result(summary);
+  });
+}
+
+}  // namespace lshdp::cli

@@ -1,0 +1,114 @@
+// Tests of checkpoints on one rank: round trip, completeness, what is kept, damage.
+#include <filesystem>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/comm/null_communicator.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
+#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/walker.h"
+#include "lshdp/train/checkpoint.h"
+#include "parallel/models.h"
+#include "support/temporary_directory.h"
+
+namespace lshdp::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Checkpoint : public testing::Test {
+ protected:
+  std::unique_ptr<parallel::ParameterStore> store(std::uint64_t seed) {
+    auto result = parallel::make_replicated_store(model_, *communicator_,
+                                                  {.precision = parallel::Precision::fp64, .bucket_bytes = 0});
+    result->set_values(model::initial_values(model_, seed));
+    return result;
+  }
+  void train(parallel::ParameterStore& store, int from, int to) {
+    parallel::BlockWalker walker(model_, store, {.precision = parallel::Precision::fp64});
+    for (int step = from; step <= to; ++step) {
+      const model::SyntheticBatch batch = model::synthetic_batch(model_.input, 4, static_cast<std::uint64_t>(step));
+      store.begin_step({.step = step, .learning_rate = 0.01, .global_terms = 4});
+      walker.train_micro_batch(batch.input, batch.target, true);
+    }
+    store.synchronize();
+  }
+  CheckpointInfo info(std::int64_t step) const { return {step, 4, 7, "fp64", model_.description}; }
+  void write(parallel::ParameterStore& store, std::int64_t step, int keep = 10) {
+    write_checkpoint(*communicator_, folder_.path(), store, info(step), keep);
+  }
+  fs::path step_folder(int step) const { return folder_.path() / "checkpoints" / ("step-" + std::to_string(step)); }
+
+  const model::Model model_ = test::small_mlp();
+  const std::unique_ptr<comm::Communicator> communicator_ = comm::make_null_communicator(0, 1);
+  const test::TemporaryDirectory folder_;
+};
+
+TEST_F(Checkpoint, ContinuesAsIfNothingHadHappened) {
+  const auto through = store(1);
+  train(*through, 1, 6);
+  const auto first = store(1);
+  train(*first, 1, 3);
+  write(*first, 3);
+  const auto second = store(99);
+  load_checkpoint(*communicator_, find_checkpoint(folder_.path()), model_, *second);
+  train(*second, 4, 6);
+  const model::Values a = through->gather_values(), b = second->gather_values();
+  for (std::size_t block = 0; block < a.size(); ++block) {
+    for (std::size_t i = 0; i < a[block].size(); ++i) EXPECT_TRUE(at::equal(a[block][i], b[block][i]));
+  }
+}
+
+TEST_F(Checkpoint, TellsWhatItIsOf) {
+  write(*store(1), 12);
+  const CheckpointInfo read = read_checkpoint_info(step_folder(12));
+  EXPECT_EQ(read.step, 12);
+  EXPECT_EQ(read.total, 4);
+  EXPECT_EQ(read.seed, 7U);
+  EXPECT_EQ(read.precision, "fp64");
+  EXPECT_EQ(read.model, model_.description);
+}
+
+TEST_F(Checkpoint, KeepsTheNewestAndNeverCountsAHalfWrittenOne) {
+  const auto any = store(1);
+  for (int step = 1; step <= 4; ++step) write(*any, step, 2);
+  EXPECT_FALSE(fs::exists(step_folder(2)));
+  EXPECT_TRUE(fs::exists(step_folder(3)));
+  fs::create_directories(step_folder(9));  // its manifest was not written any more
+  write_file(step_folder(9) / "rank-0.h5", "half");
+  EXPECT_EQ(find_checkpoint(folder_.path()), step_folder(4));
+}
+
+TEST_F(Checkpoint, RefusesWhatIsNotThere) {
+  EXPECT_THROW(find_checkpoint(folder_.path()), UsageError);
+  write(*store(1), 1);
+  fs::remove(step_folder(1) / "rank-0.h5");
+  EXPECT_THROW(read_checkpoint_info(step_folder(1)), UsageError);
+}
+
+TEST_F(Checkpoint, RefusesADamagedFile) {
+  write(*store(1), 1);
+  const std::string content = read_file(step_folder(1) / "rank-0.h5");
+  write_file(step_folder(1) / "rank-0.h5", content.substr(0, content.size() / 2));
+  const auto target = store(1);
+  try {
+    load_checkpoint(*communicator_, step_folder(1), model_, *target);
+    FAIL() << "accepted";
+  } catch (const AgreedError& error) {
+    EXPECT_EQ(error.exit_code(), 2);
+    EXPECT_NE(std::string(error.what()).find("step-1"), std::string::npos);
+  }
+}
+
+TEST_F(Checkpoint, RefusesAnotherVersion) {
+  write(*store(1), 1);
+  std::string manifest = read_file(step_folder(1) / "manifest.json");
+  manifest.replace(manifest.find("\"version\": 1"), 12, "\"version\": 2");
+  write_file(step_folder(1) / "manifest.json", manifest);
+  EXPECT_THROW(read_checkpoint_info(step_folder(1)), UsageError);
+}
+
+}  // namespace
+}  // namespace lshdp::train
