@@ -47,7 +47,6 @@ echo "demo: equal batches on 4 ranks of speeds $speeds"
 echo "demo: measure, solve and train"
 "${on_ranks[@]}" "$lshdp" train "${run[@]}" --batches auto --steps "$steps" --eval-data "$folder/test.h5" --results "$folder/auto"
 
-"$lshdp" report "$folder/auto" --out "$folder/report" >/dev/null
-cp "$folder/report/report.png" "$picture"
+"$lshdp" report "$folder/equal" "$folder/auto" --out "$picture" >/dev/null
 .venv/bin/python scripts/demo_table.py "$folder" "$picture"
 echo "the demo took $((SECONDS - begun)) s after the build"
