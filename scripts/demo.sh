@@ -45,7 +45,9 @@ run=(--model "$folder/vit.json" --mode ddp --data "$folder/train.h5" --total "$t
 echo "demo: equal batches on 4 ranks of speeds $speeds"
 "${on_ranks[@]}" "$lshdp" train "${run[@]}" --batches equal --steps "$equal_steps" --results "$folder/equal" --log warn
 echo "demo: measure, solve and train"
-"${on_ranks[@]}" "$lshdp" train "${run[@]}" --batches auto --steps "$steps" --eval-data "$folder/test.h5" --results "$folder/auto"
+# Of the log's lines, one a step, every fiftieth is enough here.
+"${on_ranks[@]}" "$lshdp" train "${run[@]}" --batches auto --steps "$steps" --eval-data "$folder/test.h5" --results "$folder/auto" 2>&1 |
+  awk '!/ step +[0-9]+\/[0-9]+ / || count++ % 50 == 0 { print; fflush() }'
 
 "$lshdp" report "$folder/equal" "$folder/auto" --out "$picture" >/dev/null
 .venv/bin/python scripts/demo_table.py "$folder" "$picture"
