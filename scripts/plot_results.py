@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Draws runs of `lshdp train` from their metrics.jsonl: loss, throughput, time per rank, predicted against actual.
-
+# Draws runs of `lshdp train` from their metrics.jsonl: loss, throughput, time per rank, predicted against actual.
+"""
     plot_results.py --out report.png RUN           one run in four panels
     plot_results.py --out comparison.png RUN RUN   several runs beside each other
 
@@ -307,7 +307,7 @@ def draw_comparison(runs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Draws runs of lshdp train.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory")
     parser.add_argument("--out", required=True, metavar="FILE.png", help="the picture")
     options = parser.parse_args()
