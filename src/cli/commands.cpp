@@ -5,7 +5,7 @@ namespace lshdp::cli {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> table{
-      // {"data", "converts data sets and tells what is in them", false, run_data},
+      {"data", "converts data sets and tells what is in them", false, run_data},
       {"init", "writes the fresh weights of a model", false, run_init},
       // {"max-batch", "finds the largest micro-batch of each rank", true, run_max_batch},
       // {"profile", "measures what each rank and the network can do", true, run_profile},

@@ -7,6 +7,7 @@
 
 #include <H5Cpp.h>
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include "lshdp/core/error.h"
 #include "lshdp/data/writer.h"
@@ -50,6 +51,55 @@ inline void add_numbers(H5::H5File& file, const char* name, const std::vector<do
 inline void add_number(H5::H5File& file, const char* name, std::int64_t value) {
   file.createAttribute(name, H5::PredType::STD_I32LE, H5::DataSpace(H5S_SCALAR))
       .write(H5::PredType::NATIVE_INT64, &value);
+}
+
+inline std::string big_endian(std::uint32_t value) {
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
+          static_cast<char>(value)};
+}
+
+/// An IDX file of unsigned bytes.
+inline std::string idx(const std::vector<std::uint32_t>& shape, const std::string& values) {
+  std::string file = std::string("\0\0\x08", 3) + static_cast<char>(shape.size());
+  for (const std::uint32_t length : shape) file += big_endian(length);
+  return file + values;
+}
+
+/// One record of CIFAR-10, each plane of one value.
+inline std::string cifar10_record(char label, char red, char green, char blue) {
+  return label + std::string(1024, red) + std::string(1024, green) + std::string(1024, blue);
+}
+
+/// zlib's format (15) or gzip's (31).
+inline std::string deflated(const std::string& text, int window_bits) {
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string result(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(result.data());
+  stream.avail_out = static_cast<uInt>(result.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  result.resize(stream.total_out);
+  deflateEnd(&stream);
+  return result;
+}
+
+inline std::string gzip(const std::string& text) { return deflated(text, 31); }
+
+/// A PNG of grey (1 channel) or RGB (3) pixels, interleaved.
+inline std::string png(std::uint32_t width, std::uint32_t height, int channels, const std::string& pixels) {
+  const auto chunk = [](const std::string& type, const std::string& data) {
+    const std::string body = type + data;
+    const auto check = crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size()));
+    return big_endian(static_cast<std::uint32_t>(data.size())) + body + big_endian(static_cast<std::uint32_t>(check));
+  };
+  const std::size_t row = width * static_cast<std::size_t>(channels);
+  std::string lines;
+  for (std::size_t y = 0; y < height; ++y) lines += '\0' + pixels.substr(y * row, row);
+  const std::string header =
+      big_endian(width) + big_endian(height) + '\x08' + (channels == 1 ? '\0' : '\x02') + std::string(3, '\0');
+  return "\x89PNG\r\n\x1a\n" + chunk("IHDR", header) + chunk("IDAT", deflated(lines, 15)) + chunk("IEND", "");
 }
 
 /// The message of the UsageError that `f` throws.

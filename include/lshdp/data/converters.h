@@ -1,0 +1,69 @@
+// Converters: published formats and synthetic data written as data sets. What `lshdp data` runs.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lshdp/data/tokenizer.h"
+#include "lshdp/data/writer.h"
+
+namespace lshdp::data {
+
+// Every function throws UsageError where the input is missing, malformed, empty or out of range, naming the file and
+// the cause, RunError where the output cannot be written; then it leaves no output.
+
+/// Where images go. Without `class_names`, the format's own are stored; without `statistics`, the data set's own.
+struct ImageOutput {
+  std::filesystem::path path;
+  std::vector<std::string> class_names = {};
+  std::optional<Statistics> statistics = {};
+};
+
+/// Mean and deviation that an image data set stores, for a test set that is to be normalised as its training set.
+Statistics read_statistics(const std::filesystem::path& path);
+
+/// MNIST's format, plain or gzip: images of shape [N, H, W], labels [N].
+void convert_idx(const std::filesystem::path& images, const std::filesystem::path& labels, const ImageOutput& output);
+
+/// CIFAR-10's binary version: data_batch_1.bin to data_batch_5.bin of `folder`, or test_batch.bin.
+void convert_cifar10(const std::filesystem::path& folder, bool test, const ImageOutput& output);
+
+struct FolderOptions {
+  std::int64_t size = 0;      // resized to this square (bilinear, antialiased); 0: all images must have one size
+  std::int64_t channels = 3;  // 3: RGB, 1: grey
+  bool show_progress = false;
+};
+/// One folder per class, holding PNG and JPEG files. Classes and files are sorted by name.
+void convert_image_folder(const std::filesystem::path& folder, const FolderOptions& options, const ImageOutput& output);
+
+struct SyntheticImages {
+  std::int64_t count = 0, channels = 3, size = 32, classes = 10;
+  std::uint64_t seed = 0;
+};
+/// Each class has a pattern of its own, the same for every seed; labels and noise come from the seed.
+void make_synthetic_images(const SyntheticImages& options, const ImageOutput& output);
+
+/// Where tokens go. With a validation path, the last `validation_fraction` (in (0, 1)) of them goes there.
+struct TokenOutput {
+  std::filesystem::path path;
+  std::optional<std::filesystem::path> validation_path = {};
+  double validation_fraction = 0;
+};
+
+/// The files one after the other, as one text. Holds text and tokens in memory.
+void convert_text(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
+                  const TokenOutput& output);
+
+/// Raw little-endian unsigned integers of 1, 2 or 4 bytes. `vocabulary` 0: one more than the largest token.
+void convert_tokens(const std::filesystem::path& file, int bytes_per_token, std::int64_t vocabulary,
+                    const TokenOutput& output);
+
+/// Three of four tokens follow from the one before, the same way for every seed; the others are uniform.
+void make_synthetic_tokens(std::int64_t count, std::int64_t vocabulary, std::uint64_t seed, const TokenOutput& output);
+
+/// What is in a data set, as tables for people.
+std::string describe_dataset(const std::filesystem::path& path);
+
+}  // namespace lshdp::data

@@ -1,0 +1,212 @@
+// lshdp data: converts published formats to data sets, makes synthetic ones, and tells what is in them.
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "lshdp/cli/command.h"
+#include "lshdp/cli/options.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/text.h"
+#include "lshdp/data/converters.h"
+
+namespace lshdp::cli {
+namespace {
+
+void add_image_output(Options& options) {
+  options.required("out", "FILE", "the data set to write (HDF5)")
+      .option("class-names", "A,B,..", "names of the classes, in the order of their labels")
+      .option("statistics-of", "TRAIN.h5",
+              "store this data set's mean and deviation: for a test set that belongs to it");
+}
+
+data::ImageOutput image_output(const Values& values) {
+  data::ImageOutput output{values.text("out")};
+  if (values.has("class-names")) output.class_names = split_list(values.text("class-names"), "--class-names");
+  if (values.has("statistics-of")) output.statistics = data::read_statistics(values.text("statistics-of"));
+  return output;
+}
+
+void add_token_output(Options& options) {
+  options.required("out", "FILE", "the data set to write (HDF5)")
+      .option("validation-fraction", "F", "this part of the tokens, the last ones, goes to --validation-out")
+      .option("validation-out", "FILE", "the data set of the validation part");
+}
+
+data::TokenOutput token_output(const Values& values) {
+  if (values.has("validation-fraction") != values.has("validation-out")) {
+    throw UsageError("--validation-fraction and --validation-out belong together; give both or neither");
+  }
+  data::TokenOutput output{values.text("out")};
+  if (values.has("validation-out")) {
+    output.validation_path = values.text("validation-out");
+    output.validation_fraction = values.real("validation-fraction", 0, 1);
+  }
+  return output;
+}
+
+int run_idx(const Arguments& arguments) {
+  Options options(
+      "data idx", "Converts images and labels in MNIST's IDX format, plain or gzip",
+      "lshdp data idx --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz --out train.h5");
+  options.required("images", "FILE", "IDX file of unsigned bytes, N x H x W")
+      .required("labels", "FILE", "IDX file of unsigned bytes, N");
+  add_image_output(options);
+  const Values values = options.parse(arguments);
+  if (!values.help()) data::convert_idx(values.text("images"), values.text("labels"), image_output(values));
+  return 0;
+}
+
+int run_cifar10(const Arguments& arguments) {
+  Options options("data cifar10", "Converts CIFAR-10's binary version",
+                  "lshdp data cifar10 cifar-10-batches-bin --out train.h5");
+  options.positional("folder", "holds data_batch_1.bin to data_batch_5.bin and test_batch.bin")
+      .flag("test", "convert the test batch instead of the five training batches");
+  add_image_output(options);
+  const Values values = options.parse(arguments);
+  if (!values.help()) data::convert_cifar10(values.text("folder"), values.flag("test"), image_output(values));
+  return 0;
+}
+
+int run_images(const Arguments& arguments) {
+  Options options("data images", "Converts a folder that holds one folder of PNG and JPEG files per class",
+                  "lshdp data images photos --size 224 --out photos.h5");
+  options.positional("folder", "holds one folder per class; its name is the class's")
+      .option("size", "S", "resize every image to S x S; without it, all must have one size")
+      .option("channels", "C", "3 (RGB) or 1 (grey)", "3");
+  add_image_output(options);
+  const Values values = options.parse(arguments);
+  if (values.help()) return 0;
+  const std::int64_t size = values.has("size") ? values.integer("size", 1, 16384) : 0;
+  const bool talk = values.text("log") != "off" && values.text("log") != "warn";
+  data::convert_image_folder(values.text("folder"), {size, values.integer("channels", 1, 3), talk},
+                             image_output(values));
+  return 0;
+}
+
+std::unique_ptr<data::Tokenizer> tokenizer(const Values& values) {
+  const bool gpt2 = values.choice("tokenizer", {"byte", "gpt2"}) == "gpt2";
+  const bool files = values.has("encoder") && values.has("vocab-bpe");
+  if (gpt2 && !files) throw UsageError("--tokenizer gpt2 needs --encoder encoder.json and --vocab-bpe vocab.bpe");
+  if (!gpt2 && (values.has("encoder") || values.has("vocab-bpe"))) {
+    throw UsageError("--encoder and --vocab-bpe are for --tokenizer gpt2");
+  }
+  return gpt2 ? data::make_gpt2_tokenizer(values.text("encoder"), values.text("vocab-bpe"))
+              : data::make_byte_tokenizer();
+}
+
+int run_text(const Arguments& arguments) {
+  Options options("data text", "Converts text to tokens: its bytes, or GPT-2's byte-pair tokens",
+                  "lshdp data text book.txt --out train.h5 --validation-fraction 0.1 --validation-out validation.h5");
+  options.positionals("files", "text files, taken as one text in this order")
+      .option("tokenizer", "NAME", "byte or gpt2", "byte")
+      .option("encoder", "FILE", "GPT-2's encoder.json (vocab.json)")
+      .option("vocab-bpe", "FILE", "GPT-2's vocab.bpe (merges.txt)");
+  add_token_output(options);
+  const Values values = options.parse(arguments);
+  if (values.help()) return 0;
+  const std::vector<std::string>& files = values.texts("files");
+  data::convert_text({files.begin(), files.end()}, *tokenizer(values), token_output(values));
+  return 0;
+}
+
+int run_tokens(const Arguments& arguments) {
+  Options options("data tokens", "Converts raw little-endian tokens",
+                  "lshdp data tokens train.bin --dtype u16 --out train.h5");
+  options.positional("file", "unsigned integers, one after the other")
+      .required("dtype", "TYPE", "u8, u16 or u32")
+      .option("vocabulary", "V", "how many different tokens there can be (default: the largest token plus 1)");
+  add_token_output(options);
+  const Values values = options.parse(arguments);
+  if (values.help()) return 0;
+  const std::string& type = values.choice("dtype", {"u8", "u16", "u32"});
+  const int bytes = type == "u8" ? 1 : type == "u16" ? 2 : 4;
+  const std::int64_t vocabulary = values.has("vocabulary") ? values.integer("vocabulary", 1) : 0;
+  data::convert_tokens(values.text("file"), bytes, vocabulary, token_output(values));
+  return 0;
+}
+
+int run_synthetic_images(const Arguments& arguments) {
+  Options options(
+      "data synthetic-images", "Makes images that a model can learn to tell apart",
+      "lshdp data synthetic-images --count 1000 --channels 3 --size 32 --classes 10 --seed 1 --out images.h5");
+  options.required("count", "N", "images")
+      .option("channels", "C", "channels", "3")
+      .option("size", "S", "height and width", "32")
+      .option("classes", "K", "classes", "10")
+      .option("seed", "S", "labels and noise depend on it, the patterns of classes do not", "0");
+  add_image_output(options);
+  const Values values = options.parse(arguments);
+  if (values.help()) return 0;
+  data::make_synthetic_images({values.integer("count", 1), values.integer("channels", 1), values.integer("size", 1),
+                               values.integer("classes", 1), static_cast<std::uint64_t>(values.integer("seed", 0))},
+                              image_output(values));
+  return 0;
+}
+
+int run_synthetic_tokens(const Arguments& arguments) {
+  Options options("data synthetic-tokens", "Makes tokens of which three in four follow from the one before",
+                  "lshdp data synthetic-tokens --count 100000 --vocab 256 --seed 1 --out tokens.h5");
+  options.required("count", "N", "tokens")
+      .option("vocab", "V", "different tokens", "256")
+      .option("seed", "S", "which tokens are drawn; what follows from what does not depend on it", "0");
+  add_token_output(options);
+  const Values values = options.parse(arguments);
+  if (values.help()) return 0;
+  data::make_synthetic_tokens(values.integer("count", 1), values.integer("vocab", 1),
+                              static_cast<std::uint64_t>(values.integer("seed", 0)), token_output(values));
+  return 0;
+}
+
+int run_info(const Arguments& arguments) {
+  Options options("data info", "Tells what is in a data set", "lshdp data info train.h5");
+  options.positional("file", "a data set that lshdp data wrote, or one of the same layout");
+  const Values values = options.parse(arguments);
+  if (!values.help()) std::fputs(data::describe_dataset(values.text("file")).c_str(), stdout);
+  return 0;
+}
+
+const std::vector<Command>& kinds() {
+  static const std::vector<Command> table{
+      {"idx", "images and labels in MNIST's format", false, run_idx},
+      {"cifar10", "CIFAR-10's binary version", false, run_cifar10},
+      {"images", "a folder of PNG and JPEG files per class", false, run_images},
+      {"text", "text files, as bytes or as GPT-2 tokens", false, run_text},
+      {"tokens", "raw tokens of 1, 2 or 4 bytes", false, run_tokens},
+      {"synthetic-images", "images from a seed", false, run_synthetic_images},
+      {"synthetic-tokens", "tokens from a seed", false, run_synthetic_tokens},
+      {"info", "tells what is in a data set", false, run_info},
+  };
+  return table;
+}
+
+std::string overview() {
+  Table table({"Kinds", ""});
+  for (const Command& kind : kinds()) table.add({"  " + kind.name, kind.help});
+  return fmt::format(
+      "Converts data sets and tells what is in them\n\nUsage: lshdp data KIND [options]\n\n{}\n"
+      "Example:\n  lshdp data synthetic-images --count 1000 --out images.h5\n\n"
+      "lshdp data KIND --help explains a kind and gives an example.\n",
+      table.to_string());
+}
+
+std::string names() {
+  std::string result;
+  for (const Command& kind : kinds()) result += (result.empty() ? "" : ", ") + kind.name;
+  return result;
+}
+
+}  // namespace
+
+int run_data(const Arguments& arguments) {
+  if (arguments.size() < 2) throw UsageError(fmt::format("the kind is missing; choose from {}", names()));
+  if (arguments[1] == "--help") {
+    std::fputs(overview().c_str(), stdout);
+    return 0;
+  }
+  for (const Command& kind : kinds()) {
+    if (kind.name == arguments[1]) return kind.run(Arguments(arguments.begin() + 1, arguments.end()));
+  }
+  throw UsageError(fmt::format("unknown kind '{}'; choose from {}", arguments[1], names()));
+}
+
+}  // namespace lshdp::cli

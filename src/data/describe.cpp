@@ -1,0 +1,65 @@
+// What is in a data set, for people.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "hdf5.h"
+#include "lshdp/core/text.h"
+#include "lshdp/data/converters.h"
+
+namespace lshdp::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string numbers(const std::vector<double>& values) { return fmt::format("{:.4f}", fmt::join(values, ", ")); }
+
+/// Images of each class; labels out of range are told as such.
+std::string class_table(const DatasetInfo& info, const std::vector<std::int64_t>& labels) {
+  std::map<std::int64_t, std::int64_t> counts;
+  for (std::int64_t c = 0; c < info.classes; ++c) counts[c] = 0;
+  for (const std::int64_t label : labels) ++counts[label];
+  Table table({"class", "name", "images"});
+  for (const auto& [label, count] : counts) {
+    const bool named = label >= 0 && label < static_cast<std::int64_t>(info.class_names.size());
+    const std::string name = named                      ? info.class_names[static_cast<std::size_t>(label)]
+                             : info.class_names.empty() ? ""
+                                                        : "OUT OF RANGE";
+    table.add({std::to_string(label), name, format_count(count)});
+  }
+  return table.to_string();
+}
+
+std::string describe_images(const DatasetInfo& info, const std::vector<std::int64_t>& labels) {
+  Table table({"images", format_count(info.count)});
+  table.add({"channels x height x width", fmt::format("{} x {} x {}", info.channels, info.height, info.width)});
+  table.add({"mean", numbers(info.mean)});
+  table.add({"deviation", numbers(info.deviation)});
+  return table.to_string() + "\n" + class_table(info, labels);
+}
+
+std::string describe_tokens(const DatasetInfo& info) {
+  Table table({"tokens", format_count(info.count)});
+  table.add({"vocabulary", format_count(info.vocabulary)});
+  table.add({"tokenizer", info.tokenizer.empty() ? "none" : info.tokenizer});
+  return table.to_string();
+}
+
+}  // namespace
+
+Statistics read_statistics(const fs::path& path) {
+  const DatasetInfo info = read_info(open_hdf5(path), path);
+  if (info.kind != DatasetInfo::Kind::images)
+    throw UsageError(fmt::format("{}: holds tokens, not images", path.string()));
+  return {info.mean, info.deviation};
+}
+
+std::string describe_dataset(const fs::path& path) {
+  const H5::H5File file = open_hdf5(path);
+  const DatasetInfo info = read_info(file, path);
+  const std::string title =
+      fmt::format("{}: {}\n\n", path.filename().string(), info.source.empty() ? "source unknown" : info.source);
+  if (info.kind == DatasetInfo::Kind::tokens) return title + describe_tokens(info);
+  return title + describe_images(info, read_labels(file, path));
+}
+
+}  // namespace lshdp::data

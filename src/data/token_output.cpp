@@ -1,0 +1,45 @@
+// The split of a stream of tokens: its last part is for validation.
+#include "token_output.h"
+
+#include <fmt/format.h>
+
+#include "lshdp/core/error.h"
+
+namespace lshdp::data {
+namespace {
+
+std::int64_t training_count(const TokenOutput& output, std::int64_t count) {
+  if (count < 1) throw UsageError(fmt::format("{}: there are no tokens to write", output.path.string()));
+  if (!output.validation_path) return count;
+  if (*output.validation_path == output.path) {
+    throw UsageError(fmt::format("{}: training and validation need two files", output.path.string()));
+  }
+  const double fraction = output.validation_fraction;
+  const auto validation =
+      fraction > 0 && fraction < 1 ? static_cast<std::int64_t>(static_cast<double>(count) * fraction) : 0;
+  if (validation < 1 || validation >= count) {
+    throw UsageError(fmt::format("a validation fraction of {} leaves no tokens on one side of {}", fraction, count));
+  }
+  return count - validation;
+}
+
+}  // namespace
+
+SplitTokenWriter::SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary)
+    : left_in_training_(training_count(output, count)), training_(output.path, left_in_training_, vocabulary) {
+  if (output.validation_path) validation_.emplace(*output.validation_path, count - left_in_training_, vocabulary);
+}
+
+void SplitTokenWriter::add(std::span<const std::uint32_t> tokens) {
+  const auto first = static_cast<std::size_t>(std::min(left_in_training_, static_cast<std::int64_t>(tokens.size())));
+  training_.add(tokens.first(first));
+  left_in_training_ -= static_cast<std::int64_t>(first);
+  if (first < tokens.size()) validation_.value().add(tokens.subspan(first));
+}
+
+void SplitTokenWriter::commit(const std::string& tokenizer, const std::string& source) {
+  training_.commit(tokenizer, source);
+  if (validation_) validation_->commit(tokenizer, source);
+}
+
+}  // namespace lshdp::data

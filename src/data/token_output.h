@@ -1,0 +1,25 @@
+// Tokens written to one data set, or to a training and a validation part.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "lshdp/data/converters.h"
+
+namespace lshdp::data {
+
+class SplitTokenWriter {
+ public:
+  /// `count` tokens in all. Throws UsageError if there are none, a part would be empty, or both parts have one name.
+  SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary);
+  void add(std::span<const std::uint32_t> tokens);
+  void commit(const std::string& tokenizer, const std::string& source);
+
+ private:
+  std::int64_t left_in_training_;
+  TokenWriter training_;
+  std::optional<TokenWriter> validation_;
+};
+
+}  // namespace lshdp::data

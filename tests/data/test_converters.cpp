@@ -1,0 +1,322 @@
+// Converters: what they write is what the bytes said, and every wrong input is named.
+#include <numeric>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "files.h"
+#include "lshdp/core/file.h"
+#include "lshdp/data/converters.h"
+#include "lshdp/data/dataset.h"
+#include "support/temporary_directory.h"
+
+namespace lshdp::data {
+namespace {
+
+namespace fs = std::filesystem;
+using lshdp::test::TemporaryDirectory;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using Numbers = std::vector<std::int64_t>;
+
+Numbers numbers(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.to(at::kLong).contiguous();
+  return {flat.const_data_ptr<std::int64_t>(), flat.const_data_ptr<std::int64_t>() + flat.numel()};
+}
+
+/// Every sample of a data set, in order.
+Batch all(Dataset& dataset) {
+  Numbers samples(static_cast<std::size_t>(dataset.size()));
+  std::iota(samples.begin(), samples.end(), std::int64_t{0});
+  return dataset.read(samples);
+}
+
+class ConverterTest : public testing::Test {
+ protected:
+  fs::path file(const std::string& name, const std::string& content) {
+    const fs::path path = folder_.path() / name;
+    fs::create_directories(path.parent_path());
+    write_file(path, content);
+    return path;
+  }
+  /// The error of `f`, after which no output may be left.
+  template <typename F>
+  std::string error(F f) {
+    const std::string message = test::usage_error(f);
+    EXPECT_FALSE(fs::exists(out_));
+    EXPECT_FALSE(fs::exists(out_.string() + ".tmp"));
+    return message;
+  }
+  Numbers tokens(const fs::path& path) {
+    const auto dataset = open_dataset(path, 1);
+    Numbers result = numbers(all(*dataset).input);
+    result.push_back(numbers(all(*dataset).target).back());
+    return result;
+  }
+
+  TemporaryDirectory folder_;
+  fs::path out_ = folder_ / "out.h5";
+};
+
+TEST_F(ConverterTest, ConvertsIdxPlainAndCompressed) {
+  const std::string images = test::idx({3, 2, 2}, "abcdefghijkl"), labels = test::idx({3}, std::string("\2\0\1", 3));
+  for (const bool compressed : {false, true}) {
+    convert_idx(file("i", compressed ? test::gzip(images) : images),
+                file("l", compressed ? test::gzip(labels) : labels), {out_});
+    const auto dataset = open_dataset(out_, 0);
+    const Batch batch = all(*dataset);
+    EXPECT_THAT(batch.input.sizes(), ElementsAre(3, 1, 2, 2));
+    EXPECT_EQ(numbers(batch.input)[4], 'e');
+    EXPECT_THAT(numbers(batch.target), ElementsAre(2, 0, 1));
+    EXPECT_THAT(dataset->info().class_names, ElementsAre("0", "1", "2"));
+    EXPECT_NEAR(dataset->info().mean[0], ('a' + 5.5) / 255, 1e-9);
+    EXPECT_EQ(dataset->info().source, "IDX i l");
+  }
+}
+
+TEST_F(ConverterTest, NamesIdxClassesAndBorrowsStatisticsIfAsked) {
+  test::write_images(folder_ / "other.h5", 3);
+  convert_idx(file("i", test::idx({1, 1, 1}, "a")), file("l", test::idx({1}, "\1")),
+              {out_, {"shirt", "shoe", "bag"}, Statistics{{0.25}, {0.75}}});
+  const DatasetInfo info = open_dataset(out_, 0)->info();
+  EXPECT_THAT(info.class_names, ElementsAre("shirt", "shoe", "bag"));
+  EXPECT_THAT(info.deviation, ElementsAre(0.75));
+}
+
+TEST_F(ConverterTest, RefusesIdxFilesThatDoNotBelongTogether) {
+  const auto convert = [&](const std::string& images, const std::string& labels,
+                           const std::vector<std::string>& names = {}) {
+    return error([&] { convert_idx(file("i", images), file("l", labels), {out_, names}); });
+  };
+  const std::string one_image = test::idx({1, 1, 1}, "a"), one_label = test::idx({1}, "\1");
+  EXPECT_THAT(convert(one_image, test::idx({2}, "\1\1")), AllOf(HasSubstr("1 images"), HasSubstr("2 labels")));
+  EXPECT_THAT(convert(one_label, one_label), HasSubstr("i: has 1 dimensions; images have 3"));
+  EXPECT_THAT(convert(one_image, one_image), HasSubstr("l: has 3 dimensions; labels have 1"));
+  EXPECT_THAT(convert(test::idx({0, 1, 1}, ""), test::idx({0}, "")), HasSubstr("holds no images"));
+  EXPECT_THAT(convert(one_image, one_label, {"only"}),
+              HasSubstr("label of image 0 is 1, but there are names for 1 classes"));
+  EXPECT_THAT(convert(test::gzip(one_image).substr(0, 20), one_label), HasSubstr("i: the gzip file is truncated"));
+  EXPECT_THAT(error([&] { convert_idx(folder_ / "no", folder_ / "l", {out_}); }), HasSubstr("cannot read"));
+}
+
+TEST_F(ConverterTest, ConvertsCifar10TrainingAndTestBatches) {
+  for (char i = 1; i <= 5; ++i) {
+    file("c/data_batch_" + std::to_string(i) + ".bin",
+         test::cifar10_record(i, 10, 20, 30) + test::cifar10_record(0, i, i, i));
+  }
+  file("c/test_batch.bin", test::cifar10_record(9, 1, 2, 3));
+  convert_cifar10(folder_ / "c", false, {out_});
+  auto dataset = open_dataset(out_, 0);
+  EXPECT_THAT(numbers(all(*dataset).target), ElementsAre(1, 0, 2, 0, 3, 0, 4, 0, 5, 0));
+  EXPECT_EQ(dataset->info().class_names[9], "truck");
+  EXPECT_EQ(dataset->info().classes, 10);
+  EXPECT_NEAR(dataset->info().mean[2], (30 + 3) / 2.0 / 255, 1e-9);
+  convert_cifar10(folder_ / "c", true, {out_});
+  dataset = open_dataset(out_, 0);
+  EXPECT_THAT(numbers(all(*dataset).input.mean({0, 2, 3}, false, at::kFloat)), ElementsAre(1, 2, 3));
+}
+
+TEST_F(ConverterTest, RefusesCifar10WithoutOrWithDamagedBatches) {
+  EXPECT_THAT(error([&] { convert_cifar10(folder_.path(), false, {out_}); }), HasSubstr("data_batch_1.bin"));
+  file("test_batch.bin", "short");
+  EXPECT_THAT(error([&] { convert_cifar10(folder_.path(), true, {out_}); }),
+              HasSubstr("test_batch.bin: is no CIFAR-10 batch"));
+  EXPECT_THAT(error([&] {
+                convert_cifar10(folder_.path(), true, {out_, {"a"}});
+              }),
+              HasSubstr("CIFAR-10 has 10 classes"));
+}
+
+TEST_F(ConverterTest, ConvertsAFolderOfImagesPerClass) {
+  file("p/dog/2.PNG", test::png(2, 1, 3, "abcdef"));
+  file("p/dog/1.png", test::png(2, 1, 1, "xy"));
+  file("p/cat/a.png", test::png(2, 1, 3, "ABCDEF"));
+  file("p/cat/notes.txt", "left out");
+  file("p/.hidden/x.png", "left out");
+  convert_image_folder(folder_ / "p", {}, {out_});
+  const auto dataset = open_dataset(out_, 0);
+  EXPECT_THAT(dataset->info().class_names, ElementsAre("cat", "dog"));
+  const Batch batch = all(*dataset);
+  EXPECT_THAT(numbers(batch.target), ElementsAre(0, 1, 1));
+  EXPECT_THAT(batch.input.sizes(), ElementsAre(3, 3, 1, 2));
+  EXPECT_THAT(numbers(batch.input[0]), ElementsAre('A', 'D', 'B', 'E', 'C', 'F'));
+  EXPECT_THAT(numbers(batch.input[1]), ElementsAre('x', 'y', 'x', 'y', 'x', 'y'));
+  EXPECT_THAT(numbers(batch.input[2]), ElementsAre('a', 'd', 'b', 'e', 'c', 'f'));
+}
+
+TEST_F(ConverterTest, ReadsJpegAndResizesToGreySquares) {
+  fs::create_directories(folder_ / "p" / "red");
+  fs::copy(fs::path(LSHDP_TEST_DATA) / "red.jpg", folder_ / "p" / "red");
+  convert_image_folder(folder_ / "p", {4, 1, false}, {out_});
+  const auto dataset = open_dataset(out_, 0);
+  const Batch batch = all(*dataset);
+  EXPECT_THAT(batch.input.sizes(), ElementsAre(1, 1, 4, 4));
+  // The grey value of (200, 40, 90): 0.299 R + 0.587 G + 0.114 B = 93.5.
+  for (const std::int64_t pixel : numbers(batch.input)) EXPECT_NEAR(static_cast<double>(pixel), 93.5, 3);
+}
+
+TEST_F(ConverterTest, ResizesBilinearlyWithAntialiasing) {
+  file("p/a/x.png", test::png(4, 4, 1,
+                              std::string("\x00\x46\x8c\xd2", 4) + std::string("\x00\x46\x8c\xd2", 4) +
+                                  std::string("\x00\x46\x8c\xd2", 4) + std::string("\x00\x46\x8c\xd2", 4)));
+  convert_image_folder(folder_ / "p", {2, 1, false}, {out_});
+  const auto dataset = open_dataset(out_, 0);
+  EXPECT_THAT(numbers(all(*dataset).input),
+              ElementsAre(50, 160, 50, 160));  // (3 x 0 + 3 x 70 + 140) / 7 and its mirror
+}
+
+TEST_F(ConverterTest, RefusesFoldersWithoutClassesImagesOrOneSize) {
+  const auto convert = [&](const FolderOptions& options = {}, const std::vector<std::string>& names = {}) {
+    return error([&] { convert_image_folder(folder_ / "p", options, {out_, names}); });
+  };
+  EXPECT_THAT(convert(), HasSubstr("cannot read"));
+  file("p/note", "");
+  EXPECT_THAT(convert(), HasSubstr("must hold one per class"));
+  file("p/a/note", "");
+  EXPECT_THAT(convert(), HasSubstr("a: holds no PNG or JPEG files"));
+  file("p/a/1.png", test::png(2, 1, 1, "xy"));
+  EXPECT_THAT(convert({0, 2, false}), HasSubstr("choose 1 (grey) or 3 (RGB)"));
+  EXPECT_THAT(convert({}, {"x", "y"}), HasSubstr("2 class names are given for 1 folders"));
+  file("p/a/2.png", test::png(1, 1, 1, "x"));
+  EXPECT_THAT(convert(), AllOf(HasSubstr("2.png is 1 x 1"), HasSubstr("1.png is 2 x 1"), HasSubstr("--size")));
+  file("p/a/2.png", test::png(2, 1, 1, "xy").substr(0, 45));
+  EXPECT_THAT(convert(), HasSubstr("cannot decode"));
+  file("p/a/2.png", "no image");
+  EXPECT_THAT(convert(), AllOf(HasSubstr("2.png"), HasSubstr("cannot decode")));
+}
+
+TEST_F(ConverterTest, MakesTheSameSyntheticImagesForASeedAndOthersForAnother) {
+  const auto make = [&](std::uint64_t seed) {
+    make_synthetic_images({30, 2, 8, 5, seed}, {out_});
+    return all(*open_dataset(out_, 0));
+  };
+  const Batch first = make(1), again = make(1), other = make(2);
+  EXPECT_TRUE(first.input.equal(again.input) && first.target.equal(again.target));
+  EXPECT_FALSE(first.input.equal(other.input));
+  EXPECT_THAT(first.input.sizes(), ElementsAre(30, 2, 8, 8));
+  EXPECT_EQ(open_dataset(out_, 0)->info().classes, 5);
+}
+
+TEST_F(ConverterTest, MakesSyntheticImagesThatCanBeLearned) {
+  // The nearest of the class means of one seed tells the classes of another.
+  const auto make = [&](std::uint64_t seed) {
+    make_synthetic_images({200, 1, 16, 4, seed}, {out_});
+    return all(*open_dataset(out_, 0));
+  };
+  const Batch train = make(1), test = make(2);
+  std::vector<at::Tensor> means;
+  for (int c = 0; c < 4; ++c) means.push_back(train.input.index({train.target == c}).to(at::kFloat).mean(0).flatten());
+  const at::Tensor distance = at::cdist(test.input.to(at::kFloat).flatten(1), at::stack(means));
+  EXPECT_GT((distance.argmin(1) == test.target).to(at::kFloat).mean().item<float>(), 0.99F);
+}
+
+TEST_F(ConverterTest, MakesSyntheticTokensThatFollowFromEachOther) {
+  make_synthetic_tokens(20000, 50, 3, {out_});
+  const Numbers made = tokens(out_);
+  ASSERT_EQ(made.size(), 20000U);
+  std::map<std::int64_t, std::map<std::int64_t, int>> after;
+  for (std::size_t i = 1; i < made.size(); ++i) ++after[made[i - 1]][made[i]];
+  int likely = 0;
+  for (const auto& [token, next] : after) {
+    ASSERT_LT(token, 50);
+    int most = 0;
+    for (const auto& [_, count] : next) most = std::max(most, count);
+    likely += most;
+  }
+  EXPECT_NEAR(likely / 20000.0, 0.755, 0.03);
+  EXPECT_EQ(open_dataset(out_, 1)->info().vocabulary, 50);
+}
+
+TEST_F(ConverterTest, RefusesImpossibleSyntheticData) {
+  EXPECT_THAT(error([&] { make_synthetic_images({0, 1, 1, 1, 0}, {out_}); }), HasSubstr("number of images: 0"));
+  EXPECT_THAT(error([&] { make_synthetic_images({1, 1, 1, 3, 0}, {out_, {"a"}}); }), HasSubstr("1 class names"));
+  EXPECT_THAT(error([&] { make_synthetic_tokens(10, 0, 0, {out_}); }), HasSubstr("vocabulary of 0"));
+  EXPECT_THAT(error([&] { make_synthetic_tokens(0, 9, 0, {out_}); }), HasSubstr("no tokens"));
+}
+
+TEST_F(ConverterTest, ConvertsTextFilesAsOneText) {
+  convert_text({file("a.txt", "to be"), file("b.txt", " or not")}, *make_byte_tokenizer(), {out_});
+  const Numbers made = tokens(out_);
+  EXPECT_EQ(std::string(made.begin(), made.end()), "to be or not");
+  const DatasetInfo info = open_dataset(out_, 1)->info();
+  EXPECT_EQ(info.tokenizer, "byte");
+  EXPECT_EQ(info.vocabulary, 256);
+  EXPECT_EQ(info.source, "text a.txt b.txt");
+}
+
+TEST_F(ConverterTest, PutsTheLastPartOfATextIntoTheValidationSet) {
+  convert_text({file("a.txt", "0123456789")}, *make_byte_tokenizer(), {out_, folder_ / "v.h5", 0.35});
+  EXPECT_EQ(tokens(out_).size(), 7U);
+  EXPECT_THAT(tokens(folder_ / "v.h5"), ElementsAre('7', '8', '9'));
+}
+
+TEST_F(ConverterTest, RefusesTextsThatAreEmptyOrCannotBeSplit) {
+  const auto tokenizer = make_byte_tokenizer();
+  const fs::path empty = file("e.txt", ""), text = file("t.txt", "0123456789");
+  EXPECT_THAT(error([&] { convert_text({empty}, *tokenizer, {out_}); }), HasSubstr("e.txt: holds no text"));
+  EXPECT_THAT(error([&] { convert_text({folder_ / "no"}, *tokenizer, {out_}); }), HasSubstr("No such file"));
+  for (const double fraction : {0.0, 0.05, 1.0, -1.0}) {
+    EXPECT_THAT(error([&] {
+                  convert_text({text}, *tokenizer, {out_, folder_ / "v.h5", fraction});
+                }),
+                HasSubstr("leaves no tokens"));
+  }
+  EXPECT_THAT(error([&] { convert_text({text}, *tokenizer, {out_, out_, 0.5}); }), HasSubstr("need two files"));
+  EXPECT_THAT(error([&] {
+                convert_text({text}, *tokenizer, {out_, folder_ / "no" / "v.h5", 0.5});
+              }),
+              HasSubstr("cannot create"));
+}
+
+TEST_F(ConverterTest, ConvertsRawTokensOfEachWidth) {
+  convert_tokens(file("t", "\x01\x02\xff"), 1, 0, {out_});
+  EXPECT_THAT(tokens(out_), ElementsAre(1, 2, 255));
+  EXPECT_EQ(open_dataset(out_, 1)->info().vocabulary, 256);
+  convert_tokens(file("t", std::string("\x01\x02\x50\xc3\x00\x00", 6)), 2, 50257, {out_});
+  EXPECT_THAT(tokens(out_), ElementsAre(0x0201, 0xc350, 0));
+  EXPECT_EQ(open_dataset(out_, 1)->info().vocabulary, 50257);
+  convert_tokens(file("t", std::string("\x01\x02\x03\x04\x05\x00\x00\x00", 8)), 4, 0, {out_});
+  EXPECT_THAT(tokens(out_), ElementsAre(0x04030201, 5));
+}
+
+TEST_F(ConverterTest, ConvertsTokensInManyBlocks) {
+  std::string bytes((std::size_t{5} << 19) + 7, '\0');
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i % 251);
+  convert_tokens(file("t", bytes), 1, 0, {out_, folder_ / "v.h5", 0.4});
+  const Numbers train = tokens(out_), validation = tokens(folder_ / "v.h5");
+  ASSERT_EQ(train.size() + validation.size(), bytes.size());
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    ASSERT_EQ(i < train.size() ? train[i] : validation[i - train.size()], static_cast<std::int64_t>(i % 251));
+  }
+}
+
+TEST_F(ConverterTest, RefusesRawTokensThatDoNotFit) {
+  const fs::path path = file("t", std::string("\x01\x00\x09\x00\xff", 5)), empty = file("e", "");
+  EXPECT_THAT(error([&] { convert_tokens(path, 2, 0, {out_}); }), HasSubstr("5 bytes are not a multiple of 2"));
+  EXPECT_THAT(error([&] { convert_tokens(path, 1, 9, {out_}); }), HasSubstr("token 2 is 9; with a vocabulary of 9"));
+  EXPECT_THAT(error([&] { convert_tokens(path, 3, 0, {out_}); }), HasSubstr("u8, u16 or u32"));
+  EXPECT_THAT(error([&] { convert_tokens(empty, 1, 0, {out_}); }), HasSubstr("holds no tokens"));
+  EXPECT_THAT(error([&] { convert_tokens(folder_ / "no", 1, 0, {out_}); }), HasSubstr("cannot read"));
+  EXPECT_THAT(error([&] { convert_tokens(file("t", "\xff\xff\xff\xff"), 4, 0, {out_}); }),
+              HasSubstr("a vocabulary of 4294967296"));
+}
+
+TEST_F(ConverterTest, DescribesImagesWithTheirClassCounts) {
+  test::write_images(out_, 7);
+  const std::string text = describe_dataset(out_);
+  EXPECT_THAT(text, AllOf(HasSubstr("2 x 3 x 4"), HasSubstr("a test"), testing::ContainsRegex("mean +0\\.1")));
+  EXPECT_THAT(text, AllOf(testing::ContainsRegex("0 +a +3\n"), testing::ContainsRegex("2 +c +2\n")));
+  EXPECT_EQ(read_statistics(out_).mean.size(), 2U);
+}
+
+TEST_F(ConverterTest, DescribesTokens) {
+  test::write_tokens(out_, 1234, 77);
+  EXPECT_THAT(describe_dataset(out_),
+              AllOf(HasSubstr("1,234"), testing::ContainsRegex("vocabulary +77"), HasSubstr("byte")));
+  EXPECT_THAT(test::usage_error([&] { read_statistics(out_); }), HasSubstr("holds tokens"));
+}
+
+}  // namespace
+}  // namespace lshdp::data
