@@ -21,7 +21,7 @@ RunRecord run_of_two() {
           "fp32",
           8,
           {{0, "a", 6, 10, 1.0}, {1, "b", 2, 4, 0.5}},
-          plan::Prediction{.step_seconds = 0.9, .samples_per_second = 8.9}};
+          plan::Prediction{0.9, 8.9, {}, 0, 0}};
 }
 
 StepRecord step(std::int64_t number, double seconds) {
