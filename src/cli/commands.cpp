@@ -12,7 +12,7 @@ const std::vector<Command>& commands() {
       {"optimize", "splits a step over the ranks of a profile", false, run_optimize},
       {"train", "trains a model on unequal ranks", true, run_train},
       {"evaluate", "computes loss and accuracy of saved weights", true, run_evaluate},
-      // {"generate", "samples text from a trained GPT", false, run_generate},
+      {"generate", "samples text from a trained GPT", false, run_generate},
       {"report", "draws and tabulates runs", false, run_report},
   };
   return table;
