@@ -1,15 +1,14 @@
 // Whole-or-absent files over POSIX calls, because iostreams do not say why a write failed.
 #include "lshdp/core/file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <sstream>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "lshdp/core/error.h"
 
@@ -19,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail_to_write(const fs::path& path, int error) {
-  throw RunError(fmt::format("cannot write {}: {}", path.string(), std::strerror(error)));
+  throw WriteError(path.string(), std::strerror(error));
 }
 
 /// Writes all of `content`; returns 0 or the errno.

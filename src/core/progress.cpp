@@ -1,13 +1,12 @@
 // A progress bar of one line, redrawn in place.
 #include "lshdp/core/progress.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "lshdp/core/clock.h"
 #include "lshdp/core/text.h"

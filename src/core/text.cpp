@@ -151,7 +151,8 @@ std::string Table::to_string() const {
     for (std::size_t i = 0; i < row.size(); ++i) {
       // A header stands over its column: it follows the alignment of the first row below it.
       const auto& aligned_as = rows_.size() > 1 && &row == &rows_.front() && i < rows_[1].size() ? rows_[1][i] : row[i];
-      line += is_number(aligned_as) ? fmt::format("{:>{}}", row[i], widths[i]) : fmt::format("{:<{}}", row[i], widths[i]);
+      line +=
+          is_number(aligned_as) ? fmt::format("{:>{}}", row[i], widths[i]) : fmt::format("{:<{}}", row[i], widths[i]);
       if (i + 1 < row.size()) line += "  ";
     }
     line.erase(line.find_last_not_of(' ') + 1);
@@ -161,7 +162,8 @@ std::string Table::to_string() const {
 }
 
 void throw_wrong_list_length(std::size_t got, int ranks, std::string_view what) {
-  throw UsageError(fmt::format("{}: {} values for {} ranks; give one value for all, or one per rank", what, got, ranks));
+  throw UsageError(
+      fmt::format("{}: {} values for {} ranks; give one value for all, or one per rank", what, got, ranks));
 }
 
 }  // namespace lshdp

@@ -69,7 +69,7 @@ class NewFile {
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
 
-  /// Runs `write`; an error of HDF5 discards the file and becomes a RunError.
+  /// Runs `write`; an error of HDF5 discards the file and becomes a WriteError.
   template <typename Write>
   void guarded(Write write) {
     const Hdf5Cause cause;
@@ -78,7 +78,7 @@ class NewFile {
     } catch (const H5::Exception& error) {
       discard();
       const std::string text = cause.text().empty() ? error.getDetailMsg() : readable(cause.text());
-      throw RunError(fmt::format("cannot write {}: {}", path_.string(), text));
+      throw WriteError(path_.string(), text);
     }
   }
 

@@ -59,7 +59,7 @@ void write_rank_file(const fs::path& path, const std::vector<StatePiece>& pieces
   } catch (const H5::Exception& error) {
     std::error_code ignored;
     fs::remove(temporary, ignored);
-    throw RunError(fmt::format("cannot write {}: {}", path.string(), error.getDetailMsg()));
+    throw WriteError(path.string(), error.getDetailMsg());
   }
   commit_file(temporary, path);
 }
@@ -189,7 +189,7 @@ void write_checkpoint(comm::Communicator& communicator, const fs::path& run, par
     std::error_code error;
     fs::remove(folder / kManifest, error);  // of an earlier run that came this far
     fs::create_directories(folder, error);
-    if (error) throw RunError(fmt::format("cannot create {}: {}", folder.string(), error.message()));
+    if (error) throw WriteError(folder.string(), error.message());
     return std::string();
   });
   comm::agree(communicator, [&] { write_rank_file(folder / file_name(communicator.rank()), store.owned_state()); });

@@ -25,6 +25,15 @@ class UsageError : public Error {
 class RunError : public Error {
  public:
   explicit RunError(const std::string& message) : Error(message, 1) {}
+
+ protected:
+  RunError(const std::string& message, int exit_code) : Error(message, exit_code) {}
+};
+
+/// "cannot write FILE: CAUSE" (full disk, permission): exit code 2, because the remedy is another place or more room.
+class WriteError : public RunError {
+ public:
+  WriteError(const std::string& file, const std::string& cause) : RunError("cannot write " + file + ": " + cause, 2) {}
 };
 
 /// An error that every rank throws at the same point, so that rank 0 alone reports it and no rank must be brought down.

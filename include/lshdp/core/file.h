@@ -9,7 +9,7 @@ namespace lshdp {
 /// The whole file. Throws UsageError "cannot read PATH: cause".
 std::string read_file(const std::filesystem::path& path);
 
-/// Writes `content` to PATH.tmp, fsyncs, renames to PATH. Throws RunError "cannot write PATH: cause" (disk full, permission)
+/// Writes `content` to PATH.tmp, fsyncs, renames to PATH. Throws WriteError "cannot write PATH: cause" (disk full, permission)
 /// and leaves neither a partial PATH nor the temporary file behind.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
@@ -19,12 +19,12 @@ void commit_file(const std::filesystem::path& temporary, const std::filesystem::
 /// Appends whole lines to a file; a full disk is an error at the line that did not fit.
 class LineWriter {
  public:
-  /// Opens for appending, or truncates. Throws RunError.
+  /// Opens for appending, or truncates. Throws WriteError.
   LineWriter(const std::filesystem::path& path, bool append);
   ~LineWriter();
   LineWriter(const LineWriter&) = delete;
   LineWriter& operator=(const LineWriter&) = delete;
-  /// Writes `line` and a newline through to the file system. Throws RunError.
+  /// Writes `line` and a newline through to the file system. Throws WriteError.
   void write(std::string_view line);
 
  private:

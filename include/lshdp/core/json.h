@@ -21,7 +21,7 @@ using Json = nlohmann::json;
 Json parse_json(std::string_view text, const std::string& source);
 /// Parses a file. Throws UsageError.
 Json read_json(const std::filesystem::path& path);
-/// Writes `value`, indented, whole or not at all. Throws RunError.
+/// Writes `value`, indented, whole or not at all. Throws WriteError.
 void write_json(const std::filesystem::path& path, const Json& value);
 
 /// Throws UsageError unless `object` is an object whose "version" is `version`.

@@ -12,7 +12,7 @@
 namespace lshdp::data {
 
 // Every function throws UsageError where the input is missing, malformed, empty or out of range, naming the file and
-// the cause, RunError where the output cannot be written; then it leaves no output.
+// the cause, WriteError where the output cannot be written; then it leaves no output.
 
 /// Where images go. Without `class_names`, the format's own are stored; without `statistics`, the data set's own.
 struct ImageOutput {

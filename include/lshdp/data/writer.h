@@ -16,7 +16,7 @@ struct Statistics {
 };
 
 /// Both writers write beside the final name; a writer destroyed before commit() leaves no file. Constructors throw
-/// UsageError if no file can be made there, every function throws RunError if the disk is full or fails.
+/// UsageError if no file can be made there, every function throws WriteError if the disk is full or fails.
 class ImageWriter {
  public:
   struct Shape {

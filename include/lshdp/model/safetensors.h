@@ -24,7 +24,7 @@ NamedTensors read_safetensors(const std::filesystem::path& path);
 NamedTensors parse_safetensors(std::span<const std::byte> content, const std::string& source);
 
 /// Writes tensors whole or not at all, in the given order, without a second copy of them all in memory. Any device and
-/// stride. Throws RunError if the disk does not take them, std::invalid_argument on a type the format lacks or a name
+/// stride. Throws WriteError if the disk does not take them, std::invalid_argument on a type the format lacks or a name
 /// twice.
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<std::pair<std::string, at::Tensor>>& tensors);

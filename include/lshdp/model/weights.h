@@ -16,7 +16,7 @@ using Values = std::vector<std::vector<at::Tensor>>;
 /// (lm_head.weight tied to the embedding, attn.bias masks). Throws UsageError naming the tensor if one is missing,
 /// has another shape, or is in the file but not in the model.
 Values read_weights(const Model& model, const std::filesystem::path& path);
-/// Writes every parameter once, each in the type of its value. Throws RunError; std::invalid_argument if `values` is
+/// Writes every parameter once, each in the type of its value. Throws WriteError; std::invalid_argument if `values` is
 /// not of `model`.
 void write_weights(const Model& model, const Values& values, const std::filesystem::path& path);
 /// Fresh values from `seed`.

@@ -1,0 +1,162 @@
+// lshdp train as its users run it: the same weights whatever the split, resuming, files, evaluation, generation.
+#include <cmath>
+#include <filesystem>
+#include <sstream>
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "lshdp/model/safetensors.h"
+#include "program.h"
+#include "training_files.h"
+
+namespace lshdp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+/// Largest norm of the difference over the norm, of any tensor.
+double worst_difference(const std::string& a, const std::string& b) {
+  const auto first = model::read_safetensors(a), second = model::read_safetensors(b);
+  EXPECT_EQ(first.size(), second.size());
+  double worst = 0;
+  for (const auto& [name, tensor] : first) {
+    const at::Tensor& other = second.at(name);
+    worst = std::max(
+        worst, at::linalg_vector_norm(tensor - other).item<double>() / at::linalg_vector_norm(other).item<double>());
+  }
+  return worst;
+}
+
+class Train : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
+  static void TearDownTestSuite() { files_.reset(); }
+  std::string out(const char* name) const { return (folder_ / name).string(); }
+  /// Trains on `ranks` and expects success.
+  CommandResult train(int ranks, const std::string& model, const std::string& arguments) const {
+    CommandResult result = run_lshdp_on(ranks, "train " + files_->options(model) + " " + arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return result;
+  }
+
+  static inline std::unique_ptr<TrainingFiles> files_;
+  const TemporaryDirectory folder_;
+};
+
+TEST_F(Train, GivesTheWeightsOfOneProcessForEveryModelAndSplit) {
+  for (const std::string model : {"vit", "gpt", "mlp"}) {
+    // 100 samples in batches of 32: every fourth step is a partial one.
+    const std::string common = "--steps 9 --precision fp64 --clip 0.5 --seed 3 --log warn --save ";
+    train(1, model, "--batches 32 " + common + out("one.safetensors"));
+    train(3, model, "--batches 7,2,23 " + common + out("three.safetensors"));
+    train(2, model, "--batches 0,32 " + common + out("two.safetensors"));
+    EXPECT_LT(worst_difference(out("three.safetensors"), out("one.safetensors")), 1e-9) << model;
+    EXPECT_LT(worst_difference(out("two.safetensors"), out("one.safetensors")), 1e-9) << model;
+  }
+}
+
+TEST_F(Train, AugmentsTheSameWhateverTheSplit) {
+  const std::string common = "--steps 6 --precision fp64 --crop-padding 2 --flip --log warn --save ";
+  train(1, "vit", "--batches 20 " + common + out("one.safetensors"));
+  train(3, "vit", "--batches 5,11,4 " + common + out("three.safetensors"));
+  EXPECT_LT(worst_difference(out("three.safetensors"), out("one.safetensors")), 1e-9);
+}
+
+TEST_F(Train, ContinuesOnAnotherNumberOfRanksAsIfItHadNeverStopped) {
+  const std::string common = "--precision fp64 --log warn --seed 4 ";
+  train(1, "vit", "--batches 16 --steps 12 --save " + out("through.safetensors") + " " + common);
+  train(3, "vit", "--batches 5,5,6 --steps 7 --checkpoint-every 7 --results " + out("run") + " " + common);
+  train(2, "vit",
+        "--batches 3,13 --steps 12 --resume " + out("run") + " --results " + out("run") + " --save " +
+            out("resumed.safetensors") + " " + common);
+  EXPECT_LT(worst_difference(out("resumed.safetensors"), out("through.safetensors")), 1e-9);
+  std::istringstream lines(read_file(folder_ / "run/metrics.jsonl"));
+  std::vector<std::int64_t> steps;
+  for (std::string line; std::getline(lines, line);) {
+    const Json record = Json::parse(line);
+    if (record["record"] == "step") steps.push_back(record["step"]);
+  }
+  EXPECT_THAT(steps, testing::ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12));
+}
+
+TEST_F(Train, LeavesARunDirectoryThatSaysWhatHappened) {
+  const CommandResult result = train(2, "vit",
+                                     "--batches 12,4 --epochs 2 --eval-data " + files_->path("vit.h5") +
+                                         " --eval-every 5 --trace --results " + out("run"));
+  const Json summary = read_json(folder_ / "run/summary.json");
+  EXPECT_EQ(summary["steps"], 14);  // 100 samples in batches of 16 are 7 steps
+  EXPECT_EQ(summary["samples"], 200);
+  EXPECT_EQ(summary["ranks"][0]["batch"], 12);
+  EXPECT_GT(summary["step_seconds"]["median"], 0);
+  EXPECT_TRUE(summary["evaluation"]["accuracy"].is_number());
+  EXPECT_EQ(read_json(folder_ / "run/batches.json")["total"], 16);
+  EXPECT_THAT(result.errors, HasSubstr("step 14/14 | loss"));
+  EXPECT_THAT(result.output, HasSubstr("evaluation loss"));
+  const Json trace = Json::parse(read_file(folder_ / "run/trace.json"));
+  const Json& events = trace.is_array() ? trace : trace["traceEvents"];
+  std::set<std::string> names;
+  std::set<int> ranks;
+  for (const Json& event : events) {
+    names.insert(event["name"].get<std::string>());
+    ranks.insert(event["pid"].get<int>());
+  }
+  EXPECT_THAT(ranks, testing::ElementsAre(0, 1));
+  EXPECT_TRUE(names.contains("reduce-scatter 0"));
+}
+
+TEST_F(Train, EvaluatesEverySampleOnceOnAnyNumberOfRanks) {
+  train(1, "vit", "--batches 10 --steps 3 --log warn --save " + out("w.safetensors"));
+  const std::string command =
+      "evaluate " + files_->options("vit") + " --micro-batch 7 --precision fp64 --init " + out("w.safetensors");
+  const CommandResult one = run_lshdp_on(1, command), three = run_lshdp_on(3, command);
+  EXPECT_EQ(one.exit_code, 0) << one.output;
+  EXPECT_EQ(one.output, three.output);
+  EXPECT_THAT(one.output, HasSubstr("over 100 samples"));
+}
+
+TEST_F(Train, GeneratesTheSameTextForTheSameSeed) {
+  write_file(folder_ / "bytes.json",
+             R"({"type":"gpt2","n_layer":1,"n_head":2,"n_embd":16,"n_positions":8,"vocab_size":256})");
+  const std::string model = " --model " + out("bytes.json");
+  ASSERT_EQ(run_lshdp("init" + model + " --seed 1 --save " + out("w.safetensors")).exit_code, 0);
+  const std::string command =
+      "generate" + model + " --init " + out("w.safetensors") + " --prompt 'In the' --length 20 --seed ";
+  const CommandResult first = run_lshdp(command + "1");
+  EXPECT_EQ(first.exit_code, 0) << first.output;
+  EXPECT_THAT(first.output, testing::StartsWith("In the"));
+  EXPECT_EQ(first.output.size(), 6U + 20U + 1U);
+  EXPECT_EQ(run_lshdp(command + "1").output, first.output);
+  EXPECT_NE(run_lshdp(command + "2").output, first.output);
+}
+
+TEST_F(Train, MeasuresSolvesAndTrainsInOneLaunch) {
+  train(2, "vit",
+        "--batches auto --total 24 --steps 30 --memory 256MiB --emulate-speed 0.8,0.2 --results " + out("run"));
+  const Json plan = read_json(folder_ / "run/batches.json"), summary = read_json(folder_ / "run/summary.json");
+  EXPECT_EQ(plan["total"], 24);
+  EXPECT_GT(plan["ranks"][0]["batch"], plan["ranks"][1]["batch"]);
+  EXPECT_GT(summary["predicted"]["step_seconds"], 0);
+  EXPECT_GT(summary["ranks"][0]["max_batch"], 0);
+  EXPECT_TRUE(fs::exists(folder_ / "run/profile.json"));
+}
+
+TEST_F(Train, StopsAtASignalWithACheckpointToContinueFrom) {
+  const std::string command =
+      "train " + files_->options("vit") + " --batches 16 --steps 1000000 --log warn --results " + out("run");
+  const CommandResult stopped = run_command("timeout --preserve-status -s TERM 4 " + lshdp_binary() + " " + command);
+  EXPECT_EQ(stopped.exit_code, 1) << stopped.output;
+  EXPECT_THAT(stopped.errors, HasSubstr("interrupted after step"));
+  const Json manifest = read_json(fs::directory_iterator(folder_ / "run/checkpoints")->path() / "manifest.json");
+  const std::int64_t step = manifest["step"];
+  train(1, "vit",
+        "--batches 16 --log warn --steps " + std::to_string(step + 3) + " --resume " + out("run") + " --results " +
+            out("run"));
+}
+
+}  // namespace
+}  // namespace lshdp::test

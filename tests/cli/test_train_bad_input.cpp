@@ -1,0 +1,123 @@
+// Bad input to lshdp train: one clear line, the right exit code, soon, on every number of ranks, and no rank left.
+#include <filesystem>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "lshdp/core/file.h"
+#include "program.h"
+#include "training_files.h"
+
+namespace lshdp::test {
+namespace {
+
+using testing::HasSubstr;
+
+class BadInput : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
+  static void TearDownTestSuite() { files_.reset(); }
+  std::string out(const char* name) const { return (folder_ / name).string(); }
+
+  /// Expects one line that holds `message`, exit code `code`, within 10 seconds, alone and on two and three ranks.
+  void refused(const std::string& arguments, const std::string& message, int code = 2,
+               std::vector<int> on = {1, 2, 3}) const {
+    for (const int ranks : on) {
+      const CommandResult result = run_lshdp_on(ranks, "train --log warn " + arguments, 30);
+      EXPECT_EQ(result.exit_code, code) << arguments << " on " << ranks << "\n" << result.output;
+      EXPECT_EQ(count_lines_with(result.errors, "lshdp train: "), 1) << result.errors;
+      EXPECT_THAT(result.errors, HasSubstr(message));
+      EXPECT_LT(result.seconds, 10) << arguments;
+    }
+  }
+  std::string vit() const { return files_->options("vit") + " "; }
+
+  static inline std::unique_ptr<TrainingFiles> files_;
+  const TemporaryDirectory folder_;
+};
+
+TEST_F(BadInput, UnknownModelModeOrOption) {
+  refused("--model vit_b_17 --steps 1 --batches 1 --data " + files_->path("vit.h5"), "vit_b_17", 2, {1, 3});
+  refused(vit() + "--steps 1 --batches 1 --mode zero", "--mode", 2, {2});
+  refused(vit() + "--steps 1 --batches 1 --optimiser adam", "--optimiser", 2, {2});
+  refused(vit() + "--steps 1 --epochs 1 --batches 1", "--steps or --epochs", 2, {2});
+  refused(vit() + "--steps 1 --batches 1 --precision fp8", "--precision", 2, {2});
+  refused(vit() + "--steps 1 --batches 1 --device cuda", "--device", 2, {2});
+}
+
+TEST_F(BadInput, BatchesThatMakeNoSense) {
+  refused(vit() + "--steps 1 --batches 0,0", "0", 2, {2});
+  refused(vit() + "--steps 1 --batches 4,-1", "-1", 2, {2});
+  refused(vit() + "--steps 1 --batches 4,4,4", "3 ranks", 2, {1, 2});
+  refused(vit() + "--steps 1 --batches 4,x", "--batches", 2, {2});
+  refused(vit() + "--steps 1 --batches 4,4 --total 9", "--total", 2, {2});
+  refused(vit() + "--steps 1 --batches equal", "--total", 2, {2});
+  refused(vit() + "--steps 1 --batches equal --total 101", "100 samples", 2, {2});
+  refused(vit() + "--steps 1 --batches auto --total 101", "100 samples", 2, {2});
+  refused(vit() + "--steps 1 --batches 60,60", "100", 2, {2});
+}
+
+TEST_F(BadInput, PlansOfOthers) {
+  write_file(folder_ / "three.json", R"({"version":1,"batches":[1,2,3]})");
+  refused(vit() + "--steps 1 --batches " + out("three.json"), "3 ranks", 2, {2});
+  write_file(folder_ / "newer.json", R"({"version":2,"batches":[1,2]})");
+  refused(vit() + "--steps 1 --batches " + out("newer.json"), "version 2", 2, {2});
+  write_file(folder_ / "cut.json", R"({"version":1,"batches":[1,)");
+  refused(vit() + "--steps 1 --batches " + out("cut.json"), "not valid JSON", 2, {2});
+  write_file(
+      folder_ / "other.json",
+      R"({"version":1,"model":"gpt2","mode":"ddp","precision":"fp32","total":2,"ranks":[{"rank":0,"host":"a","batch":1,"micro_batches":[1]},)"
+      R"({"rank":1,"host":"a","batch":1,"micro_batches":[1]}],"predicted":{"step_seconds":1,"samples_per_second":2,"compute_seconds":[1,1],)"
+      R"("communication_seconds":0,"exposed_seconds":0},"equal_split":{"step_seconds":1}})");
+  refused(vit() + "--steps 1 --batches " + out("other.json"), "gpt2", 2, {2});
+}
+
+TEST_F(BadInput, DataThatDoNotFit) {
+  refused("--model " + files_->path("vit.json") + " --steps 1 --batches 1 --data " + files_->path("gpt.h5"), "tokens",
+          2, {1});
+  refused("--model " + files_->path("gpt.json") + " --steps 1 --batches 1 --data " + files_->path("vit.h5"), "images",
+          2, {1});
+  refused("--model " + files_->path("vit.json") + " --steps 1 --batches 1,1 --data " + out("absent.h5"), "absent.h5", 2,
+          {2});
+  const std::string content = read_file(files_->path("vit.h5"));
+  write_file(folder_ / "cut.h5", content.substr(0, content.size() / 2));
+  refused("--model " + files_->path("vit.json") + " --steps 1 --batches 1,1 --data " + out("cut.h5"), "cut.h5", 2, {2});
+}
+
+TEST_F(BadInput, WeightsThatDoNotFit) {
+  write_file(folder_ / "cut.safetensors", std::string("\x10\0\0\0\0\0\0\0{}", 10));
+  refused(vit() + "--steps 1 --batches 1,1 --init " + out("cut.safetensors"), "cut.safetensors", 2, {2});
+  refused(vit() + "--steps 1 --batches 1,1 --resume " + out("nowhere"), "--resume", 2, {2});
+}
+
+TEST_F(BadInput, ALossThatIsNotFinite) {
+  refused(vit() + "--steps 50 --batches 4,4 --lr 1e38", "rank", 1, {2});
+  refused(vit() + "--steps 50 --batches 4 --lr 1e38", "the loss is not finite at step", 1, {1});
+}
+
+TEST_F(BadInput, AFolderThatCannotBeWritten) {
+  refused(vit() + "--steps 1 --batches 1,1 --results /proc/lshdp", "--results", 2, {2});
+  write_file(folder_ / "file", "");
+  refused(vit() + "--steps 1 --batches 1,1 --results " + out("file") + "/run", "--results", 2, {2});
+  refused(vit() + "--steps 1 --batches 1,1 --save /proc/lshdp/w.safetensors", "--save", 2, {2});
+}
+
+TEST_F(BadInput, AFullDisk) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can mount a small file system";
+  const std::string disk = out("disk");
+  if (run_command("mkdir " + disk + " && mount -t tmpfs -o size=64k lshdp-test " + disk).exit_code != 0) {
+    GTEST_SKIP() << "a small file system cannot be mounted here";
+  }
+  refused(vit() + "--steps 2000 --batches 4,4 --results " + disk, "cannot write", 2, {2});
+  refused(vit() + "--steps 2 --batches 4,4 --save " + disk + "/w.safetensors", "cannot write", 2, {2});
+  EXPECT_FALSE(std::filesystem::exists(disk + "/w.safetensors"));
+  run_command("umount " + disk);
+}
+
+TEST_F(BadInput, ABatchBeyondTheMemoryOfOneRank) {
+  refused(vit() + "--steps 1 --batches 1,90 --memory 512MiB,400KiB", "rank 1", 2, {2});
+}
+
+}  // namespace
+}  // namespace lshdp::test
