@@ -105,7 +105,7 @@ class Communicator {
   /// In place: afterwards this rank's shard of `vector` is the sum over ranks; the rest of `vector` is undefined.
   /// float32 or float64. The sum of a shard has the same bits whichever order operations complete in.
   virtual Work reduce_scatter_sum(Buffer vector, const Shards& shards, const Transfer& how = {}) = 0;
-  /// In place: sends this rank's shard to all; afterwards `vector` is whole. Any type.
+  /// In place: sends this rank's shard to all; afterwards `vector` is whole. Others' shards may be written from now on.
   virtual Work all_gather(Buffer vector, const Shards& shards, const Transfer& how = {}) = 0;
   /// In place: `vector` becomes the sum over ranks, the same bits on every rank. float32 or float64.
   virtual Work all_reduce_sum(Buffer vector, const Transfer& how = {}) = 0;
