@@ -10,8 +10,8 @@
 namespace lshdp::comm {
 namespace {
 
-constexpr int kRoundTrips = 15;
-constexpr int kRepetitions = 5;
+constexpr std::size_t kRoundTrips = 15;
+constexpr std::size_t kRepetitions = 5;
 constexpr std::int64_t kFirstBytes = 4096, kLargestStream = 64 << 20;
 
 double median(std::vector<double> values) {
@@ -40,14 +40,19 @@ double timed(Communicator& communicator, const Function& work) {
   return slowest(communicator, now_seconds() - begun);
 }
 
-/// Half a round trip of one byte; the caller's side of the pair leads.
-double half_round_trip(Communicator& communicator, int peer, bool leads) {
-  std::byte token{};
-  const Buffer buffer{&token, 1, DataType::byte};
+/// Half a round trip of one byte, median of several, at most about `budget_seconds`. The side that leads says in the
+/// byte whether this trip is the last, so that both stop together.
+double half_round_trip(Communicator& communicator, int peer, bool leads, double budget_seconds) {
+  const double deadline = now_seconds() + budget_seconds;
+  std::byte last{};
+  const Buffer buffer{&last, 1, DataType::byte};
   std::vector<double> seconds;
-  for (int trip = 0; trip < kRoundTrips; ++trip) {
+  while (last == std::byte{0}) {
     const double begun = now_seconds();
-    if (leads) communicator.send(buffer, peer).wait();
+    if (leads) {
+      last = std::byte{seconds.size() + 1 == kRoundTrips || begun > deadline};
+      communicator.send(buffer, peer).wait();
+    }
     communicator.receive(buffer, peer).wait();
     if (!leads) communicator.send(buffer, peer).wait();
     seconds.push_back((now_seconds() - begun) / 2);
@@ -57,15 +62,15 @@ double half_round_trip(Communicator& communicator, int peer, bool leads) {
 
 /// The links of the ring, link r between r and r + 1, are measured in up to three rounds, so that no rank is in two at
 /// once.
-double probe_latency(Communicator& communicator) {
-  const int rank = communicator.rank(), size = communicator.size(), right = (rank + 1) % size,
-            left = (rank + size - 1) % size;
+double probe_latency(Communicator& communicator, double budget_seconds) {
+  const int rank = communicator.rank(), size = communicator.size();
+  const int right = (rank + 1) % size, left = (rank + size - 1) % size;
   const auto round_of = [size](int link) { return size % 2 == 1 && link == size - 1 ? 2 : link % 2; };
   double worst = 0;
   for (int round = 0; round < 3; ++round) {
     communicator.barrier();
-    if (round_of(rank) == round) worst = std::max(worst, half_round_trip(communicator, right, true));
-    if (round_of(left) == round) half_round_trip(communicator, left, false);
+    if (round_of(rank) == round) worst = half_round_trip(communicator, right, true, budget_seconds / 3);
+    if (round_of(left) == round) half_round_trip(communicator, left, false, budget_seconds / 3);
   }
   return slowest(communicator, worst);
 }
@@ -135,7 +140,7 @@ NetworkMeasurement probe_network(Communicator& communicator, std::int64_t larges
   NetworkMeasurement result;
   if (communicator.size() == 1) return result;
   const double deadline = now_seconds() + budget_seconds;
-  result.latency_seconds = probe_latency(communicator);
+  result.latency_seconds = probe_latency(communicator, 0.1 * budget_seconds);
   result.bytes_per_second = probe_bandwidth(communicator, 0.25 * budget_seconds);
   double last_seconds = 0;
   for (const std::int64_t bytes : sizes_up_to(largest_bytes)) {

@@ -11,13 +11,16 @@
 namespace lshdp::comm {
 namespace {
 
+// More than the sizes asked for need, even on a busy machine: the probe ends as soon as it has measured them.
+constexpr double kAmpleSeconds = 60;
+
 class NetworkProbe : public test::OnRanks {
  protected:
   void SetUp() override { make({}); }
 };
 
 TEST_F(NetworkProbe, MeasuresAllSizesAlikeOnAllRanks) {
-  const NetworkMeasurement measured = probe_network(communicator(), 1 << 20, 5.0);
+  const NetworkMeasurement measured = probe_network(communicator(), 1 << 20, kAmpleSeconds);
   std::string text =
       fmt::format("{} {} {}", measured.latency_seconds, measured.bytes_per_second, measured.cpu_seconds_per_byte);
   for (const auto& point : measured.curve) text += fmt::format(" {}:{}", point.bytes, point.seconds);
@@ -41,14 +44,15 @@ TEST_F(NetworkProbe, MeasuresAllSizesAlikeOnAllRanks) {
 TEST_F(NetworkProbe, LeavesOutWhatItHasNoTimeFor) {
   const double begun = now_seconds();
   const NetworkMeasurement measured = probe_network(communicator(), std::int64_t{1} << 36, 1.0);
-  EXPECT_LT(now_seconds() - begun, 5.0);
+  // The size asked for would take minutes; a busy machine stretches one second to a few.
+  EXPECT_LT(now_seconds() - begun, 20.0);
   if (size() == 1) return;
   EXPECT_GE(measured.curve.size(), 1u);
   EXPECT_LT(measured.curve.back().bytes, std::int64_t{1} << 34);
 }
 
 TEST_F(NetworkProbe, EndsWithTheLargestSize) {
-  const NetworkMeasurement measured = probe_network(communicator(), 50'000, 5.0);
+  const NetworkMeasurement measured = probe_network(communicator(), 50'000, kAmpleSeconds);
   if (size() == 1) return;
   ASSERT_EQ(measured.curve.size(), 3u);
   EXPECT_EQ(measured.curve.back().bytes, 50'000);
