@@ -7,8 +7,8 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table{
       {"data", "converts data sets and tells what is in them", false, run_data},
       {"init", "writes the fresh weights of a model", false, run_init},
-      // {"max-batch", "finds the largest micro-batch of each rank", true, run_max_batch},
-      // {"profile", "measures what each rank and the network can do", true, run_profile},
+      {"max-batch", "finds the largest micro-batch of each rank", true, run_max_batch},
+      {"profile", "measures what each rank and the network can do", true, run_profile},
       {"optimize", "splits a step over the ranks of a profile", false, run_optimize},
       {"train", "trains a model on unequal ranks", true, run_train},
       {"evaluate", "computes loss and accuracy of saved weights", true, run_evaluate},

@@ -10,8 +10,8 @@ namespace lshdp::measure {
 namespace {
 
 constexpr int kLeastRepeats = 3, kMostRepeats = 15, kMostInARow = 200;
-constexpr double kShareOfDoubling = 0.6;  // of the budget; the rest is for points in between
-constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point
+constexpr double kShareOfDoubling = 0.7;  // of the budget; the rest is for points in between
+constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point in between
 constexpr double kGain = 0.02;            // a doubling that saves less than this per sample gained nothing
 
 /// The value at `share` of the sorted values, between neighbours on a straight line.
@@ -54,12 +54,12 @@ class CurveMeasurement {
     return spent_ + (1 + kLeastRepeats) * std::max(seconds, options_.least_seconds) <= share * options_.budget_seconds;
   }
 
-  /// Median seconds of a micro-batch. The first run warms caches and tells how many to time in a row; where there is no
-  /// time for more, it is the measurement.
-  void measure(std::int64_t batch) {
+  /// Median seconds of a micro-batch, from timings of about `allowance` seconds at most. The first run warms caches and
+  /// tells how many to time in a row; where there is no time for more, it is the measurement.
+  void measure(std::int64_t batch, double allowance) {
+    const double end = spent_ + allowance;
     const double first = timed(batch, 1);
     const int count = static_cast<int>(std::clamp(std::ceil(options_.least_seconds / first), 1.0, double{kMostInARow}));
-    const double end = spent_ + kShareOfPoint * options_.budget_seconds;
     std::vector<double> sorted;
     while (sorted.size() < kMostRepeats && spent_ + first * count <= end) {
       const double seconds = timed(batch, count);
@@ -69,15 +69,22 @@ class CurveMeasurement {
     points_[batch] = sorted.empty() ? first : quantile(sorted, 0.5);
   }
 
+  /// An equal part of what is left for doubling, so that noisy small batches do not take the time of large ones.
+  double allowance_of_doubling(std::int64_t batch) const {
+    const double points_left =
+        std::ceil(std::log2(static_cast<double>(options_.largest) / static_cast<double>(batch))) + 1;
+    return (kShareOfDoubling * options_.budget_seconds - spent_) / points_left;
+  }
+
   void double_up() {
     timed(1, 1);  // wakes threads and fills caches for all that follow
-    measure(1);
+    measure(1, allowance_of_doubling(1));
     int without_gain = 0;
     for (std::int64_t batch = 1; batch < options_.largest;) {
       const std::int64_t next = std::min(2 * batch, options_.largest);
       const double expected = points_[batch] * static_cast<double>(next) / static_cast<double>(batch);
       if (!affords(expected, kShareOfDoubling)) return;
-      measure(next);
+      measure(next, std::max(allowance_of_doubling(next), (1.5 + kLeastRepeats) * expected));
       const double gain = 1 - points_[next] / expected;
       without_gain = gain < kGain ? without_gain + 1 : 0;
       if (!options_.whole && without_gain >= 2 && points_[next] > options_.long_enough) return;
@@ -100,7 +107,7 @@ class CurveMeasurement {
       const double share = static_cast<double>(middle - begin) / static_cast<double>(width);
       const double straight = points_[begin] + share * (points_[end] - points_[begin]);
       if (!affords(straight, 1)) continue;  // a narrower interval may be cheaper
-      measure(middle);
+      measure(middle, kShareOfPoint * options_.budget_seconds);
       if (std::abs(points_[middle] - straight) <= options_.tolerance * points_[middle]) continue;
       add(begin, middle);
       add(middle, end);

@@ -1,0 +1,104 @@
+// max-batch and profile as users run them: results on stdout and in files, one line and exit code 2 for wrong input.
+#include <filesystem>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "lshdp/plan/profile.h"
+#include "program.h"
+#include "support/temporary_directory.h"
+
+namespace lshdp::test {
+namespace {
+
+using testing::HasSubstr;
+
+class MeasureCommands : public testing::Test {
+ protected:
+  MeasureCommands() {
+    write_json(folder_ / "vit.json", {{"type", "vit"},
+                                      {"image_size", 16},
+                                      {"channels", 1},
+                                      {"patch_size", 4},
+                                      {"num_layers", 2},
+                                      {"num_heads", 2},
+                                      {"hidden_dim", 16},
+                                      {"mlp_dim", 32},
+                                      {"num_classes", 10}});
+  }
+  std::string path(const char* name) const { return (folder_ / name).string(); }
+  std::string model() const { return "--model " + path("vit.json") + " --threads 1"; }
+  void expect_refused(int ranks, const std::string& arguments, const std::string& message) const {
+    const CommandResult result = run_lshdp_on(ranks, arguments + " --out " + path("out.json"), 30);
+    EXPECT_EQ(result.exit_code, 2) << result.output;
+    EXPECT_EQ(count_lines_with(result.errors, "lshdp "), 1) << result.errors;
+    EXPECT_THAT(result.errors, HasSubstr(message));
+    EXPECT_FALSE(std::filesystem::exists(path("out.json")));
+  }
+
+ private:
+  TemporaryDirectory folder_;
+};
+
+TEST_F(MeasureCommands, MaxBatchPrintsATableAndWritesTheResult) {
+  const auto result = run_lshdp_on(2, "max-batch " + model() + " --memory 1MiB,2MiB --out " + path("out.json"));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("max batch"));
+  const Json json = read_json(path("out.json"));
+  EXPECT_EQ(json.at("model"), "vit");
+  ASSERT_EQ(json.at("ranks").size(), 2U);
+  EXPECT_GT(json["ranks"][0]["max_batch"], 0);
+  EXPECT_GT(json["ranks"][1]["max_batch"], json["ranks"][0]["max_batch"]);
+  EXPECT_EQ(json["ranks"][1]["limited_by"], "memory");
+}
+
+TEST_F(MeasureCommands, AModelThatFitsNowhereFailsWithTheBytesOfEachRank) {
+  const auto result = run_lshdp_on(2, "max-batch " + model() + " --memory 10KiB,20KiB --out " + path("out.json"));
+  EXPECT_EQ(result.exit_code, 1) << result.output;
+  EXPECT_THAT(result.errors, HasSubstr("has 10.0 KiB and needs"));
+  EXPECT_THAT(result.errors, HasSubstr("has 20.0 KiB and needs"));
+  EXPECT_EQ(count_lines_with(result.errors, "lshdp "), 1) << result.errors;
+}
+
+TEST_F(MeasureCommands, ProfileWritesWhatTheOptimizerReads) {
+  const auto result = run_lshdp_on(
+      2, "profile " + model() + " --memory 32MiB --total 12 --emulate-speed 0.5,0.25 --curve-seconds 1 --out " +
+             path("out.json"));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("samples/s"));
+  EXPECT_THAT(result.output, HasSubstr("network: latency"));
+  const plan::Profile profile = plan::read_profile(path("out.json"));
+  EXPECT_EQ(profile.ranks.size(), 2U);
+  EXPECT_EQ(profile.ranks[1].speed, 0.25);
+  EXPECT_EQ(profile.ranks[1].curve.front().batch, 1);
+  EXPECT_LE(profile.ranks[1].max_batch, 12);
+}
+
+TEST_F(MeasureCommands, WrongInputIsOneLineOnAnyNumberOfRanks) {
+  for (const int ranks : {1, 3}) {
+    expect_refused(ranks, "profile --model no_such_model", "no_such_model");
+    expect_refused(ranks, "max-batch " + model() + " --memory 1MiB,2MiB", "--memory: 2 values for");
+  }
+}
+
+TEST_F(MeasureCommands, WhatThisVersionDoesNotHaveIsRefused) {
+  expect_refused(1, "profile " + model() + " --mode fsdp", "--mode: fsdp is not in this version");
+  expect_refused(1, "max-batch " + model() + " --mode lsdp", "--mode: lsdp is not in this version");
+  expect_refused(1, "profile " + model() + " --device cuda", "--device: cuda is not in this version");
+}
+
+TEST_F(MeasureCommands, FiguresOutOfRangeAreRefused) {
+  expect_refused(2, "profile " + model() + " --emulate-speed 1,0", "--emulate-speed: 0 for rank 1");
+  expect_refused(1, "profile " + model() + " --total 0", "--total");
+  expect_refused(1, "max-batch " + model() + " --max 0", "--max");
+  expect_refused(1, "max-batch " + model() + " --precision fp8", "--precision");
+  expect_refused(1, "max-batch " + model() + " --memory lots", "--memory");
+  expect_refused(1, "max-batch " + model() + " --memory 0B", "--memory");
+  expect_refused(2, "profile " + model() + " --data " + path("missing.h5"), "missing.h5");
+}
+
+}  // namespace
+}  // namespace lshdp::test
