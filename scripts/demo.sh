@@ -26,6 +26,7 @@ rm -rf "$folder"
 mkdir -p "$folder" "$(dirname "$picture")"
 lshdp=build/lshdp
 images=/usr/share/datasets/fashion-mnist
+cores=$(nproc)  # before OMP_NUM_THREADS is set: nproc heeds it
 # As root, and with more ranks than cores, Open MPI wants to be asked twice.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
 on_ranks=(mpirun -np 4 --oversubscribe --bind-to none)
@@ -38,7 +39,7 @@ cat >"$folder/vit.json" <<'JSON'
 JSON
 
 # 1:1:0.5:0.25, together 95 % of this machine's cores, none above a core of its own.
-speeds=$(awk -v cores="$(nproc)" 'BEGIN { s = 0.95 * cores / 2.75; if (s > 1) s = 1; printf "%.4f,%.4f,%.4f,%.4f", s, s, s / 2, s / 4 }')
+speeds=$(awk -v cores="$cores" 'BEGIN { s = 0.95 * cores / 2.75; if (s > 1) s = 1; printf "%.4f,%.4f,%.4f,%.4f", s, s, s / 2, s / 4 }')
 run=(--model "$folder/vit.json" --mode ddp --data "$folder/train.h5" --total "$total" --threads 1 --emulate-speed "$speeds"
   --lr 2e-3 --weight-decay 0.05 --schedule cosine --warmup 20 --seed 1)
 
