@@ -1,9 +1,5 @@
 // The precompiled header of every floor that touches tensors: parsing ATen once instead of in every file.
 #pragma once
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <torch/csrc/autograd/autograd.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
@@ -13,3 +9,7 @@
 #include <span>
 #include <string>
 #include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/autograd.h>

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares two safetensors files: the norm of the difference over the norm, per tensor and over all parameters together.
+# Compares two safetensors files: the norm of the difference over the norm, per tensor and over all parameters together.
+"""Compares two safetensors files.
 
 usage: scripts/compare_weights.py A.safetensors B.safetensors [--per-tensor LIMIT] [--together LIMIT]
 Prints the worst tensor and the figure over all; exits with 1 if a given limit is exceeded or the files hold other tensors.

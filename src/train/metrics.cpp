@@ -17,12 +17,7 @@ namespace fs = std::filesystem;
 Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
 
 Json prediction_json(const std::optional<plan::Prediction>& predicted) {
-  if (!predicted) return nullptr;
-  return {{"step_seconds", predicted->step_seconds},
-          {"samples_per_second", predicted->samples_per_second},
-          {"compute_seconds", predicted->compute_seconds},
-          {"communication_seconds", predicted->communication_seconds},
-          {"exposed_seconds", predicted->exposed_seconds}};
+  return predicted ? plan::to_json(*predicted) : Json();
 }
 
 Json rank_json(const RankInfo& rank) {

@@ -1,10 +1,10 @@
 // Commands through the shell, with files for their output and timeout(1) for their limit.
 #include "support/command.h"
 
-#include <sys/wait.h>
-
 #include <cstdlib>
 #include <string>
+
+#include <sys/wait.h>
 
 #include "lshdp/core/clock.h"
 #include "lshdp/core/file.h"
@@ -25,8 +25,8 @@ CommandResult run_command(const std::string& command, double limit_seconds) {
   const TemporaryDirectory folder;
   const std::string out = (folder / "out").string(), err = (folder / "err").string();
   const double begun = now_seconds();
-  const int status = std::system(("timeout -k 5 " + std::to_string(limit_seconds) + " sh -c " + quoted(command) + " >" + out +
-                                  " 2>" + err + " </dev/null")
+  const int status = std::system(("timeout -k 5 " + std::to_string(limit_seconds) + " sh -c " + quoted(command) + " >" +
+                                  out + " 2>" + err + " </dev/null")
                                      .c_str());
   CommandResult result;
   result.seconds = now_seconds() - begun;

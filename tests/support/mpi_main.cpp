@@ -1,15 +1,16 @@
-// main() of tests that run on several ranks: every rank runs the same tests, and a failure on any rank fails all of them.
-#include <mpi.h>
-
+// main() of tests that run on several ranks: every rank runs the same tests, and a failure on any rank fails all of
+// them.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 
 #include <gtest/gtest.h>
+#include <mpi.h>
 
 namespace {
 
-/// After each test, ranks agree whether it failed anywhere: otherwise a later test would wait for a rank that stopped early.
+/// After each test, ranks agree whether it failed anywhere: otherwise a later test would wait for a rank that stopped
+/// early.
 class AgreeOnFailure : public testing::EmptyTestEventListener {
   void OnTestEnd(const testing::TestInfo& info) override {
     int failed = info.result()->Failed() ? 1 : 0, anywhere = 0;
@@ -39,7 +40,8 @@ int main(int argc, char** argv) {
     class FailuresOnly : public testing::EmptyTestEventListener {
       void OnTestPartResult(const testing::TestPartResult& result) override {
         if (!result.failed()) return;
-        std::fprintf(stderr, "%s:%d: %s\n", result.file_name() ? result.file_name() : "?", result.line_number(), result.message());
+        std::fprintf(stderr, "%s:%d: %s\n", result.file_name() ? result.file_name() : "?", result.line_number(),
+                     result.message());
       }
     };
     delete listeners.Release(listeners.default_result_printer());

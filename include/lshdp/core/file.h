@@ -9,11 +9,12 @@ namespace lshdp {
 /// The whole file. Throws UsageError "cannot read PATH: cause".
 std::string read_file(const std::filesystem::path& path);
 
-/// Writes `content` to PATH.tmp, fsyncs, renames to PATH. Throws WriteError "cannot write PATH: cause" (disk full, permission)
-/// and leaves neither a partial PATH nor the temporary file behind.
+/// Writes `content` to PATH.tmp, fsyncs, renames to PATH. Throws WriteError "cannot write PATH: cause" (disk full,
+/// permission) and leaves neither a partial PATH nor the temporary file behind.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
-/// fsyncs `temporary`, renames it to `path` and fsyncs the folder: the last half of write_file, for files a library wrote.
+/// fsyncs `temporary`, renames it to `path` and fsyncs the folder: the last half of write_file, for files a library
+/// wrote.
 void commit_file(const std::filesystem::path& temporary, const std::filesystem::path& path);
 
 /// Appends whole lines to a file; a full disk is an error at the line that did not fit.

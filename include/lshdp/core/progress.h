@@ -13,7 +13,8 @@ class Progress {
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  /// `done` units are finished; `detail` stands behind the bar. Draws at most ten times a second (a line every ten seconds).
+  /// `done` units are finished; `detail` stands behind the bar. Draws at most ten times a second (a line every ten
+  /// seconds).
   void update(std::int64_t done, const std::string& detail = {});
   /// Removes the bar, so that other output can follow on a clean line; the next update draws it again.
   void clear();

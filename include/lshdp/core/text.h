@@ -20,7 +20,8 @@ std::string format_seconds(double seconds);
 /// 1234567 -> "1,234,567".
 std::string format_count(std::int64_t count);
 
-/// Whole text as one number; throw UsageError naming `what` otherwise (empty, trailing characters, out of range, not finite).
+/// Whole text as one number; throw UsageError naming `what` otherwise (empty, trailing characters, out of range, not
+/// finite).
 std::int64_t parse_int(std::string_view text, std::string_view what);
 double parse_double(std::string_view text, std::string_view what);
 
