@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kLeastRepeats = 3, kMostRepeats = 15, kMostInARow = 200;
 constexpr double kShareOfDoubling = 0.7;  // of the budget; the rest is for points in between
+constexpr double kShareOfRefining = 0.9;  // of the budget is spent then; the rest is for points that cannot be right
 constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point in between
 constexpr double kGain = 0.02;            // a doubling that saves less than this per sample gained nothing
 
@@ -36,6 +37,7 @@ class CurveMeasurement {
   std::vector<plan::CurvePoint> run() {
     double_up();
     refine();
+    measure_doubtful_points_again();
     std::vector<plan::CurvePoint> curve;
     for (const auto& [batch, seconds] : points_) curve.push_back({batch, seconds});
     return curve;
@@ -106,11 +108,22 @@ class CurveMeasurement {
       const std::int64_t middle = begin + width / 2, end = begin + width;
       const double share = static_cast<double>(middle - begin) / static_cast<double>(width);
       const double straight = points_[begin] + share * (points_[end] - points_[begin]);
-      if (!affords(straight, 1)) continue;  // a narrower interval may be cheaper
+      if (!affords(straight, kShareOfRefining)) continue;  // a narrower interval may be cheaper
       measure(middle, kShareOfPoint * options_.budget_seconds);
       if (std::abs(points_[middle] - straight) <= options_.tolerance * points_[middle]) continue;
       add(begin, middle);
       add(middle, end);
+    }
+  }
+
+  /// Fewer samples cannot take longer: where they seem to, the machine was disturbed. Disturbances only ever add time.
+  void measure_doubtful_points_again() {
+    for (auto point = points_.rbegin(); point != points_.rend() && std::next(point) != points_.rend(); ++point) {
+      const auto smaller = std::next(point);
+      const double before = smaller->second;
+      if (before <= (1 + options_.steady) * point->second || !affords(point->second, 1)) continue;
+      measure(smaller->first, kShareOfPoint * options_.budget_seconds);
+      smaller->second = std::min(smaller->second, before);
     }
   }
 

@@ -122,6 +122,18 @@ TEST(MeasureCurve, TheMedianIsNotMovedByDisturbances) {
   }
 }
 
+TEST(MeasureCurve, APointThatTookLongerThanALargerBatchIsMeasuredAgain) {
+  int timings_of_8 = 0;
+  const TimeMicroBatches time = [&](std::int64_t batch, int count) {
+    // Another program ran while the batch of 8 was measured for the first time.
+    const double disturbed = batch == 8 && ++timings_of_8 <= 4 ? 5 : 1;
+    return overhead_and_slope(batch) * count * disturbed;
+  };
+  const auto curve = measure_curve(time, {.largest = 64, .whole = true, .budget_seconds = 1000});
+  EXPECT_GT(timings_of_8, 4);
+  EXPECT_DOUBLE_EQ(interpolate(curve, 8), overhead_and_slope(8));
+}
+
 TEST(MeasureCurve, ReportsWhatItHasSpent) {
   FakeRank rank{overhead_and_slope};
   double last = 0;
