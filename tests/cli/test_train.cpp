@@ -158,5 +158,27 @@ TEST_F(Train, StopsAtASignalWithACheckpointToContinueFrom) {
             out("run"));
 }
 
+TEST_F(Train, EndsSoonWhenARankIsKilledAndKeepsItsLastCheckpoint) {
+  const std::string command = "train " + files_->options("vit") +
+                              " --batches 4,4,8 --steps 1000000 --checkpoint-every 20 --log warn --results " +
+                              out("run");
+  // Its results folder tells this run's ranks from any other's.
+  const std::string kill = "sleep 4; pkill -KILL -n -f -- '--results " + out("run") + "$'; ";
+  const CommandResult killed =
+      run_command(mpirun_line(3) + " " + lshdp_binary() + " " + command + " & " + kill + "wait $!");
+  EXPECT_NE(killed.exit_code, 0);
+  EXPECT_NE(killed.exit_code, 124) << "it hung";
+  EXPECT_LT(killed.seconds, 14);
+  EXPECT_NE(run_command("pgrep -f -- '--results " + out("run") + "$'").exit_code, 0) << "a rank is left";
+  std::int64_t newest = 0;
+  for (const auto& entry : fs::directory_iterator(folder_ / "run/checkpoints")) {
+    if (fs::exists(entry.path() / "manifest.json")) {
+      newest = std::max(newest, read_json(entry.path() / "manifest.json")["step"].get<std::int64_t>());
+    }
+  }
+  ASSERT_GT(newest, 0);
+  train(2, "vit", "--batches 8,8 --log warn --steps " + std::to_string(newest + 2) + " --resume " + out("run"));
+}
+
 }  // namespace
 }  // namespace lshdp::test
