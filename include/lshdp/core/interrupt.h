@@ -1,10 +1,11 @@
-// Ending a run politely: the first SIGINT, SIGTERM or SIGUSR1 is a wish, the second one kills.
+// Ending a run politely: the first SIGINT, SIGTERM or SIGUSR1 is a wish, one that comes later kills.
 #pragma once
 
 namespace lshdp {
 
 /// From now on the first SIGINT, SIGTERM or SIGUSR1 (which mpirun passes on to its ranks) only makes interrupted()
-/// true; after it, each of them does what it does by default.
+/// true. One that comes more than a second after it does what it does by default; sooner is the same wish (timeout and
+/// launchers signal a process and then its group).
 void watch_interrupts();
 
 /// True once such a signal has come.
