@@ -311,15 +311,13 @@ std::optional<ReplicatedStore::Delivery> ReplicatedStore::next_delivery() {
 
 void ReplicatedStore::handle(const Delivery& delivery) {
   finish_reduce(delivery.bucket, delivery.update);
-  const bool last = delivery.bucket == 0;
   if (delivery.update.clip_norm == 0) {
     apply(delivery.bucket, delivery, 1);
-  } else if (last) {
+  } else if (delivery.bucket == 0) {
     clip_and_apply(delivery);
   }
   const std::scoped_lock lock(mutex_);
   deliveries_.pop_front();
-  if (last) done_squared_norm_ = std::exchange(squared_norm_, 0);
 }
 
 /// Waits for the bucket's sum and makes this rank's shard the mean.
@@ -333,6 +331,8 @@ void ReplicatedStore::finish_reduce(std::size_t index, const Update& update) {
   const std::scoped_lock lock(mutex_);
   squared_norm_ += norm * norm;
   update_seconds_ += now_seconds() - begun;
+  // The first bucket's gradients come last. Whoever sees its update sees the norm.
+  if (index == 0) done_squared_norm_ = std::exchange(squared_norm_, 0);
 }
 
 /// Updates this rank's shard with `scale` times the mean gradient and lets its parameters travel.
@@ -361,7 +361,7 @@ void ReplicatedStore::clip_and_apply(const Delivery& delivery) {
   double squared = 0;
   {
     const std::scoped_lock lock(mutex_);
-    squared = squared_norm_;
+    squared = done_squared_norm_;
   }
   communicator_
       .all_reduce_sum({&squared, 1, comm::DataType::float64},

@@ -33,13 +33,13 @@ TEST_F(Init, WritesAFunctionOfTheSeedAndSaysHowManyParameters) {
   EXPECT_NE(read_file(folder / "a"), read_file(folder / "c"));
 }
 
-TEST_F(Init, RefusesWrongInputWithExitCode2AndAnUnwritablePlaceWith1) {
+TEST_F(Init, RefusesWrongInputAndAnUnwritablePlaceWithExitCode2) {
   const CommandResult unknown = run_lshdp("init --model vit_b_17 --save " + (folder / "w").string());
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_THAT(unknown.errors, HasSubstr("model 'vit_b_17' is not known; use one of vit_b_16"));
   EXPECT_EQ(init("a", "--seed -1").exit_code, 2);
   const CommandResult unwritable = init("no/such/folder/w");
-  EXPECT_EQ(unwritable.exit_code, 1);
+  EXPECT_EQ(unwritable.exit_code, 2);
   EXPECT_EQ(count_lines_with(unwritable.errors, "lshdp init: cannot write"), 1) << unwritable.errors;
 }
 

@@ -80,7 +80,7 @@ TEST_F(Optimize, RefusesAProfileThatIsDamaged) {
 TEST_F(Optimize, SaysWhereItCannotWrite) {
   out_ = "/nowhere/batches.json";
   const CommandResult result = optimize("--total 88");
-  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.errors, HasSubstr("cannot write /nowhere/batches.json"));
 }
 
