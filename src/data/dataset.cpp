@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "hdf5.h"
+#include "hdf5_file.h"
 #include "lshdp/core/error.h"
 
 namespace lshdp::data {

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "hdf5.h"
+#include "hdf5_file.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/converters.h"
 

@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "hdf5.h"
+#include "hdf5_file.h"
 #include "lshdp/core/file.h"
 
 namespace lshdp::data {

@@ -1,5 +1,5 @@
 // Opening HDF5 files and reading what describes a data set, with every way a file can be wrong told apart.
-#include "hdf5.h"
+#include "hdf5_file.h"
 
 #include <cerrno>
 #include <cmath>
