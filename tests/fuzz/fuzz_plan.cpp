@@ -7,6 +7,7 @@
 #include "lshdp/core/text.h"
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
+#include "lshdp/plan/solver.h"
 
 namespace lshdp::test {
 namespace {
@@ -60,6 +61,22 @@ const Json kShortPlan = {{"version", 1}, {"batches", {16, 16, 48, 48}}};
 
 TEST(Fuzz, ProfileTree) { fuzz_json({sample_profile()}, read_profile_tree); }
 TEST(Fuzz, PlanTree) { fuzz_json({sample_plan(), kShortPlan}, read_plan_tree); }
+
+// What the reader lets through, the solver must be able to take.
+TEST(Fuzz, SolverOfAFixedTotal) {
+  fuzz_json({sample_profile()}, [](const Json& json) {
+    const plan::Solution solution = plan::solve(plan::profile_from_json(json, "profile.json"), {.total = 48});
+    std::int64_t total = 0;
+    for (const auto& rank : solution.plan.ranks) total += rank.batch;
+    EXPECT_EQ(total, 48);
+  });
+}
+
+TEST(Fuzz, SolverOfTheBestTotal) {
+  fuzz_json({sample_profile()}, [](const Json& json) {
+    EXPECT_GT(plan::solve(plan::profile_from_json(json, "profile.json"), {}).plan.total, 0);
+  });
+}
 
 TEST(Fuzz, ProfileText) {
   fuzz_bytes({sample_profile().dump()},
