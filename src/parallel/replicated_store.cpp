@@ -2,6 +2,7 @@
 // forward.
 #include "lshdp/parallel/replicated_store.h"
 
+#include <array>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -57,7 +58,7 @@ class ReplicatedStore final : public ParameterStore {
   void release(std::size_t) override {}
   void add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) override;
   void synchronize() override;
-  double local_squared_norm() const override;
+  double local_squared_norm(std::int64_t step) const override;
   double wait_seconds() const override { return wait_seconds_; }
   double update_seconds() const override;
   void set_values(const model::Values& values) override;
@@ -110,8 +111,8 @@ class ReplicatedStore final : public ParameterStore {
   std::deque<Delivery> deliveries_;
   std::exception_ptr error_;
   bool stopping_ = false;
-  double squared_norm_ = 0;       // of the step under way
-  double done_squared_norm_ = 0;  // of the last step done
+  double squared_norm_ = 0;                                      // of the step under way
+  std::array<std::pair<std::int64_t, double>, 2> done_norms_{};  // Update::step and squared norm of the last two done
   double update_seconds_ = 0;
   std::thread thread_;
 };
@@ -332,7 +333,7 @@ void ReplicatedStore::finish_reduce(std::size_t index, const Update& update) {
   squared_norm_ += norm * norm;
   update_seconds_ += now_seconds() - begun;
   // The first bucket's gradients come last. Whoever sees its update sees the norm.
-  if (index == 0) done_squared_norm_ = std::exchange(squared_norm_, 0);
+  if (index == 0) done_norms_ = {done_norms_[1], {update.step, std::exchange(squared_norm_, 0)}};
 }
 
 /// Updates this rank's shard with `scale` times the mean gradient and lets its parameters travel.
@@ -361,7 +362,7 @@ void ReplicatedStore::clip_and_apply(const Delivery& delivery) {
   double squared = 0;
   {
     const std::scoped_lock lock(mutex_);
-    squared = done_squared_norm_;
+    squared = done_norms_[1].second;
   }
   communicator_
       .all_reduce_sum({&squared, 1, comm::DataType::float64},
@@ -383,9 +384,12 @@ void ReplicatedStore::synchronize() {
   for (std::size_t index = 0; index < buckets_.size(); ++index) wait_for_bucket(index);
 }
 
-double ReplicatedStore::local_squared_norm() const {
+double ReplicatedStore::local_squared_norm(std::int64_t step) const {
   const std::scoped_lock lock(mutex_);
-  return done_squared_norm_;
+  for (const auto& [done, norm] : done_norms_) {
+    if (done == step) return norm;
+  }
+  throw std::logic_error("the norm of a step that is not one of the last two done");
 }
 
 double ReplicatedStore::update_seconds() const {

@@ -83,6 +83,7 @@ class Trainer {
   std::vector<double> speeds_;   // by rank
   std::int64_t first_step_ = 0;  // counted from 0; a resumed run begins later
   std::int64_t last_step_ = 0;   // one past the last
+  std::int64_t steps_done_ = 0;  // on this rank; the last one's update may be under way
   double data_wait_seconds_ = 0;
   bool interrupted_anywhere_ = false;
   double begun_ = 0;
@@ -232,7 +233,9 @@ void Trainer::run_step(std::int64_t step) {
   if (!batch) throw std::logic_error("the loader ended before the last step");
   data_wait_seconds_ += now_seconds() - begun;
   store_->begin_step(update_of(step));
-  collect(step, run_micro_batches(*batch));
+  const double loss = run_micro_batches(*batch);
+  steps_done_ = step + 1;
+  collect(step, loss);
 }
 
 /// The rank's samples in the plan's micro-batches; a smaller batch at the end of an epoch fills fewer of them.
@@ -269,7 +272,7 @@ void Trainer::collect(std::int64_t step, double loss) {
   const comm::Counters counters = communicator_.counters();
   report(statistics_->end_step({.step = step + 1,
                                 .loss = loss,
-                                .squared_norm_of_previous = store_->local_squared_norm(),
+                                .squared_norm_of_previous = step > first_step_ ? store_->local_squared_norm(step) : 0,
                                 .compute_seconds = walker_->compute_seconds() + store_->update_seconds(),
                                 .communication_seconds = counters.busy_seconds,
                                 .wait_seconds = store_->wait_seconds() + data_wait_seconds_,
@@ -306,7 +309,7 @@ void Trainer::report_step(const GatheredStep& gathered) {
 /// Reads the figures of the steps that are done. All ranks call it, with a synchronized store.
 void Trainer::report_pending() {
   store_->synchronize();
-  report(statistics_->flush(store_->local_squared_norm()));
+  report(statistics_->flush(steps_done_ > first_step_ ? store_->local_squared_norm(steps_done_) : 0));
 }
 
 void Trainer::run_evaluation(std::int64_t step) {

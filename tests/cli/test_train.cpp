@@ -60,6 +60,26 @@ TEST_F(Train, GivesTheWeightsOfOneProcessForEveryModelAndSplit) {
   }
 }
 
+TEST_F(Train, ReportsTheSameLossesAndNormsWhateverTheSplit) {
+  const auto figures = [&](int ranks, const std::string& batches) {
+    const std::string run = "run" + std::to_string(ranks);
+    train(ranks, "vit",
+          "--batches " + batches + " --steps 12 --precision fp64 --log warn --results " + out(run.c_str()));
+    std::istringstream lines(read_file(folder_ / (run + "/metrics.jsonl").c_str()));
+    std::vector<double> values;
+    for (std::string line; std::getline(lines, line);) {
+      const Json record = Json::parse(line);
+      if (record["record"] != "step") continue;
+      values.push_back(record["loss"]);
+      values.push_back(record["gradient_norm"]);
+    }
+    return values;
+  };
+  const std::vector<double> one = figures(1, "32"), three = figures(3, "1,20,11");
+  ASSERT_EQ(one.size(), 24U);
+  EXPECT_THAT(three, testing::Pointwise(testing::DoubleNear(1e-9), one));
+}
+
 TEST_F(Train, AugmentsTheSameWhateverTheSplit) {
   const std::string common = "--steps 6 --precision fp64 --crop-padding 2 --flip --log warn --save ";
   train(1, "vit", "--batches 20 " + common + out("one.safetensors"));

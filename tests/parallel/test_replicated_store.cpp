@@ -66,7 +66,7 @@ TEST(ReplicatedStore, ClipsByTheGlobalNormOfTheMeanGradient) {
     store->set_values(model::initial_values(model, 4));
     const at::Tensor before = store->gather_values()[0][0];
     step_with(model, *store, 8, {.step = 1, .learning_rate = 1e6, .global_terms = 4, .clip_norm = clip});
-    EXPECT_NEAR(store->local_squared_norm(), 4.0 * static_cast<double>(model.parameter_count()), 1e-9);
+    EXPECT_NEAR(store->local_squared_norm(1), 4.0 * static_cast<double>(model.parameter_count()), 1e-9);
     return (before - store->gather_values()[0][0]).abs().max().item<double>();
   };
   const double norm = 2 * std::sqrt(static_cast<double>(model.parameter_count()));
@@ -121,10 +121,12 @@ TEST(ReplicatedStore, TakesNoSamplesAsAZeroGradient) {
   store->set_values(model::initial_values(model, 4));
   const model::Values before = store->gather_values();
   step_with(model, *store, 3, {.step = 1, .learning_rate = 0, .global_terms = 1});  // leaves something in the arenas
-  store->begin_step({.step = 1, .learning_rate = 1, .global_terms = 1});
+  store->begin_step({.step = 2, .learning_rate = 1, .global_terms = 1});
   BlockWalker(model, *store, {}).train_nothing();
   store->synchronize();
-  EXPECT_EQ(store->local_squared_norm(), 0);
+  EXPECT_EQ(store->local_squared_norm(2), 0);
+  EXPECT_GT(store->local_squared_norm(1), 0);
+  EXPECT_THROW(store->local_squared_norm(3), std::logic_error);
 }
 
 TEST(ReplicatedStore, RefusesCallsOutOfOrder) {

@@ -36,7 +36,7 @@ class RecordingStore final : public ParameterStore {
     if (last) last_order.push_back(block);
   }
   void synchronize() override {}
-  double local_squared_norm() const override { return 0; }
+  double local_squared_norm(std::int64_t) const override { return 0; }
   double wait_seconds() const override { return 0; }
   double update_seconds() const override { return 0; }
   void set_values(const model::Values&) override {}

@@ -56,9 +56,10 @@ class ParameterStore {
   /// Returns when every update begun is everywhere: before evaluation, checkpoint, exit. All ranks must call it.
   virtual void synchronize() = 0;
 
-  /// This rank's part of the squared global norm of the last completed step's mean gradient, before clipping: parts add
-  /// up over ranks. Valid after synchronize(), or once the next step has acquired every block.
-  virtual double local_squared_norm() const = 0;
+  /// This rank's part of the squared global norm of the mean gradient, before clipping, of the step whose Update::step
+  /// was `step`: parts add up over ranks. Known after synchronize(), or once the next step has acquired every block, of
+  /// the last two such steps (std::logic_error otherwise).
+  virtual double local_squared_norm(std::int64_t step) const = 0;
   /// Seconds this rank's thread stood in acquire() and synchronize() so far.
   virtual double wait_seconds() const = 0;
   /// Seconds of optimizer work so far.
