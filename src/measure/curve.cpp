@@ -11,7 +11,6 @@ namespace {
 
 constexpr int kLeastRepeats = 3, kMostRepeats = 15, kMostInARow = 200;
 constexpr double kShareOfDoubling = 0.7;  // of the budget; the rest is for points in between
-constexpr double kShareOfRefining = 0.9;  // of the budget is spent then; the rest is for points that cannot be right
 constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point in between
 constexpr double kGain = 0.02;            // a doubling that saves less than this per sample gained nothing
 
@@ -30,6 +29,36 @@ double relative_error_of_median(const std::vector<double>& sorted) {
   return 1.2533 * sigma / std::sqrt(static_cast<double>(sorted.size())) / quantile(sorted, 0.5);
 }
 
+/// The curve that never falls and is nearest to `curve` in the logarithm of its seconds (isotonic regression by pooling
+/// neighbours that violate the order, Barlow et al. 1972). Fewer samples cannot take longer: where they seem to, the
+/// machine was disturbed, and the mean of the neighbours is nearer to what training will see than the quickest or the
+/// slowest.
+std::vector<plan::CurvePoint> monotone(std::vector<plan::CurvePoint> curve) {
+  struct Pool {
+    double sum = 0;
+    std::size_t count = 0;
+    double mean() const { return sum / static_cast<double>(count); }
+  };
+  std::vector<Pool> pools;
+  for (const plan::CurvePoint& point : curve) {
+    pools.push_back({std::log(point.seconds), 1});
+    while (pools.size() > 1 && pools[pools.size() - 2].mean() > pools.back().mean()) {
+      const Pool last = pools.back();
+      pools.pop_back();
+      pools.back().sum += last.sum;
+      pools.back().count += last.count;
+    }
+  }
+  std::size_t at = 0;
+  for (const Pool& pool : pools) {
+    // A point that violates nothing stays what was measured, to the bit.
+    for (std::size_t i = 0; i < pool.count; ++i, ++at) {
+      if (pool.count > 1) curve[at].seconds = std::exp(pool.mean());
+    }
+  }
+  return curve;
+}
+
 class CurveMeasurement {
  public:
   CurveMeasurement(const TimeMicroBatches& time, const CurveOptions& options) : time_(time), options_(options) {}
@@ -37,10 +66,9 @@ class CurveMeasurement {
   std::vector<plan::CurvePoint> run() {
     double_up();
     refine();
-    measure_doubtful_points_again();
     std::vector<plan::CurvePoint> curve;
     for (const auto& [batch, seconds] : points_) curve.push_back({batch, seconds});
-    return curve;
+    return monotone(std::move(curve));
   }
 
  private:
@@ -108,22 +136,11 @@ class CurveMeasurement {
       const std::int64_t middle = begin + width / 2, end = begin + width;
       const double share = static_cast<double>(middle - begin) / static_cast<double>(width);
       const double straight = points_[begin] + share * (points_[end] - points_[begin]);
-      if (!affords(straight, kShareOfRefining)) continue;  // a narrower interval may be cheaper
+      if (!affords(straight, 1)) continue;  // a narrower interval may be cheaper
       measure(middle, kShareOfPoint * options_.budget_seconds);
       if (std::abs(points_[middle] - straight) <= options_.tolerance * points_[middle]) continue;
       add(begin, middle);
       add(middle, end);
-    }
-  }
-
-  /// Fewer samples cannot take longer: where they seem to, the machine was disturbed. Disturbances only ever add time.
-  void measure_doubtful_points_again() {
-    for (auto point = points_.rbegin(); point != points_.rend() && std::next(point) != points_.rend(); ++point) {
-      const auto smaller = std::next(point);
-      const double before = smaller->second;
-      if (before <= (1 + options_.steady) * point->second || !affords(point->second, 1)) continue;
-      measure(smaller->first, kShareOfPoint * options_.budget_seconds);
-      smaller->second = std::min(smaller->second, before);
     }
   }
 

@@ -41,7 +41,11 @@ std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_c
   for (std::size_t block = model.blocks.size(); block-- > 0;) {
     gathered += model.parameter_count(block);
     if (gathered < least_count && block > 0) continue;
-    // A remainder of small first blocks stays a bucket of its own: it is what the next forward waits for first.
+    if (gathered < least_count && !buckets.empty()) {
+      // A small remainder of first blocks: its neighbour's transfer would be waited for together with its own anyway.
+      last = buckets.back().last_block;
+      buckets.pop_back();
+    }
     buckets.push_back(make_bucket(model, block, last));
     gathered = 0;
     last = block - 1;

@@ -122,16 +122,16 @@ TEST(MeasureCurve, TheMedianIsNotMovedByDisturbances) {
   }
 }
 
-TEST(MeasureCurve, APointThatTookLongerThanALargerBatchIsMeasuredAgain) {
-  int timings_of_8 = 0;
-  const TimeMicroBatches time = [&](std::int64_t batch, int count) {
-    // Another program ran while the batch of 8 was measured for the first time.
-    const double disturbed = batch == 8 && ++timings_of_8 <= 4 ? 5 : 1;
-    return overhead_and_slope(batch) * count * disturbed;
+TEST(MeasureCurve, NeverFallsAndAveragesNeighboursThatViolateThat) {
+  // A batch of 8 was disturbed every time it was timed.
+  const TimeMicroBatches time = [](std::int64_t batch, int count) {
+    return overhead_and_slope(batch) * count * (batch == 8 ? 4 : 1);
   };
-  const auto curve = measure_curve(time, {.largest = 64, .whole = true, .budget_seconds = 1000});
-  EXPECT_GT(timings_of_8, 4);
-  EXPECT_DOUBLE_EQ(interpolate(curve, 8), overhead_and_slope(8));
+  const auto curve = measure_curve(time, {.largest = 32, .whole = true, .budget_seconds = 1000});
+  for (std::size_t i = 1; i < curve.size(); ++i) EXPECT_LE(curve[i - 1].seconds, curve[i].seconds);
+  EXPECT_LT(interpolate(curve, 8), 4 * overhead_and_slope(8));
+  EXPECT_GT(interpolate(curve, 8), overhead_and_slope(8));
+  EXPECT_DOUBLE_EQ(curve.front().seconds, overhead_and_slope(1));
 }
 
 TEST(MeasureCurve, ReportsWhatItHasSpent) {

@@ -31,7 +31,7 @@ TEST(Buckets, HoldEveryParameterOnceWithoutOverlap) {
 
 TEST(Buckets, CoverConsecutiveBlocksInOrder) {
   const model::Model model = test::small_vit();
-  const std::vector<Bucket> buckets = make_buckets(model, 3000);
+  const std::vector<Bucket> buckets = make_buckets(model, 2000);
   EXPECT_GT(buckets.size(), 1U);
   EXPECT_LT(buckets.size(), model.blocks.size());
   std::size_t next = 0;

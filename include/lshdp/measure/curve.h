@@ -24,8 +24,8 @@ struct CurveOptions {
 
 /// Measures batches 1, 2, 4 .. and the largest, then halves every interval once and goes on halving where a straight
 /// line is off by more than the tolerance; the widest interval first. Each point is the median of timings after a
-/// warm-up, taken again if a larger batch took less. Without `whole`, doubling ends where it gained less than 2 % per
-/// sample twice and a micro-batch takes long enough. By batch, rising, the first is 1. Time is what `time` says, so
+/// warm-up; the curve never falls (isotonic regression). Without `whole`, doubling ends where it gained less than 2 %
+/// per sample twice and a micro-batch takes long enough. By batch, rising, the first is 1. Time is what `time` says, so
 /// that tests need no clock.
 std::vector<plan::CurvePoint> measure_curve(const TimeMicroBatches& time, const CurveOptions& options);
 
