@@ -16,7 +16,7 @@ def milliseconds(seconds):
 def print_ranks(ranks):
     rows = [["rank", "host", "speed", "largest batch", "batch", "compute", "waiting"]]
     for rank in ranks:
-        rows.append([str(rank["rank"]), rank["host"], f"{rank['speed']:.3f}", str(rank["max_batch"]), str(rank["batch"]),
+        rows.append([str(rank["rank"]), rank["host"], f"{rank['speed']:.3f}", str(rank["max_batch"] or "-"), str(rank["batch"]),
                      milliseconds(rank["compute_seconds"]), milliseconds(rank["wait_seconds"])])
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
