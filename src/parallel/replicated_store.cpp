@@ -2,6 +2,7 @@
 // forward.
 #include "lshdp/parallel/replicated_store.h"
 
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <deque>
@@ -74,6 +75,7 @@ class ReplicatedStore final : public ParameterStore {
   };
 
   void allocate(BucketState& bucket);
+  static void finish_gather(BucketState& bucket) noexcept;
   void make_leaves();
   at::Tensor slot_of(const at::Tensor& arena, const SlotPlace& place) const;
   comm::Buffer whole(const at::Tensor& arena) const;
@@ -148,11 +150,23 @@ ReplicatedStore::~ReplicatedStore() {
   {
     const std::scoped_lock lock(mutex_);
     stopping_ = true;
-    // A step that was left half way (an error) would never end: the other ranks may be gone.
-    if (in_step_ || !deliveries_.empty()) communicator_.abandon();
+    // A step that was left half way (an error) would never end: the other ranks may be gone. (Not: a delivery is still
+    // in the list. The update thread takes it off after it has told that the step is updated.)
+    const bool updated = std::ranges::all_of(
+        buckets_, [](const BucketState& bucket) { return bucket.updated_step == bucket.delivered_step; });
+    if (in_step_ || !updated) communicator_.abandon();
   }
   changed_.notify_all();
   thread_.join();
+  for (BucketState& bucket : buckets_) finish_gather(bucket);
+}
+
+/// The arenas may go. Nobody is left to hear of a failure.
+void ReplicatedStore::finish_gather(BucketState& bucket) noexcept {
+  try {
+    bucket.gather.wait();
+  } catch (const std::exception&) {
+  }
 }
 
 void ReplicatedStore::allocate(BucketState& bucket) {
