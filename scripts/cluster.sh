@@ -1,0 +1,364 @@
+#!/usr/bin/env bash
+# Emulates a cluster of unequal nodes on this machine: network namespaces, shaped links, CPU shares.
+set -Eeuo pipefail
+
+usage() {
+  cat <<'END'
+usage: scripts/cluster.sh [--name NAME] COMMAND
+
+  up --cpus P,P,.. [--rate R[,R..]] [--delay T]   one node per P: percent of a core; R: link rate of all or of each
+                                                  node, as tc writes it (default 1gbit); T: each packet's delay, one way
+  exec NODE COMMAND..                             runs a command on a node (0, 1, ..)
+  run [--nodes K,K..] [MPIRUN OPTION..] COMMAND.. runs a command with mpirun, one rank per node
+  set NODE [--cpu P] [--rate R]                   changes a node while it works
+  rate R                                          changes the links of all nodes
+  check                                           measures what was asked for: needs iperf3 and python3
+  status                                          what is up
+  down                                            stops what runs on the nodes and removes them, also after a crash
+
+Node K is the network namespace NAME-nK (address 10.77.0.K+1, interface eth0, host name nodeK); the switch between them is
+NAME-sw. Clusters of different names (default: lshdp) live side by side. Needs root, and iproute2.
+
+example: scripts/cluster.sh up --cpus 50,50,33,55 && scripts/cluster.sh run build/lshdp --help; scripts/cluster.sh down
+END
+}
+
+die() {
+  echo "cluster: $*" >&2
+  exit 1
+}
+
+misuse() {
+  echo "cluster: $*" >&2
+  exit 2
+}
+
+name=lshdp
+prefix=10.77.0
+period_us=20000 # with the usual 100 ms a slow node freezes for tens of milliseconds at a time
+
+# --- control groups: version 1 with a cpu hierarchy of its own, or version 2 -------------------------------------------
+
+if [[ "$(stat -fc %T /sys/fs/cgroup 2>/dev/null)" == cgroup2fs ]]; then
+  cgroup_version=2 cgroup_root=/sys/fs/cgroup
+else
+  cgroup_version=1 cgroup_root=/sys/fs/cgroup/cpu
+fi
+
+cgroup_of() { echo "$cgroup_root/lshdp-$name/node$1"; }
+
+make_cgroups() {
+  [[ $cgroup_version == 2 ]] && echo +cpu >"$cgroup_root/cgroup.subtree_control"
+  mkdir "$cgroup_root/lshdp-$name"
+  [[ $cgroup_version == 2 ]] && echo +cpu >"$cgroup_root/lshdp-$name/cgroup.subtree_control"
+  local node
+  for node in "${!cpus[@]}"; do mkdir "$(cgroup_of "$node")"; done
+}
+
+# set_share NODE PERCENT. A burst of one quota lets a node catch up on what a wake-up made it miss.
+set_share() {
+  local group quota weight
+  group=$(cgroup_of "$1")
+  quota=$(awk -v p="$2" -v t=$period_us 'BEGIN { printf "%d", p * t / 100 }')
+  weight=$(awk -v p="$2" 'BEGIN { w = int(p * 10); print (w < 2 ? 2 : (w > 10000 ? 10000 : w)) }')
+  if [[ $cgroup_version == 2 ]]; then
+    [[ -e $group/cpu.max.burst ]] && echo 0 >"$group/cpu.max.burst"
+    echo "$quota $period_us" >"$group/cpu.max"
+    [[ -e $group/cpu.max.burst ]] && echo "$quota" >"$group/cpu.max.burst"
+    echo "$weight" >"$group/cpu.weight"
+  else
+    [[ -e $group/cpu.cfs_burst_us ]] && echo 0 >"$group/cpu.cfs_burst_us"
+    echo $period_us >"$group/cpu.cfs_period_us"
+    echo "$quota" >"$group/cpu.cfs_quota_us"
+    [[ -e $group/cpu.cfs_burst_us ]] && echo "$quota" >"$group/cpu.cfs_burst_us"
+    echo "$weight" >"$group/cpu.shares"
+  fi
+}
+
+remove_cgroups() {
+  local group=$cgroup_root/lshdp-$name node tries
+  [[ -d $group ]] || return 0
+  for tries in {1..50}; do
+    for node in "$group"/node*; do
+      [[ -e $node/cgroup.procs ]] && xargs -r kill -KILL <"$node/cgroup.procs" 2>/dev/null || true
+      rmdir "$node" 2>/dev/null || true
+    done
+    rmdir "$group" 2>/dev/null && return 0
+    sleep 0.1
+  done
+  die "processes of $group do not end"
+}
+
+# --- network -----------------------------------------------------------------------------------------------------------
+
+# shape NAMESPACE INTERFACE RATE DELAY
+shape() {
+  tc -n "$1" qdisc replace dev "$2" root handle 1: tbf rate "$3" burst 256kb latency 50ms
+  [[ $4 == 0 ]] || tc -n "$1" qdisc replace dev "$2" parent 1:1 handle 10: netem delay "$4" limit 100000
+}
+
+# Both directions of a node's link have the rate; the delay is where packets leave the node.
+shape_node() {
+  shape "$name-n$1" eth0 "$2" "$delay"
+  shape "$name-sw" "port$1" "$2" 0
+}
+
+make_node() {
+  local node=$1
+  ip netns add "$name-n$node"
+  ip -n "$name-sw" link add name "port$node" type veth peer name eth0 netns "$name-n$node"
+  ip -n "$name-sw" link set "port$node" master br0 up
+  ip -n "$name-n$node" addr add "$prefix.$((node + 1))/24" dev eth0
+  ip -n "$name-n$node" link set lo up
+  ip -n "$name-n$node" link set eth0 up
+}
+
+require_delay() {
+  ip netns add "$name-try"
+  ip -n "$name-try" link set lo up
+  if tc -n "$name-try" qdisc add dev lo root netem delay "$delay" 2>/dev/null; then
+    ip netns del "$name-try"
+  else
+    ip netns del "$name-try"
+    die "--delay $delay: this kernel has no netem queueing discipline (CONFIG_NET_SCH_NETEM), or cannot read the time"
+  fi
+}
+
+# --- state -------------------------------------------------------------------------------------------------------------
+
+set_name() {
+  [[ $1 =~ ^[a-z][a-z0-9]{0,9}$ ]] || misuse "--name $1: up to 10 letters and digits, small, the first a letter"
+  name=$1
+}
+
+state_folder() { echo "/run/lshdp-cluster/$name"; }
+
+# The variables cpus, rates (arrays by node) and delay are written to, and read from, one file.
+save_state() { declare -p cpus rates delay >"$(state_folder)/state"; }
+
+load_state() {
+  [[ -e $(state_folder)/state ]] || die "no cluster $name is up; see: scripts/cluster.sh up --help"
+  # shellcheck disable=SC1091
+  source <(sed 's/^declare -/declare -g/; s/^declare -g-/declare -g /' "$(state_folder)/state")
+}
+
+require_node() { [[ $1 =~ ^[0-9]+$ && -n ${cpus[$1]:-} ]] || misuse "node $1: there are nodes 0 to $((${#cpus[@]} - 1))"; }
+
+require_percent() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?$ && ! $1 =~ ^0+(\.0+)?$ ]] || misuse "--cpu $1: a percentage of a core, above 0"; }
+
+require_rate() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?(bit|kbit|mbit|gbit)$ ]] || misuse "rate $1: as in 100mbit or 1gbit"; }
+
+# --- commands ----------------------------------------------------------------------------------------------------------
+
+up() {
+  local cpu_list="" rate_list=1gbit
+  delay=0
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --cpus) cpu_list=${2:?} && shift 2 ;;
+      --rate) rate_list=${2:?} && shift 2 ;;
+      --delay) delay=${2:?} && shift 2 ;;
+      *) misuse "up $1: not an option; see --help" ;;
+    esac
+  done
+  [[ -n $cpu_list ]] || misuse "up: --cpus is missing, as in --cpus 50,50,33,55"
+  IFS=, read -r -a cpus <<<"$cpu_list"
+  IFS=, read -r -a rates <<<"$rate_list"
+  local node sum=0
+  if [[ ${#rates[@]} == 1 ]]; then
+    for node in "${!cpus[@]}"; do rates[node]=${rates[0]}; done
+  fi
+  [[ ${#rates[@]} == "${#cpus[@]}" ]] || misuse "--rate $rate_list: one rate for all, or one for each of ${#cpus[@]} nodes"
+  [[ ${#cpus[@]} -le 250 ]] || misuse "--cpus: at most 250 nodes"
+  for node in "${!cpus[@]}"; do
+    require_percent "${cpus[node]}"
+    require_rate "${rates[node]}"
+    sum=$(awk -v a="$sum" -v b="${cpus[node]}" 'BEGIN { print a + b }')
+  done
+  awk -v s="$sum" -v n="$(nproc)" 'BEGIN { exit !(s > 95 * n) }' &&
+    echo "cluster: the shares add up to $sum %, more than 95 % of $(nproc) cores: nodes will disturb each other" >&2
+  [[ $delay == 0 ]] || require_delay
+  mkdir -p /run/lshdp-cluster
+  mkdir "$(state_folder)" 2>/dev/null || die "cluster $name is up already, or was left by a crash: scripts/cluster.sh --name $name down"
+  trap 'echo "cluster: up failed; removing what was made" >&2; down' ERR
+  ip netns add "$name-sw"
+  ip -n "$name-sw" link add name br0 type bridge
+  ip -n "$name-sw" link set br0 up
+  make_cgroups
+  echo "127.0.0.1 localhost" >"$(state_folder)/hosts"
+  for node in "${!cpus[@]}"; do
+    make_node "$node"
+    shape_node "$node" "${rates[node]}"
+    set_share "$node" "${cpus[node]}"
+    mkdir -p "$(state_folder)/tmp/node$node"
+    echo "$prefix.$((node + 1)) node$node" >>"$(state_folder)/hosts"
+  done
+  write_agent
+  save_state
+  trap - ERR
+}
+
+# What mpirun calls in place of ssh: AGENT HOST COMMAND..
+write_agent() {
+  local agent self
+  agent=$(state_folder)/agent
+  self=$(readlink -f "${BASH_SOURCE[0]}")
+  printf '#!/bin/bash\nhost=$1\nshift\nexec %q --name %q exec "${host#node}" bash -c "$*"\n' "$self" "$name" >"$agent"
+  chmod +x "$agent"
+}
+
+# enter NODE COMMAND..: becomes the command, in the node's control group, network, host name and temporary folder.
+enter() {
+  local node=$1 folder
+  shift
+  folder=$(state_folder)
+  echo $$ >"$(cgroup_of "$node")/cgroup.procs"
+  export TMPDIR=$folder/tmp/node$node GLOO_SOCKET_IFNAME=eth0
+  exec nsenter --net="/run/netns/$name-n$node" -- unshare --uts --mount -- bash -c \
+    'hostname "$1" && mount --bind "$2" /etc/hosts && shift 2 && exec "$@"' enter "node$node" "$folder/hosts" "$@"
+}
+
+exec_command() {
+  load_state
+  [[ $# -ge 2 ]] || misuse "exec: a node and a command"
+  require_node "$1"
+  enter "$@"
+}
+
+run_command() {
+  load_state
+  local nodes=("${!cpus[@]}") node hosts=""
+  if [[ ${1:-} == --nodes ]]; then
+    IFS=, read -r -a nodes <<<"${2:?}"
+    shift 2
+  fi
+  [[ $# -ge 1 ]] || misuse "run: a command"
+  for node in "${nodes[@]}"; do
+    require_node "$node"
+    hosts+=,node$node:1
+  done
+  local root=()
+  [[ $(id -u) == 0 ]] && root=(--allow-run-as-root)
+  # mpirun itself idles on the first node.
+  enter "${nodes[0]}" env OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" mpirun "${root[@]}" --host "${hosts#,}" \
+    --map-by node --bind-to none \
+    --mca plm_rsh_agent "$(state_folder)/agent" --mca plm_rsh_no_tree_spawn 1 \
+    --mca btl tcp,self --mca pml ob1 --mca btl_tcp_if_include "$prefix.0/24" --mca oob_tcp_if_include "$prefix.0/24" \
+    -x OMP_NUM_THREADS -x GLOO_SOCKET_IFNAME "$@"
+}
+
+set_command() {
+  load_state
+  local node=${1:-}
+  require_node "$node"
+  shift
+  [[ $# -gt 0 ]] || misuse "set $node: --cpu P or --rate R"
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --cpu) require_percent "${2:?}" && set_share "$node" "$2" && cpus[node]=$2 ;;
+      --rate) require_rate "${2:?}" && shape_node "$node" "$2" && rates[node]=$2 ;;
+      *) misuse "set $1: not an option; see --help" ;;
+    esac
+    shift 2
+  done
+  save_state
+}
+
+rate_command() {
+  load_state
+  require_rate "${1:-}"
+  local node
+  for node in "${!cpus[@]}"; do
+    shape_node "$node" "$1"
+    rates[node]=$1
+  done
+  save_state
+}
+
+# Bandwidth from each node to the next, one at a time; then all nodes spin at the same time.
+check() {
+  load_state
+  command -v iperf3 >/dev/null || die "check: iperf3 is missing: apt-get install -y iperf3"
+  local self node next measured folder
+  self=(bash "${BASH_SOURCE[0]}" --name "$name")
+  folder=$(state_folder)
+  echo "link                 asked      measured"
+  for node in "${!cpus[@]}"; do
+    [[ ${#cpus[@]} -gt 1 ]] || break
+    next=$(((node + 1) % ${#cpus[@]}))
+    "${self[@]}" exec "$next" iperf3 --server --one-off >/dev/null 2>&1 &
+    sleep 0.5
+    measured=$("${self[@]}" exec "$node" iperf3 --client "$prefix.$((next + 1))" --time 2 --json |
+      python3 -c 'import json, sys; print(round(json.load(sys.stdin)["end"]["sum_received"]["bits_per_second"] / 1e6))')
+    wait
+    printf 'node%-3s -> node%-3s %9s %8s Mb/s\n' "$node" "$next" "${rates[node]}" "$measured"
+  done
+  for node in "${!cpus[@]}"; do
+    "${self[@]}" exec "$node" python3 -c '
+import time
+begun, used = time.perf_counter(), time.process_time()
+while time.perf_counter() < begun + 3: pass
+print(round(100 * (time.process_time() - used) / (time.perf_counter() - begun), 1))' >"$folder/tmp/share$node" &
+  done
+  wait
+  echo "node                 asked      measured"
+  for node in "${!cpus[@]}"; do
+    printf 'node%-3s            %9s %8s %% of a core\n' "$node" "${cpus[node]}" "$(cat "$folder/tmp/share$node")"
+  done
+}
+
+status() {
+  local folder
+  if [[ ! -e $(state_folder)/state ]]; then
+    echo "cluster $name is not up"
+    return
+  fi
+  load_state
+  folder=$(state_folder)
+  echo "cluster $name: ${#cpus[@]} nodes, delay $delay"
+  local node
+  for node in "${!cpus[@]}"; do
+    printf 'node%-3s %-12s cpu %5s %%  link %9s  %s processes\n' "$node" "$prefix.$((node + 1))" "${cpus[node]}" \
+      "${rates[node]}" "$(wc -l <"$(cgroup_of "$node")/cgroup.procs")"
+  done
+}
+
+down() {
+  remove_cgroups
+  local namespace
+  for namespace in $(ip netns list | awk '{ print $1 }' | grep -E "^$name-(sw|try|n[0-9]+)\$" || true); do
+    ip netns del "$namespace"
+  done
+  rm -rf "$(state_folder)"
+}
+
+if [[ ${1:-} == --name ]]; then
+  set_name "${2:?}"
+  shift 2
+fi
+command=${1:-}
+[[ $# -gt 0 ]] && shift
+for argument in "$command" "${1:-}"; do
+  if [[ $argument == --help || $argument == -h ]]; then
+    usage
+    exit 0
+  fi
+done
+case $command in
+  up | exec | run | set | rate | check | status | down) ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+esac
+[[ $(id -u) == 0 ]] || die "namespaces and control groups need root: run it as root"
+for tool in ip tc nsenter unshare; do
+  command -v $tool >/dev/null || die "$tool is missing: apt-get install -y iproute2 util-linux"
+done
+case $command in
+  exec) exec_command "$@" ;;
+  run) run_command "$@" ;;
+  set) set_command "$@" ;;
+  rate) rate_command "$@" ;;
+  *) $command "$@" ;;
+esac
