@@ -111,6 +111,17 @@ make_node() {
   ip -n "$name-n$node" addr add "$prefix.$((node + 1))/24" dev eth0
   ip -n "$name-n$node" link set lo up
   ip -n "$name-n$node" link set eth0 up
+  set_congestion_control "$name-n$node"
+}
+
+# Debian's default on a LAN, or the nearest to it that the kernel lets a namespace choose: not bbr, which the machine may
+# have for its own connections and which spends CPU time on pacing.
+set_congestion_control() {
+  local control
+  for control in cubic reno; do
+    nsenter --net="/run/netns/$1" sysctl -qw net.ipv4.tcp_congestion_control=$control 2>/dev/null && return
+  done
+  die "neither cubic nor reno can be set as TCP congestion control of a network namespace"
 }
 
 require_delay() {

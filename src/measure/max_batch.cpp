@@ -22,27 +22,28 @@ struct Probe {
   MemoryBudget& budget;
   const MaxBatchOptions& options;
 
-  /// One step on `batch` samples. Throws what running out of memory throws. The first try also holds a whole copy of
-  /// the parameters for a moment, as a run does at its begin and its end.
-  void train(std::int64_t batch) const {
+  /// One step on `batch` samples and the seconds it took, without what comes before it and is the same for every batch.
+  /// Throws what running out of memory throws. The first try also holds a whole copy of the parameters for a moment, as
+  /// a run does at its begin and its end.
+  double train(std::int64_t batch) const {
     std::vector<model::SyntheticBatch> loaded;
     for (int i = 0; i <= options.batches_ahead; ++i) loaded.push_back(synthetic_batch(model.input, batch, kSeed));
     Rehearsal rehearsal(model, setup, rank, ranks);
     if (batch == 1) rehearsal.initialise();
+    const double begun = now_seconds();
     rehearsal.finish_step(loaded.front());
+    return now_seconds() - begun;
   }
 
   Attempt attempt(std::int64_t batch) const {
     budget.reset_peak();
-    const double begun = now_seconds();
-    bool fits = true;
     try {
-      train(batch);
+      const double seconds = train(batch);
+      return {true, budget.peak(), seconds};
     } catch (const std::exception& error) {
       if (!is_out_of_memory(error)) throw;
-      fits = false;
     }
-    return {fits, budget.peak(), now_seconds() - begun};
+    return {false, budget.peak(), 0};
   }
 
   /// What one sample needs, tried with all that the host can give.

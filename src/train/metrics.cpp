@@ -78,7 +78,9 @@ Json to_json(const StepRecord& record) {
           {"samples_per_second", samples_per_second(record)},
           {"compute_seconds", record.compute_seconds},
           {"communication_seconds", record.communication_seconds},
-          {"wait_seconds", record.wait_seconds}};
+          {"wait_seconds", record.wait_seconds},
+          {"cpu_seconds", record.cpu_seconds},
+          {"communication_cpu_seconds", record.communication_cpu_seconds}};
 }
 
 Json to_json(const EvaluationRecord& record) {
@@ -123,6 +125,9 @@ Json MetricsWriter::summary(double seconds) const {
     rank["compute_seconds"] = mean(timed, [r](const StepRecord& s) { return s.compute_seconds[r]; });
     rank["communication_seconds"] = mean(timed, [r](const StepRecord& s) { return s.communication_seconds[r]; });
     rank["wait_seconds"] = mean(timed, [r](const StepRecord& s) { return s.wait_seconds[r]; });
+    rank["cpu_seconds"] = mean(timed, [r](const StepRecord& s) { return s.cpu_seconds[r]; });
+    rank["communication_cpu_seconds"] =
+        mean(timed, [r](const StepRecord& s) { return s.communication_cpu_seconds[r]; });
     ranks.push_back(std::move(rank));
   }
   const bool predicted = run_.predicted && run_.predicted->step_seconds > 0 && typical > 0;

@@ -10,7 +10,18 @@ namespace lshdp::train {
 namespace {
 
 // The fields of one rank in a round.
-enum Field : std::size_t { kLoss, kSquaredNorm, kCompute, kCommunication, kWait, kSeconds, kInterrupted, kFields };
+enum Field : std::size_t {
+  kLoss,
+  kSquaredNorm,
+  kCompute,
+  kCommunication,
+  kWait,
+  kCpu,
+  kCommunicationCpu,
+  kSeconds,
+  kInterrupted,
+  kFields
+};
 
 comm::Shards shards_of(int ranks) {
   comm::Shards shards;
@@ -54,6 +65,8 @@ std::vector<GatheredStep> StepStatistics::end_step(const LocalStep& local) {
   mine[kCompute] = local.compute_seconds - totals_.compute_seconds;
   mine[kCommunication] = local.communication_seconds - totals_.communication_seconds;
   mine[kWait] = local.wait_seconds - totals_.wait_seconds;
+  mine[kCpu] = local.cpu_seconds - totals_.cpu_seconds;
+  mine[kCommunicationCpu] = local.communication_cpu_seconds - totals_.communication_cpu_seconds;
   mine[kSeconds] = now - last_end_;
   mine[kInterrupted] = local.interrupted ? 1 : 0;
   under_way_ = std::move(round);  // before it is sent: its memory stays where it is from here
@@ -92,6 +105,8 @@ GatheredStep StepStatistics::complete(const Round& round, double global_squared_
   step.record.compute_seconds = column(round.values, kCompute);
   step.record.communication_seconds = column(round.values, kCommunication);
   step.record.wait_seconds = column(round.values, kWait);
+  step.record.cpu_seconds = column(round.values, kCpu);
+  step.record.communication_cpu_seconds = column(round.values, kCommunicationCpu);
   return step;
 }
 

@@ -56,6 +56,7 @@ class Trainer {
   void run_step(std::int64_t step);
   double run_micro_batches(const data::Batch& batch);
   double train_guarded(const data::Batch& batch, std::int64_t begin, std::int64_t samples, bool last);
+  void begin_timing();
   void collect(std::int64_t step, double loss);
   void report(const std::vector<GatheredStep>& steps);
   void report_step(const GatheredStep& gathered);
@@ -203,7 +204,7 @@ Json Trainer::run() {
   statistics_ = std::make_unique<StepStatistics>(communicator_);
   communicator_.barrier();
   begun_ = now_seconds();
-  statistics_->begin(begun_);
+  begin_timing();
   for (std::int64_t step = first_step_; step < last_step_; ++step) {
     run_step(step);
     const std::int64_t done = step + 1;
@@ -267,6 +268,11 @@ double Trainer::train_guarded(const data::Batch& batch, std::int64_t begin, std:
   }
 }
 
+/// What passed up to now is no step's.
+void Trainer::begin_timing() {
+  statistics_->begin(now_seconds(), process_cpu_seconds(), communicator_.counters().cpu_seconds);
+}
+
 /// Sends this step's figures round. They are read a step later: nothing waits for them.
 void Trainer::collect(std::int64_t step, double loss) {
   const comm::Counters counters = communicator_.counters();
@@ -276,6 +282,8 @@ void Trainer::collect(std::int64_t step, double loss) {
                                 .compute_seconds = walker_->compute_seconds() + store_->update_seconds(),
                                 .communication_seconds = counters.busy_seconds,
                                 .wait_seconds = store_->wait_seconds() + data_wait_seconds_,
+                                .cpu_seconds = process_cpu_seconds(),
+                                .communication_cpu_seconds = counters.cpu_seconds,
                                 .interrupted = interrupted()}));
 }
 
@@ -323,7 +331,7 @@ void Trainer::run_evaluation(std::int64_t step) {
     metrics_->add(record);
     log_->evaluation(record);
   }
-  statistics_->begin(now_seconds());
+  begin_timing();
 }
 
 void Trainer::checkpoint(std::int64_t step) {
@@ -334,7 +342,7 @@ void Trainer::checkpoint(std::int64_t step) {
       {step, sampler_->total(), options_.seed, parallel::to_text(options_.setup.precision), model_.description},
       options_.keep_checkpoints);
   if (speaks_) log_->message(fmt::format("checkpoint of step {} written", step));
-  statistics_->begin(now_seconds());
+  begin_timing();
 }
 
 void Trainer::stop_if_interrupted(std::int64_t step) {

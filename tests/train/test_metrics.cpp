@@ -26,7 +26,9 @@ StepRecord step(std::int64_t number, double seconds) {
           .step_seconds = seconds,
           .compute_seconds = {0.5, 0.25},
           .communication_seconds = {0.1, 0.2},
-          .wait_seconds = {0.0, 0.125}};
+          .wait_seconds = {0.0, 0.125},
+          .cpu_seconds = {0.5, 0.25},
+          .communication_cpu_seconds = {0.0625, 0.03125}};
 }
 
 std::vector<Json> lines_of(const std::filesystem::path& path) {
@@ -74,6 +76,8 @@ TEST(Metrics, SummarisesWithoutTheWarmUp) {
   EXPECT_NEAR(summary["prediction_error"].get<double>(), -0.1, 1e-12);
   EXPECT_EQ(summary["samples"], 80);
   EXPECT_DOUBLE_EQ(summary["ranks"][1]["wait_seconds"], 0.125);
+  EXPECT_DOUBLE_EQ(summary["ranks"][0]["cpu_seconds"], 0.5);
+  EXPECT_DOUBLE_EQ(summary["ranks"][1]["communication_cpu_seconds"], 0.03125);
   EXPECT_TRUE(summary["evaluation"].is_null());
 }
 

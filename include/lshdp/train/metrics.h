@@ -39,9 +39,11 @@ struct StepRecord {
   double gradient_norm = 0;  // global, of the mean gradient before clipping
   std::int64_t samples = 0;
   double step_seconds = 0;
-  std::vector<double> compute_seconds;        // forward, backward and update
-  std::vector<double> communication_seconds;  // something was on its way
-  std::vector<double> wait_seconds;           // the rank stood still for parameters or data
+  std::vector<double> compute_seconds;            // forward, backward and update
+  std::vector<double> communication_seconds;      // something was on its way
+  std::vector<double> wait_seconds;               // the rank stood still for parameters or data
+  std::vector<double> cpu_seconds;                // CPU time of the rank's process
+  std::vector<double> communication_cpu_seconds;  // of it, the engine thread's
 };
 
 struct EvaluationRecord {

@@ -16,6 +16,7 @@ struct LocalStep {
   double loss = 0;                      // summed over this rank's terms
   double squared_norm_of_previous = 0;  // this rank's part, of the step before: its own is not reduced yet
   double compute_seconds = 0, communication_seconds = 0, wait_seconds = 0;
+  double cpu_seconds = 0, communication_cpu_seconds = 0;  // of the process, and of them its engine thread's
   bool interrupted = false;
 };
 
@@ -36,8 +37,12 @@ class StepStatistics {
   ~StepStatistics();
   StepStatistics(const StepStatistics&) = delete;
   StepStatistics& operator=(const StepStatistics&) = delete;
-  /// Time that passed up to `now` (now_seconds()) belongs to no step.
-  void begin(double now) { last_end_ = now; }
+  /// Time that passed up to `now` (now_seconds()), and CPU time spent so far, belong to no step.
+  void begin(double now, double cpu_seconds = 0, double communication_cpu_seconds = 0) {
+    last_end_ = now;
+    totals_.cpu_seconds = cpu_seconds;
+    totals_.communication_cpu_seconds = communication_cpu_seconds;
+  }
   /// The end of a step on this rank: sends its figures round.
   std::vector<GatheredStep> end_step(const LocalStep& local);
   /// Brings out all steps; `squared_norm`: this rank's part for the last one. Waits for all ranks.
