@@ -193,7 +193,7 @@ up() {
   mkdir "$(state_folder)" 2>/dev/null || die "cluster $name is up already, or was left by a crash: scripts/cluster.sh --name $name down"
   trap 'echo "cluster: up failed; removing what was made" >&2; down' ERR
   ip netns add "$name-sw"
-  ip -n "$name-sw" link add name br0 type bridge
+  ip -n "$name-sw" link add name br0 type bridge nf_call_iptables 0 nf_call_ip6tables 0 nf_call_arptables 0
   ip -n "$name-sw" link set br0 up
   make_cgroups
   echo "127.0.0.1 localhost" >"$(state_folder)/hosts"

@@ -143,7 +143,8 @@ void Engine::serve() {
 
 /// True if the bell was rung.
 bool Engine::sleep() {
-  const double longest = active_.empty() ? kIdleSleep : options_.longest_sleep_seconds;
+  const bool small = std::ranges::any_of(active_, [](const auto& active) { return active->operation.small(); });
+  const double longest = active_.empty() ? kIdleSleep : options_.longest_sleep_seconds * (small ? 0.25 : 1);
   sleep_seconds_ = std::min(std::max(2 * sleep_seconds_, kShortestSleep), longest);
   return bell_->sleep(sleep_seconds_);
 }

@@ -38,6 +38,7 @@ struct BucketState {
   std::vector<bool> touched;        // by slot: this step has written its gradient
   std::size_t blocks_left = 0;      // without their last gradient of this step
   bool prepared = false;            // this step's receives are posted
+  bool traced_gather = true;        // the last gather is in the trace
   std::int64_t delivered_step = 0;  // last step whose gradients are complete here
   std::int64_t updated_step = 0;    // last step whose shard is updated and whose gather was started
   comm::Work reduce, gather;
@@ -245,6 +246,8 @@ void ReplicatedStore::wait_for_bucket(std::size_t index) {
   rethrow_error();
   gather.wait();
   wait_seconds_ += now_seconds() - begun;
+  if (std::exchange(buckets_[index].traced_gather, true)) return;
+  trace("all-gather", index, gather);
 }
 
 /// Posts the receives of the bucket's sum. The step before is done with its arenas here, because acquire() has waited
@@ -291,6 +294,7 @@ void ReplicatedStore::deliver(std::size_t index) {
                                                 .priority = kGatherPriority + static_cast<int>(index),
                                                 .deferred = true});
   bucket.reduce.start();
+  bucket.traced_gather = false;
   {
     const std::scoped_lock lock(mutex_);
     bucket.gather = std::move(gather);

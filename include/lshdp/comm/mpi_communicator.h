@@ -28,10 +28,11 @@ class MpiSession {
 
 /// How the engine works, the same on all ranks; the defaults are measured (CONTRIBUTING.md).
 struct EngineOptions {
-  int sends_in_flight = 2;
+  int sends_in_flight = 4;
   std::int64_t segment_bytes =
       1 << 20;  // the unit of sending: long messages are cut, so that urgent ones need not wait
-  double longest_sleep_seconds = 500e-6;  // between tests for completion
+  double longest_sleep_seconds =
+      2e-3;  // between tests for completion; a quarter of it while a small message is awaited
 };
 
 /// A Communicator over all ranks of MPI_COMM_WORLD, on its own duplicated MPI communicator with its own engine thread.
