@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
 # Installs what is missing on Debian 12: apt packages, and pinned Python wheels in .venv. A second run changes nothing.
-# usage: scripts/setup.sh [FURTHER_APT_PACKAGE...]
+# usage: scripts/setup.sh [--baselines] [FURTHER_APT_PACKAGE...]
+#   --baselines: also what the PyTorch programs of experiments/baselines import (2 GB to download)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+baselines=false
+if [[ ${1:-} == --baselines ]]; then
+  baselines=true
+  shift
+fi
 
 packages=(
   build-essential cmake ninja-build ccache
@@ -51,17 +58,20 @@ suitable_python() {
   exit 1
 }
 
+# install_wheels LIST STAMP WHAT: installs the list, unless the stamp says that just this list is installed.
 install_wheels() {
-  local stamp=.venv/requirements.sha256 wanted
-  wanted=$(sha256sum scripts/requirements.txt | cut -d' ' -f1)
+  local list=$1 stamp=.venv/$2 wanted python
+  wanted=$(sha256sum "$list" | cut -d' ' -f1)
   [[ -f $stamp && "$(cat "$stamp")" == "$wanted" ]] && return
-  local python
   python=$(suitable_python)
-  echo "setup: installing Python wheels into .venv (LibTorch is about 0.5 GB to download)"
+  echo "setup: installing Python wheels into .venv ($3)"
   [[ -x .venv/bin/python ]] || "$python" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r scripts/requirements.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r "$list"
   echo "$wanted" >"$stamp"
 }
 
 install_packages
-install_wheels
+install_wheels scripts/requirements.txt requirements.sha256 "LibTorch is about 0.5 GB to download"
+if $baselines; then
+  install_wheels experiments/baselines/requirements.txt baselines.sha256 "PyTorch's CUDA libraries: about 2 GB to download"
+fi

@@ -1,0 +1,131 @@
+# The ViT and GPT-2 that lshdp trains, in plain torch.nn: torchvision's and Hugging Face's function, numbers and names of layers.
+"""A model is built from the same JSON description that lshdp reads. `blocks()` lists what FSDP2 shards one by one."""
+import json
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def attention(query_key_value, heads, causal):
+    """[B, T, 3 * width] -> [B, T, width]."""
+    batch, length, width = query_key_value.shape
+    width //= 3
+    parts = query_key_value.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
+    mixed = functional.scaled_dot_product_attention(*parts, is_causal=causal)
+    return mixed.transpose(1, 2).reshape(batch, length, width)
+
+
+class VitLayer(nn.Module):
+    def __init__(self, hidden, heads, mlp):
+        super().__init__()
+        self.heads = heads
+        self.ln_1, self.ln_2 = nn.LayerNorm(hidden, eps=1e-6), nn.LayerNorm(hidden, eps=1e-6)
+        self.in_proj, self.out_proj = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
+        self.up, self.down = nn.Linear(hidden, mlp), nn.Linear(mlp, hidden)
+
+    def forward(self, x):
+        x = x + self.out_proj(attention(self.in_proj(self.ln_1(x)), self.heads, causal=False))
+        return x + self.down(functional.gelu(self.up(self.ln_2(x))))
+
+
+class Vit(nn.Module):
+    """float [B, channels, image, image] -> logits [B, classes]."""
+
+    def __init__(self, image_size, patch_size, num_layers, num_heads, hidden_dim, mlp_dim, channels=3, num_classes=1000):
+        super().__init__()
+        self.image_shape, self.classes = (channels, image_size, image_size), num_classes
+        self.conv_proj = nn.Conv2d(channels, hidden_dim, patch_size, patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, hidden_dim))
+        self.pos_embedding = nn.Parameter(torch.empty(1, (image_size // patch_size) ** 2 + 1, hidden_dim).normal_(std=0.02))
+        self.layers = nn.ModuleList(VitLayer(hidden_dim, num_heads, mlp_dim) for _ in range(num_layers))
+        self.ln = nn.LayerNorm(hidden_dim, eps=1e-6)
+        self.head = nn.Linear(hidden_dim, num_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def blocks(self):
+        return list(self.layers)
+
+    def forward(self, images):
+        x = self.conv_proj(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embedding
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.ln(x[:, 0]))
+
+    def synthetic(self, count, generator):
+        return (torch.randn(count, *self.image_shape, generator=generator),
+                torch.randint(self.classes, (count,), generator=generator))
+
+    terms_per_sample = 1
+
+
+class Conv1d(nn.Module):
+    """Hugging Face's name for a linear layer whose matrix is stored [in, out]."""
+
+    def __init__(self, inputs, outputs, deviation):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(inputs, outputs).normal_(std=deviation))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x):
+        return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
+
+
+class Gpt2Layer(nn.Module):
+    def __init__(self, hidden, heads, inner, layers):
+        super().__init__()
+        residual = 0.02 / math.sqrt(2 * layers)
+        self.heads = heads
+        self.ln_1, self.ln_2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.c_attn, self.c_proj = Conv1d(hidden, 3 * hidden, 0.02), Conv1d(hidden, hidden, residual)
+        self.up, self.down = Conv1d(hidden, inner, 0.02), Conv1d(inner, hidden, residual)
+
+    def forward(self, x):
+        x = x + self.c_proj(attention(self.c_attn(self.ln_1(x)), self.heads, causal=True))
+        return x + self.down(functional.gelu(self.up(self.ln_2(x)), approximate="tanh"))
+
+
+class Gpt2(nn.Module):
+    """int64 [B, T] -> logits [B, T, vocabulary], by the embedding's own matrix."""
+
+    def __init__(self, n_layer, n_head, n_embd, n_positions, vocab_size):
+        super().__init__()
+        self.positions, self.vocabulary = n_positions, vocab_size
+        self.wte = nn.Parameter(torch.empty(vocab_size, n_embd).normal_(std=0.02))
+        self.wpe = nn.Parameter(torch.empty(n_positions, n_embd).normal_(std=0.02))
+        self.layers = nn.ModuleList(Gpt2Layer(n_embd, n_head, 4 * n_embd, n_layer) for _ in range(n_layer))
+        self.ln_f = nn.LayerNorm(n_embd)
+        self.terms_per_sample = n_positions
+
+    def blocks(self):
+        return list(self.layers)
+
+    def forward(self, tokens):
+        x = functional.embedding(tokens, self.wte) + self.wpe[: tokens.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        return functional.linear(self.ln_f(x), self.wte)
+
+    def synthetic(self, count, generator):
+        tokens = torch.randint(self.vocabulary, (count, self.positions + 1), generator=generator)
+        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+
+KINDS = {"vit": Vit, "gpt2": Gpt2}
+
+
+def build(path):
+    """The model of a JSON file."""
+    with open(path, encoding="utf-8") as file:
+        description = json.load(file)
+    kind = description.pop("type", None)
+    if kind not in KINDS:
+        raise ValueError(f"{path}: type is {kind}; the baselines know {' and '.join(KINDS)}")
+    return KINDS[kind](**description)
+
+
+def summed_loss(logits, target):
+    return functional.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="sum")

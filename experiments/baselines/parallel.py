@@ -1,0 +1,43 @@
+# How PyTorch spreads a model over ranks: not at all, DistributedDataParallel, or FSDP2.
+import torch
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+
+def spread(model, options, size):
+    """The model to call in a step."""
+    if options.mode == "ddp":
+        # Without views, every gradient is copied once more.
+        spread_model = DistributedDataParallel(model, bucket_cap_mb=options.bucket_mb, gradient_as_bucket_view=True,
+                                               broadcast_buffers=False)
+        if options.wire == "bf16":
+            spread_model.register_comm_hook(None, default_hooks.bf16_compress_hook)
+        return spread_model
+    if options.mode == "fsdp2":
+        mesh = init_device_mesh("cpu", (size,))
+        for block in model.blocks():
+            fully_shard(block, mesh=mesh)
+        return fully_shard(model, mesh=mesh)
+    return model
+
+
+def loss_scale(options, batches, rank, terms_per_sample):
+    """What a rank's summed loss is multiplied with, so that the parameters see d(mean over the whole batch).
+
+    DDP and FSDP2 divide the sum of the ranks' gradients by the number of ranks W. With global count G, each rank therefore
+    scales by W / G: (1 / W) sum_r (W / G) grad_r = (1 / G) sum_r grad_r, whatever the split. Scaling each rank by its own
+    count instead, as a mean loss does, would give samples of small batches more weight.
+    """
+    if options.mode == "plain":
+        return 1 / (batches[rank] * terms_per_sample)
+    return len(batches) / (sum(batches) * terms_per_sample)
+
+
+def make_optimizer(model, options):
+    """Fused AdamW; biases and norms do not decay, as in lshdp."""
+    parameters = list(model.parameters())
+    groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
+              {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)

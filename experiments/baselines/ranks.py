@@ -1,0 +1,27 @@
+# The process group of a run: one rank per node, started by mpirun, talking gloo.
+import contextlib
+import datetime
+import os
+
+import torch.distributed as distributed
+
+
+@contextlib.contextmanager
+def process_group(timeout_seconds):
+    """Yields (rank, size). Rank 0 listens at MASTER_ADDR:MASTER_PORT; a rank that hears nothing for so long fails."""
+    rank, size = int(os.environ.get("OMPI_COMM_WORLD_RANK", 0)), int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1))
+    address = os.environ.get("MASTER_ADDR", "10.77.0.1" if size > 1 else "127.0.0.1")
+    port = os.environ.get("MASTER_PORT", "29500")
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    distributed.init_process_group("gloo", f"tcp://{address}:{port}", timeout, size, rank)
+    try:
+        yield rank, size
+    finally:
+        distributed.destroy_process_group()
+
+
+def gather(value, size):
+    """The value of every rank, on every rank."""
+    values = [None] * size
+    distributed.all_gather_object(values, value)
+    return values

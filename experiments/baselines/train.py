@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+# Times PyTorch's own ways to train the models of the experiments: plain, DDP, FSDP2. One rank per node, over gloo.
+"""
+    mpirun ... python train.py --model vit.json --mode ddp --batches 10,10,6,38 --steps 40 --out ddp.json
+
+plain   each rank steps its own batch by itself: what the computation costs without any parallelism
+ddp     DistributedDataParallel; unequal batches are weighted correctly
+fsdp2   fully_shard for each block; equal batches only
+
+Several runs in one launch, with --next between their options: importing torch takes a slow node half a minute.
+"""
+import argparse
+import gc
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+import torch
+
+import models
+import parallel
+import ranks
+
+POOL = 4  # different batches in memory
+
+
+def parse_runs(arguments):
+    """The options of each run: what stands between one --next and the other."""
+    runs = [[]]
+    for argument in arguments:
+        if argument == "--next":
+            runs.append([])
+        else:
+            runs[-1].append(argument)
+    return [parse_run(run) for run in runs]
+
+
+def parse_run(arguments):
+    parser = argparse.ArgumentParser(description="Times PyTorch's DDP, FSDP2 and a plain step.")
+    parser.add_argument("--model", required=True, help="JSON description, as for lshdp")
+    parser.add_argument("--mode", required=True, choices=["plain", "ddp", "fsdp2"])
+    parser.add_argument("--batches", required=True, help="samples of each rank: 16,16,16,16")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--wire", choices=["exact", "bf16"], default="exact", help="bf16: gradients rounded on the way (ddp)")
+    parser.add_argument("--bucket-mb", type=float, default=25, help="DDP's bucket_cap_mb")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--timeout", type=float, default=300, help="seconds after which a silent peer is given up")
+    parser.add_argument("--out", required=True, help="JSON file, written by rank 0")
+    options = parser.parse_args(arguments)
+    try:
+        options.batches = [int(text) for text in options.batches.split(",")]
+    except ValueError:
+        parser.error(f"--batches {options.batches}: whole numbers with commas between")
+    if min(options.batches) < 1:
+        parser.error("--batches: PyTorch's ways need at least one sample on every rank")
+    if options.steps < 3:
+        parser.error("--steps: at least 3, of which two warm up")
+    if options.mode == "fsdp2" and len(set(options.batches)) > 1:
+        parser.error("--mode fsdp2 is measured with equal batches only")
+    if options.wire == "bf16" and options.mode != "ddp":
+        parser.error("--wire bf16 is DDP's compression hook: use --mode ddp")
+    return options
+
+
+class Stepper:
+    """Steps of one rank on batches that lie in memory."""
+
+    def __init__(self, model, options, rank, size):
+        generator = torch.Generator().manual_seed(options.seed + rank)
+        self.pool = [model.synthetic(options.batches[rank], generator) for _ in range(POOL)]
+        self.scale = parallel.loss_scale(options, options.batches, rank, model.terms_per_sample)
+        self.model = parallel.spread(model, options, size)
+        self.optimizer = parallel.make_optimizer(model, options)
+        self.update_cpu_seconds = 0.0
+
+    def step(self, index):
+        """Returns the summed loss, unscaled, as a tensor."""
+        inputs, target = self.pool[index % POOL]
+        loss = models.summed_loss(self.model(inputs), target)
+        (loss * self.scale).backward()
+        begun = time.thread_time()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.update_cpu_seconds += time.thread_time() - begun
+        return loss.detach()
+
+
+def sent_bytes():
+    """What this network namespace has sent, without its loopback; 0 where that cannot be read."""
+    try:
+        lines = pathlib.Path("/proc/self/net/dev").read_text().splitlines()[2:]
+    except OSError:
+        return 0
+    counters = dict(line.split(":", 1) for line in lines)
+    return sum(int(values.split()[8]) for name, values in counters.items() if name.strip() != "lo")
+
+
+def warm_up_of(steps):
+    """As lshdp counts it: the first tenth, at most ten. DDP also lays out its buckets anew after the first step."""
+    return min(max(2, min(10, -(-steps // 10))), steps - 1)
+
+
+def measure(stepper, steps):
+    """Seconds of each step, and of the steps after warm-up CPU seconds (all threads) and bytes sent, per step."""
+    warm_up, seconds = warm_up_of(steps), []
+    last = time.perf_counter()
+    for index in range(steps):
+        if index == warm_up:
+            cpu, update, sent = time.process_time(), stepper.update_cpu_seconds, sent_bytes()
+        loss = stepper.step(index)
+        now = time.perf_counter()
+        seconds.append(now - last)
+        last = now
+    timed = steps - warm_up
+    return {"seconds": seconds, "timed": seconds[warm_up:], "loss": loss.item(),
+            "cpu": (time.process_time() - cpu) / timed,
+            "update_cpu": (stepper.update_cpu_seconds - update) / timed,
+            "sent": (sent_bytes() - sent) / timed}
+
+
+def result_of(options, parameters, by_rank):
+    median = statistics.median(by_rank[0]["timed"])
+    return {"version": 1, "program": f"PyTorch {torch.__version__}", "mode": options.mode, "wire": options.wire,
+            "bucket_mb": options.bucket_mb if options.mode == "ddp" else None, "batches": options.batches,
+            "total": sum(options.batches), "steps": options.steps, "parameters": parameters,
+            "step_seconds": {"median": median, "mean": statistics.fmean(by_rank[0]["timed"])},
+            "step_seconds_by_rank": [statistics.median(rank["timed"]) for rank in by_rank],
+            "samples_per_second": sum(options.batches) / median,
+            "cpu_seconds_per_step": [rank["cpu"] for rank in by_rank],
+            "update_cpu_seconds_per_step": [rank["update_cpu"] for rank in by_rank],
+            "sent_bytes_per_step": [rank["sent"] for rank in by_rank],
+            "summed_loss_of_last_step": [rank["loss"] for rank in by_rank],
+            "all_step_seconds": by_rank[0]["seconds"]}
+
+
+def write_json(path, value):
+    partial = pathlib.Path(path + ".partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(partial, path)
+
+
+def run(options, rank, size):
+    """One timed run, on all ranks."""
+    if len(options.batches) != size:
+        raise ValueError(f"--batches names {len(options.batches)} ranks, but there are {size}")
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)  # the same first values on every rank
+    model = models.build(options.model)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    stepper = Stepper(model, options, rank, size)
+    ranks.gather(rank, size)  # all begin together
+    by_rank = ranks.gather(measure(stepper, options.steps), size)
+    if rank == 0:
+        write_json(options.out, result_of(options, parameters, by_rank))
+        print(f"{options.out}: {statistics.median(by_rank[0]['timed']):.4f} s a step", flush=True)
+
+
+def main():
+    runs = parse_runs(sys.argv[1:])
+    try:
+        with ranks.process_group(max(options.timeout for options in runs)) as (rank, size):
+            for options in runs:
+                run(options, rank, size)
+                gc.collect()  # a run's model and its buckets are gone before the next begins
+    except (OSError, ValueError, TypeError) as error:
+        print(f"baselines: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
