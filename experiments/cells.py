@@ -1,0 +1,97 @@
+# A cell is one run of one case; its record is one JSON file. Finished cells are kept, so an experiment can be interrupted.
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+
+DONE, REFUSED, FAILED, NOT_MEASURABLE = "done", "refused", "failed", "not measurable"
+FIRST_GUESS_SECONDS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    model: object
+    cluster: object
+    case: object
+    bucket_mb: float | None
+    repetition: int
+
+    @property
+    def pair(self):
+        return f"{self.model.name}-{self.cluster.name}"
+
+    @property
+    def name(self):
+        bucket = "" if self.bucket_mb is None else f"-bucket{self.bucket_mb:g}"
+        return f"{self.pair}-{self.case.name}{bucket}-r{self.repetition}"
+
+    def identity(self):
+        return {"model": self.model.name, "cluster": self.cluster.name, "case": self.case.name,
+                "program": self.case.program, "mode": self.case.mode, "batches_policy": self.case.batches,
+                "wire": self.case.wire, "bucket_mb": self.bucket_mb, "repetition": self.repetition,
+                "nodes": self.cluster.nodes, "cpus": list(self.cluster.cpus)}
+
+
+def cells_of(definition):
+    """In the order of running: by cluster (it stays up), model, repetition, case. So the programs alternate."""
+    return [Cell(model, cluster, case, bucket, repetition)
+            for cluster in definition.clusters for model in definition.models
+            for repetition in range(1, definition.repetitions + 1)
+            for case in definition.cases for bucket in case.bucket_mb]
+
+
+def write_json(path, value):
+    """Whole or not at all."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+class Records:
+    """The folder of records, by name."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def path(self, name):
+        return self.folder / f"{name}.json"
+
+    def read(self, name):
+        """The record, or None. What cannot be read counts as not there: it is measured again."""
+        try:
+            return json.loads(self.path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def is_done(self, name):
+        record = self.read(name)
+        return record is not None and record.get("status") == DONE
+
+    def write(self, name, status, seconds=0.0, message="", **content):
+        record = {"version": 1, "name": name, "status": status, "message": message, "seconds": seconds, **content}
+        write_json(self.path(name), record)
+
+    def all(self):
+        records = [self.read(path.stem) for path in sorted(self.folder.glob("*.json"))]
+        return [record for record in records if record is not None]
+
+
+def seconds_left(cells, records):
+    """What the cells that are not done will take, judged by those that are: of the same case, or else of any."""
+    by_case, pending = {}, []
+    for cell in cells:
+        record = records.read(cell.name)
+        if record is None or record["status"] != DONE:
+            pending.append(cell)
+        else:
+            by_case.setdefault(cell.case.name, []).append(record["seconds"])
+    every = [seconds for values in by_case.values() for seconds in values]
+    guess = statistics.fmean(every) if every else FIRST_GUESS_SECONDS
+    return sum(statistics.fmean(by_case.get(cell.case.name, [guess])) for cell in pending)

@@ -1,0 +1,143 @@
+# What an experiment consists of, read from YAML and checked: models x clusters x cases x repetitions.
+import dataclasses
+import pathlib
+
+import yaml
+
+
+class DefinitionError(Exception):
+    """A definition says something that cannot be meant; the message names file and key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    name: str
+    description: object  # a preset's name, or the JSON description
+    total: int
+    max_batch: int  # profiles for the best total measure no further
+
+    @property
+    def is_gpt(self):
+        kind = self.description if isinstance(self.description, str) else self.description["type"]
+        return kind.startswith("gpt2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    name: str
+    cpus: tuple = ()  # percent of a core, by node; empty: real nodes from a host file
+    rates: tuple = ("1gbit",)
+    delay: str = ""
+    nodes: int = 0
+    total: int = 0  # samples a step, in place of the model's
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    program: str  # lshdp or pytorch
+    mode: str
+    batches: str  # equal, solved (for the fixed total) or free (the solver also chooses the total)
+    wire: str = "exact"
+    bucket_mb: tuple = (None,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    name: str
+    title: str
+    models: tuple
+    clusters: tuple
+    cases: tuple
+    repetitions: int = 1
+    steps: int = 30
+    baseline_steps: int = 16
+    cell_timeout: int = 900  # seconds
+    timeline: tuple = ()  # MODEL-CLUSTER pairs that are traced
+    extrapolate: tuple = ()  # numbers of nodes that the largest cluster's profile is stretched to
+    required: dict = dataclasses.field(default_factory=dict)
+
+
+MODES = {"lshdp": ("ddp", "fsdp", "lsdp"), "pytorch": ("plain", "ddp", "fsdp2")}
+REQUIRED_KEYS = {"ratios", "limit", "compute", "prediction_mean", "prediction_worst"}
+
+
+def fields_from(cls, name, values, where):
+    """The dataclass from a mapping; lists become tuples, keys it does not know are refused."""
+    if not isinstance(values, dict):
+        raise DefinitionError(f"{where}: keys and values are wanted")
+    known = {field.name for field in dataclasses.fields(cls)} - {"name"}
+    for key in values:
+        if key not in known:
+            raise DefinitionError(f"{where}: {key} is not a key; there are {', '.join(sorted(known))}")
+    try:
+        return cls(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise DefinitionError(f"{where}: {error}") from error
+
+
+def read_case(name, values, where):
+    case = fields_from(Case, name, values, where)
+    if case.program not in MODES:
+        raise DefinitionError(f"{where}: program is {case.program}; there are lshdp and pytorch")
+    if case.mode not in MODES[case.program]:
+        raise DefinitionError(f"{where}: mode is {case.mode}; {case.program} has {', '.join(MODES[case.program])}")
+    if case.batches not in ("equal", "solved", "free"):
+        raise DefinitionError(f"{where}: batches is {case.batches}; there are equal, solved and free")
+    if case.wire not in ("exact", "bf16"):
+        raise DefinitionError(f"{where}: wire is {case.wire}; there are exact and bf16")
+    if case.mode == "fsdp2" and case.batches != "equal":
+        raise DefinitionError(f"{where}: fsdp2 is measured with equal batches only")
+    return case
+
+
+def read_cluster(name, values, where):
+    cluster = fields_from(Cluster, name, values, where)
+    if bool(cluster.cpus) == bool(cluster.nodes):
+        raise DefinitionError(f"{where}: either cpus (emulated nodes) or nodes (of a host file)")
+    if len(cluster.rates) not in (1, len(cluster.cpus)):
+        raise DefinitionError(f"{where}: rates has {len(cluster.rates)} values; one, or one for each node")
+    return dataclasses.replace(cluster, nodes=cluster.nodes or len(cluster.cpus))
+
+
+def read_model(name, values, where):
+    values = {"max_batch": 4096, **values}
+    return fields_from(Model, name, values, where)
+
+
+def check(definition, where):
+    pairs = {f"{m.name}-{c.name}" for m in definition.models for c in definition.clusters}
+    for pair in (*definition.timeline, *definition.required.get("ratios", {})):
+        if pair not in pairs:
+            raise DefinitionError(f"{where}: {pair} is no MODEL-CLUSTER of this definition")
+    unknown = set(definition.required) - REQUIRED_KEYS
+    if unknown:
+        raise DefinitionError(f"{where}: required: {unknown.pop()} is not a key; there are {', '.join(sorted(REQUIRED_KEYS))}")
+    for cluster in definition.clusters:
+        for model in definition.models:
+            if (cluster.total or model.total) < cluster.nodes:
+                raise DefinitionError(f"{where}: {model.name}-{cluster.name}: a total below one sample a node")
+
+
+def parse_definition(name, values, where):
+    """A Definition from what YAML gave."""
+    if not isinstance(values, dict):
+        raise DefinitionError(f"{where}: keys and values are wanted")
+    values = dict(values)
+    for key, read in (("models", read_model), ("clusters", read_cluster), ("cases", read_case)):
+        if not isinstance(values.get(key), dict) or not values[key]:
+            raise DefinitionError(f"{where}: {key} is missing")
+        values[key] = [read(str(n), v, f"{where}: {key}: {n}") for n, v in values[key].items()]
+    definition = fields_from(Definition, name, values, where)
+    check(definition, where)
+    return definition
+
+
+def read_definition(path):
+    path = pathlib.Path(path)
+    try:
+        return parse_definition(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except OSError as error:
+        raise DefinitionError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise DefinitionError(f"{path}: {' '.join(str(error).split())}") from error

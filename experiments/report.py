@@ -1,0 +1,81 @@
+# Writes results.csv, results.md and the plots of one definition from its records.
+import csv
+import pathlib
+import subprocess
+import sys
+
+from experiments import collect, commentary, tables
+from experiments.cells import Records, cells_of
+from experiments.machines import ROOT
+
+COLUMNS = ["model", "cluster", "case", "program", "mode", "wire", "batches_policy", "bucket_mb", "repetition", "status",
+           "batches", "total", "step_seconds", "samples_per_second", "predicted_step_seconds", "compute_seconds",
+           "communication_seconds", "wait_seconds", "cpu_seconds_per_step", "communication_cpu_seconds_per_step", "message"]
+
+
+def text_of(value):
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return " ".join(map(text_of, value))
+    return str(value)
+
+
+def csv_line(record):
+    figures = {**record, **record.get("result", {})}
+    figures["mode"], figures["wire"] = record["mode"], record["wire"]
+    if "result" in record:
+        figures["step_seconds"] = record["result"]["step_seconds"]["median"]
+    return [text_of(figures.get(column)) for column in COLUMNS]
+
+
+def write_csv(definition, records, path):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for cell in cells_of(definition):
+            record = records.read(cell.name)
+            if record:
+                writer.writerow(csv_line(record))
+
+
+def machine():
+    """Processor, cores and revision, as far as they can be told."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    widest = next((name for flag, name in (("amx_tile", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+    processor = f"{len(names)} cores of {names[0]} {widest}".strip() if names else "unknown processor"
+    return processor, done.stdout.strip() or "unknown revision"
+
+
+def write(definition, folder):
+    records = Records(folder / "raw")
+    rows = collect.rows_of(definition, records)
+    write_csv(definition, records, folder / "results.csv")
+    pictures = draw(definition, rows, records, folder)
+    processor, revision = machine()
+    parts = [f"# {definition.title}",
+             f"Made by `scripts/run_experiments.sh {definition.name}` at {revision} on {processor}. One rank and one thread a node; "
+             f"each figure is the mean over {definition.repetitions} repetition{'s' if definition.repetitions > 1 else ''} of the median "
+             f"step. Seconds drift between machines; ratios within one run hold better.",
+             "## What the numbers say", commentary.text(definition, rows, records),
+             tables.text(definition, rows, records),
+             *(f"![{caption}]({name})" for name, caption in pictures)]
+    (folder / "results.md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def draw(definition, rows, records, folder):
+    """The plots that there are figures for; without matplotlib none."""
+    try:
+        from experiments import plots
+    except ImportError as error:
+        print(f"run_experiments: no plots: {error}", file=sys.stderr)
+        return []
+    return plots.draw_all(definition, rows, records, folder)

@@ -1,0 +1,284 @@
+# Runs the cells of a definition that are not done yet: profile, plan, then lshdp and PyTorch in alternation.
+import contextlib
+import json
+import sys
+import time
+
+from experiments import cells, extrapolate, machines, timeline
+from experiments.cells import DONE, FAILED, NOT_MEASURABLE, REFUSED
+from experiments.machines import ROOT, CommandFailed
+
+LSHDP = ROOT / "build/lshdp"
+PYTHON = ROOT / ".venv/bin/python"
+SAMPLES = 4096
+TRACED_STEPS = 6
+
+
+def status_of(error):
+    """Exit code 2: the program does not do this (yet)."""
+    return REFUSED if error.code == 2 else FAILED
+
+
+def minutes(seconds):
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+class Runner:
+    """One definition, one results folder."""
+
+    def __init__(self, definition, folder, cluster_name, hosts=None, device="auto"):
+        self.definition, self.folder = definition, folder
+        self.cluster_name, self.hosts, self.device = cluster_name, hosts, device
+        self.records = cells.Records(folder / "raw")
+        self.work = folder / "work"
+        self.cells = cells.cells_of(definition)
+        self.machine = None
+
+    # --- the whole -----------------------------------------------------------------------------------------------------
+
+    def run(self):
+        """Runs what is missing. Returns the number of cells that failed."""
+        for cluster in self.definition.clusters:
+            mine = [cell for cell in self.cells if cell.cluster is cluster]
+            if all(self.records.is_done(cell.name) for cell in mine) and not self.missing_extras(cluster):
+                continue
+            try:
+                with self.open(cluster) as self.machine:
+                    for model in self.definition.models:
+                        self.run_pair([cell for cell in mine if cell.model is model])
+                    self.say("")
+            except CommandFailed as error:
+                self.not_measurable(mine, error)
+        return sum((self.records.read(cell.name) or {}).get("status") == FAILED for cell in self.cells)
+
+    def open(self, cluster):
+        if not cluster.cpus:
+            if not self.hosts:
+                raise CommandFailed("this cluster is of real nodes: name them with --hosts FILE", 2)
+            return machines.HostFile(self.hosts, cluster, self.work / "logs")
+        return machines.EmulatedCluster(self.cluster_name, cluster, self.work / "logs")
+
+    def not_measurable(self, mine, error):
+        for cell in mine:
+            if not self.records.is_done(cell.name):
+                self.records.write(cell.name, NOT_MEASURABLE, message=str(error), **cell.identity())
+        self.say(f"{mine[0].cluster.name}: not measurable: {error}")
+
+    def run_pair(self, mine):
+        for repetition in range(1, self.definition.repetitions + 1):
+            pending = [cell for cell in mine if cell.repetition == repetition and not self.records.is_done(cell.name)]
+            for cell in pending:
+                if cell.case.program == "lshdp":
+                    self.run_lshdp_cell(cell)
+            self.run_pytorch_cells([cell for cell in pending if cell.case.program == "pytorch"])
+        if mine[0].pair in self.definition.timeline:
+            self.run_trace(mine[0])
+        if mine[0].cluster is self.definition.clusters[-1]:
+            self.run_extrapolation(mine[0])
+
+    def missing_extras(self, cluster):
+        pairs = [f"{model.name}-{cluster.name}" for model in self.definition.models]
+        names = [f"{pair}-timeline" for pair in pairs if pair in self.definition.timeline]
+        if cluster is self.definition.clusters[-1]:
+            names += [f"{pair}-extrapolated-{nodes}" for pair in pairs for nodes in self.definition.extrapolate]
+        return any(not self.records.is_done(name) for name in names)
+
+    def say(self, text):
+        done = sum(self.records.is_done(cell.name) for cell in self.cells)
+        left = minutes(cells.seconds_left(self.cells, self.records))
+        print(f"[{done}/{len(self.cells)} cells, about {left} left] {text}", file=sys.stderr, flush=True)
+
+    # --- commands ------------------------------------------------------------------------------------------------------
+
+    def command(self, name, arguments, on_nodes, timeout=None):
+        command = [str(argument) for argument in arguments]
+        environment = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"} if self.machine.cluster.cpus else {}
+        machines.run(self.machine.launch(command) if on_nodes else command, self.work / "logs" / f"{name}.log",
+                     timeout or self.definition.cell_timeout, {**environment, **self.machine.environment})
+
+    def threads(self):
+        return ["--threads", 1] if self.machine.cluster.cpus else []
+
+    def model_argument(self, model):
+        if isinstance(model.description, str):
+            return model.description
+        path = self.work / f"{model.name}.json"
+        cells.write_json(path, model.description)
+        return path
+
+    def data_file(self, model):
+        path = self.work / f"{model.name}.h5"
+        if path.exists():
+            return path
+        partial = path.with_suffix(".partial")
+        d = model.description if isinstance(model.description, dict) else {}
+        if model.is_gpt:
+            arguments = ["synthetic-tokens", "--count", SAMPLES * d.get("n_positions", 1024), "--vocab", d.get("vocab_size", 50257)]
+        else:
+            arguments = ["synthetic-images", "--count", SAMPLES, "--size", d.get("image_size", 224),
+                         "--channels", d.get("channels", 3), "--classes", d.get("num_classes", 1000)]
+        self.command(f"data-{model.name}", [LSHDP, "data", *arguments, "--out", partial], False)
+        partial.rename(path)
+        return path
+
+    # --- measure and plan ----------------------------------------------------------------------------------------------
+
+    def setup(self, cell):
+        """The record of profile and plans for the cell's model, cluster, mode and wire; measured once."""
+        mode = "" if cell.case.mode in ("ddp", "plain", "fsdp2") else f"-{cell.case.mode}"
+        name = f"{cell.pair}-setup{mode}"
+        if not self.records.is_done(name):
+            self.say(f"{name}: profile and plans")
+            begun = time.monotonic()
+            content = self.measure_and_plan(name, cell, mode[1:] or "ddp")
+            self.records.write(name, DONE, time.monotonic() - begun, model=cell.model.name, cluster=cell.cluster.name,
+                               cpus=list(cell.cluster.cpus), nodes=cell.cluster.nodes, **content)
+        return self.records.read(name)
+
+    def total(self, cell):
+        return cell.cluster.total or cell.model.total
+
+    def measure_and_plan(self, name, cell, mode):
+        free = any(case.batches == "free" for case in self.definition.cases)
+        total, profile = self.total(cell), self.work / f"{name}.profile.json"
+        bound = ["--max", cell.model.max_batch] if free else ["--total", total]
+        self.command(f"{name}-profile", [LSHDP, "profile", "--model", self.model_argument(cell.model), "--mode", mode,
+                                         "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
+                                         *bound, "--out", profile], True)
+        plans = {"solved": self.optimize(name, profile, ["--total", total])}
+        if free:
+            plans["free"] = self.optimize(name + "-free", profile, [])
+        return {"profile": json.loads(profile.read_text()), "plans": plans}
+
+    def optimize(self, name, profile, arguments):
+        out = self.work / f"{name}.batches.json"
+        self.command(f"{name}-optimize", [LSHDP, "optimize", profile, *arguments, "--out", out], False)
+        return json.loads(out.read_text())
+
+    # --- lshdp ---------------------------------------------------------------------------------------------------------
+
+    def batches_arguments(self, cell, setup):
+        if cell.case.batches == "equal":
+            return ["--batches", "equal", "--total", self.total(cell)]
+        path = self.work / f"{cell.pair}-{cell.case.mode}-{cell.case.batches}.batches.json"
+        cells.write_json(path, setup["plans"][cell.case.batches])
+        return ["--batches", path]
+
+    def train(self, name, cell, setup, steps, further=()):
+        """Trains; returns the run directory."""
+        results = self.work / "runs" / name
+        wire = ["--wire", cell.case.wire] if cell.case.wire != "exact" else []
+        self.command(name, [LSHDP, "train", "--model", self.model_argument(cell.model), "--mode", cell.case.mode,
+                            "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
+                            *self.batches_arguments(cell, setup), *wire, "--steps", steps, "--results", results, *further], True)
+        return results
+
+    def run_lshdp_cell(self, cell):
+        self.say(cell.name)
+        begun = time.monotonic()
+        try:
+            setup, begun = self.setup(cell), time.monotonic()
+            results = self.train(cell.name, cell, setup, self.definition.steps)
+            summary = json.loads((results / "summary.json").read_text())
+        except CommandFailed as error:
+            self.records.write(cell.name, status_of(error), time.monotonic() - begun, str(error), **cell.identity())
+            self.say(f"{cell.name}: {status_of(error)}: {error}")
+            return
+        self.records.write(cell.name, DONE, time.monotonic() - begun, **cell.identity(),
+                           result=lshdp_result(summary, setup, cell))
+
+    def run_trace(self, cell):
+        """A short run with --trace, kept apart from those that are timed."""
+        name = f"{cell.pair}-timeline"
+        case = next((c for c in self.definition.cases if c.program == "lshdp" and c.batches == "solved"), None)
+        if case is None or self.records.is_done(name):
+            return
+        traced = cells.Cell(cell.model, cell.cluster, case, None, 1)
+        self.say(name)
+        try:
+            results = self.train(name, traced, self.setup(traced), TRACED_STEPS, ["--trace"])
+            events = json.loads((results / "trace.json").read_text())
+            cut = timeline.two_steps(events, TRACED_STEPS)
+            if cut:
+                self.records.write(name, DONE, model=cell.model.name, cluster=cell.cluster.name, **cut)
+        except CommandFailed as error:
+            self.say(f"{name}: {status_of(error)}: {error}")
+
+    def run_extrapolation(self, cell):
+        """Plans for clusters larger than can be emulated, from the largest measured profile."""
+        for nodes in self.definition.extrapolate:
+            name = f"{cell.pair}-extrapolated-{nodes}"
+            if self.records.is_done(name):
+                continue
+            with contextlib.suppress(CommandFailed):
+                setup = self.setup(cell)
+                profile = self.work / f"{name}.profile.json"
+                cells.write_json(profile, extrapolate.stretched(setup["profile"], nodes))
+                total = self.total(cell) * nodes // cell.cluster.nodes
+                plan = self.optimize(name, profile, ["--total", total])
+                self.records.write(name, DONE, model=cell.model.name, cluster=cell.cluster.name, nodes=nodes, total=total,
+                                   predicted=plan["predicted"], idle=sum(rank["batch"] == 0 for rank in plan["ranks"]))
+
+    # --- PyTorch -------------------------------------------------------------------------------------------------------
+
+    def pytorch_arguments(self, cell):
+        total, nodes = self.total(cell), cell.cluster.nodes
+        if cell.case.batches == "equal":
+            batches = [total // nodes + (rank < total % nodes) for rank in range(nodes)]
+        else:
+            batches = [rank["batch"] for rank in self.setup(cell)["plans"][cell.case.batches]["ranks"]]
+        bucket = ["--bucket-mb", f"{cell.bucket_mb:g}"] if cell.bucket_mb is not None else []
+        return ["--model", self.model_argument(cell.model), "--mode", cell.case.mode, "--batches", ",".join(map(str, batches)),
+                "--wire", cell.case.wire, *bucket, "--steps", self.definition.baseline_steps, "--out", self.out_of(cell)]
+
+    def run_pytorch_cells(self, pending):
+        """All in one launch, because importing torch takes a slow node half a minute. After a failure the rest goes on."""
+        while pending:
+            self.say(f"{pending[0].pair}: PyTorch, {len(pending)} runs in one launch, repetition {pending[0].repetition}")
+            for cell in pending:
+                self.out_of(cell).unlink(missing_ok=True)
+            begun, error = time.monotonic(), None
+            try:
+                self.launch_pytorch(pending)
+            except CommandFailed as failure:
+                error = failure
+            finally:  # also when interrupted: what is there is kept
+                self.keep_pytorch(pending, time.monotonic() - begun)
+            pending = [cell for cell in pending if not self.records.is_done(cell.name)]
+            if error and pending:
+                self.records.write(pending[0].name, status_of(error), message=str(error), **pending[0].identity())
+                self.say(f"{pending[0].name}: {status_of(error)}: {error}")
+                pending = pending[1:]
+
+    def out_of(self, cell):
+        return self.work / "runs" / f"{cell.name}.json"
+
+    def launch_pytorch(self, pending):
+        (self.work / "runs").mkdir(parents=True, exist_ok=True)
+        arguments = []
+        for cell in pending:
+            arguments += ["--next", *self.pytorch_arguments(cell)]
+        self.command(f"pytorch-{pending[0].name}", [PYTHON, ROOT / "experiments/baselines/train.py", *arguments[1:]], True,
+                     self.definition.cell_timeout * len(pending))
+
+    def keep_pytorch(self, pending, seconds):
+        found = [cell for cell in pending if self.out_of(cell).exists()]
+        for cell in found:
+            self.records.write(cell.name, DONE, seconds / len(found), **cell.identity(),
+                               result=json.loads(self.out_of(cell).read_text()))
+
+
+def lshdp_result(summary, setup, cell):
+    """The figures of a run under the names that the baselines use, too."""
+    by_rank = {key: [rank[key] for rank in summary["ranks"]]
+               for key in ("compute_seconds", "communication_seconds", "wait_seconds")}
+    if "cpu_seconds" in summary["ranks"][0]:
+        by_rank["cpu_seconds_per_step"] = [rank["cpu_seconds"] for rank in summary["ranks"]]
+        by_rank["communication_cpu_seconds_per_step"] = [rank["communication_cpu_seconds"] for rank in summary["ranks"]]
+    if cell.case.batches == "equal":
+        predicted = (setup["plans"]["solved"].get("equal_split") or {}).get("step_seconds")
+    else:
+        predicted = (summary["predicted"] or {}).get("step_seconds")
+    return {"batches": [rank["batch"] for rank in summary["ranks"]], "total": summary["total"], "steps": summary["steps"],
+            "step_seconds": summary["step_seconds"], "samples_per_second": summary["total"] / summary["step_seconds"]["median"],
+            "predicted_step_seconds": predicted, **by_rank}

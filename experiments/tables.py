@@ -1,0 +1,136 @@
+# The Markdown tables of results.md.
+from experiments import collect
+from experiments.cells import DONE
+
+
+def number(value, digits=3):
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value):
+    return "-" if value is None else f"{100 * value:+.1f} %"
+
+
+def times(value):
+    return "-" if value is None else f"{value:.2f}"
+
+
+def markdown(header, lines):
+    """A table, first column to the left, others to the right."""
+    if not lines:
+        return ""
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in (header, rule, *lines))
+
+
+def case_text(row):
+    return row.case + (f" ({row.bucket_mb:g} MiB)" if row.bucket_mb is not None else "")
+
+
+def spread(row):
+    return " / ".join(f"{step:.3f}" for step in row.steps_of_repetitions) or "-"
+
+
+def step_line(row, ours):
+    if row.status != DONE:
+        return [case_text(row), row.status] + ["-"] * 6
+    if row.mode == "plain":  # no communication: not a step of the cluster
+        return None
+    return [case_text(row), number(row.step), spread(row), " ".join(map(str, row.batches)), number(row.samples_per_second, 1),
+            times(collect.ratio(row.step, ours.step if ours else None)), number(row.limit), times(row.over_limit)]
+
+
+def steps_table(rows):
+    """Each case of one model and cluster, beside the first one of lshdp's."""
+    ours = next((row for row in rows if row.program == "lshdp" and row.status == DONE), None)
+    lines = [line for line in (step_line(row, ours) for row in rows) if line]
+    header = ["case", "step s", "repetitions", "batches", "samples/s", f"times {ours.case if ours else '-'}", "limit s", "step / limit"]
+    return markdown(header, lines)
+
+
+def limit_line(row, plain, cpus):
+    whole, once = collect.plain_cpu_seconds(plain if plain and plain.batches == row.batches else None)
+    cpu = None if row.compute_cpu is None else row.compute_cpu + row.communication_cpu
+    return [f"{row.pair} {row.case}", number(row.floor), number(row.compute_cpu), number(row.communication_cpu),
+            number(None if cpu is None or not cpus else cpu / (sum(cpus) / 100)), number(row.limit), number(row.step),
+            times(row.over_limit), number(whole), number(once), times(collect.ratio(row.compute_cpu, whole)),
+            times(collect.ratio(row.compute_cpu, once))]
+
+
+def limits_table(definition, rows):
+    cpus = {cluster.name: cluster.cpus for cluster in definition.clusters}
+    plain = {row.pair: row for row in rows if row.mode == "plain" and row.status == DONE}
+    lines = [limit_line(row, plain.get(row.pair), cpus[row.cluster]) for row in rows
+             if row.program == "lshdp" and row.status == DONE and row.floor is not None]
+    header = ["", "link floor s", "compute CPU-s", "communication CPU-s", "CPU-s / shares", "limit s", "step s", "step / limit",
+              "plain PyTorch CPU-s", "with one update", "compute / plain", "compute / one update"]
+    return markdown(header, lines)
+
+
+def rank_lines(row):
+    parts = zip(row.batches, row.compute or [], row.communication or [], row.wait or [])
+    return [[f"{row.pair} {row.case}", rank, batch, number(compute), number(communication), number(wait)]
+            for rank, (batch, compute, communication, wait) in enumerate(parts)]
+
+
+def ranks_table(rows):
+    lines = [line for row in rows if row.program == "lshdp" and row.status == DONE and len(row.batches) <= 8
+             for line in rank_lines(row)]
+    return markdown(["", "rank", "batch", "compute s", "communication s", "wait s"], lines)
+
+
+def prediction_table(rows):
+    lines = [[f"{row.pair} {row.case}", number(row.predicted), number(row.step), percent(row.prediction_error)]
+             for row in rows if row.predicted is not None]
+    return markdown(["", "predicted s", "actual s", "error"], lines)
+
+
+def buckets_table(rows):
+    """Every bucket size that was tried, where there are several."""
+    by_case = {}
+    for row in rows:
+        if row.bucket_mb is not None and row.status == DONE:
+            by_case.setdefault(f"{row.pair} {row.case}", []).append(row)
+    lines = [[name, ", ".join(f"{row.bucket_mb:g} MiB {row.step:.3f}" for row in tried)]
+             for name, tried in by_case.items() if len(tried) > 1]
+    return markdown(["", "step s by bucket size"], lines)
+
+
+def missing_table(rows):
+    lines = [[f"{row.pair} {case_text(row)}", row.status, row.message or "-"] for row in rows if row.status != DONE]
+    return markdown(["", "", "why"], lines)
+
+
+def extrapolation_table(records):
+    found = [r for r in records.all() if "-extrapolated-" in r["name"] and r["status"] == DONE]
+    lines = [[r["model"], r["nodes"], r["total"], number(r["predicted"]["step_seconds"]),
+              number(r["predicted"]["samples_per_second"], 1), number(r["predicted"]["communication_seconds"]), r["idle"]]
+             for r in sorted(found, key=lambda r: r["nodes"])]
+    return markdown(["model", "nodes", "total", "predicted step s", "samples/s", "of it on the wire s", "nodes left idle"], lines)
+
+
+def section(title, table, note=""):
+    return f"## {title}\n\n" + (f"{note}\n\n" if note else "") + table if table else ""
+
+
+def text(definition, rows, records):
+    best = collect.best_buckets(rows)
+    pairs = {}
+    for row in best:
+        pairs.setdefault(row.pair, []).append(row)
+    parts = [section(f"{pair}", steps_table(mine)) for pair, mine in pairs.items()]
+    parts += [
+        section("Limits", limits_table(definition, best),
+                "The limit of a step is max(link floor, (compute + communication CPU-seconds) / sum of CPU shares). The floor is "
+                "2(N-1)/N x gradient bytes / measured link rate; CPU-seconds are those of the run itself, of all ranks. Plain PyTorch "
+                "runs the same batches without communication on the same nodes, every rank with an update of its own; lshdp shards "
+                "the update, so the figure with one update in all stands beside it."),
+        section("Ranks", ranks_table(best)),
+        section("Predicted against actual", prediction_table(best)),
+        section("Bucket sizes of PyTorch's DDP", buckets_table(rows), "The tables above take the best of them."),
+        section("Predicted for more nodes", extrapolation_table(records),
+                "Assumes nodes of the same kinds in the same proportions, links as fast as measured, a switch that carries all of them "
+                "at once, and a ring of 2(N-1) hops of the measured latency."),
+        section("Not measured", missing_table(best)),
+    ]
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,247 @@
+# Tests of the experiments' Python: definitions, resuming, the limit, tables and commentary, from made-up records.
+import json
+import pathlib
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(pathlib.Path(__file__).resolve().parent)]
+
+import made_up  # noqa: E402
+from experiments import collect, commentary, extrapolate, machines, report, runner, tables, timeline  # noqa: E402
+from experiments.cells import DONE, FAILED, REFUSED, Records, cells_of, seconds_left  # noqa: E402
+from experiments.definitions import DefinitionError, read_definition  # noqa: E402
+from experiments.machines import CommandFailed  # noqa: E402
+
+
+class InFolder(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = pathlib.Path(scratch.name)
+
+
+class Definitions(InFolder):
+    def test_those_of_the_repository_can_be_read(self):
+        for path in sorted((ROOT / "experiments").glob("*.yaml")):
+            with self.subTest(path.name):
+                self.assertGreater(len(cells_of(read_definition(path))), 0)
+
+    def refuses(self, message, **changes):
+        with self.assertRaisesRegex(DefinitionError, message):
+            made_up.definition(**changes)
+
+    def test_mistakes_are_named(self):
+        self.refuses("speed is not a key", speed=1)
+        self.refuses("clusters: A: either cpus", clusters={"A": {}})
+        self.refuses("rates has 3 values", clusters={"A": {"cpus": [1, 2], "rates": ["1gbit"] * 3}})
+        self.refuses("pytorch has plain", cases={"x": {"program": "pytorch", "mode": "lsdp", "batches": "equal"}})
+        self.refuses("fsdp2 is measured with equal", cases={"x": {"program": "pytorch", "mode": "fsdp2", "batches": "solved"}})
+        self.refuses("W9-A is no MODEL-CLUSTER", timeline=["W9-A"])
+        self.refuses("cases is missing", cases=None)
+
+    def test_a_file_that_is_no_yaml_is_refused_in_one_line(self):
+        path = self.folder / "bad.yaml"
+        path.write_text("title: [")
+        with self.assertRaisesRegex(DefinitionError, "bad.yaml: [^\n]*$"):
+            read_definition(path)
+
+    def test_cells_alternate_between_programs_and_repeat(self):
+        names = [cell.name for cell in cells_of(made_up.definition())]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertEqual(names[0], "M-A-lshdp-solved-r1")
+        self.assertEqual(names[3:6], ["M-A-ddp-uneven-bucket2-r1", "M-A-ddp-uneven-bucket25-r1", "M-A-lshdp-solved-r2"])
+
+
+class Resuming(InFolder):
+    """A runner whose commands are pretended: what does it run, and what does it keep?"""
+
+    def make_runner(self, definition, fail=()):
+        test = self
+
+        class Pretended(runner.Runner):
+            def open(self, cluster):
+                return test.Machine(cluster)
+
+            def setup(self, cell):
+                if not self.records.is_done("M-A-setup"):
+                    test.ran.append("setup")
+                    self.records.write("M-A-setup", DONE, **made_up.setup())
+                plan = {"ranks": [{"batch": 16}, {"batch": 48}]}
+                return {**self.records.read("M-A-setup"), "plans": {"solved": plan, "free": plan}}
+
+            def say(self, text):
+                pass
+
+            def data_file(self, model):
+                return "data.h5"
+
+            def command(self, name, arguments, on_nodes, timeout=None):
+                test.pretend(self, name, [str(a) for a in arguments], fail)
+
+        return Pretended(definition, self.folder, "test")
+
+    class Machine:
+        def __init__(self, cluster):
+            self.cluster = cluster
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    def pretend(self, made, name, arguments, fail):
+        if "--results" in arguments:
+            self.ran.append(name)
+            if name in fail:
+                raise CommandFailed("lshdp train: no", fail[name])
+            self.write_summary(pathlib.Path(arguments[arguments.index("--results") + 1]))
+            return
+        for at, argument in enumerate(arguments):
+            if argument == "--out":
+                out = pathlib.Path(arguments[at + 1])
+                self.ran.append(out.stem)
+                if out.stem in fail:
+                    raise CommandFailed("baselines: no", fail[out.stem])
+                out.write_text(json.dumps({"step_seconds": {"median": 1.0}, "batches": [16, 48], "total": 64}))
+
+    def write_summary(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        rank = {"batch": 32, "compute_seconds": 1, "communication_seconds": 1, "wait_seconds": 0, "cpu_seconds": 0.5,
+                "communication_cpu_seconds": 0.1}
+        summary = {"ranks": [rank, rank], "total": 64, "steps": 20, "step_seconds": {"median": 1.0, "mean": 1.0}, "predicted": None}
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    def run_it(self, fail=(), definition=None):
+        self.ran = []
+        return self.make_runner(definition or made_up.definition(repetitions=1), dict(fail)).run()
+
+    def test_what_is_done_is_not_run_again(self):
+        self.assertEqual(self.run_it(), 0)
+        self.assertEqual(self.ran, ["setup", "M-A-lshdp-solved-r1", "M-A-lshdp-equal-r1", "M-A-plain-r1", "M-A-ddp-uneven-bucket2-r1",
+                                    "M-A-ddp-uneven-bucket25-r1"])
+        self.assertEqual(self.run_it(), 0)
+        self.assertEqual(self.ran, [])
+
+    def test_a_lost_or_torn_record_is_measured_again(self):
+        self.run_it()
+        (self.folder / "raw/M-A-lshdp-equal-r1.json").write_text('{"status": "do')
+        (self.folder / "raw/M-A-ddp-uneven-bucket2-r1.json").unlink()
+        self.run_it()
+        self.assertEqual(self.ran, ["M-A-lshdp-equal-r1", "M-A-ddp-uneven-bucket2-r1"])
+
+    def test_failures_are_kept_with_their_reason_and_tried_again(self):
+        self.assertEqual(self.run_it({"M-A-lshdp-equal-r1": 2, "M-A-ddp-uneven-bucket2-r1": 1}), 1)
+        records = Records(self.folder / "raw")
+        self.assertEqual(records.read("M-A-lshdp-equal-r1")["status"], REFUSED)
+        self.assertEqual(records.read("M-A-lshdp-equal-r1")["message"], "lshdp train: no")
+        self.assertEqual(records.read("M-A-ddp-uneven-bucket2-r1")["status"], FAILED)
+        self.assertTrue(records.is_done("M-A-plain-r1") and records.is_done("M-A-ddp-uneven-bucket25-r1"))
+        self.assertEqual(self.run_it(), 0)
+        self.assertEqual(self.ran, ["M-A-lshdp-equal-r1", "M-A-ddp-uneven-bucket2-r1"])
+
+    def test_time_left_counts_what_is_missing(self):
+        definition = made_up.definition()
+        cells, records = cells_of(definition), made_up.write_all(self.folder, definition)
+        self.assertEqual(seconds_left(cells, records), 0)
+        records.path("M-A-plain-r2").unlink()
+        self.assertEqual(seconds_left(cells, records), 10)
+
+
+class Figures(InFolder):
+    def rows(self, **changes):
+        definition = made_up.definition()
+        records = made_up.write_all(self.folder, definition, **changes)
+        return definition, records, collect.rows_of(definition, records)
+
+    def test_the_limit_is_the_link_or_the_cpu_time(self):
+        self.assertAlmostEqual(collect.link_floor(4, 85.5e6, 119.5e6), 2 * 3 / 4 * 85.5 / 119.5)
+        self.assertAlmostEqual(collect.limit_of(0.3, 2.0, 0.5, [35, 35, 25, 95]), 2.5 / 1.9)
+        self.assertAlmostEqual(collect.limit_of(1.5, 2.0, 0.5, [35, 35, 25, 95]), 1.5)
+
+    def test_rows_join_repetitions_and_know_their_limit(self):
+        row = collect.pairs_of(self.rows()[2])["M-A"]["lshdp-solved"]
+        self.assertAlmostEqual(row.step, 1.01)
+        self.assertAlmostEqual(row.floor, 0.2)
+        self.assertAlmostEqual(row.compute_cpu, 0.8)
+        self.assertAlmostEqual(row.limit, 0.9)  # 0.9 CPU-seconds on one core's worth of shares
+        self.assertAlmostEqual(row.over_limit, 1.01 / 0.9)
+
+    def test_a_slow_link_sets_the_limit(self):
+        row = collect.pairs_of(self.rows(bytes_per_second=10e6)[2])["M-A"]["lshdp-solved"]
+        self.assertAlmostEqual(row.limit, 2.0)
+
+    def test_bf16_halves_the_floor(self):
+        definition = made_up.definition(cases={"lshdp-solved": {"program": "lshdp", "mode": "ddp", "batches": "solved", "wire": "bf16"}},
+                                        required={})
+        row = collect.rows_of(definition, made_up.write_all(self.folder, definition))[0]
+        self.assertAlmostEqual(row.floor, 0.1)
+
+    def test_the_best_bucket_is_taken(self):
+        self.assertEqual(collect.pairs_of(self.rows()[2])["M-A"]["ddp-uneven"].bucket_mb, 2)
+
+    def test_the_parts_fill_the_step(self):
+        parts = collect.parts_of_step(collect.pairs_of(self.rows()[2])["M-A"]["lshdp-solved"])
+        self.assertAlmostEqual(sum(parts), 1.01)
+        self.assertAlmostEqual(parts[0], 0.8)
+        self.assertAlmostEqual(parts[1], 0.1)
+
+    def test_plain_updates_are_counted_once(self):
+        whole, once = collect.plain_cpu_seconds(collect.pairs_of(self.rows()[2])["M-A"]["plain"])
+        self.assertAlmostEqual(whole, 0.9)
+        self.assertAlmostEqual(once, 0.86)
+
+    def test_the_commentary_compares_with_what_is_required(self):
+        definition, records, rows = self.rows()
+        said = commentary.text(definition, rows, records)
+        self.assertIn("1.20 times as fast as ddp-uneven (required: at least 1.1; met)", said)
+        self.assertIn("1.99 times as fast as lshdp-equal", said)
+        self.assertIn("1.12 times the limit of 0.900 s, which CPU time sets (required: at most 1.15; met)", said)
+        self.assertIn("0.889 times the CPU time of plain PyTorch", said)
+        self.assertIn("off by 27.9 % on average (required: at most 0.05; **missed**)", said)
+
+    def test_what_is_missing_is_said_and_not_invented(self):
+        definition = made_up.definition()
+        records = made_up.write_all(self.folder, definition)
+        for repetition in (1, 2):
+            cell = next(c for c in cells_of(definition) if c.name == f"M-A-lshdp-solved-r{repetition}")
+            records.write(cell.name, REFUSED, message="lshdp train: not in this version", **cell.identity())
+        rows = collect.rows_of(definition, records)
+        self.assertIn("no figure of lshdp-solved", commentary.text(definition, rows, records))
+        self.assertIn("| M-A lshdp-solved | refused | lshdp train: not in this version |", tables.text(definition, rows, records))
+
+    def test_a_report_is_complete(self):
+        definition = made_up.definition()
+        made_up.write_all(self.folder / "raw", definition)
+        report.write(definition, self.folder)
+        self.assertEqual(len((self.folder / "results.csv").read_text().splitlines()), 1 + len(cells_of(definition)))
+        self.assertIn("## Limits", (self.folder / "results.md").read_text())
+
+
+class Pieces(unittest.TestCase):
+    def test_an_error_is_told_by_the_program_not_by_mpirun(self):
+        log = "lshdp train: --mode: no\n-----\nPrimary job terminated normally\n"
+        self.assertEqual(machines.message_in(log, 2), "lshdp train: --mode: no")
+        self.assertEqual(machines.message_in("Traceback\nRuntimeError: gloo\n---\n", 1), "RuntimeError: gloo (exit code 1)")
+
+    def test_a_stretched_profile_repeats_its_ranks(self):
+        profile = {"network": {"latency_seconds": 1e-3, "bytes_per_second": 1e8, "curve": [{"bytes": 10**8, "seconds": 1}]},
+                   "ranks": [{"rank": 0, "host": "a", "speed": 1}, {"rank": 1, "host": "b", "speed": 2}]}
+        stretched = extrapolate.stretched(profile, 64)
+        self.assertEqual([rank["speed"] for rank in stretched["ranks"]], [1, 2] * 32)
+        self.assertEqual(stretched["ranks"][63]["rank"], 63)
+        self.assertAlmostEqual(stretched["network"]["curve"][0]["seconds"], 2 * 63 * 1e-3 + 2 * 63 / 64)
+        self.assertEqual(profile["network"]["curve"][0]["seconds"], 1)
+
+    def test_two_steps_are_cut_by_micro_batches(self):
+        events = [{"ph": "X", "pid": 0, "cat": "compute", "name": "forward embedding", "ts": 10 * i, "dur": 5} for i in range(8)]
+        cut = timeline.two_steps(events, 4)
+        self.assertEqual(cut["begins"], [20, 40, 60])
+        self.assertEqual(len(cut["events"]), 4)
+        self.assertIsNone(timeline.two_steps(events[:2], 2))
+
+
+if __name__ == "__main__":
+    unittest.main(warnings="ignore")  # matplotlib's, about its own dependencies
