@@ -61,7 +61,7 @@ def main():
         return 2
     except machines.CommandFailed as error:
         print(f"run_experiments: {error}", file=sys.stderr)
-        return 1
+        return error.code if error.code == 2 else 1
     except KeyboardInterrupt:
         print("run_experiments: interrupted; started again, it goes on from here", file=sys.stderr)
         return 130

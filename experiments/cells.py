@@ -57,8 +57,8 @@ def write_json(path, value):
 class Records:
     """The folder of records, by name."""
 
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder, made=None):
+        self.folder, self.made = pathlib.Path(folder), made or {}
 
     def path(self, name):
         return self.folder / f"{name}.json"
@@ -75,7 +75,7 @@ class Records:
         return record is not None and record.get("status") == DONE
 
     def write(self, name, status, seconds=0.0, message="", **content):
-        record = {"version": 1, "name": name, "status": status, "message": message, "seconds": seconds, **content}
+        record = {"version": 1, "name": name, "status": status, "message": message, "seconds": seconds, "made": self.made, **content}
         write_json(self.path(name), record)
 
     def all(self):
@@ -84,13 +84,13 @@ class Records:
 
 
 def seconds_left(cells, records):
-    """What the cells that are not done will take, judged by those that are: of the same case, or else of any."""
+    """What the missing and failed cells will take, judged by those that are done: of the same case, or else of any."""
     by_case, pending = {}, []
     for cell in cells:
         record = records.read(cell.name)
-        if record is None or record["status"] != DONE:
+        if record is None or record["status"] == FAILED:
             pending.append(cell)
-        else:
+        elif record["status"] == DONE:
             by_case.setdefault(cell.case.name, []).append(record["seconds"])
     every = [seconds for values in by_case.values() for seconds in values]
     guess = statistics.fmean(every) if every else FIRST_GUESS_SECONDS

@@ -1,5 +1,6 @@
 # What an experiment consists of, read from YAML and checked: models x clusters x cases x repetitions.
 import dataclasses
+import json
 import pathlib
 
 import yaml
@@ -141,3 +142,13 @@ def read_definition(path):
         raise DefinitionError(f"{path}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise DefinitionError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def settings(definition):
+    """What a measured figure depends on, part by part, as JSON gives it back."""
+    parts = {"steps": definition.steps, "baseline_steps": definition.baseline_steps}
+    for kind, things in (("model", definition.models), ("cluster", definition.clusters), ("case", definition.cases)):
+        parts |= {f"{kind} {thing.name}": dataclasses.asdict(thing) for thing in things}
+    for name in (name for name in parts if name.startswith("case ")):
+        parts[name].pop("bucket_mb")  # a further size is a further cell
+    return json.loads(json.dumps(parts))

@@ -100,6 +100,19 @@ class HostFile:
                 "--bind-to", "none", "-x", "MASTER_ADDR", *command]
 
 
+def made():
+    """Processor, cores and revision, as far as they can be told: what a record was measured on."""
+    names = []
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        flags = next((line.split() for line in lines if line.startswith("flags")), [])
+        widest = next((name for flag, name in (("amx_tile", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
+    done = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {"machine": f"{len(names)} cores of {names[0]} {widest}".strip() if names else "an unknown processor",
+            "revision": done.stdout.strip() or "an unknown revision"}
+
+
 @contextlib.contextmanager
 def exclusive(name):
     """Holds the name of a cluster for this process; a process that dies gives it up."""

@@ -124,7 +124,7 @@ def draw_prediction(title, rows):
         mine = [row for row in rows if row.case == case]
         axes.plot([row.step for row in mine], [row.predicted for row in mine], "o", markersize=7, label=case,
                   color=COLOURS[index % len(COLOURS)])
-    for row in rows:
+    for row in (row for row in rows if abs(row.prediction_error) > 0.05):
         axes.annotate(f"{row.pair} {row.prediction_error:+.0%}", (row.step, row.predicted), xytext=(7, -3),
                       textcoords="offset points", fontsize=8, color="#555555")
     axes.set(xlabel="actual seconds a step", ylabel="predicted seconds a step", xlim=ends, ylim=ends)
@@ -158,8 +158,10 @@ def draw_timeline(spans, begins, pair):
                 left, right = max(event["ts"], begin), min(event["ts"] + event["dur"], end)
                 kind = kind_of(event)
                 used.append(kind)
-                axes.barh(y, (right - left) / 1e6, 0.8, left=(left - begin) / 1e6, color=SPANS.get(kind, WHOLE), edgecolor="white",
-                          linewidth=0.3)
+                # A short span would vanish behind its white edge.
+                colour, wide = SPANS.get(kind, WHOLE), right - left > (end - begin) / 300
+                axes.barh(y, (right - left) / 1e6, 0.8, left=(left - begin) / 1e6, color=colour, edgecolor="white" if wide else colour,
+                          linewidth=0.3 if wide else 0.8)
     axes.axvline((middle - begin) / 1e6, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
     axes.tick_params(axis="y", length=0, labelsize=8)

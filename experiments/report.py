@@ -1,12 +1,9 @@
 # Writes results.csv, results.md and the plots of one definition from its records.
 import csv
-import pathlib
-import subprocess
 import sys
 
 from experiments import collect, commentary, tables
 from experiments.cells import Records, cells_of
-from experiments.machines import ROOT
 
 COLUMNS = ["model", "cluster", "case", "program", "mode", "wire", "batches_policy", "bucket_mb", "repetition", "status",
            "batches", "total", "step_seconds", "samples_per_second", "predicted_step_seconds", "compute_seconds",
@@ -41,18 +38,11 @@ def write_csv(definition, records, path):
                 writer.writerow(csv_line(record))
 
 
-def machine():
-    """Processor, cores and revision, as far as they can be told."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    widest = next((name for flag, name in (("amx_tile", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
-    processor = f"{len(names)} cores of {names[0]} {widest}".strip() if names else "unknown processor"
-    return processor, done.stdout.strip() or "unknown revision"
+def measured_at(records):
+    """The machines and revisions that the records name."""
+    made = [record["made"] for record in records.all() if record.get("made")]
+    return (" and ".join(dict.fromkeys(entry["machine"] for entry in made)) or "no machine",
+            " and ".join(dict.fromkeys(entry["revision"] for entry in made)) or "no revision")
 
 
 def write(definition, folder):
@@ -60,9 +50,9 @@ def write(definition, folder):
     rows = collect.rows_of(definition, records)
     write_csv(definition, records, folder / "results.csv")
     pictures = draw(definition, rows, records, folder)
-    processor, revision = machine()
+    machine, revision = measured_at(records)
     parts = [f"# {definition.title}",
-             f"Made by `scripts/run_experiments.sh {definition.name}` at {revision} on {processor}. One rank and one thread a node; "
+             f"Made by `scripts/run_experiments.sh {definition.name}` at {revision} on {machine}. One rank and one thread a node; "
              f"each figure is the mean over {definition.repetitions} repetition{'s' if definition.repetitions > 1 else ''} of the median "
              f"step. Seconds drift between machines; ratios within one run hold better.",
              "## What the numbers say", commentary.text(definition, rows, records),

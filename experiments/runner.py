@@ -4,7 +4,7 @@ import json
 import sys
 import time
 
-from experiments import cells, extrapolate, machines, timeline
+from experiments import cells, definitions, extrapolate, machines, timeline
 from experiments.cells import DONE, FAILED, NOT_MEASURABLE, REFUSED
 from experiments.machines import ROOT, CommandFailed
 
@@ -29,7 +29,7 @@ class Runner:
     def __init__(self, definition, folder, cluster_name, hosts=None, device="auto"):
         self.definition, self.folder = definition, folder
         self.cluster_name, self.hosts, self.device = cluster_name, hosts, device
-        self.records = cells.Records(folder / "raw")
+        self.records = cells.Records(folder / "raw", machines.made())
         self.work = folder / "work"
         self.cells = cells.cells_of(definition)
         self.machine = None
@@ -38,6 +38,7 @@ class Runner:
 
     def run(self):
         """Runs what is missing. Returns the number of cells that failed."""
+        self.keep_settings()
         for cluster in self.definition.clusters:
             mine = [cell for cell in self.cells if cell.cluster is cluster]
             if all(self.records.is_done(cell.name) for cell in mine) and not self.missing_extras(cluster):
@@ -50,6 +51,17 @@ class Runner:
             except CommandFailed as error:
                 self.not_measurable(mine, error)
         return sum((self.records.read(cell.name) or {}).get("status") == FAILED for cell in self.cells)
+
+    def keep_settings(self):
+        """Records of other models, clusters or cases must not be taken for those of this definition."""
+        path, mine = self.folder / "settings.json", definitions.settings(self.definition)
+        if path.exists():
+            earlier = json.loads(path.read_text())
+            changed = [key for key in mine if key in earlier and earlier[key] != mine[key]]
+            if changed:
+                raise CommandFailed(f"{self.folder}: measured with another {changed[0]}; begin anew with --restart, or give another --results", 2)
+            mine = {**earlier, **mine}
+        cells.write_json(path, mine)
 
     def open(self, cluster):
         if not cluster.cpus:

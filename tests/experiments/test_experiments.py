@@ -142,6 +142,12 @@ class Resuming(InFolder):
         self.assertEqual(self.run_it(), 0)
         self.assertEqual(self.ran, ["M-A-lshdp-equal-r1", "M-A-ddp-uneven-bucket2-r1"])
 
+    def test_records_of_another_definition_are_not_taken_over(self):
+        self.run_it()
+        self.run_it(definition=made_up.definition(repetitions=1, timeline=[]))
+        with self.assertRaisesRegex(CommandFailed, "measured with another steps; begin anew with --restart"):
+            self.run_it(definition=made_up.definition(repetitions=1, steps=7))
+
     def test_time_left_counts_what_is_missing(self):
         definition = made_up.definition()
         cells, records = cells_of(definition), made_up.write_all(self.folder, definition)
