@@ -51,6 +51,7 @@ class Row:
     wait: list | None = None
     compute_cpu: float | None = None  # CPU-seconds of all ranks
     communication_cpu: float | None = None
+    cpu: float | None = None  # both, or where they are not told apart, all of it
     update_cpu: list | None = None  # by rank; what of compute_cpu is the optimizer's (PyTorch)
     floor: float | None = None
     limit: float | None = None
@@ -90,11 +91,11 @@ def add_figures(row, results):
     row.compute, row.communication = by_rank(results, "compute_seconds"), by_rank(results, "communication_seconds")
     row.wait, row.update_cpu = by_rank(results, "wait_seconds"), by_rank(results, "update_cpu_seconds_per_step")
     cpu, transfers = by_rank(results, "cpu_seconds_per_step"), by_rank(results, "communication_cpu_seconds_per_step")
-    row.communication_cpu = total_of(transfers)
+    row.cpu, row.communication_cpu = total_of(cpu), total_of(transfers)
     if cpu is not None and transfers is not None:
-        row.compute_cpu = total_of(cpu) - row.communication_cpu
+        row.compute_cpu = row.cpu - row.communication_cpu
     elif row.mode == "plain":
-        row.compute_cpu = total_of(cpu)
+        row.compute_cpu = row.cpu
 
 
 def add_limit(row, setup, cpus):

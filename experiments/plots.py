@@ -112,7 +112,7 @@ def draw_throughput(title, pairs):
 
 # --- predicted against actual ------------------------------------------------------------------------------------------
 
-def draw_prediction(title, rows):
+def draw_prediction(rows):
     figure, axes = plt.subplots(figsize=(6.6, 6.0), layout="constrained")
     top = 1.12 * max(max(row.predicted, row.step) for row in rows)
     bottom = 0.85 * min(min(row.predicted, row.step) for row in rows)
@@ -129,7 +129,7 @@ def draw_prediction(title, rows):
                       textcoords="offset points", fontsize=8, color="#555555")
     axes.set(xlabel="actual seconds a step", ylabel="predicted seconds a step", xlim=ends, ylim=ends)
     axes.legend(loc="upper left")
-    figure.suptitle(f"{title}: predicted against actual", x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    figure.suptitle("Predicted against actual step times", x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     return figure
 
 
@@ -184,7 +184,7 @@ def figures(definition, rows, records):
         yield "throughput.png", "Samples per second by case", draw_throughput(definition.title, pairs)
     predicted = [row for row in collect.best_buckets(rows) if row.predicted is not None and row.step]
     if predicted:
-        yield "prediction.png", "Predicted against actual step times", draw_prediction(definition.title, predicted)
+        yield "prediction.png", "Predicted against actual step times", draw_prediction(predicted)
     for pair in definition.timeline:
         record = records.read(f"{pair}-timeline")
         if record and record["status"] == DONE:

@@ -33,26 +33,26 @@ def spread(row):
 
 def step_line(row, ours):
     if row.status != DONE:
-        return [case_text(row), row.status] + ["-"] * 6
+        return [case_text(row), row.status] + ["-"] * 7
     if row.mode == "plain":  # no communication: not a step of the cluster
         return None
     return [case_text(row), number(row.step), spread(row), " ".join(map(str, row.batches)), number(row.samples_per_second, 1),
-            times(collect.ratio(row.step, ours.step if ours else None)), number(row.limit), times(row.over_limit)]
+            times(collect.ratio(ours.samples_per_second if ours else None, row.samples_per_second)), number(row.cpu, 2), number(row.limit), times(row.over_limit)]
 
 
 def steps_table(rows):
     """Each case of one model and cluster, beside the first one of lshdp's."""
     ours = next((row for row in rows if row.program == "lshdp" and row.status == DONE), None)
     lines = [line for line in (step_line(row, ours) for row in rows) if line]
-    header = ["case", "step s", "repetitions", "batches", "samples/s", f"times {ours.case if ours else '-'}", "limit s", "step / limit"]
+    header = ["case", "step s", "repetitions", "batches", "samples/s", f"time a sample / {ours.case if ours else '-'}", "CPU-s of all ranks",
+              "limit s", "step / limit"]
     return markdown(header, lines)
 
 
 def limit_line(row, plain, cpus):
     whole, once = collect.plain_cpu_seconds(plain if plain and plain.batches == row.batches else None)
-    cpu = None if row.compute_cpu is None else row.compute_cpu + row.communication_cpu
     return [f"{row.pair} {row.case}", number(row.floor), number(row.compute_cpu), number(row.communication_cpu),
-            number(None if cpu is None or not cpus else cpu / (sum(cpus) / 100)), number(row.limit), number(row.step),
+            number(collect.ratio(row.cpu, sum(cpus) / 100)), number(row.limit), number(row.step),
             times(row.over_limit), number(whole), number(once), times(collect.ratio(row.compute_cpu, whole)),
             times(collect.ratio(row.compute_cpu, once))]
 
