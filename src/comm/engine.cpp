@@ -18,6 +18,7 @@ namespace {
 constexpr double kShortestSleep = 20e-6;
 // Without an operation under way, MPI may still hold data of sends it has called complete: look after it now and then.
 constexpr double kIdleSleep = 20e-3;
+constexpr double kUnbegunSleep = 5e-3;
 
 std::string text_of(int code) {
   char text[MPI_MAX_ERROR_STRING] = {};
@@ -141,11 +142,21 @@ void Engine::serve() {
   }
 }
 
+/// Small messages are somebody's wait for a latency. Where no operation has begun on this rank, nobody here waits for
+/// what may arrive.
+double Engine::longest_sleep() const {
+  if (active_.empty()) return kIdleSleep;
+  double longest = kUnbegunSleep;
+  for (const auto& active : active_) {
+    if (active->operation.small()) return options_.longest_sleep_seconds / 4;
+    if (active->operation.begun()) longest = options_.longest_sleep_seconds;
+  }
+  return std::max(longest, options_.longest_sleep_seconds);
+}
+
 /// True if the bell was rung.
 bool Engine::sleep() {
-  const bool small = std::ranges::any_of(active_, [](const auto& active) { return active->operation.small(); });
-  const double longest = active_.empty() ? kIdleSleep : options_.longest_sleep_seconds * (small ? 0.25 : 1);
-  sleep_seconds_ = std::min(std::max(2 * sleep_seconds_, kShortestSleep), longest);
+  sleep_seconds_ = std::min(std::max(2 * sleep_seconds_, kShortestSleep), longest_sleep());
   return bell_->sleep(sleep_seconds_);
 }
 
@@ -282,17 +293,23 @@ bool Engine::send_ready() {
     }
   }
   while (in_flight_ < options_.sends_in_flight) {
-    Active* best = nullptr;
-    for (auto& active : active_) {
-      const bool ready = !active->operation.small() && active->may_send && active->operation.next_send() != nullptr;
-      if (ready && (best == nullptr || active->operation.priority() < best->operation.priority())) best = active.get();
-    }
+    Active* best = most_urgent();
     if (best == nullptr) break;
     send_next(*best);
     ++in_flight_;
     sent = true;
   }
   return sent;
+}
+
+/// Of the operations that have something long to send; null if none has.
+Engine::Active* Engine::most_urgent() {
+  Active* best = nullptr;
+  for (auto& active : active_) {
+    const bool ready = !active->operation.small() && active->may_send && active->operation.next_send() != nullptr;
+    if (ready && (best == nullptr || active->operation.priority() < best->operation.priority())) best = active.get();
+  }
+  return best;
 }
 
 void Engine::send_next(Active& active) {

@@ -84,11 +84,13 @@ class Engine {
   void exchange_leave(Active& active);
   void post_receives(Active& active);
   bool send_ready();
+  Active* most_urgent();
   void send_next(Active& active);
   bool retire_finished();
   void retire(Active& active, const std::string& error);
   void fail_all(const std::string& error);
   bool sleep();
+  double longest_sleep() const;
 
   const EngineOptions options_;
   int rank_ = 0, size_ = 1;

@@ -30,6 +30,7 @@ class Operation {
   int priority() const { return how_.priority; }
   /// Small operations ask no leave of the receiver and do not count as sends in flight.
   bool small() const { return small_; }
+  bool begun() const { return begun_; }
 
   /// The next receive that may be posted, in order; nullptr if there is none now.
   const Incoming* next_receive() const;

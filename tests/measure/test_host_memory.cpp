@@ -26,6 +26,7 @@ class FakeHost {
     write_file(root_.path() / path, content);
   }
   std::int64_t available() const { return available_host_memory(root_.path()); }
+  int cores() const { return usable_cores(root_.path()); }
 
  private:
   test::TemporaryDirectory root_;
@@ -63,6 +64,22 @@ TEST(AvailableHostMemory, AnUnlimitedGroupOfVersion1ChangesNothing) {
   host.put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
   host.put("sys/fs/cgroup/memory/memory.usage_in_bytes", "1000\n");
   EXPECT_EQ(host.available(), 1'024'000);
+}
+
+TEST(UsableCores, AreNoMoreThanTheQuotaOfAnyGroupRoundedUp) {
+  FakeHost host("1000", "5:cpu,cpuacct:/node\n0::/job\n");
+  const int all = host.cores();
+  host.put("sys/fs/cgroup/cpu/node/cpu.cfs_quota_us", "-1\n");
+  host.put("sys/fs/cgroup/cpu/node/cpu.cfs_period_us", "20000\n");
+  EXPECT_EQ(host.cores(), all) << "no quota";
+  host.put("sys/fs/cgroup/cpu/node/cpu.cfs_quota_us", "7000\n");
+  EXPECT_EQ(host.cores(), 1);
+  host.put("sys/fs/cgroup/cpu/node/cpu.cfs_quota_us", "100000000\n");
+  EXPECT_EQ(host.cores(), all);
+  host.put("sys/fs/cgroup/job/cpu.max", "max 100000\n");
+  EXPECT_EQ(host.cores(), all);
+  host.put("sys/fs/cgroup/cpu.max", "50000 100000\n");
+  EXPECT_EQ(host.cores(), 1);
 }
 
 TEST(AvailableHostMemory, AHostThatDoesNotTellIsAnError) {

@@ -15,7 +15,8 @@ inline constexpr double kMemoryShare = 0.8;
 /// does not tell.
 std::int64_t available_host_memory(const std::filesystem::path& root = "/");
 
-/// Cores this process may run on (its affinity mask), at least 1.
-int usable_cores();
+/// Cores this process may keep busy: those of its affinity mask, and no more than the quota of each CPU control group
+/// (v1 or v2) around it, rounded up. At least 1.
+int usable_cores(const std::filesystem::path& root = "/");
 
 }  // namespace lshdp::measure
