@@ -205,6 +205,17 @@ Plan plan_of(const Profile& profile, Ranks& ranks, const Batches& batches) {
   return plan;
 }
 
+/// Throws unless there is one sensible batch per rank.
+void check_batches(const Profile& profile, const Batches& batches) {
+  if (batches.size() != profile.ranks.size()) {
+    throw_wrong_list_length(batches.size(), static_cast<int>(profile.ranks.size()), "batches");
+  }
+  const auto [least, most] = std::minmax_element(batches.begin(), batches.end());
+  if (batches.empty() || *least < 0 || *most == 0 || *most > kLargestBatch) {
+    throw UsageError(fmt::format("batches must be from 0 to {}, not all 0", kLargestBatch));
+  }
+}
+
 }  // namespace
 
 Solution solve(const Profile& profile, const SolverOptions& options) {
@@ -230,15 +241,16 @@ Solution solve(const Profile& profile, const SolverOptions& options) {
 
 std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches,
                                   std::int64_t max_accumulation) {
-  if (batches.size() != profile.ranks.size()) {
-    throw_wrong_list_length(batches.size(), static_cast<int>(profile.ranks.size()), "batches");
-  }
-  const auto [least, most] = std::minmax_element(batches.begin(), batches.end());
-  if (batches.empty() || *least < 0 || *most == 0 || *most > kLargestBatch) {
-    throw UsageError(fmt::format("batches must be from 0 to {}, not all 0", kLargestBatch));
-  }
+  check_batches(profile, batches);
   Ranks ranks(profile, max_accumulation, kLargestBatch);
   return predict_if_fits(profile, ranks, batches);
+}
+
+Plan plan_for(const Profile& profile, const std::vector<std::int64_t>& batches, std::int64_t max_accumulation) {
+  check_batches(profile, batches);
+  Ranks ranks(profile, max_accumulation, kLargestBatch);
+  if (!fits(ranks, batches)) throw UsageError("the batches do not fit the ranks of the profile");
+  return plan_of(profile, ranks, batches);
 }
 
 }  // namespace lshdp::plan

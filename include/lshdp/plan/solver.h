@@ -41,4 +41,7 @@ Solution solve(const Profile& profile, const SolverOptions& options);
 std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches,
                                   std::int64_t max_accumulation);
 
+/// The plan of given batches (one per rank), micro-batches chosen as by solve(). Throws UsageError if they do not fit.
+Plan plan_for(const Profile& profile, const std::vector<std::int64_t>& batches, std::int64_t max_accumulation);
+
 }  // namespace lshdp::plan
