@@ -44,23 +44,40 @@ plan::Plan given_plan(const PlanRequest& request, int ranks) {
 
 void require_same(const std::string& planned, const std::string& actual, const char* what, const std::string& source) {
   if (planned.empty() || planned == actual) return;
-  throw UsageError(
-      fmt::format("--batches: {} is a plan for {} {}, but this run has {}", source, what, planned, actual));
+  throw UsageError(fmt::format("{} is for {} {}, but this run has {}", source, what, planned, actual));
+}
+
+void require_ranks(std::size_t planned, int ranks, const std::string& source) {
+  if (planned == static_cast<std::size_t>(ranks)) return;
+  throw UsageError(fmt::format("{} is for {} ranks, but this run has {}", source, planned, ranks));
 }
 
 void check_plan(const plan::Plan& plan, const model::Model& model, const measure::RankSetup& setup,
                 const PlanRequest& request, int ranks) {
-  if (plan.ranks.size() != static_cast<std::size_t>(ranks)) {
-    throw UsageError(
-        fmt::format("--batches: {} is for {} ranks, but this run has {}", request.batches, plan.ranks.size(), ranks));
-  }
-  require_same(plan.model, model.name, "model", request.batches);
-  require_same(plan.mode, setup.mode, "mode", request.batches);
-  require_same(plan.precision, parallel::to_text(setup.precision), "precision", request.batches);
+  const std::string source = "--batches: " + request.batches;
+  require_ranks(plan.ranks.size(), ranks, source);
+  require_same(plan.model, model.name, "model", source);
+  require_same(plan.mode, setup.mode, "mode", source);
+  require_same(plan.precision, parallel::to_text(setup.precision), "precision", source);
   if (request.total && plan.total != *request.total) {
     throw UsageError(
         fmt::format("--batches: {} adds up to {}, but --total is {}", request.batches, plan.total, *request.total));
   }
+}
+
+/// The profile of --profile, by rank 0's word only.
+plan::Profile given_profile(comm::Communicator& communicator, const model::Model& model,
+                            const measure::RankSetup& setup, const std::string& path) {
+  const std::string text = comm::on_rank_0(communicator, [&] {
+    const plan::Profile profile = plan::read_profile(path);
+    const std::string source = "--profile: " + path;
+    require_ranks(profile.ranks.size(), communicator.size(), source);
+    require_same(profile.model, model.name, "model", source);
+    require_same(profile.mode, setup.mode, "mode", source);
+    require_same(profile.precision, parallel::to_text(setup.precision), "precision", source);
+    return plan::to_json(profile).dump();
+  });
+  return plan::profile_from_json(parse_json(text, "--profile"), "--profile");
 }
 
 /// Tries the plan's largest micro-batch of each rank under its budget.
@@ -92,6 +109,7 @@ PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& m
   });
   choice.plan = plan::plan_from_json(parse_json(text, "the solved plan"), "the solved plan");
   for (const plan::RankProfile& rank : profile.ranks) choice.max_batch.push_back(rank.max_batch);
+  choice.profile = profile;
   return choice;
 }
 
@@ -104,6 +122,13 @@ std::string describe(const plan::Plan& plan) {
   return text;
 }
 
+/// Steps between decisions; 0: off.
+std::int64_t rebalance_every(const Values& values, bool profiled) {
+  constexpr std::int64_t kEvery = 10;
+  if (!values.has("rebalance")) return profiled ? kEvery : 0;
+  return values.text("rebalance") == "off" ? 0 : values.integer("rebalance", 1);
+}
+
 }  // namespace
 
 void add_plan_options(Options& options) {
@@ -113,7 +138,12 @@ void add_plan_options(Options& options) {
       .option("total", "B",
               "samples a step over all ranks (default with auto: the total with the most samples per second)")
       .option("max-accumulation", "K",
-              "micro-batches a rank may run in a step (default: as many as --total needs, 1 without it)", "0");
+              "micro-batches a rank may run in a step (default: as many as --total needs, 1 without it)", "0")
+      .option("profile", "FILE", "the profile.json that the file of --batches was solved from, for --rebalance")
+      .option(
+          "rebalance", "N",
+          "off, or consider a new split of the same total every N steps, as ranks become slower or faster (default: "
+          "10 where a profile tells what ranks can do, by --batches auto or --profile; otherwise off)");
 }
 
 PlanRequest plan_request(const Values& values) {
@@ -122,6 +152,12 @@ PlanRequest plan_request(const Values& values) {
   if (values.has("total")) request.total = values.integer("total", 1);
   request.max_accumulation = values.integer("max-accumulation", 0);
   request.memory_given = values.has("memory");
+  if (values.has("profile")) request.profile = values.text("profile");
+  const bool measured = request.batches == "auto";
+  if (measured && !request.profile.empty()) {
+    throw UsageError("--profile: --batches auto measures a profile of its own; give --batches FILE, or leave it out");
+  }
+  request.rebalance = rebalance_every(values, measured || !request.profile.empty());
   return request;
 }
 
@@ -143,6 +179,7 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
       return plan::to_json(plan).dump();
     });
     choice.plan = plan::plan_from_json(parse_json(text, "--batches"), "--batches");
+    if (!request.profile.empty()) choice.profile = given_profile(communicator, model, setup, request.profile);
     if (request.memory_given) require_fit(communicator, model, setup, budget, choice.plan);
   }
   comm::on_rank_0(communicator, [&] {

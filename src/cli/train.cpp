@@ -162,6 +162,9 @@ int run_train(const Arguments& arguments) {
     PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples, options.results);
     options.plan = std::move(choice.plan);
     options.max_batch = std::move(choice.max_batch);
+    options.profile = std::move(choice.profile);
+    options.rebalance_every = request.rebalance;
+    options.max_accumulation = request.max_accumulation;
     budget.set_limit(options.setup.memory_bytes);
     const Json summary = train::train(communicator, model, options);
     if (communicator.rank() == 0) print_result(summary);

@@ -76,6 +76,7 @@ Json to_json(const StepRecord& record) {
           {"samples", record.samples},
           {"step_seconds", record.step_seconds},
           {"samples_per_second", samples_per_second(record)},
+          {"batches", record.batches},
           {"compute_seconds", record.compute_seconds},
           {"communication_seconds", record.communication_seconds},
           {"wait_seconds", record.wait_seconds},
@@ -89,6 +90,18 @@ Json to_json(const EvaluationRecord& record) {
           {"loss", number_or_null(record.loss)},
           {"accuracy", record.accuracy ? Json(*record.accuracy) : Json()},
           {"samples", record.samples}};
+}
+
+Json to_json(const RebalanceRecord& record) {
+  return {{"record", "rebalance"},
+          {"step", record.step},
+          {"batches_before", record.batches_before},
+          {"batches", record.batches},
+          {"slowness_before", record.slowness_before},
+          {"slowness", record.slowness},
+          {"step_seconds", record.step_seconds},
+          {"expected_step_seconds", record.expected_step_seconds},
+          {"profiled", record.profiled}};
 }
 
 MetricsWriter::MetricsWriter(const fs::path& folder, RunRecord run, std::int64_t resume_step) : run_(std::move(run)) {
@@ -107,6 +120,11 @@ void MetricsWriter::add(const StepRecord& record) {
 
 void MetricsWriter::add(const EvaluationRecord& record) {
   evaluation_ = record;
+  write(to_json(record));
+}
+
+void MetricsWriter::add(const RebalanceRecord& record) {
+  rebalances_.push_back(record);
   write(to_json(record));
 }
 
@@ -131,6 +149,8 @@ Json MetricsWriter::summary(double seconds) const {
     ranks.push_back(std::move(rank));
   }
   const bool predicted = run_.predicted && run_.predicted->step_seconds > 0 && typical > 0;
+  Json rebalances = Json::array();
+  for (const RebalanceRecord& rebalance : rebalances_) rebalances.push_back(to_json(rebalance));
   std::int64_t samples = 0;
   for (const StepRecord& step : steps_) samples += step.samples;
   return {{"version", 1},
@@ -150,6 +170,7 @@ Json MetricsWriter::summary(double seconds) const {
           {"evaluation", evaluation_ ? Json{{"loss", number_or_null(evaluation_->loss)},
                                             {"accuracy", evaluation_->accuracy ? Json(*evaluation_->accuracy) : Json()}}
                                      : Json()},
+          {"rebalances", rebalances},
           {"ranks", ranks}};
 }
 

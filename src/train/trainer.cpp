@@ -25,6 +25,7 @@
 #include "lshdp/train/checkpoint.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/metrics.h"
+#include "lshdp/train/rebalancing.h"
 #include "lshdp/train/step_log.h"
 #include "lshdp/train/step_statistics.h"
 
@@ -57,7 +58,9 @@ class Trainer {
   double run_micro_batches(const data::Batch& batch);
   double train_guarded(const data::Batch& batch, std::int64_t begin, std::int64_t samples, bool last);
   void begin_timing();
-  void collect(std::int64_t step, double loss);
+  void collect(std::int64_t step, double loss, std::int64_t samples);
+  double compute_seconds(std::int64_t step, std::int64_t samples);
+  void rebalance(std::int64_t done);
   void report(const std::vector<GatheredStep>& steps);
   void report_step(const GatheredStep& gathered);
   void report_pending();
@@ -81,11 +84,13 @@ class Trainer {
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0
   std::unique_ptr<StepLog> log_;            // rank 0
   std::unique_ptr<StepStatistics> statistics_;
+  std::unique_ptr<Rebalancing> rebalancing_;
   std::vector<double> speeds_;   // by rank
   std::int64_t first_step_ = 0;  // counted from 0; a resumed run begins later
   std::int64_t last_step_ = 0;   // one past the last
   std::int64_t steps_done_ = 0;  // on this rank; the last one's update may be under way
   double data_wait_seconds_ = 0;
+  double pretended_compute_seconds_ = 0;
   bool interrupted_anywhere_ = false;
   double begun_ = 0;
 };
@@ -202,12 +207,16 @@ Json Trainer::run() {
   loader_ = std::make_unique<data::PrefetchingLoader>(*data_, preparation_for(model_, options_.augmentation),
                                                       [this](std::int64_t k) { return request(k); });
   statistics_ = std::make_unique<StepStatistics>(communicator_);
+  rebalancing_ = std::make_unique<Rebalancing>(communicator_, options_.plan, options_.profile,
+                                               communicator_.size() > 1 ? options_.rebalance_every : 0,
+                                               plan::RebalanceOptions{.max_accumulation = options_.max_accumulation});
   communicator_.barrier();
   begun_ = now_seconds();
   begin_timing();
   for (std::int64_t step = first_step_; step < last_step_; ++step) {
     run_step(step);
     const std::int64_t done = step + 1;
+    rebalance(done);
     if (options_.eval_every > 0 && done % options_.eval_every == 0 && done < last_step_) run_evaluation(done);
     if (options_.checkpoint_every > 0 && done % options_.checkpoint_every == 0) checkpoint(done);
     stop_if_interrupted(done);
@@ -236,7 +245,7 @@ void Trainer::run_step(std::int64_t step) {
   store_->begin_step(update_of(step));
   const double loss = run_micro_batches(*batch);
   steps_done_ = step + 1;
-  collect(step, loss);
+  collect(step, loss, batch->samples());
 }
 
 /// The rank's samples in the plan's micro-batches; a smaller batch at the end of an epoch fills fewer of them.
@@ -273,13 +282,20 @@ void Trainer::begin_timing() {
   statistics_->begin(now_seconds(), process_cpu_seconds(), communicator_.counters().cpu_seconds);
 }
 
+/// Seconds of computing since the start.
+double Trainer::compute_seconds(std::int64_t step, std::int64_t samples) {
+  if (!options_.pretended_compute_seconds) return walker_->compute_seconds() + store_->update_seconds();
+  pretended_compute_seconds_ += options_.pretended_compute_seconds(step + 1, samples);
+  return pretended_compute_seconds_;
+}
+
 /// Sends this step's figures round. They are read a step later: nothing waits for them.
-void Trainer::collect(std::int64_t step, double loss) {
+void Trainer::collect(std::int64_t step, double loss, std::int64_t samples) {
   const comm::Counters counters = communicator_.counters();
   report(statistics_->end_step({.step = step + 1,
                                 .loss = loss,
                                 .squared_norm_of_previous = step > first_step_ ? store_->local_squared_norm(step) : 0,
-                                .compute_seconds = walker_->compute_seconds() + store_->update_seconds(),
+                                .compute_seconds = compute_seconds(step, samples),
                                 .communication_seconds = counters.busy_seconds,
                                 .wait_seconds = store_->wait_seconds() + data_wait_seconds_,
                                 .cpu_seconds = process_cpu_seconds(),
@@ -297,6 +313,7 @@ void Trainer::report(const std::vector<GatheredStep>& steps) {
                         1);
     }
     interrupted_anywhere_ = interrupted_anywhere_ || gathered.interrupted;
+    if (sampler_->global_count(gathered.step - 1) == sampler_->total()) rebalancing_->observe(gathered.record);
     report_step(gathered);
   }
 }
@@ -307,11 +324,23 @@ void Trainer::report_step(const GatheredStep& gathered) {
   StepRecord record = gathered.record;
   record.epoch = sampler_->epoch_of(step);
   record.samples = samples;
+  record.batches = rebalancing_->batches_at(gathered.step);
   record.loss = std::accumulate(gathered.losses.begin(), gathered.losses.end(), 0.0) /
                 static_cast<double>(samples * model_.terms_per_sample());
   record.learning_rate = learning_rate_at(options_.schedule, step);
   metrics_->add(record);
   log_->step(record);
+}
+
+/// Steps from `done` on follow the new split, if one was decided. The order of samples does not change.
+void Trainer::rebalance(std::int64_t done) {
+  const std::optional<RebalanceRecord> change = rebalancing_->end_step(done);
+  if (!change || done == last_step_) return;
+  loader_->restart(done - first_step_, [&] { sampler_->set_batches(change->batches); });
+  options_.plan = rebalancing_->plan();
+  if (!speaks_) return;
+  metrics_->add(*change);
+  log_->message(train::describe(*change));
 }
 
 /// Reads the figures of the steps that are done. All ranks call it, with a synchronized store.

@@ -9,6 +9,7 @@
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/train/metrics.h"
+#include "lshdp/train/rebalancing.h"
 #include "lshdp/train/step_log.h"
 #include "support/temporary_directory.h"
 
@@ -24,6 +25,7 @@ StepRecord step(std::int64_t number, double seconds) {
           .loss = 2.0 / static_cast<double>(number),
           .samples = 8,
           .step_seconds = seconds,
+          .batches = {6, 2},
           .compute_seconds = {0.5, 0.25},
           .communication_seconds = {0.1, 0.2},
           .wait_seconds = {0.0, 0.125},
@@ -49,6 +51,7 @@ TEST(Metrics, WritesTheRunThenEachRecordAsALine) {
   EXPECT_EQ(lines[0]["ranks"][1]["batch"], 2);
   EXPECT_EQ(lines[1]["step"], 1);
   EXPECT_EQ(lines[1]["samples_per_second"], 8);
+  EXPECT_EQ(lines[1]["batches"][0], 6);
   EXPECT_EQ(lines[2]["accuracy"], 0.75);
 }
 
@@ -64,6 +67,24 @@ TEST(Metrics, ContinuesAfterTheResumedStep) {
   const std::vector<Json> lines = lines_of(folder / "metrics.jsonl");
   ASSERT_EQ(lines.size(), 5U);
   for (std::size_t i = 1; i < 5; ++i) EXPECT_EQ(lines[i]["step"], i);
+}
+
+TEST(Metrics, TellsWhatRebalancingChanged) {
+  const test::TemporaryDirectory folder;
+  MetricsWriter writer(folder.path(), run_of_two(), 0);
+  writer.add(RebalanceRecord{7, {6, 2}, {5, 3}, {1, 1}, {1.5, 1}, 0.9, 0.75});
+  const Json line = lines_of(folder / "metrics.jsonl").at(1);
+  EXPECT_EQ(line["record"], "rebalance");
+  EXPECT_EQ(line["step"], 7);
+  EXPECT_EQ(line["batches"], Json({5, 3}));
+  EXPECT_EQ(line["slowness"][0], 1.5);
+  EXPECT_EQ(writer.summary(1)["rebalances"].at(0), line);
+}
+
+TEST(RebalanceLine, SaysWhatMovedAndWhatItIsExpectedToGain) {
+  EXPECT_EQ(describe(RebalanceRecord{7, {6, 2}, {5, 3}, {1, 1}, {1.5, 1}, 0.9, 0.72}),
+            "rebalanced from step 7 on: rank 0 computes 1.50 times as long as profiled (before 1.00); batches 6,2 -> "
+            "5,3; step 900 ms -> 720 ms expected (20 % less)");
 }
 
 TEST(Metrics, SummarisesWithoutTheWarmUp) {

@@ -12,10 +12,11 @@
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
 #include "lshdp/plan/plan.h"
+#include "lshdp/plan/profile.h"
 
 namespace lshdp::cli {
 
-/// Adds --batches, --total and --max-accumulation.
+/// Adds --batches, --total, --max-accumulation, --profile and --rebalance.
 void add_plan_options(Options& options);
 
 /// What they say, before any rank is known.
@@ -23,19 +24,22 @@ struct PlanRequest {
   std::string batches;
   std::optional<std::int64_t> total;
   std::int64_t max_accumulation = 0;
-  bool memory_given = false;  // --memory: batches given by hand are tried out against it
+  bool memory_given = false;   // --memory: batches given by hand are tried out against it
+  std::string profile;         // file that given batches were solved from; empty: none
+  std::int64_t rebalance = 0;  // steps between decisions whether to split anew; 0: off
 };
 PlanRequest plan_request(const Values& values);
 
 struct PlanChoice {
   plan::Plan plan;
-  std::vector<std::int64_t> max_batch;  // by rank; empty: not probed
+  std::vector<std::int64_t> max_batch;   // by rank; empty: not probed
+  std::optional<plan::Profile> profile;  // measured now, or --profile
 };
 
 /// The plan of this run, the same on every rank. "auto" measures a profile and solves it; profile.json and batches.json
 /// are written into `results` if there is one. Throws AgreedError: a plan for other ranks, another model, mode or
-/// precision, batches that do not add up to --total or do not fit --memory, a total beyond the `samples` of the data.
-/// All ranks must call it.
+/// precision, batches that do not add up to --total or do not fit --memory, a total beyond the `samples` of the data, a
+/// --profile that does not fit. All ranks must call it.
 PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                        MemoryBudget& budget, const PlanRequest& request, std::int64_t samples,
                        const std::filesystem::path& results);

@@ -39,6 +39,7 @@ struct StepRecord {
   double gradient_norm = 0;  // global, of the mean gradient before clipping
   std::int64_t samples = 0;
   double step_seconds = 0;
+  std::vector<std::int64_t> batches;              // of a whole step; fewer samples at the end of an epoch
   std::vector<double> compute_seconds;            // forward, backward and update
   std::vector<double> communication_seconds;      // something was on its way
   std::vector<double> wait_seconds;               // the rank stood still for parameters or data
@@ -53,9 +54,20 @@ struct EvaluationRecord {
   std::int64_t samples = 0;
 };
 
+/// The split changed. Vectors are by rank.
+struct RebalanceRecord {
+  std::int64_t step = 0;  // the first with the new batches
+  std::vector<std::int64_t> batches_before, batches;
+  std::vector<double> slowness_before, slowness;  // times as long as profiled; 1 at first
+  double step_seconds = 0;                        // measured before
+  double expected_step_seconds = 0;               // from now on
+  bool profiled = true;                           // false: slowness is against the first steps
+};
+
 nlohmann::json to_json(const RunRecord& record);
 nlohmann::json to_json(const StepRecord& record);
 nlohmann::json to_json(const EvaluationRecord& record);
+nlohmann::json to_json(const RebalanceRecord& record);
 
 /// Collects records and writes them as they come. Rank 0 has one.
 class MetricsWriter {
@@ -65,6 +77,7 @@ class MetricsWriter {
   MetricsWriter(const std::filesystem::path& folder, RunRecord run, std::int64_t resume_step);
   void add(const StepRecord& record);
   void add(const EvaluationRecord& record);
+  void add(const RebalanceRecord& record);
   const std::vector<StepRecord>& steps() const { return steps_; }
   /// Medians and means over the steps of this launch, without the first ones (warm-up), beside the prediction.
   nlohmann::json summary(double seconds) const;
@@ -74,6 +87,7 @@ class MetricsWriter {
 
   RunRecord run_;
   std::vector<StepRecord> steps_;
+  std::vector<RebalanceRecord> rebalances_;
   std::optional<EvaluationRecord> evaluation_;
   std::optional<LineWriter> file_;
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/store.h"
 #include "lshdp/plan/plan.h"
+#include "lshdp/plan/profile.h"
 #include "lshdp/train/schedule.h"
 
 namespace lshdp::train {
@@ -23,6 +25,10 @@ struct TrainOptions {
   std::filesystem::path eval_data;      // empty: no evaluation
   plan::Plan plan;                      // of as many ranks as there are
   std::vector<std::int64_t> max_batch;  // by rank, for the report; empty: not probed
+
+  std::int64_t rebalance_every = 0;      // steps between decisions whether to split anew; 0: the split stays
+  std::optional<plan::Profile> profile;  // what the ranks can do, for rebalancing; none: learnt from the first steps
+  std::int64_t max_accumulation = 0;     // micro-batches a rank may run in a step of a new split; 0: any number
 
   std::optional<std::int64_t> steps;   // this many in all, a resumed run's earlier ones included
   std::optional<std::int64_t> epochs;  // or this many passes over the data; exactly one of the two
@@ -41,6 +47,9 @@ struct TrainOptions {
   int keep_checkpoints = 2;
   std::int64_t eval_every = 0;  // steps; 0: at the end only
   bool trace = false;           // trace.json in the run directory
+
+  /// For tests: what this rank says that `samples` of `step` (counted from 1) took it, in place of what was measured.
+  std::function<double(std::int64_t step, std::int64_t samples)> pretended_compute_seconds;
 };
 
 /// Trains and returns what summary.json says (on every rank). Rank 0 logs a line per step. The first SIGINT or SIGTERM
