@@ -2,7 +2,9 @@
 #include <cstdio>
 
 #include "lshdp/cli/options.h"
+#include "lshdp/core/text.h"
 #include "lshdp/plan/describe.h"
+#include "lshdp/plan/other_ranks.h"
 #include "lshdp/plan/solver.h"
 
 namespace lshdp::cli {
@@ -15,6 +17,7 @@ int run_optimize(const Arguments& arguments) {
           .option("total", "B", "samples a step, exactly; without it, the total with the most samples per second")
           .option("max-accumulation", "K",
                   "micro-batches a rank may run in a step; 0 or absent: any number with --total, otherwise 1")
+          .option("scale", "N,..", "also predict the step on so many ranks like those of the profile, e.g. 64,256")
           .required("out", "FILE", "where to write the plan (batches.json)")
           .parse(arguments);
   if (values.help()) return 0;
@@ -23,8 +26,14 @@ int run_optimize(const Arguments& arguments) {
   if (values.has("max-accumulation")) options.max_accumulation = values.integer("max-accumulation", 0);
   const plan::Profile profile = plan::read_profile(values.text("profile"));
   const plan::Solution solution = plan::solve(profile, options);
+  std::string text = plan::describe(profile, solution);
+  if (values.has("scale")) {
+    const auto points = plan::predict_scale(profile, solution.plan.total, options.max_accumulation,
+                                            parse_int_list(values.text("scale"), "--scale"));
+    text += '\n' + plan::describe_scale(solution.plan, points);
+  }
   plan::write_plan(values.text("out"), solution.plan);
-  std::fputs(plan::describe(profile, solution).c_str(), stdout);
+  std::fputs(text.c_str(), stdout);
   return 0;
 }
 

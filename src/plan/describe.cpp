@@ -63,6 +63,24 @@ std::string binding_line(const Solution& solution) {
   return text + '\n';
 }
 
+/// What leaving out the ranks without samples would gain; empty if there are none.
+std::string idle_line(const Plan& plan) {
+  if (plan.without_idle_step_seconds <= 0) return "";
+  std::vector<std::int64_t> idle;
+  for (const RankPlan& rank : plan.ranks) {
+    if (rank.batch == 0) idle.push_back(rank.rank);
+  }
+  const std::size_t named = std::min<std::size_t>(idle.size(), 16);
+  const double gain = 1 - plan.without_idle_step_seconds / plan.predicted.step_seconds;
+  return fmt::format("Rank{} {}{} {} no samples. Left out of the run altogether, {} would make the step {}: {}.\n",
+                     idle.size() == 1 ? "" : "s",
+                     fmt::join(idle.begin(), idle.begin() + static_cast<std::ptrdiff_t>(named), ", "),
+                     named < idle.size() ? ", .." : "", idle.size() == 1 ? "gets" : "get",
+                     idle.size() == 1 ? "it" : "they", format_seconds(plan.without_idle_step_seconds),
+                     gain > 0.001 ? fmt::format("{:.1f} % less", 100 * gain)
+                                  : (gain < -0.001 ? fmt::format("{:.1f} % more", -100 * gain) : "no gain"));
+}
+
 /// Indices of at most kMostTotals points spread over the frontier, with the plan's own among them.
 std::set<std::size_t> shown_points(const std::vector<FrontierPoint>& frontier, std::int64_t best_total) {
   std::set<std::size_t> shown;
@@ -101,9 +119,27 @@ std::string describe(const Profile& profile, const Solution& solution) {
   std::string text =
       fmt::format("{} samples a step of {} ({}, {}) over {} rank{}\n\n", format_count(plan.total), plan.model,
                   plan.mode, plan.precision, plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
-  text += rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution);
+  text +=
+      rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) + idle_line(plan);
   if (!solution.frontier.empty()) text += '\n' + frontier_table(solution);
   return text;
+}
+
+std::string describe_scale(const Plan& plan, const std::vector<ScalePoint>& points) {
+  const double rate_of_rank = plan.predicted.samples_per_second / static_cast<double>(plan.ranks.size());
+  Table table({"ranks", "total", "step", "network", "samples/s", "efficiency"});
+  const auto row = [&](std::int64_t ranks, const Plan& at) {
+    const Prediction& step = at.predicted;
+    table.add({format_count(ranks), format_count(at.total), format_seconds(step.step_seconds),
+               format_seconds(step.communication_seconds), rate(step.samples_per_second),
+               fmt::format("{:.1f} %", 100 * step.samples_per_second / (static_cast<double>(ranks) * rate_of_rank))});
+  };
+  row(static_cast<std::int64_t>(plan.ranks.size()), plan);
+  for (const ScalePoint& point : points) row(point.ranks, point.plan);
+  return "Predicted on more ranks, a total in proportion. Assumed: ranks as those measured, in turn; links as fast as "
+         "measured,\nall at once; the ring's latency grows with its length, its traffic per link as (N-1)/N; updates "
+         "shrink with their shares.\n" +
+         table.to_string();
 }
 
 }  // namespace lshdp::plan

@@ -85,6 +85,12 @@ void check_total(const Json& json, const Plan& plan, const std::string& source) 
   }
 }
 
+/// The step_seconds of the object `key`; 0 where there is none.
+double step_seconds_of(const Json& json, const char* key, const std::string& source) {
+  if (!is_present(json, key)) return 0;
+  return json_positive(json_object(json, key, source), "step_seconds", source + ": " + key, kLongestSeconds);
+}
+
 /// `count` micro-batches as equal as possible, the larger ones first.
 std::vector<std::int64_t> equal_parts(std::int64_t batch, std::int64_t count) {
   std::vector<std::int64_t> parts(static_cast<std::size_t>(count), batch / count);
@@ -138,8 +144,7 @@ Prediction prediction_from_json(const nlohmann::json& json, std::size_t ranks, c
 nlohmann::json to_json(const Plan& plan) {
   Json ranks = Json::array();
   for (const RankPlan& rank : plan.ranks) ranks.push_back(rank_to_json(rank));
-  Json equal_split = nullptr;
-  if (plan.equal_split_step_seconds > 0) equal_split = {{"step_seconds", plan.equal_split_step_seconds}};
+  const auto step_or_null = [](double seconds) { return seconds > 0 ? Json{{"step_seconds", seconds}} : Json(); };
   return {{"version", kVersion},
           {"model", plan.model},
           {"mode", plan.mode},
@@ -147,7 +152,8 @@ nlohmann::json to_json(const Plan& plan) {
           {"total", plan.total},
           {"ranks", std::move(ranks)},
           {"predicted", to_json(plan.predicted)},
-          {"equal_split", std::move(equal_split)}};
+          {"equal_split", step_or_null(plan.equal_split_step_seconds)},
+          {"without_idle_ranks", step_or_null(plan.without_idle_step_seconds)}};
 }
 
 Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
@@ -163,10 +169,8 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
     plan.predicted =
         prediction_from_json(json_object(json, "predicted", source), plan.ranks.size(), source + ": predicted");
   }
-  if (is_present(json, "equal_split")) {
-    plan.equal_split_step_seconds = json_positive(json_object(json, "equal_split", source), "step_seconds",
-                                                  source + ": equal_split", kLongestSeconds);
-  }
+  plan.equal_split_step_seconds = step_seconds_of(json, "equal_split", source);
+  plan.without_idle_step_seconds = step_seconds_of(json, "without_idle_ranks", source);
   return plan;
 }
 

@@ -40,6 +40,14 @@ class Optimize : public testing::Test {
   std::filesystem::path out_ = folder_ / "batches.json";
 };
 
+TEST_F(Optimize, RefusesAScaleThatIsNone) { expect_refusal("--total 88 --scale 64,0", "--scale"); }
+
+TEST_F(Optimize, PredictsMoreRanksIfAsked) {
+  const CommandResult result = optimize("--total 88 --scale 64,256");
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("1,408"), HasSubstr("5,632"), HasSubstr("100.0 %"), HasSubstr("Assumed")));
+}
+
 TEST_F(Optimize, WritesThePlanAndShowsItBesideTheEqualSplit) {
   const CommandResult result = optimize("--total 88");
   ASSERT_EQ(result.exit_code, 0) << result.errors;

@@ -31,6 +31,8 @@ struct Plan {
   std::vector<RankPlan> ranks;
   Prediction predicted;                 // step_seconds 0: not predicted (a plan written by hand)
   double equal_split_step_seconds = 0;  // 0: not known, or the equal split does not fit
+  double without_idle_step_seconds =
+      0;  // with the ranks of batch 0 left out of the run; 0: not known, or there are none
 };
 
 /// batches.json, version 1, and the short form {"version":1,"batches":[16,16,48,48]}, whose micro-batches are one per

@@ -1,0 +1,66 @@
+// Ranks left out of a profile or repeated, and its network's times carried over to their number.
+#include "lshdp/plan/other_ranks.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "lshdp/core/error.h"
+
+namespace lshdp::plan {
+namespace {
+
+constexpr std::int64_t kMostRanks = 100'000;
+
+/// The time of an all-reduce over `before` ranks (at least 2) on `after` of them.
+double carried_over(double seconds, double latency_seconds, double before, double after) {
+  const double latency = std::min(seconds, 2 * (before - 1) * latency_seconds);
+  return latency * (after - 1) / (before - 1) + (seconds - latency) * ((after - 1) / after) / ((before - 1) / before);
+}
+
+NetworkProfile carried_over(NetworkProfile network, std::size_t before, std::size_t after) {
+  if (after < 2) return {};
+  for (NetworkPoint& point : network.curve) {
+    point.seconds =
+        carried_over(point.seconds, network.latency_seconds, static_cast<double>(before), static_cast<double>(after));
+  }
+  return network;
+}
+
+}  // namespace
+
+Profile on_other_ranks(const Profile& profile, const std::vector<std::size_t>& ranks) {
+  const std::size_t before = profile.ranks.size(), after = ranks.size();
+  if (before < 2 && after > 1) {
+    throw UsageError("the profile is of one rank, whose network was not measured; profile two ranks or more");
+  }
+  Profile result = profile;
+  result.network = carried_over(profile.network, before, after);
+  result.ranks.clear();
+  for (const std::size_t rank : ranks) {
+    result.ranks.push_back(profile.ranks.at(rank));
+    result.ranks.back().rank = static_cast<int>(result.ranks.size()) - 1;
+    result.ranks.back().update_seconds *= static_cast<double>(before) / static_cast<double>(after);
+  }
+  return result;
+}
+
+std::vector<ScalePoint> predict_scale(const Profile& profile, std::int64_t total, std::int64_t max_accumulation,
+                                      const std::vector<std::int64_t>& numbers) {
+  std::vector<ScalePoint> points;
+  for (const std::int64_t number : numbers) {
+    if (number < 1 || number > kMostRanks) {
+      throw UsageError(fmt::format("--scale: {} ranks; give numbers from 1 to {}", number, kMostRanks));
+    }
+    std::vector<std::size_t> ranks;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(number); ++i) ranks.push_back(i % profile.ranks.size());
+    const double share = static_cast<double>(number) / static_cast<double>(profile.ranks.size());
+    const std::int64_t scaled = std::max<std::int64_t>(1, std::llround(static_cast<double>(total) * share));
+    points.push_back(
+        {number, solve(on_other_ranks(profile, ranks), {.total = scaled, .max_accumulation = max_accumulation}).plan});
+  }
+  return points;
+}
+
+}  // namespace lshdp::plan
