@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-# Draws runs of `lshdp train` from their metrics.jsonl: loss, throughput, time per rank, predicted against actual.
+# Draws runs of `lshdp train` from their metrics.jsonl: loss, throughput, time per rank, prediction, rebalances.
 """
-    plot_results.py --out report.png RUN           one run in four panels
+    plot_results.py --out report.png RUN           one run in four panels, or six if its split changed
     plot_results.py --out comparison.png RUN RUN   several runs beside each other
 
 Called by `lshdp report`, which checks the run directories first. Exit code 3: matplotlib is missing.
@@ -66,6 +66,7 @@ class Run:
                     raise
         self.header = records[0]
         self.steps = [record for record in records if record["record"] == "step"]
+        self.rebalances = [record for record in records if record["record"] == "rebalance"]
         self.evaluations = [record for record in records if record["record"] == "evaluation"]
         self.predicted = self.header["predicted"]
         self.ranks = self.header["ranks"]
@@ -216,24 +217,66 @@ def draw_prediction(axes, run, factor, unit):
     give_room_for_legend(axes, 2)
 
 
-def four_panels(title, subtitle):
-    figure, panels = plt.subplots(2, 2, figsize=(12, 8.2), layout="constrained")
-    figure.get_layout_engine().set(rect=(0.012, 0.012, 0.976, 0.9), w_pad=0.12, h_pad=0.1)
-    figure.text(0.022, 0.972, title, va="center", fontsize=15, fontweight="bold", color=INK)
-    figure.text(0.022, 0.938, subtitle, va="center", fontsize=11, color="#555555")
+def mark_rebalances(axes, run):
+    for index, change in enumerate(run.rebalances):
+        axes.axvline(change["step"], color=INK, linewidth=1, linestyle=":", label=None if index else "rebalanced")
+
+
+def draw_step_times(axes, run, factor, unit):
+    """Time of every step, and what each rebalance expected of those that followed."""
+    steps = [step["step"] for step in run.steps]
+    times = [step["step_seconds"] * factor for step in run.steps]
+    axes.plot(steps, times, color=COMPUTE, linewidth=1.2, label="actual")
+    mark_rebalances(axes, run)
+    ends = [change["step"] for change in run.rebalances[1:]] + [steps[-1]]
+    for index, (change, end) in enumerate(zip(run.rebalances, ends)):
+        axes.hlines(change["expected_step_seconds"] * factor, change["step"], end, color=PREDICTED, linewidth=1.6,
+                    linestyle="--", label=None if index else "expected by rebalancing")
+    # A first step that takes many times as long would press all others flat.
+    top = sorted(times)[max(0, len(times) * 98 // 100 - 1)]
+    axes.set(title="Time of each step", xlabel="step", ylabel=unit, ylim=(0, 1.3 * top))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.legend(loc="lower right", ncols=3, frameon=True, edgecolor="none")
+
+
+def draw_batches(axes, run):
+    """Each rank's share of the step."""
+    given = [step for step in run.steps if step.get("batches")]
+    ranks = list(zip(*(step["batches"] for step in given)))
+    for rank, batches in enumerate(ranks[:16]):
+        axes.step([step["step"] for step in given], batches, where="mid", color=RUNS[rank % len(RUNS)], linewidth=1.8,
+                  label=f"rank {rank}")
+    mark_rebalances(axes, run)
+    axes.set(title="Batch of each rank" if len(ranks) <= 16 else "Batch of the first 16 ranks", xlabel="step",
+             ylabel="samples a step")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.2)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.legend(loc="upper left", ncols=6, columnspacing=1.2, handlelength=1.2, frameon=True, edgecolor="none")
+
+
+def panels_of(title, subtitle, rows=2):
+    figure, panels = plt.subplots(rows, 2, figsize=(12, 4.1 * rows), layout="constrained")
+    head = 0.2 / rows  # the titles' share of the height
+    figure.get_layout_engine().set(rect=(0.012, 0.012, 0.976, 1 - head), w_pad=0.12, h_pad=0.1)
+    figure.text(0.022, 1 - 0.28 * head, title, va="center", fontsize=15, fontweight="bold", color=INK)
+    figure.text(0.022, 1 - 0.62 * head, subtitle, va="center", fontsize=11, color="#555555")
     return figure, panels
 
 
 def draw_run(run):
     factor, unit = unit_of(run.mean("step_seconds"))
     step, rate = figure_text(run.mean("step_seconds") * factor), figure_text(run.rate())
-    figure, panels = four_panels(run.name, f"{run.title()}: {step} {unit} a step, {rate} samples per second")
+    figure, panels = panels_of(run.name, f"{run.title()}: {step} {unit} a step, {rate} samples per second",
+                               3 if run.rebalances else 2)
     draw_loss(panels[0][0], run)
     accuracy = last_accuracy(run)
     panels[0][0].legend(loc="upper right", title=None if accuracy is None else f"accuracy {accuracy:.2%}")
     draw_throughput(panels[0][1], run)
     draw_rank_times(panels[1][0], run, factor, unit)
     draw_prediction(panels[1][1], run, factor, unit)
+    if run.rebalances:
+        draw_step_times(panels[2][0], run, factor, unit)
+        draw_batches(panels[2][1], run)
     return figure
 
 
@@ -291,7 +334,7 @@ def draw_shares(axes, runs, factor, unit):
 def draw_comparison(runs):
     names = " and ".join([", ".join(run.name for run in runs[:-1]), runs[-1].name])
     titles = {run.title() for run in runs}
-    figure, panels = four_panels(names, titles.pop() if len(titles) == 1 else "different models or totals; see the tables")
+    figure, panels = panels_of(names, titles.pop() if len(titles) == 1 else "different models or totals; see the tables")
     factor, unit = unit_of(max(run.mean("step_seconds") for run in runs))
     for index, run in enumerate(runs):
         accuracy = last_accuracy(run)

@@ -20,8 +20,9 @@ double number_or_nan(const Json& object, std::string_view key, const std::string
   return is_null ? std::numeric_limits<double>::quiet_NaN() : json_value<double>(object, key, source);
 }
 
-std::vector<double> by_rank(const Json& object, std::string_view key, std::size_t ranks, const std::string& source) {
-  auto values = json_value<std::vector<double>>(object, key, source);
+template <typename T = double>
+std::vector<T> by_rank(const Json& object, std::string_view key, std::size_t ranks, const std::string& source) {
+  auto values = json_value<std::vector<T>>(object, key, source);
   if (values.size() != ranks)
     throw_wrong_key(source, key, fmt::format("must have one value for each of {} ranks", ranks));
   return values;
@@ -69,6 +70,19 @@ train::StepRecord step_from_json(const Json& json, std::size_t ranks, const std:
   return step;
 }
 
+train::RebalanceRecord rebalance_from_json(const Json& json, std::size_t ranks, const std::string& source) {
+  train::RebalanceRecord rebalance;
+  rebalance.step = json_value<std::int64_t>(json, "step", source);
+  rebalance.batches_before = by_rank<std::int64_t>(json, "batches_before", ranks, source);
+  rebalance.batches = by_rank<std::int64_t>(json, "batches", ranks, source);
+  rebalance.slowness_before = by_rank(json, "slowness_before", ranks, source);
+  rebalance.slowness = by_rank(json, "slowness", ranks, source);
+  rebalance.step_seconds = json_value<double>(json, "step_seconds", source);
+  rebalance.expected_step_seconds = json_value<double>(json, "expected_step_seconds", source);
+  rebalance.profiled = json_value<bool>(json, "profiled", source);
+  return rebalance;
+}
+
 train::EvaluationRecord evaluation_from_json(const Json& json, const std::string& source) {
   train::EvaluationRecord evaluation;
   evaluation.step = json_value<std::int64_t>(json, "step", source);
@@ -93,8 +107,10 @@ void add_record(RunDirectory& run, const Json& json, bool first, const std::stri
     }
   } else if (record == "evaluation") {
     run.evaluations.push_back(evaluation_from_json(json, source));
+  } else if (record == "rebalance") {
+    run.rebalances.push_back(rebalance_from_json(json, run.run.ranks.size(), source));
   } else {
-    throw_wrong_key(source, "record", fmt::format("is '{}'; known are run, step and evaluation", record));
+    throw_wrong_key(source, "record", fmt::format("is '{}'; known are run, step, evaluation and rebalance", record));
   }
 }
 

@@ -14,6 +14,7 @@ struct RunDirectory {
   train::RunRecord run;
   std::vector<train::StepRecord> steps;  // by step, rising
   std::vector<train::EvaluationRecord> evaluations;
+  std::vector<train::RebalanceRecord> rebalances;
 };
 
 /// Reads a run. A last line that was cut off, as an interrupted run leaves it, is passed over.
@@ -21,7 +22,8 @@ struct RunDirectory {
 /// the last, figures that are not one per rank.
 RunDirectory read_run_directory(const std::filesystem::path& path);
 
-/// Tables of runs: one row a run with its figures after warm-up, then each run rank by rank. Several lines, each ended.
+/// Tables of runs: one row a run with its figures after warm-up, then each run rank by rank and where its split
+/// changed. Several lines, each ended.
 std::string describe(const std::vector<RunDirectory>& runs);
 
 }  // namespace lshdp::cli

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "lshdp/core/text.h"
 #include "run_directory.h"
@@ -87,6 +88,36 @@ std::string rank_table(const RunDirectory& run, const Figures& figures) {
   return table.to_string();
 }
 
+/// Median time of the steps [first, end); 0 if there are none.
+double median_step(const RunDirectory& run, std::int64_t first, std::int64_t end) {
+  std::vector<double> times;
+  for (const StepRecord& step : run.steps) {
+    if (step.step >= first && step.step < end) times.push_back(step.step_seconds);
+  }
+  return train::median(times);
+}
+
+std::string batches_text(const std::vector<std::int64_t>& batches) {
+  constexpr std::size_t kMost = 16;
+  if (batches.size() <= kMost) return fmt::format("{}", fmt::join(batches, ","));
+  return fmt::format("{},..", fmt::join(batches.begin(), batches.begin() + kMost, ","));
+}
+
+/// What each rebalance expected, and what the steps up to the next one took.
+std::string rebalance_table(const RunDirectory& run) {
+  if (run.rebalances.empty()) return "";
+  Table table({"rebalanced at step", "batches before", "batches", "step before", "expected", "then"});
+  for (std::size_t i = 0; i < run.rebalances.size(); ++i) {
+    const train::RebalanceRecord& change = run.rebalances[i];
+    const bool last = i + 1 == run.rebalances.size();
+    const double then = median_step(run, change.step, last ? run.steps.back().step + 1 : run.rebalances[i + 1].step);
+    table.add({format_count(change.step), batches_text(change.batches_before), batches_text(change.batches),
+               format_seconds(change.step_seconds), format_seconds(change.expected_step_seconds),
+               then > 0 ? format_seconds(then) : "-"});
+  }
+  return table.to_string();
+}
+
 }  // namespace
 
 std::string describe(const std::vector<RunDirectory>& runs) {
@@ -99,6 +130,7 @@ std::string describe(const std::vector<RunDirectory>& runs) {
     table.add(run_row(run, figures, first));
     ranks += fmt::format("\n{}: {}, {}, {}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
                          run.run.mode, run.run.precision, rank_table(run, figures));
+    ranks += rebalance_table(run);
   }
   return table.to_string() + ranks;
 }

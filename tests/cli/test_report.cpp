@@ -95,6 +95,25 @@ TEST_F(Report, ComparesSeveralRunsWithTheFirst) {
   expect_picture(picture);
 }
 
+TEST_F(Report, ShowsWhereTheSplitChanged) {
+  std::string text = header(true).dump() + '\n';
+  for (int number = 1; number <= 20; ++number) {
+    Json record = step(number, number < 11 ? 0.4 : 0.25);
+    record["batches"] = number < 11 ? Json({8, 4}) : Json({9, 3});
+    text += record.dump() + '\n';
+  }
+  const std::string change =
+      R"({"record":"rebalance","step":11,"batches_before":[8,4],"batches":[9,3],"slowness_before":[1,1],"slowness":[1,2],)"
+      R"("step_seconds":0.4,"expected_step_seconds":0.24,"profiled":true})";
+  const fs::path run = write_run("moved", text + change + '\n');
+  const CommandResult result = run_lshdp("report " + run.string());
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("rebalanced at step"), HasSubstr("8,4"), HasSubstr("9,3"),
+                                   HasSubstr("400 ms"), HasSubstr("240 ms"), HasSubstr("250 ms")));
+  expect_picture(run / "report.png");
+  expect_refusal(header(false).dump() + "\n{\"record\":\"rebalance\",\"step\":2}\n", "batches_before");
+}
+
 TEST_F(Report, PassesOverALastLineThatWasCutOff) {
   const fs::path run = make_run("cut", 0.2, false);
   write_file(run / "metrics.jsonl", read_file(run / "metrics.jsonl") + R"({"record":"step","st)");
