@@ -108,7 +108,6 @@ PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& m
     return plan::to_json(plan).dump();
   });
   choice.plan = plan::plan_from_json(parse_json(text, "the solved plan"), "the solved plan");
-  for (const plan::RankProfile& rank : profile.ranks) choice.max_batch.push_back(rank.max_batch);
   choice.profile = profile;
   return choice;
 }
@@ -181,6 +180,9 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
     choice.plan = plan::plan_from_json(parse_json(text, "--batches"), "--batches");
     if (!request.profile.empty()) choice.profile = given_profile(communicator, model, setup, request.profile);
     if (request.memory_given) require_fit(communicator, model, setup, budget, choice.plan);
+  }
+  if (choice.profile) {
+    for (const plan::RankProfile& rank : choice.profile->ranks) choice.max_batch.push_back(rank.max_batch);
   }
   comm::on_rank_0(communicator, [&] {
     if (!results.empty()) {

@@ -17,6 +17,7 @@ namespace lshdp::test {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::HasSubstr;
 
 /// Largest norm of the difference over the norm, of any tensor.
@@ -163,6 +164,18 @@ TEST_F(Train, MeasuresSolvesAndTrainsInOneLaunch) {
   EXPECT_GT(summary["predicted"]["step_seconds"], 0);
   EXPECT_GT(summary["ranks"][0]["max_batch"], 0);
   EXPECT_TRUE(fs::exists(folder_ / "run/profile.json"));
+}
+
+TEST_F(Train, RebalancesBatchesGivenByHandIfAsked) {
+  const std::string common = " --total 64 --steps 60 --precision fp64 --log info --emulate-speed 0.8,0.2 --results ";
+  const CommandResult moved = train(2, "vit", "--batches equal --rebalance 10" + common + out("moved"));
+  train(2, "vit", "--batches equal" + common + out("fixed"));
+  const Json summary = read_json(folder_ / "moved/summary.json"), fixed = read_json(folder_ / "fixed/summary.json");
+  ASSERT_GE(summary["rebalances"].size(), 1U);
+  EXPECT_EQ(fixed["rebalances"].size(), 0U);
+  EXPECT_GT(summary["rebalances"][0]["batches"][0], 32);
+  EXPECT_THAT(moved.errors, AllOf(HasSubstr("rebalanced from step"), HasSubstr("batches 32,32 -> ")));
+  EXPECT_NEAR(summary["loss"].get<double>(), fixed["loss"].get<double>(), 1e-9);
 }
 
 TEST_F(Train, StopsAtASignalWithACheckpointToContinueFrom) {

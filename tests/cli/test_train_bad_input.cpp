@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lshdp/core/file.h"
+#include "plan/profiles.h"
 #include "program.h"
 #include "training_files.h"
 
@@ -71,6 +72,19 @@ TEST_F(BadInput, PlansOfOthers) {
       R"({"rank":1,"host":"a","batch":1,"micro_batches":[1]}],"predicted":{"step_seconds":1,"samples_per_second":2,"compute_seconds":[1,1],)"
       R"("communication_seconds":0,"exposed_seconds":0},"equal_split":{"step_seconds":1}})");
   refused(vit() + "--steps 1 --batches " + out("other.json"), "gpt2", 2, {2});
+}
+
+TEST_F(BadInput, RebalancingThatMakesNoSense) {
+  refused(vit() + "--steps 1 --batches 1,1 --rebalance 0", "--rebalance", 2, {2});
+  refused(vit() + "--steps 1 --batches 1,1 --rebalance often", "--rebalance", 2, {2});
+  refused(vit() + "--steps 1 --batches auto --profile p.json", "--profile", 2, {2});
+  refused(vit() + "--steps 1 --batches 1,1 --profile " + out("absent.json"), "absent.json", 2, {2});
+}
+
+TEST_F(BadInput, AProfileOfOtherRanks) {
+  plan::Profile profile = plan::test::make_profile({plan::test::linear_rank(8, 0, 1e-3)});
+  plan::write_profile(folder_ / "one.json", profile);
+  refused(vit() + "--steps 1 --batches 1,1 --profile " + out("one.json"), "is for 1 ranks", 2, {2});
 }
 
 TEST_F(BadInput, DataThatDoNotFit) {

@@ -32,7 +32,7 @@ PlanRequest plan_request(const Values& values);
 
 struct PlanChoice {
   plan::Plan plan;
-  std::vector<std::int64_t> max_batch;   // by rank; empty: not probed
+  std::vector<std::int64_t> max_batch;   // by rank; empty: not known
   std::optional<plan::Profile> profile;  // measured now, or --profile
 };
 
