@@ -164,7 +164,7 @@ int run_train(const Arguments& arguments) {
     options.max_batch = std::move(choice.max_batch);
     options.profile = std::move(choice.profile);
     options.rebalance_every = request.rebalance;
-    options.max_accumulation = request.max_accumulation;
+    options.rebalance.max_accumulation = request.max_accumulation;
     budget.set_limit(options.setup.memory_bytes);
     const Json summary = train::train(communicator, model, options);
     if (communicator.rank() == 0) print_result(summary);

@@ -13,9 +13,9 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr std::size_t kWindow = 3;      // steps whose median counts
-constexpr std::size_t kWindows = 2;     // that must agree
-constexpr double kHardestGain = 0.4;    // never is more asked of a new split
+constexpr std::size_t kLeastWindow = 3, kMostWindow = 10;  // steps whose median counts
+constexpr std::size_t kWindows = 2;                        // that must agree
+constexpr double kHardestGain = 0.4;                       // never is more asked of a new split
 constexpr double kForgiven = 0.9;       // what is asked above the least shrinks by this with each decision
 constexpr double kResolution = 1.0025;  // slowness in steps of this: ranks alike stay alike and share one table
 
@@ -108,10 +108,20 @@ Rebalancer::Rebalancer(Plan plan, std::optional<Profile> profile, const Rebalanc
 
 void Rebalancer::observe(const StepObservation& step) {
   if (step.step < first_step_) return;
-  if (recent_.size() == kWindow * kWindows) recent_.erase(recent_.begin());
+  if (recent_.size() == kMostWindow * kWindows) recent_.erase(recent_.begin());
   recent_.push_back(step);
   // Every rank learns: each cuts its own batch into micro-batches later.
-  if (!profile_ && recent_.size() == kWindow * kWindows) profile_ = learnt_profile(plan_, recent_);
+  if (!profile_ && !last_windows().empty()) profile_ = learnt_profile(plan_, last_windows());
+}
+
+/// The steps of the last two windows; none before there are enough. Short steps make longer windows: a machine's
+/// hiccups last as long as they last.
+Rebalancer::Steps Rebalancer::last_windows() const {
+  const Steps steps(recent_);
+  if (steps.size() < kLeastWindow * kWindows) return {};
+  const double fitting = std::ceil(options_.window_seconds / std::max(median_step(steps.last(kLeastWindow)), 1e-9));
+  const auto window = static_cast<std::size_t>(std::clamp(fitting, double{kLeastWindow}, double{kMostWindow}));
+  return steps.size() < window * kWindows ? Steps() : steps.last(window * kWindows);
 }
 
 /// The rank's work over what its profile says of it, as near to what was decided last as the figures allow: of the CPU
@@ -164,20 +174,23 @@ void Rebalancer::judge_last_change(double step_seconds) {
 }
 
 std::optional<Rebalance> Rebalancer::decide() {
-  if (recent_.size() < kWindow * kWindows || !profile_) return std::nullopt;
-  const Steps steps(recent_);
+  const Steps steps = last_windows();
+  if (steps.empty() || !profile_) return std::nullopt;
+  const std::size_t window = steps.size() / kWindows;
   const double step_seconds = median_step(steps);
   judge_last_change(step_seconds);
-  const std::vector<double> earlier = slowness_in(steps.first(kWindow)), later = slowness_in(steps.last(kWindow));
+  const std::vector<double> earlier = slowness_in(steps.first(window)), later = slowness_in(steps.last(window));
   slowness_ = slowness_in(steps);
   const SolverOptions solver{.total = plan_.total, .max_accumulation = options_.max_accumulation};
   Rebalance change{.batches = batches_of(solve(slowed(*profile_, slowness_), solver).plan),
                    .slowness = slowness_,
                    .step_seconds = step_seconds};
   if (change.batches == batches_of(plan_)) return std::nullopt;
-  if (gain_of(change.batches, earlier, step_seconds) < required_gain_) return std::nullopt;
-  if (gain_of(change.batches, later, step_seconds) < required_gain_) return std::nullopt;
-  change.expected_step_seconds = step_seconds * (1 - gain_of(change.batches, slowness_, step_seconds));
+  for (const std::vector<double>& seen : {earlier, later, slowness_}) {
+    const double gain = gain_of(change.batches, seen, step_seconds);
+    if (gain < required_gain_) return std::nullopt;
+    change.expected_step_seconds = step_seconds * (1 - gain);  // in the end by both windows together
+  }
   return change;
 }
 

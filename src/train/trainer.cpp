@@ -207,9 +207,9 @@ Json Trainer::run() {
   loader_ = std::make_unique<data::PrefetchingLoader>(*data_, preparation_for(model_, options_.augmentation),
                                                       [this](std::int64_t k) { return request(k); });
   statistics_ = std::make_unique<StepStatistics>(communicator_);
-  rebalancing_ = std::make_unique<Rebalancing>(communicator_, options_.plan, options_.profile,
-                                               communicator_.size() > 1 ? options_.rebalance_every : 0,
-                                               plan::RebalanceOptions{.max_accumulation = options_.max_accumulation});
+  rebalancing_ =
+      std::make_unique<Rebalancing>(communicator_, options_.plan, options_.profile,
+                                    communicator_.size() > 1 ? options_.rebalance_every : 0, options_.rebalance);
   communicator_.barrier();
   begun_ = now_seconds();
   begin_timing();

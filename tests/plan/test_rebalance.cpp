@@ -22,10 +22,12 @@ using Batches = std::vector<std::int64_t>;
 /// Ranks that take 1 ms a sample, each times its slowness of the moment, in a run that follows the Rebalancer.
 class WatchedRun {
  public:
-  WatchedRun(const Profile& profile, const Plan& plan, bool profile_known = true, double least_gain = 0.05)
+  WatchedRun(const Profile& profile, const Plan& plan, bool profile_known = true, double least_gain = 0.05,
+             double window_seconds = 0)
       : profile_(profile),
         slowness(profile.ranks.size(), 1.0),
-        rebalancer(plan, profile_known ? std::optional(profile) : std::nullopt, {.least_gain = least_gain}) {}
+        rebalancer(plan, profile_known ? std::optional(profile) : std::nullopt,
+                   {.least_gain = least_gain, .window_seconds = window_seconds}) {}
 
   /// Runs `count` steps; `noise(step, rank)` stretches a rank's time.
   void steps(int count, const std::function<double(std::int64_t, std::size_t)>& noise = {}) {
@@ -80,6 +82,16 @@ TEST(Rebalancer, DecidesNothingBeforeTwoWindowsAreFull) {
   WatchedRun run = run_of(three_equal_ranks(), 30);
   run.slowness = {4, 1, 1};
   run.steps(5);
+  EXPECT_FALSE(run.decide());
+  run.steps(1);
+  EXPECT_TRUE(run.decide());
+}
+
+TEST(Rebalancer, LooksAtMoreStepsWhereTheyAreShort) {
+  const Profile profile = three_equal_ranks();
+  WatchedRun run(profile, solve(profile, {.total = 30}).plan, true, 0.05, 1);
+  run.slowness = {2, 1, 1};
+  run.steps(19);  // of 20 ms
   EXPECT_FALSE(run.decide());
   run.steps(1);
   EXPECT_TRUE(run.decide());
@@ -182,7 +194,7 @@ TEST(Rebalancer, DoesNotBlameAComputingRankForTransfersOnItsCore) {
   Profile profile = test::with_network(three_equal_ranks(), 1e9, 1'000'000);
   profile.network.cpu_seconds_per_byte = 1e-9;  // 8/3 ms a step on each core
   const Plan plan = solve(profile, {.total = 30}).plan;
-  Rebalancer rebalancer(plan, profile, {});
+  Rebalancer rebalancer(plan, profile, {.window_seconds = 0});
   // Rank 0's transfers all fell into its computing, rank 2's into its waiting.
   for (std::int64_t step = 1; step <= 6; ++step) {
     rebalancer.observe({step, 12.7e-3, {12.67e-3, 11e-3, 10e-3}, {0, 1.6e-3, 2.6e-3}});

@@ -13,6 +13,7 @@ namespace lshdp::plan {
 struct RebalanceOptions {
   std::int64_t max_accumulation = 0;  // micro-batches a rank may run in a step; 0: any number
   double least_gain = 0.05;           // share of the step that a new split must save
+  double window_seconds = 1;          // a window is as many steps as last so long, but at least 3 and at most 10
 };
 
 /// What one step showed. Vectors by rank, seconds as in metrics.jsonl.
@@ -35,7 +36,7 @@ struct Rebalance {
 ///
 /// A rank's slowness is the time its batch took over the time the profile says; a rank with batch 0 is judged by its
 /// optimizer work alone. What the profile says of the network is taken to stay true. A new split is taken only where it
-/// saves least_gain in each of two windows of three steps (their medians: one odd step moves nothing). Where a split
+/// saves least_gain in each of the last two windows of steps (their medians: one odd step moves nothing). Where a split
 /// does not keep half of what it promised, twice the gain is asked of the next.
 class Rebalancer {
  public:
@@ -58,11 +59,12 @@ class Rebalancer {
   double gain_of(const std::vector<std::int64_t>& batches, const std::vector<double>& slowness,
                  double step_seconds) const;
   void judge_last_change(double step_seconds);
+  Steps last_windows() const;
 
   Plan plan_;
   std::optional<Profile> profile_;
   RebalanceOptions options_;
-  std::vector<StepObservation> recent_;  // the last two windows at most, oldest first
+  std::vector<StepObservation> recent_;  // the last ones of the current split, oldest first
   std::vector<double> slowness_;         // by rank, as last decided
   std::int64_t first_step_ = 0;          // of the current split
   double required_gain_;

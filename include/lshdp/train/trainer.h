@@ -15,6 +15,7 @@
 #include "lshdp/parallel/store.h"
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
+#include "lshdp/plan/rebalance.h"
 #include "lshdp/train/schedule.h"
 
 namespace lshdp::train {
@@ -28,7 +29,7 @@ struct TrainOptions {
 
   std::int64_t rebalance_every = 0;      // steps between decisions whether to split anew; 0: the split stays
   std::optional<plan::Profile> profile;  // what the ranks can do, for rebalancing; none: learnt from the first steps
-  std::int64_t max_accumulation = 0;     // micro-batches a rank may run in a step of a new split; 0: any number
+  plan::RebalanceOptions rebalance;
 
   std::optional<std::int64_t> steps;   // this many in all, a resumed run's earlier ones included
   std::optional<std::int64_t> epochs;  // or this many passes over the data; exactly one of the two
