@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Halves a node's CPU share in mid-run and gives it back: how soon a rebalanced run is as fast as a fresh plan.
+set -Eeuo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+  cat <<'END'
+usage: experiments/rebalance.sh [OPTION..] [STAGE..]
+
+On an emulated cluster of 4 nodes (50, 50, 33 and 55 % of a core, 1 Gb/s), node 0 falls to half its share and gets it back.
+Stages, all by default; a stage whose result is there is not run again:
+  plan         profile and plan for the full shares, and a fresh plan for the halved share
+  fresh        a short run with the fresh plan, at the halved share
+  rebalanced   the run with --rebalance 10
+  fixed        the same with --rebalance off
+  draw         OUT/rebalance.png, OUT/rebalance.md
+
+  --model FILE   model description (default: a ViT of 1.8 million parameters)
+  --total B      samples a step (default 64)
+  --steps S      steps of a run; the share falls after a third, returns after two thirds (default 120)
+  --runs DIR     where runs are kept (default runs/rebalance)
+  --out DIR      where table and picture go (default results/rebalance)
+  --name NAME    of the cluster, see scripts/cluster.sh (default reb)
+
+Needs root, and a build in build/.
+END
+}
+
+shares=50,50,33,55 full=50 halved=25
+model="" total=64 steps=120 runs=runs/rebalance out=results/rebalance name=reb stages=()
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --help | -h) usage && exit 0 ;;
+    --model) model=${2:?} && shift ;;
+    --total) total=${2:?} && shift ;;
+    --steps) steps=${2:?} && shift ;;
+    --runs) runs=${2:?} && shift ;;
+    --out) out=${2:?} && shift ;;
+    --name) name=${2:?} && shift ;;
+    plan | fresh | rebalanced | fixed | draw) stages+=("$1") ;;
+    *) echo "rebalance: $1 is no option or stage; see --help" >&2 && exit 2 ;;
+  esac
+  shift
+done
+[[ ${#stages[@]} -gt 0 ]] || stages=(plan fresh rebalanced fixed draw)
+[[ -x build/lshdp ]] || { echo "rebalance: build/lshdp is missing: cmake --preset release && cmake --build --preset release" >&2 && exit 1; }
+
+mkdir -p "$runs"
+cluster() { scripts/cluster.sh --name "$name" "$@"; }
+on_cluster() { cluster run "$PWD/build/lshdp" "$@"; }
+is_up=false
+need_cluster() {
+  $is_up && return
+  cluster down
+  cluster up --cpus $shares
+  is_up=true
+  trap 'cluster down' EXIT
+}
+
+if [[ -z $model ]]; then
+  model=$runs/vit.json
+  cat >"$model" <<'JSON'
+{"type": "vit", "image_size": 32, "channels": 3, "patch_size": 4, "num_layers": 4, "num_heads": 4,
+ "hidden_dim": 192, "mlp_dim": 768, "num_classes": 10}
+JSON
+fi
+data=$runs/data.h5
+[[ -e $data ]] || build/lshdp data synthetic-images --count 8192 --channels 3 --size 32 --classes 10 --seed 1 --out "$data"
+
+# plan_for NAME: profiles the cluster as it is and solves.
+plan_for() {
+  on_cluster profile --model "$model" --threads 1 --total "$total" --curve-seconds 15 --out "$runs/$1.profile.json"
+  build/lshdp optimize "$runs/$1.profile.json" --total "$total" --out "$runs/$1.batches.json"
+}
+
+# train NAME OPTION..
+train() {
+  local run=$runs/$1
+  shift
+  on_cluster train --model "$model" --data "$data" --threads 1 --seed 1 --lr 1e-3 --results "$run" "$@"
+}
+
+steps_done() { grep -c '"record":"step"' "$1/metrics.jsonl" 2>/dev/null || true; }
+
+# after STEPS RUN PERCENT: sets node 0's share once the run has done so many steps, and notes where it was.
+after() {
+  until [[ $(steps_done "$2") -ge $1 ]]; do sleep 0.05; done
+  cluster set 0 --cpu "$3"
+  echo "$(steps_done "$2") $3" >>"$2/shares.txt"
+}
+
+stage_plan() {
+  [[ -e $runs/halved.batches.json ]] && return
+  need_cluster
+  plan_for full
+  cluster set 0 --cpu $halved
+  plan_for halved
+  cluster set 0 --cpu $full
+}
+
+stage_fresh() {
+  [[ -e $runs/fresh/summary.json ]] && return
+  need_cluster
+  cluster set 0 --cpu $halved
+  train fresh --batches "$runs/halved.batches.json" --rebalance off --steps 30
+  cluster set 0 --cpu $full
+}
+
+# drifting NAME OPTION..: a run in which node 0's share falls and returns.
+drifting() {
+  local run=$runs/$1
+  [[ -e $run/summary.json ]] && return
+  need_cluster
+  rm -rf "$run" && mkdir -p "$run"
+  (after $((steps / 3)) "$run" $halved && after $((2 * steps / 3)) "$run" $full) &
+  local watcher=$!
+  train "$@" --batches "$runs/full.batches.json" --steps "$steps" || { kill $watcher; return 1; }
+  wait $watcher
+}
+
+stage_rebalanced() { drifting rebalanced --profile "$runs/full.profile.json" --rebalance 10; }
+stage_fixed() { drifting fixed --rebalance off; }
+
+stage_draw() {
+  local python=.venv/bin/python
+  [[ -x $python ]] || python=python3
+  mkdir -p "$out"
+  "$python" experiments/rebalance.py --runs "$runs" --out "$out"
+}
+
+for stage in "${stages[@]}"; do "stage_$stage"; done
