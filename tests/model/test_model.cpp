@@ -83,9 +83,10 @@ TEST(Preset, AnUnknownNameIsRefusedWithTheListAndTheWayOut) {
 
 TEST(Vit, HasTorchvisionsNamesAndShapes) {
   const Model model = make_model("vit_b_16");
-  ASSERT_EQ(model.blocks.size(), 14U);
+  ASSERT_EQ(model.blocks.size(), 26U);
   EXPECT_EQ(model.blocks.front()->name(), "embedding");
-  EXPECT_EQ(model.blocks[3]->name(), "layer 2");
+  EXPECT_EQ(model.blocks[3]->name(), "attention 1");
+  EXPECT_EQ(model.blocks[4]->name(), "mlp 1");
   EXPECT_EQ(model.blocks.back()->name(), "head");
   EXPECT_THAT(find(model, "conv_proj.weight")->shape, ElementsAre(768, 3, 16, 16));
   EXPECT_THAT(find(model, "class_token")->shape, ElementsAre(1, 1, 768));
@@ -101,7 +102,7 @@ TEST(Vit, HasTorchvisionsNamesAndShapes) {
 
 TEST(Gpt2, HasHuggingFacesNamesAndOrientationsAndATiedHead) {
   const Model model = make_model("gpt2");
-  ASSERT_EQ(model.blocks.size(), 14U);
+  ASSERT_EQ(model.blocks.size(), 26U);
   EXPECT_THAT(find(model, "transformer.wte.weight")->shape, ElementsAre(50257, 768));
   EXPECT_THAT(find(model, "transformer.wpe.weight")->shape, ElementsAre(1024, 768));
   EXPECT_THAT(find(model, "transformer.h.11.attn.c_attn.weight")->shape, ElementsAre(768, 2304));
