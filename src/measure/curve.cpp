@@ -10,7 +10,9 @@ namespace lshdp::measure {
 namespace {
 
 constexpr int kLeastRepeats = 3, kMostRepeats = 15, kMostInARow = 200;
+constexpr double kLongTiming = 0.5;       // seconds; one this long averages disturbances by itself and needs no warm-up
 constexpr double kShareOfDoubling = 0.7;  // of the budget; the rest is for points in between
+constexpr double kMostForSmall = 0.06;    // of the budget, for repeats of a point of the doubling beyond the least
 constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point in between
 constexpr double kGain = 0.02;            // a doubling that saves less than this per sample gained nothing
 
@@ -79,9 +81,13 @@ class CurveMeasurement {
     return seconds / count;
   }
 
+  /// Timings that a point of about `seconds` a micro-batch needs at least.
+  static int least_timings(double seconds) { return seconds >= kLongTiming ? 2 : 1 + kLeastRepeats; }
+
   /// Whether a point that takes about `seconds` a micro-batch can be measured before `share` of the budget is spent.
   bool affords(double seconds, double share) const {
-    return spent_ + (1 + kLeastRepeats) * std::max(seconds, options_.least_seconds) <= share * options_.budget_seconds;
+    return spent_ + least_timings(seconds) * std::max(seconds, options_.least_seconds) <=
+           share * options_.budget_seconds;
   }
 
   /// Median seconds of a micro-batch, from timings of about `allowance` seconds at most. The first run warms caches and
@@ -91,6 +97,7 @@ class CurveMeasurement {
     const double first = timed(batch, 1);
     const int count = static_cast<int>(std::clamp(std::ceil(options_.least_seconds / first), 1.0, double{kMostInARow}));
     std::vector<double> sorted;
+    if (first >= kLongTiming) sorted.push_back(first);
     while (sorted.size() < kMostRepeats && spent_ + first * count <= end) {
       const double seconds = timed(batch, count);
       sorted.insert(std::ranges::upper_bound(sorted, seconds), seconds);
@@ -108,13 +115,14 @@ class CurveMeasurement {
 
   void double_up() {
     timed(1, 1);  // wakes threads and fills caches for all that follow
-    measure(1, allowance_of_doubling(1));
+    measure(1, std::min(allowance_of_doubling(1), kMostForSmall * options_.budget_seconds));
     int without_gain = 0;
     for (std::int64_t batch = 1; batch < options_.largest;) {
       const std::int64_t next = std::min(2 * batch, options_.largest);
       const double expected = points_[batch] * static_cast<double>(next) / static_cast<double>(batch);
       if (!affords(expected, kShareOfDoubling)) return;
-      measure(next, std::max(allowance_of_doubling(next), (1.5 + kLeastRepeats) * expected));
+      measure(next, std::max(std::min(allowance_of_doubling(next), kMostForSmall * options_.budget_seconds),
+                             (0.5 + least_timings(expected)) * expected));
       const double gain = 1 - points_[next] / expected;
       without_gain = gain < kGain ? without_gain + 1 : 0;
       if (!options_.whole && without_gain >= 2 && points_[next] > options_.long_enough) return;

@@ -5,6 +5,7 @@
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/network_probe.h"
+#include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
@@ -24,6 +25,7 @@ constexpr double kLoadSeconds = 0.1;  // how long a micro-batch of a rank that i
 /// What one rank measures without the others.
 struct ComputeProfile {
   std::vector<plan::CurvePoint> curve;
+  double cores = 1;
   double update_seconds = 0;
 };
 
@@ -90,14 +92,19 @@ ComputeProfile measure_compute(comm::Communicator& communicator, const model::Mo
   Rehearsal rehearsal(model, setup, communicator.rank(), communicator.size(), &emulator);
   model::SyntheticBatch batch = synthetic_batch(model.input, 1, kSeed);
   result.update_seconds = time_update(rehearsal, batch);
+  double wall = 0, cpu = 0;
   const auto time = [&](std::int64_t size, int count) {
     if (batch.input.size(0) != size) {
       batch = {};
       batch = synthetic_batch(model.input, size, kSeed);
     }
-    return rehearsal.time_micro_batches(batch, count);
+    const double cpu_begun = process_cpu_seconds(), seconds = rehearsal.time_micro_batches(batch, count);
+    cpu += process_cpu_seconds() - cpu_begun;
+    wall += seconds;
+    return seconds;
   };
   result.curve = measure_curve(time, curve_options(options, max_batch, progress));
+  result.cores = cpu / wall;
   const std::int64_t load = load_batch(result.curve);
   compute_until_all_are_done(communicator, [&] { time(load, 1); });
   rehearsal.finish_step(batch);
@@ -117,7 +124,11 @@ plan::NetworkProfile measure_network(comm::Communicator& communicator, std::int6
 Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
   Json curve = Json::array();
   for (const plan::CurvePoint& point : mine.curve) curve.push_back({point.batch, point.seconds});
-  return {{"device", setup.device}, {"speed", setup.speed}, {"update_seconds", mine.update_seconds}, {"curve", curve}};
+  return {{"device", setup.device},
+          {"speed", setup.speed},
+          {"cores", mine.cores},
+          {"update_seconds", mine.update_seconds},
+          {"curve", curve}};
 }
 
 plan::RankProfile rank_profile(const MaxBatchResult& memory, const Json& compute) {
@@ -127,6 +138,7 @@ plan::RankProfile rank_profile(const MaxBatchResult& memory, const Json& compute
                          .memory_bytes = memory.memory_bytes,
                          .max_batch = memory.max_batch,
                          .speed = compute.at("speed"),
+                         .cores = compute.at("cores"),
                          .update_seconds = compute.at("update_seconds"),
                          .curve = {}};
   for (const Json& point : compute.at("curve")) rank.curve.push_back({point.at(0), point.at(1)});
@@ -157,7 +169,7 @@ plan::Profile describe(const model::Model& model, const RankSetup& setup) {
   profile.parameter_count = model.parameter_count();
   profile.gradient_bytes = traffic.gradient_bytes;
   profile.parameter_bytes = traffic.parameter_bytes;
-  profile.first_block_bytes = traffic.first_bucket_gradient_bytes;
+  profile.first_block_bytes = traffic.boundary_gradient_bytes;
   return profile;
 }
 

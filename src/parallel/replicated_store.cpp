@@ -487,7 +487,8 @@ StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreO
     traffic.gradient_bytes += bucket.count * master;
     traffic.parameter_bytes += bucket.count * compute;
   }
-  traffic.first_bucket_gradient_bytes = buckets.front().count * master;
+  for (std::size_t i = 0; i < std::min<std::size_t>(2, buckets.size()); ++i)
+    traffic.boundary_gradient_bytes += buckets[i].count * master;
   return traffic;
 }
 

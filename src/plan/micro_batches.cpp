@@ -14,6 +14,7 @@ namespace lshdp::plan {
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
+constexpr double kCutMustSave = 1.1;
 constexpr double kChargePerMicroBatch = 1e-9;                   // of t(1), see SplitCost
 constexpr std::int64_t kLargestTable = 1 << 26;                 // entries of 12 bytes while it is built
 constexpr std::int64_t kLargestLayers = std::int64_t{1} << 28;  // limit x batch, where the limit binds
@@ -120,6 +121,15 @@ void require_layers_fit(std::int64_t limit, std::int64_t batch) {
                   limit, batch));
 }
 
+/// Of one micro-batch.
+double whole_seconds(const TimeCurve& curve, std::int64_t batch) { return curve.seconds(batch) + charge(curve); }
+
+double cut_seconds(const TimeCurve& curve, const std::vector<std::int64_t>& sizes) {
+  double seconds = 0;
+  for (const std::int64_t size : sizes) seconds += whole_seconds(curve, size);
+  return seconds;
+}
+
 bool exceeds(const Costs& costs, std::int64_t limit) {
   return limit > 0 && *std::max_element(costs.count.begin(), costs.count.end()) > limit;
 }
@@ -131,7 +141,11 @@ std::vector<double> least_seconds(const TimeCurve& curve, std::int64_t limit, st
     require_layers_fit(limit, range);
     costs = with_any_size(curve, limited_corner_costs(curve, limit - 1, range));
   }
-  // f is monotone; this removes what rounding of sums leaves.
+  for (std::int64_t batch = 1; batch <= std::min(range, curve.max_batch()); ++batch) {
+    double& seconds = costs.seconds[static_cast<std::size_t>(batch)];
+    seconds = std::min(whole_seconds(curve, batch), kCutMustSave * seconds);
+  }
+  // f is monotone; this removes what rounding of sums leaves, and the step at max_batch.
   for (std::size_t i = 1; i < costs.seconds.size(); ++i) {
     costs.seconds[i] = std::max(costs.seconds[i], costs.seconds[i - 1]);
   }
@@ -205,6 +219,8 @@ std::vector<std::int64_t> best_cut(const TimeCurve& curve, std::int64_t limit, s
   if (limit == 1) return {batch};
   std::vector<std::int64_t> sizes = unlimited_cut(curve, batch);
   if (limit > 0 && static_cast<std::int64_t>(sizes.size()) > limit) sizes = limited_cut(curve, limit, batch);
+  if (batch <= curve.max_batch() && whole_seconds(curve, batch) <= kCutMustSave * cut_seconds(curve, sizes))
+    return {batch};
   std::sort(sizes.begin(), sizes.end(), std::greater<>());
   return sizes;
 }

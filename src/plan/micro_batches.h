@@ -16,6 +16,10 @@ namespace lshdp::plan {
 /// by one micro-batch of any size (a sliding-window minimum per line), is exact in O(B x corners) instead of O(B x
 /// max_batch).
 ///
+/// Where one micro-batch holds the batch, a cut must save a tenth of its time to be taken: less is within what measured
+/// curves are worth, and a cut costs what the curve does not know, because transfers hide behind the last backward and
+/// the first forward only. So f(B) = min(t(B), 1.1 x the best cut) up to max_batch.
+///
 /// Each micro-batch is charged a billionth of t(1) on top, so that of cuts equally fast the one with fewest
 /// micro-batches wins; f is therefore the least time to one part in 10^9. f never decreases with B. Tables grow as far
 /// as they are asked.

@@ -12,13 +12,10 @@ constexpr int kVersion = 1;
 Json rank_to_json(const RankProfile& rank) {
   Json curve = Json::array();
   for (const CurvePoint& point : rank.curve) curve.push_back({{"batch", point.batch}, {"seconds", point.seconds}});
-  return {{"rank", rank.rank},
-          {"host", rank.host},
-          {"device", rank.device},
-          {"memory_bytes", rank.memory_bytes},
-          {"max_batch", rank.max_batch},
-          {"speed", rank.speed},
-          {"update_seconds", rank.update_seconds},
+  return {{"rank", rank.rank},           {"host", rank.host},
+          {"device", rank.device},       {"memory_bytes", rank.memory_bytes},
+          {"max_batch", rank.max_batch}, {"speed", rank.speed},
+          {"cores", rank.cores},         {"update_seconds", rank.update_seconds},
           {"curve", std::move(curve)}};
 }
 
@@ -70,6 +67,7 @@ RankProfile rank_from_json(const Json& json, std::size_t index, const std::strin
   rank.memory_bytes = json_int(json, "memory_bytes", source, 0);
   rank.max_batch = json_int(json, "max_batch", source, 0, kLargestBatch);
   rank.speed = json_positive(json, "speed", source, 1e6);
+  rank.cores = json_positive(json, "cores", source, 1e6);
   rank.update_seconds = json_figure(json, "update_seconds", source, kLongestSeconds);
   rank.curve = curve_from_json(json, rank.max_batch, source);
   return rank;

@@ -93,7 +93,7 @@ Profile slowed(Profile profile, std::span<const double> slowness) {
   for (std::size_t r = 0; r < profile.ranks.size(); ++r) {
     RankProfile& rank = profile.ranks[r];
     rank.update_seconds *= slowness[r];
-    rank.speed /= slowness[r];
+    rank.cores /= slowness[r];
     for (CurvePoint& point : rank.curve) point.seconds *= slowness[r];
   }
   return profile;

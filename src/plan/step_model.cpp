@@ -47,7 +47,7 @@ StepModel::StepModel(const Profile& profile) {
   boundary_seconds = all_reduce_seconds(network, ranks, profile.first_block_bytes);
   const double moved = network.bytes_per_second > 0 ? 2 * ring_bytes(ranks, 2.0 * static_cast<double>(mean_bytes)) : 0;
   for (const RankProfile& rank : profile.ranks) {
-    const double transfers = rank.device == "cpu" ? network.cpu_seconds_per_byte * moved / rank.speed : 0;
+    const double transfers = rank.device == "cpu" ? network.cpu_seconds_per_byte * moved / rank.cores : 0;
     fixed_seconds.push_back(rank.update_seconds + transfers);
   }
 }

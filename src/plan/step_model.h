@@ -26,8 +26,8 @@ struct StepModel {
 
   double wire_seconds = 0;      // the step's transfers, if nothing else happened
   double boundary_seconds = 0;  // the first block's all-reduce, which no compute hides
-  /// By rank, whatever its batch: the update of its share, and the CPU time of its transfers divided by its share of
-  /// the core where they run on the core that computes (device "cpu").
+  /// By rank, whatever its batch: the update of its share, and the CPU time of its transfers divided by the cores
+  /// it has where they run on the cores that compute (device "cpu").
   std::vector<double> fixed_seconds;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <ranges>
 
 #include <fmt/format.h>
 
@@ -256,7 +257,9 @@ double Trainer::run_micro_batches(const data::Batch& batch) {
   }
   double loss = 0;
   std::int64_t begin = 0;
-  for (const std::int64_t planned : options_.plan.ranks[static_cast<std::size_t>(communicator_.rank())].micro_batches) {
+  // The largest last: behind its backward the step's gradients travel.
+  for (const std::int64_t planned :
+       std::views::reverse(options_.plan.ranks[static_cast<std::size_t>(communicator_.rank())].micro_batches)) {
     const std::int64_t samples = std::min(planned, batch.samples() - begin);
     if (samples == 0) break;
     loss += train_guarded(batch, begin, samples, begin + samples == batch.samples());

@@ -149,7 +149,7 @@ TEST(StepTraffic, CountsWhatAStepMoves) {
   const StepTraffic bf16 = replicated_traffic(model, {.precision = Precision::bf16});
   EXPECT_EQ(bf16.parameter_bytes * 2, bf16.gradient_bytes);
   const StepTraffic per_block = replicated_traffic(model, {.bucket_bytes = 0});
-  EXPECT_LT(per_block.first_bucket_gradient_bytes, per_block.gradient_bytes);
+  EXPECT_LT(per_block.boundary_gradient_bytes, per_block.gradient_bytes);
 }
 
 }  // namespace

@@ -28,6 +28,7 @@ Profile example_profile() {
   profile.first_block_bytes = 1'607'680;
   profile.network = {5e-5, 1.2e8, 1e-9, {{4096, 1e-3}, {65536, 2.5e-3}}};
   profile.ranks[1].speed = 0.35;
+  profile.ranks[1].cores = 0.34;
   profile.ranks[1].update_seconds = 0.002;
   profile.ranks[1].host = "n\u00f6de \"2\"";
   return profile;
@@ -84,6 +85,7 @@ TEST(ProfileFile, IsReadBackAsItWasWritten) {
   EXPECT_EQ(to_json(read), to_json(written));
   EXPECT_EQ(read.ranks[1].host, written.ranks[1].host);
   EXPECT_EQ(read.ranks[1].speed, 0.35);
+  EXPECT_EQ(read.ranks[1].cores, 0.34);
   EXPECT_EQ(read.ranks[0].curve[2].batch, 16);
   EXPECT_EQ(read.ranks[0].curve[2].seconds, 0.081);
   EXPECT_EQ(read.network.curve[1].bytes, 65536);

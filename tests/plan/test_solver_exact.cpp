@@ -38,7 +38,7 @@ RankProfile random_rank(Random& random) {
   }
   RankProfile rank = test::make_rank(max_batch, std::move(curve));
   rank.update_seconds = whole(random, 0, 1) * real(random, 0, 0.5);
-  rank.speed = real(random, 0.2, 1);
+  rank.cores = real(random, 0.2, 1);
   rank.device = whole(random, 0, 3) == 0 ? "cuda:0" : "cpu";
   return rank;
 }
@@ -103,7 +103,7 @@ double step_seconds(const Profile& profile, const std::vector<std::vector<double
     double seconds = f[rank][static_cast<std::size_t>(batches[rank])] + own.update_seconds;
     const double moved =
         2 * (ranks - 1) / ranks * static_cast<double>(profile.gradient_bytes + profile.parameter_bytes);
-    if (own.device == "cpu") seconds += profile.network.cpu_seconds_per_byte * moved / own.speed;
+    if (own.device == "cpu") seconds += profile.network.cpu_seconds_per_byte * moved / own.cores;
     slowest = std::max(slowest, seconds);
   }
   return slowest + all_reduce(profile, profile.first_block_bytes);
@@ -125,8 +125,12 @@ double best_step(const Profile& profile, const std::vector<std::vector<double>>&
 std::vector<std::vector<double>> all_costs(const Profile& profile, std::int64_t limit, std::int64_t total) {
   std::vector<std::vector<double>> costs(profile.ranks.size());
   for (std::size_t rank = 0; rank < costs.size(); ++rank) {
+    const RankProfile& own = profile.ranks[rank];
     for (std::int64_t batch = 0; batch <= total; ++batch) {
-      costs[rank].push_back(cut_seconds(profile.ranks[rank], batch, limit, profile.ranks[rank].max_batch));
+      double seconds = cut_seconds(own, batch, limit, own.max_batch);
+      // A cut that is not needed must save a tenth.
+      if (batch >= 1 && batch <= own.max_batch) seconds = std::min(micro_batch_seconds(own, batch), 1.1 * seconds);
+      costs[rank].push_back(batch == 0 ? 0 : std::max(seconds, costs[rank].back()));
     }
   }
   return costs;

@@ -15,7 +15,7 @@ struct ProfileOptions {
   std::int64_t total = 0;                   // samples a step where known: no rank is measured beyond it; 0: unknown
   std::int64_t largest_batch = 4096;        // no larger micro-batch is tried
   double longest_try_seconds = 5;           // of the memory probe
-  double curve_seconds = 20;                // for the compute curve
+  double curve_seconds = 25;                // for the compute curve
   double network_seconds = 5;               // for the network curve
   std::int64_t largest_message = 64 << 20;  // bytes of the network curve's last point at most
   bool show_progress = false;               // on rank 0

@@ -25,12 +25,13 @@ struct ReplicatedStoreOptions {
 std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model, comm::Communicator& communicator,
                                                       const ReplicatedStoreOptions& options, Trace* trace = nullptr);
 
-/// Bytes that a step reduces and gathers, and the part that nothing can hide: the bucket whose gradients come last and
-/// whose parameters the next forward needs first. For the solver's model of a step.
+/// Bytes that a step reduces and gathers, and the part that nothing can hide: the two buckets whose gradients come last
+/// and whose parameters the next forward needs first (the first one alone is often an embedding, whose backward takes
+/// no time in which the second could travel). For the solver's model of a step.
 struct StepTraffic {
   std::int64_t gradient_bytes = 0;
   std::int64_t parameter_bytes = 0;
-  std::int64_t first_bucket_gradient_bytes = 0;
+  std::int64_t boundary_gradient_bytes = 0;
 };
 StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreOptions& options);
 

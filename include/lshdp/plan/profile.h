@@ -35,6 +35,7 @@ struct RankProfile {
   std::int64_t memory_bytes = 0;  // the budget the probe ran under
   std::int64_t max_batch = 0;     // largest micro-batch that fits; 0: the model does not fit
   double speed = 1;               // share of a core that --emulate-speed leaves, 1 otherwise
+  double cores = 1;               // CPU-seconds a second that the rank got while it computed: its share of the host
   double update_seconds = 0;      // this rank's share of the optimizer's work in one step
   std::vector<CurvePoint> curve;  // by batch, rising, from 1 to at most max_batch
 };
@@ -45,9 +46,10 @@ struct Profile {
   std::string precision;                 // "fp32", "bf16", "fp64"
   std::vector<std::int64_t> data_shape;  // of one sample
   std::int64_t parameter_count = 0;
-  std::int64_t gradient_bytes = 0;     // that one step reduces
-  std::int64_t parameter_bytes = 0;    // that one step gathers
-  std::int64_t first_block_bytes = 0;  // gradients of the block whose transfer nothing hides (the boundary of the step)
+  std::int64_t gradient_bytes = 0;   // that one step reduces
+  std::int64_t parameter_bytes = 0;  // that one step gathers
+  std::int64_t first_block_bytes =
+      0;  // gradients of the first blocks, whose transfer nothing hides (the boundary of the step)
   NetworkProfile network;
   std::vector<RankProfile> ranks;
 };
