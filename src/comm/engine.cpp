@@ -40,6 +40,14 @@ void forget(MPI_Request& request, bool receive) {
   if (done == 0) MPI_Request_free(&request);
 }
 
+/// Each peer of a list of messages once.
+template <typename Message>
+std::set<int> peers_of(const std::vector<Message>& messages) {
+  std::set<int> peers;
+  for (const Message& message : messages) peers.insert(message.peer);
+  return peers;
+}
+
 }  // namespace
 
 Engine::Engine(const EngineOptions& options) : options_(options) {
@@ -178,19 +186,17 @@ bool Engine::take_submitted() {
   return true;
 }
 
-/// The rank this one receives from hears that it is ready; the one it sends to is listened to. (One each: only small
-/// operations have more.)
+/// The ranks this one receives from hear that it is ready; those it sends to are listened to.
 void Engine::exchange_leave(Active& active) {
   const Schedule& schedule = active.operation.schedule();
-  if (!schedule.sends.empty()) {
-    active.may_send = false;
-    check(MPI_Irecv(nullptr, 0, MPI_BYTE, schedule.sends.front().peer, active.mpi_tag, control_, &active.leave),
-          "MPI_Irecv");
+  for (const int peer : peers_of(schedule.sends)) {
+    check(
+        MPI_Irecv(nullptr, 0, MPI_BYTE, peer, active.mpi_tag, control_, &active.leaves.emplace_back(MPI_REQUEST_NULL)),
+        "MPI_Irecv");
   }
-  if (!schedule.receives.empty()) {
+  for (const int peer : peers_of(schedule.receives)) {
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Isend(nullptr, 0, MPI_BYTE, schedule.receives.front().peer, active.mpi_tag, control_, &request),
-          "MPI_Isend");
+    check(MPI_Isend(nullptr, 0, MPI_BYTE, peer, active.mpi_tag, control_, &request), "MPI_Isend");
     check(MPI_Request_free(&request), "MPI_Request_free");
   }
 }
@@ -225,7 +231,7 @@ void Engine::collect_requests() {
     owners_.push_back({active, kind});
   };
   for (auto& active : active_) {
-    if (active->leave != MPI_REQUEST_NULL) add(active->leave, active.get(), Kind::leave);
+    if (!active->leaves.empty()) add(active->leaves.front(), active.get(), Kind::leave);
     if (!active->sends.empty()) add(active->sends.front().request, active.get(), Kind::send);
     if (!active->receives.empty()) add(active->receives.front().request, active.get(), Kind::receive);
   }
@@ -255,14 +261,14 @@ bool Engine::complete_requests() {
 }
 
 MPI_Request& Engine::oldest_request(const Owner& owner) {
-  if (owner.kind == Kind::leave) return owner.active->leave;
+  if (owner.kind == Kind::leave) return owner.active->leaves.front();
   return owner.kind == Kind::send ? owner.active->sends.front().request : owner.active->receives.front().request;
 }
 
 void Engine::complete(const Owner& owner, const MPI_Status& status) {
   Active& active = *owner.active;
   if (owner.kind == Kind::leave) {
-    active.may_send = true;
+    active.leaves.pop_front();
   } else if (owner.kind == Kind::send) {
     Sending sending = std::move(active.sends.front());
     active.sends.pop_front();
@@ -306,7 +312,7 @@ bool Engine::send_ready() {
 Engine::Active* Engine::most_urgent() {
   Active* best = nullptr;
   for (auto& active : active_) {
-    const bool ready = !active->operation.small() && active->may_send && active->operation.next_send() != nullptr;
+    const bool ready = !active->operation.small() && active->leaves.empty() && active->operation.next_send() != nullptr;
     if (ready && (best == nullptr || active->operation.priority() < best->operation.priority())) best = active.get();
   }
   return best;
@@ -358,7 +364,7 @@ void Engine::fail_all(const std::string& error) {
     submitted_.clear();
   }
   for (auto& active : active_) {
-    forget(active->leave, true);
+    for (auto& leave : active->leaves) forget(leave, true);
     for (auto& receive : active->receives) forget(receive.request, true);
     for (auto& send : active->sends) forget(send.request, false);
     retire(*active, error);

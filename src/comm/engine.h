@@ -26,8 +26,8 @@ namespace lshdp::comm {
 ///
 /// A sender holds one of few places for sends in flight until its message is received, so a message whose receiver is
 /// not ready could keep others from being sent, in a circle. Therefore the receiver, its receives posted, sends an
-/// empty message (the leave) with the operation's tag on a second MPI communicator, and nothing but small messages is
-/// sent before it.
+/// empty message (the leave) with the operation's tag on a second MPI communicator to those it receives from, and
+/// nothing but small messages is sent before all leaves of the operation are there.
 class Engine {
  public:
   /// Starts the thread and duplicates MPI_COMM_WORLD; all ranks must call it. Throws RunError.
@@ -60,8 +60,7 @@ class Engine {
   struct Active {
     Operation operation;
     int mpi_tag;
-    MPI_Request leave = MPI_REQUEST_NULL;  // the receiver's leave to send
-    bool may_send = true;
+    std::deque<MPI_Request> leaves = {};  // of the ranks it sends to, as far as they have not come
     std::deque<Sending> sends = {};
     std::deque<Receiving> receives = {};
   };

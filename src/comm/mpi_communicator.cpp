@@ -21,6 +21,9 @@ namespace {
 /// Vectors up to this size go directly to everybody: hops cost more than bytes.
 constexpr std::int64_t kSmallBytes = 4096;
 
+/// A vector that travels alone has nothing to give way to: longer segments cost less CPU time.
+constexpr std::int64_t kRingSegments = 2;
+
 // Three ranges of MPI tags: those of the caller, collectives in order, messages between two ranks in order.
 constexpr int kTagRange = kLargestTag + 1;
 
@@ -36,7 +39,7 @@ void require_tags() {
 }
 
 EngineOptions checked(const EngineOptions& options) {
-  if (options.sends_in_flight < 1 || options.segment_bytes < 1 || options.segment_bytes > (1 << 30) ||
+  if (options.sends_in_flight < 1 || options.segment_bytes < 1 || options.segment_bytes > (1 << 29) ||
       !(options.longest_sleep_seconds > 0))
     throw std::invalid_argument("engine options out of range");
   require_tags();
@@ -56,20 +59,19 @@ class MpiCommunicator : public Communicator {
 
   Work reduce_scatter_sum(Buffer vector, const Shards& shards, const Transfer& how) override {
     validate_sum(vector, shards, how, rank(), size());
-    return submit(ring_reduce_scatter(shards, rank(), segment(vector, how)), vector, how, collective_tag(how));
+    return submit(exchange_reduce_scatter(shards, rank(), segment(vector, how)), vector, how, collective_tag(how));
   }
 
   Work all_gather(Buffer vector, const Shards& shards, const Transfer& how) override {
     validate_gather(vector, shards, how, size());
-    auto schedule =
-        small(vector) ? direct_all_gather(shards, rank()) : ring_all_gather(shards, rank(), segment(vector, how));
-    return submit(std::move(schedule), vector, how, collective_tag(how));
+    return submit(exchange_all_gather(shards, rank(), segment(vector, how)), vector, how, collective_tag(how));
   }
 
   Work all_reduce_sum(Buffer vector, const Transfer& how) override {
     validate_all_reduce(vector, how, rank(), size());
     auto schedule = small(vector) ? direct_all_reduce(vector.count, rank(), size())
-                                  : ring_all_reduce(equal_shards(vector.count, size()), rank(), segment(vector, how));
+                                  : ring_all_reduce(equal_shards(vector.count, size()), rank(),
+                                                    kRingSegments * segment(vector, how));
     return submit(std::move(schedule), vector, how, collective_tag(how));
   }
 

@@ -1,7 +1,8 @@
-// Rings, chains and direct exchanges as lists of messages.
+// Exchanges, rings and chains as lists of messages.
 #include "schedule.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace lshdp::comm {
 namespace {
@@ -70,17 +71,94 @@ struct Ring {
   }
 };
 
-}  // namespace
+struct Piece {
+  std::int64_t offset, count;
+};
 
-Schedule ring_reduce_scatter(const Shards& shards, int rank, std::int64_t segment) {
-  const int hops = ranks_of(shards) - 1;
-  return Ring{.shards = shards, .rank = rank, .first = rank - 1, .hops = hops, .sums = hops, .segment = segment}
-      .build();
+std::vector<Piece> pieces_of(const Shards& shards, int rank, std::int64_t segment) {
+  std::vector<Piece> pieces;
+  for_each_segment(shards.begin(rank), shards.end(rank), segment, [&](std::int64_t offset, std::int64_t count) {
+    pieces.push_back({offset, count});
+  });
+  return pieces;
 }
 
-Schedule ring_all_gather(const Shards& shards, int rank, std::int64_t segment) {
-  const int hops = ranks_of(shards) - 1;
-  return Ring{.shards = shards, .rank = rank, .first = rank, .hops = hops, .sums = 0, .segment = segment}.build();
+/// Everybody exchanges shards with everybody: the parts of each shard to its owner, or the whole shard from it.
+class Exchange {
+ public:
+  Exchange(const Shards& shards, int rank, std::int64_t segment) : rank_(rank), size_(ranks_of(shards)) {
+    for (int r = 0; r < size_; ++r) {
+      pieces_.push_back(pieces_of(shards, r, segment));
+      rounds_ = std::max(rounds_, pieces_.back().size());
+    }
+  }
+
+  void add_reduce_scatter() {
+    // Piece by piece, and in each round another peer first than the ranks beside: no rank is sent to by all at once.
+    for_each_piece([&](int distance, std::size_t round) {
+      const int to = wrapped(rank_ + distance, size_);
+      if (round >= pieces_of_rank(to).size()) return;
+      const Piece& piece = pieces_of_rank(to)[round];
+      schedule_.sends.push_back({.peer = to, .offset = piece.offset, .count = piece.count});
+    });
+    for_each_piece([&](int distance, std::size_t round) {
+      if (round >= pieces_of_rank(rank_).size()) return;
+      const Piece& piece = pieces_of_rank(rank_)[round];
+      schedule_.receives.push_back({.peer = wrapped(rank_ - distance, size_),
+                                    .offset = piece.offset,
+                                    .count = piece.count,
+                                    .scratch = schedule_.scratch_elements,
+                                    .sum = true});
+      schedule_.scratch_elements += piece.count;
+    });
+  }
+
+  void add_all_gather() {
+    for_each_piece([&](int distance, std::size_t round) {
+      if (round >= pieces_of_rank(rank_).size()) return;
+      const Piece& piece = pieces_of_rank(rank_)[round];
+      const int to = wrapped(rank_ + distance, size_);
+      schedule_.sends.push_back({.peer = to, .offset = piece.offset, .count = piece.count, .own = true});
+    });
+    for_each_piece([&](int distance, std::size_t round) {
+      const int from = wrapped(rank_ - distance, size_);
+      if (round >= pieces_of_rank(from).size()) return;
+      const Piece& piece = pieces_of_rank(from)[round];
+      schedule_.receives.push_back({.peer = from, .offset = piece.offset, .count = piece.count});
+    });
+  }
+
+  Schedule take() { return std::move(schedule_); }
+
+ private:
+  const std::vector<Piece>& pieces_of_rank(int rank) const { return pieces_[static_cast<std::size_t>(rank)]; }
+
+  /// visit(distance, round): the rounds in order, in each all distances.
+  template <typename Function>
+  void for_each_piece(const Function& visit) const {
+    for (std::size_t round = 0; round < rounds_; ++round) {
+      for (int distance = 1; distance < size_; ++distance) visit(distance, round);
+    }
+  }
+
+  int rank_, size_;
+  std::size_t rounds_ = 0;
+  std::vector<std::vector<Piece>> pieces_;  // by owner
+  Schedule schedule_;
+};
+
+}  // namespace
+
+Schedule exchange_reduce_scatter(const Shards& shards, int rank, std::int64_t segment) {
+  Exchange exchange(shards, rank, segment);
+  exchange.add_reduce_scatter();
+  return exchange.take();
+}
+
+Schedule exchange_all_gather(const Shards& shards, int rank, std::int64_t segment) {
+  Exchange exchange(shards, rank, segment);
+  exchange.add_all_gather();
+  return exchange.take();
 }
 
 Schedule ring_all_reduce(const Shards& shards, int rank, std::int64_t segment) {
@@ -127,19 +205,6 @@ Schedule direct_all_reduce(std::int64_t count, int rank, int size) {
   }
   schedule.scratch_elements = size * count;
   schedule.sums_copies = true;
-  return schedule;
-}
-
-Schedule direct_all_gather(const Shards& shards, int rank) {
-  const int size = ranks_of(shards);
-  Schedule schedule;
-  for (int distance = 1; distance < size; ++distance) {
-    const int to = wrapped(rank + distance, size), from = wrapped(rank - distance, size);
-    if (shards.count(rank) > 0)
-      schedule.sends.push_back({.peer = to, .offset = shards.begin(rank), .count = shards.count(rank), .own = true});
-    if (shards.count(from) > 0)
-      schedule.receives.push_back({.peer = from, .offset = shards.begin(from), .count = shards.count(from)});
-  }
   return schedule;
 }
 

@@ -38,11 +38,15 @@ struct Schedule {
   bool sums_copies = false;
 };
 
-/// Ring: at hop h, rank r sends chunk r-h-1 to r+1 and adds chunk r-h-2 from r-1; it ends with the sum of chunk r.
-Schedule ring_reduce_scatter(const Shards& shards, int rank, std::int64_t segment);
-/// Ring: at hop h, rank r sends chunk r-h and receives chunk r-h-1.
-Schedule ring_all_gather(const Shards& shards, int rank, std::int64_t segment);
-/// The two above as one ring of 2(N-1) hops, without a pause between them.
+/// Every rank sends its part of each shard straight to the shard's owner, which adds them in the order of distance. As
+/// many bytes as a ring, (N-1)/N of the vector with equal shards, but one hop instead of N-1, and what two fast ranks
+/// exchange does not pass through a slow one.
+Schedule exchange_reduce_scatter(const Shards& shards, int rank, std::int64_t segment);
+/// Every owner sends its shard straight to all.
+Schedule exchange_all_gather(const Shards& shards, int rank, std::int64_t segment);
+/// A reduce-scatter and an all-gather as one ring of 2(N-1) hops, without a pause between them: at hop h, rank r sends
+/// chunk r-h-1 to r+1 and receives chunk r-h-2 from r-1. For a vector that travels alone: with one sender to each
+/// receiver it fills a link better than an exchange (CONTRIBUTING.md has the figures).
 Schedule ring_all_reduce(const Shards& shards, int rank, std::int64_t segment);
 /// root, root+1, .. root-1: each passes a segment on as soon as it has it.
 Schedule chain_broadcast(std::int64_t count, int root, int rank, int size, std::int64_t segment);
@@ -52,7 +56,6 @@ Schedule message_from(int peer, std::int64_t count, std::int64_t segment);
 
 /// Small vectors: everybody sends directly to everybody, one message each.
 Schedule direct_all_reduce(std::int64_t count, int rank, int size);
-Schedule direct_all_gather(const Shards& shards, int rank);
 Schedule direct_broadcast(std::int64_t count, int root, int rank, int size);
 
 }  // namespace lshdp::comm

@@ -1,4 +1,4 @@
-// Sizes of elements, equal shards, and the scratch memory a ring of sums needs.
+// Sizes of elements, equal shards, and the scratch memory that sums need.
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -41,9 +41,7 @@ std::size_t scratch_bytes(const Shards& shards, DataType type, int rank) {
   const int ranks = static_cast<int>(shards.bounds.size()) - 1;
   if (rank < 0 || rank >= ranks)
     throw std::invalid_argument(fmt::format("rank {} is not one of {} shards", rank, ranks));
-  if (ranks == 1) return 0;
-  const int left = (rank + ranks - 1) % ranks;
-  return static_cast<std::size_t>(shards.bounds.back() - shards.count(left)) * size_of(type);
+  return static_cast<std::size_t>((ranks - 1) * shards.count(rank)) * size_of(type);
 }
 
 }  // namespace lshdp::comm

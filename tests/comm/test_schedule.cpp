@@ -97,7 +97,7 @@ TEST(Schedules, OfSumsAddEveryRankOnce) {
     for (const std::int64_t count : {0, 1, 5, 40})
       for (const std::int64_t segment : {1, 3, 100}) {
         const Shards shards = uneven(count, size);
-        auto scattered = players(size, count, [&](int rank) { return ring_reduce_scatter(shards, rank, segment); });
+        auto scattered = players(size, count, [&](int rank) { return exchange_reduce_scatter(shards, rank, segment); });
         play(scattered, 1);
         auto reduced = players(size, count, [&](int rank) { return ring_all_reduce(shards, rank, segment); });
         play(reduced, 2);
@@ -117,16 +117,12 @@ TEST(Schedules, OfCopiesBringTheOwnersData) {
   for (const int size : {1, 2, 3, 4, 7})
     for (const std::int64_t count : {0, 1, 5, 40}) {
       const Shards shards = uneven(count, size);
-      auto ring = players(size, count, [&](int rank) { return ring_all_gather(shards, rank, 3); });
-      play(ring, 3);
-      auto direct = players(size, count, [&](int rank) { return direct_all_gather(shards, rank); });
-      play(direct, 4);
+      auto gathered = players(size, count, [&](int rank) { return exchange_all_gather(shards, rank, 3); });
+      play(gathered, 3);
       for (int owner = 0; owner < size; ++owner)
         for (std::int64_t i = shards.begin(owner); i < shards.end(owner); ++i)
-          for (std::size_t rank = 0; rank < ring.size(); ++rank) {
-            EXPECT_EQ(ring[rank].vector[static_cast<std::size_t>(i)], static_cast<double>(owner * 1000 + i));
-            EXPECT_EQ(direct[rank].vector[static_cast<std::size_t>(i)], static_cast<double>(owner * 1000 + i));
-          }
+          for (const Player& player : gathered)
+            EXPECT_EQ(player.vector[static_cast<std::size_t>(i)], static_cast<double>(owner * 1000 + i));
       const int root = size / 2;
       auto chain = players(size, count, [&](int rank) { return chain_broadcast(count, root, rank, size, 3); });
       play(chain, 5);

@@ -42,11 +42,11 @@ TEST(EqualShards, RefuseWhatCannotBeCut) {
   EXPECT_THROW(equal_shards(4, 2, 0), std::invalid_argument);
 }
 
-TEST(ScratchBytes, AreAllShardsButThatOfTheLeftNeighbour) {
+TEST(ScratchBytes, AreTheOwnShardFromEveryOtherRank) {
   const Shards shards{{0, 10, 10, 13}};
-  EXPECT_EQ(scratch_bytes(shards, DataType::float32, 0), 10u * 4);
-  EXPECT_EQ(scratch_bytes(shards, DataType::float32, 1), 3u * 4);
-  EXPECT_EQ(scratch_bytes(shards, DataType::float64, 2), 13u * 8);
+  EXPECT_EQ(scratch_bytes(shards, DataType::float32, 0), 2u * 10 * 4);
+  EXPECT_EQ(scratch_bytes(shards, DataType::float32, 1), 0u);
+  EXPECT_EQ(scratch_bytes(shards, DataType::float64, 2), 2u * 3 * 8);
   EXPECT_EQ(scratch_bytes(Shards{{0, 10}}, DataType::float32, 0), 0u);
   EXPECT_THROW(scratch_bytes(shards, DataType::float32, 3), std::invalid_argument);
 }

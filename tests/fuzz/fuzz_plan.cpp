@@ -23,7 +23,8 @@ Json sample_profile() {
   profile.first_block_bytes = 400;
   profile.network = {1e-4, 1e8, 1e-10, {{4096, 1e-3}, {16384, 2e-3}}};
   for (int rank = 0; rank < 3; ++rank) {
-    profile.ranks.push_back({rank, "node", "cpu", 1 << 30, 8, 1.0 / (rank + 1), 1e-3, {{1, 0.1}, {4, 0.3}, {8, 0.5}}});
+    profile.ranks.push_back(
+        {rank, "node", "cpu", 1 << 30, 8, 1.0 / (rank + 1), 1.0 / (rank + 1), 1e-3, {{1, 0.1}, {4, 0.3}, {8, 0.5}}});
   }
   return plan::to_json(profile);
 }

@@ -123,9 +123,8 @@ class Communicator {
   virtual Counters counters() const = 0;
 };
 
-/// Bytes of Transfer::scratch that reduce_scatter_sum (and all_reduce_sum with equal_shards) want at `rank`: every
-/// shard but that of rank - 1 (the left neighbour in the ring) arrives once, and each has its own place. 0 for one
-/// rank.
+/// Bytes of Transfer::scratch that reduce_scatter_sum (and all_reduce_sum with equal_shards) want at `rank`: its shard
+/// arrives once from every other rank, and each copy has its own place. 0 for one rank.
 std::size_t scratch_bytes(const Shards& shards, DataType type, int rank);
 
 }  // namespace lshdp::comm
