@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# scripts/cluster.sh keeps its word: own host names, refusals, two clusters side by side, nothing left behind.
+# Ends with 77 (skipped) where namespaces and control groups cannot be made.
+set -euo pipefail
+cluster="$(dirname "$0")/../../scripts/cluster.sh"
+one=t$((RANDOM % 10000))a two=t$((RANDOM % 10000))b
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+# expect_exit CODE COMMAND..: the command ends so.
+expect_exit() {
+  local wanted=$1 code=0
+  shift
+  "$@" >/dev/null 2>&1 || code=$?
+  [[ $code == "$wanted" ]] || fail "exit code $code, not $wanted: $*"
+}
+
+# shows CLUSTER PATTERN: its status has such a line.
+shows() { grep -q "$2" <<<"$("$cluster" --name "$1" status)"; }
+
+if [[ $(id -u) != 0 ]] || ! ip netns add "$one-try" 2>/dev/null; then
+  echo "skipped: needs root and network namespaces"
+  exit 77
+fi
+ip netns del "$one-try"
+if ! "$cluster" --name "$one" up --cpus 40,30 --rate 100mbit,1gbit 2>/dev/null; then
+  echo "skipped: this machine does not let a cluster be made"
+  exit 77
+fi
+trap '"$cluster" --name "$one" down; "$cluster" --name "$two" down' EXIT
+
+[[ "$("$cluster" --name "$one" exec 1 hostname)" == node1 ]] || fail "a node has its own host name"
+[[ "$("$cluster" --name "$one" run hostname 2>/dev/null | sort | tr '\n' ' ')" == "node0 node1 " ]] || fail "one rank per node"
+"$cluster" --name "$one" exec 0 ping -c 1 -W 5 10.77.0.2 >/dev/null 2>&1 ||
+  "$cluster" --name "$one" exec 0 bash -c 'getent hosts node1 | grep -q 10.77.0.2' || fail "nodes know each other"
+shows "$one" "node0 .*40 %.*100mbit" || fail "status tells what was asked"
+"$cluster" --name "$one" set 1 --cpu 20 --rate 500mbit
+shows "$one" "node1 .*20 %.*500mbit" || fail "a node changes while it works"
+expect_exit 1 "$cluster" --name "$one" up --cpus 10
+expect_exit 2 "$cluster" --name "$one" set 2 --cpu 20
+expect_exit 2 "$cluster" --name "$one" set 1 --cpu 0
+expect_exit 2 "$cluster" --name "$two" up --cpus 10,20 --rate 1gbit,1gbit,1gbit
+expect_exit 2 "$cluster" --name "$two" up
+expect_exit 2 "$cluster" --name Not-A-Name status
+expect_exit 2 "$cluster" nonsense
+
+"$cluster" --name "$two" up --cpus 10 2>/dev/null
+"$cluster" --name "$one" exec 0 sleep 100 &
+sleep 1  # it is on the node now
+"$cluster" --name "$one" down
+wait $! && fail "down stops what runs on the nodes"
+grep -q "^$one-" <<<"$(ip netns list)" && fail "down removes the namespaces"
+[[ "$("$cluster" --name "$two" exec 0 hostname)" == node0 ]] || fail "clusters do not disturb each other"
+"$cluster" --name "$two" down
+shows "$two" "not up" || fail "down can be seen"
+echo "passed"
