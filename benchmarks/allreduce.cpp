@@ -155,7 +155,7 @@ Options parse(int argc, char** argv) {
       "algorithms", "of exact, bf16 (rounded), mpi (MPI_Allreduce), beside (exact, while every rank computes)",
       cxxopts::value<std::vector<std::string>>()->default_value("exact,bf16,mpi,beside"))(
       "repetitions", "timed runs of each", cxxopts::value<int>()->default_value("5"))(
-      "segment", "bytes of a segment", cxxopts::value<std::string>()->default_value("512KiB"))(
+      "segment", "bytes of a segment", cxxopts::value<std::string>()->default_value("1MiB"))(
       "in-flight", "sends in flight", cxxopts::value<int>()->default_value("4"))(
       "sleep", "longest sleep, seconds", cxxopts::value<double>()->default_value("0.002"));
   const auto given = parser.parse(argc, argv);

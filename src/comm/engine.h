@@ -90,6 +90,7 @@ class Engine {
   void fail_all(const std::string& error);
   bool sleep();
   double longest_sleep() const;
+  void note_move();
 
   const EngineOptions options_;
   int rank_ = 0, size_ = 1;
@@ -107,7 +108,8 @@ class Engine {
   std::list<std::unique_ptr<Active>> active_;  // oldest first
   int in_flight_ = 0;
   double sleep_seconds_ = 0;
-  std::string failure_;  // once MPI has failed, every operation does
+  double last_move_ = 0, typical_gap_ = 0;  // seconds
+  std::string failure_;                     // once MPI has failed, every operation does
   std::vector<MPI_Request> requests_;
   std::vector<Owner> owners_;
   std::vector<int> indices_;

@@ -21,9 +21,6 @@ namespace {
 /// Vectors up to this size go directly to everybody: hops cost more than bytes.
 constexpr std::int64_t kSmallBytes = 4096;
 
-/// A vector that travels alone has nothing to give way to: longer segments cost less CPU time.
-constexpr std::int64_t kRingSegments = 2;
-
 // Three ranges of MPI tags: those of the caller, collectives in order, messages between two ranks in order.
 constexpr int kTagRange = kLargestTag + 1;
 
@@ -70,8 +67,7 @@ class MpiCommunicator : public Communicator {
   Work all_reduce_sum(Buffer vector, const Transfer& how) override {
     validate_all_reduce(vector, how, rank(), size());
     auto schedule = small(vector) ? direct_all_reduce(vector.count, rank(), size())
-                                  : ring_all_reduce(equal_shards(vector.count, size()), rank(),
-                                                    kRingSegments * segment(vector, how));
+                                  : ring_all_reduce(equal_shards(vector.count, size()), rank(), segment(vector, how));
     return submit(std::move(schedule), vector, how, collective_tag(how));
   }
 

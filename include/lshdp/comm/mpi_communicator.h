@@ -30,7 +30,7 @@ class MpiSession {
 struct EngineOptions {
   int sends_in_flight = 4;
   std::int64_t segment_bytes =
-      512 << 10;  // the unit of sending: long messages are cut, so that urgent ones need not wait
+      1 << 20;  // the unit of sending: long messages are cut, so that urgent ones need not wait
   double longest_sleep_seconds =
       2e-3;  // between tests for completion; a quarter of it while a small message is awaited
 };
