@@ -67,7 +67,7 @@ class Attention final : public ListedBlock {
 
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], epsilon_);
-    const at::Tensor mixed = attention(conv1d(normed, p[attn_w], p[attn_b]), heads_, true);
+    const at::Tensor mixed = attention(conv1d(normed, p[attn_w], without_key_bias(p[attn_b])), heads_, true);
     return conv1d(mixed, p[out_w], p[out_b]) + input;
   }
 

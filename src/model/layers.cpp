@@ -26,6 +26,11 @@ void add_layer_norm(std::vector<Parameter>& parameters, const std::string& name,
   parameters.push_back(parameter(name + ".bias", {width}, kZeros));
 }
 
+at::Tensor without_key_bias(const at::Tensor& bias) {
+  const std::vector<at::Tensor> parts = bias.chunk(3);
+  return at::cat({parts[0], at::zeros_like(parts[1]), parts[2]});
+}
+
 at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool causal) {
   const std::int64_t batch = query_key_value.size(0), length = query_key_value.size(1);
   const std::int64_t width = query_key_value.size(2) / 3;

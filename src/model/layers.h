@@ -22,6 +22,11 @@ Parameter parameter(std::string name, std::vector<std::int64_t> shape, Init init
 /// Appends NAME.weight [width] of ones and NAME.bias [width] of zeros.
 void add_layer_norm(std::vector<Parameter>& parameters, const std::string& name, std::int64_t width);
 
+/// The bias of q, k, v side by side [3 * width] with the key's part left out. It adds the same to every score of a
+/// query, which softmax does not see: outputs are the same, and its gradient is the 0 that exact arithmetic gives
+/// instead of rounding noise, which AdamW would turn into whole steps that differ from split to split.
+at::Tensor without_key_bias(const at::Tensor& bias);
+
 /// Multi-head attention of q, k, v side by side: [B, T, 3 * width] -> [B, T, width].
 at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool causal);
 

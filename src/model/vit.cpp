@@ -74,7 +74,7 @@ class Attention final : public ListedBlock {
 
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], kEpsilon);
-    const at::Tensor mixed = attention(at::linear(normed, p[in_w], p[in_b]), heads_, false);
+    const at::Tensor mixed = attention(at::linear(normed, p[in_w], without_key_bias(p[in_b])), heads_, false);
     return at::linear(mixed, p[out_w], p[out_b]) + input;
   }
 

@@ -12,10 +12,6 @@ namespace lshdp::parallel {
 namespace {
 
 constexpr int kSteps = 20;
-// AdamW divides a gradient by its own size. Where that is zero in exact arithmetic (the key bias of attention), it
-// turns rounding noise of 1e-9 into whole steps. An epsilon above the noise and far below real gradients leaves our own
-// arithmetic.
-constexpr double kEpsilon = 1e-6;
 constexpr std::int64_t kBatch = 12;
 
 struct Split {
@@ -38,8 +34,7 @@ std::pair<std::int64_t, std::int64_t> slice(std::int64_t count, int rank, int ra
 
 model::Values train(const model::Model& model, comm::Communicator& communicator, Precision precision,
                     const Split& split) {
-  const auto store = make_replicated_store(
-      model, communicator, {.precision = precision, .adamw = {.epsilon = kEpsilon}, .bucket_bytes = 4096});
+  const auto store = make_replicated_store(model, communicator, {.precision = precision, .bucket_bytes = 4096});
   store->set_values(model::initial_values(model, 5));
   BlockWalker walker(model, *store, {.precision = precision});
   for (int step = 1; step <= kSteps; ++step) {
