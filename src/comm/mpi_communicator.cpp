@@ -36,7 +36,7 @@ void require_tags() {
 }
 
 EngineOptions checked(const EngineOptions& options) {
-  if (options.sends_in_flight < 1 || options.segment_bytes < 1 || options.segment_bytes > (1 << 29) ||
+  if (options.sends_in_flight < 1 || options.segment_bytes < 1 || options.segment_bytes > (1 << 30) ||
       !(options.longest_sleep_seconds > 0))
     throw std::invalid_argument("engine options out of range");
   require_tags();

@@ -2,7 +2,6 @@
 #include "schedule.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace lshdp::comm {
 namespace {
@@ -20,16 +19,17 @@ void for_each_segment(std::int64_t begin, std::int64_t end, std::int64_t segment
 
 std::int64_t count_of(const auto& list) { return static_cast<std::int64_t>(list.size()); }
 
-/// A ring of `hops` hops: hop h sends chunk first-h and receives chunk first-h-1; the first `sums` hops' receives are
-/// added.
+/// An all-reduce as a ring: hop h sends chunk rank-1-h and receives chunk rank-2-h; the receives of the first half of
+/// the hops are added.
 struct Ring {
   const Shards& shards;
-  int rank, first, hops, sums;
+  int rank;
   std::int64_t segment;
+  int sums = ranks_of(shards) - 1;
   Schedule schedule = {};
   std::vector<std::int64_t> first_send = {}, first_receive = {};  // index of the first piece of each hop
 
-  int chunk(int hop) const { return wrapped(first - hop, ranks_of(shards)); }
+  int chunk(int hop) const { return wrapped(rank - 1 - hop, ranks_of(shards)); }
 
   void add_sends(int hop) {
     first_send.push_back(count_of(schedule.sends));
@@ -48,7 +48,7 @@ struct Ring {
     const int received = chunk(hop + 1), left = wrapped(rank - 1, ranks_of(shards));
     const bool sum = hop < sums;
     // A gathered chunk lands where the same chunk's partial sum was sent from `sums` hops ago.
-    std::int64_t after = sum || sums == 0 ? -1 : first_send[static_cast<std::size_t>(hop - sums)];
+    std::int64_t after = sum ? -1 : first_send[static_cast<std::size_t>(hop - sums)];
     for_each_segment(shards.begin(received), shards.end(received), segment,
                      [&](std::int64_t offset, std::int64_t count) {
                        schedule.receives.push_back({.peer = left,
@@ -63,7 +63,7 @@ struct Ring {
   }
 
   Schedule build() {
-    for (int hop = 0; hop < hops; ++hop) {
+    for (int hop = 0; hop < 2 * sums; ++hop) {
       add_sends(hop);
       add_receives(hop);
     }
@@ -71,100 +71,61 @@ struct Ring {
   }
 };
 
-struct Piece {
-  std::int64_t offset, count;
-};
-
-std::vector<Piece> pieces_of(const Shards& shards, int rank, std::int64_t segment) {
-  std::vector<Piece> pieces;
-  for_each_segment(shards.begin(rank), shards.end(rank), segment, [&](std::int64_t offset, std::int64_t count) {
-    pieces.push_back({offset, count});
-  });
-  return pieces;
+/// visit(distance, begin, count): segment by segment the part of the shard of rank `owner(distance)` that each distance
+/// sends or receives in this round, all distances before the next round. No rank is sent to by all at once, because
+/// each round begins with another peer on every rank.
+template <typename Owner, typename Function>
+void for_each_exchanged(const Shards& shards, std::int64_t segment, const Owner& owner, const Function& visit) {
+  const int size = ranks_of(shards);
+  bool more = true;
+  for (std::int64_t skipped = 0; more; skipped += segment) {
+    more = false;
+    for (int distance = 1; distance < size; ++distance) {
+      const int shard = owner(distance);
+      const std::int64_t left = shards.count(shard) - skipped;
+      if (left <= 0) continue;
+      visit(distance, shards.begin(shard) + skipped, std::min(segment, left));
+      more = true;
+    }
+  }
 }
-
-/// Everybody exchanges shards with everybody: the parts of each shard to its owner, or the whole shard from it.
-class Exchange {
- public:
-  Exchange(const Shards& shards, int rank, std::int64_t segment) : rank_(rank), size_(ranks_of(shards)) {
-    for (int r = 0; r < size_; ++r) {
-      pieces_.push_back(pieces_of(shards, r, segment));
-      rounds_ = std::max(rounds_, pieces_.back().size());
-    }
-  }
-
-  void add_reduce_scatter() {
-    // Piece by piece, and in each round another peer first than the ranks beside: no rank is sent to by all at once.
-    for_each_piece([&](int distance, std::size_t round) {
-      const int to = wrapped(rank_ + distance, size_);
-      if (round >= pieces_of_rank(to).size()) return;
-      const Piece& piece = pieces_of_rank(to)[round];
-      schedule_.sends.push_back({.peer = to, .offset = piece.offset, .count = piece.count});
-    });
-    for_each_piece([&](int distance, std::size_t round) {
-      if (round >= pieces_of_rank(rank_).size()) return;
-      const Piece& piece = pieces_of_rank(rank_)[round];
-      schedule_.receives.push_back({.peer = wrapped(rank_ - distance, size_),
-                                    .offset = piece.offset,
-                                    .count = piece.count,
-                                    .scratch = schedule_.scratch_elements,
-                                    .sum = true});
-      schedule_.scratch_elements += piece.count;
-    });
-  }
-
-  void add_all_gather() {
-    for_each_piece([&](int distance, std::size_t round) {
-      if (round >= pieces_of_rank(rank_).size()) return;
-      const Piece& piece = pieces_of_rank(rank_)[round];
-      const int to = wrapped(rank_ + distance, size_);
-      schedule_.sends.push_back({.peer = to, .offset = piece.offset, .count = piece.count, .own = true});
-    });
-    for_each_piece([&](int distance, std::size_t round) {
-      const int from = wrapped(rank_ - distance, size_);
-      if (round >= pieces_of_rank(from).size()) return;
-      const Piece& piece = pieces_of_rank(from)[round];
-      schedule_.receives.push_back({.peer = from, .offset = piece.offset, .count = piece.count});
-    });
-  }
-
-  Schedule take() { return std::move(schedule_); }
-
- private:
-  const std::vector<Piece>& pieces_of_rank(int rank) const { return pieces_[static_cast<std::size_t>(rank)]; }
-
-  /// visit(distance, round): the rounds in order, in each all distances.
-  template <typename Function>
-  void for_each_piece(const Function& visit) const {
-    for (std::size_t round = 0; round < rounds_; ++round) {
-      for (int distance = 1; distance < size_; ++distance) visit(distance, round);
-    }
-  }
-
-  int rank_, size_;
-  std::size_t rounds_ = 0;
-  std::vector<std::vector<Piece>> pieces_;  // by owner
-  Schedule schedule_;
-};
 
 }  // namespace
 
 Schedule exchange_reduce_scatter(const Shards& shards, int rank, std::int64_t segment) {
-  Exchange exchange(shards, rank, segment);
-  exchange.add_reduce_scatter();
-  return exchange.take();
+  const auto right = [&](int distance) { return wrapped(rank + distance, ranks_of(shards)); };
+  const auto own = [rank](int) { return rank; };
+  Schedule schedule;
+  for_each_exchanged(shards, segment, right, [&](int distance, std::int64_t offset, std::int64_t count) {
+    schedule.sends.push_back({.peer = right(distance), .offset = offset, .count = count});
+  });
+  for_each_exchanged(shards, segment, own, [&](int distance, std::int64_t offset, std::int64_t count) {
+    schedule.receives.push_back({.peer = right(-distance),
+                                 .offset = offset,
+                                 .count = count,
+                                 .scratch = schedule.scratch_elements,
+                                 .sum = true});
+    schedule.scratch_elements += count;
+  });
+  return schedule;
 }
 
 Schedule exchange_all_gather(const Shards& shards, int rank, std::int64_t segment) {
-  Exchange exchange(shards, rank, segment);
-  exchange.add_all_gather();
-  return exchange.take();
+  const auto right = [&](int distance) { return wrapped(rank + distance, ranks_of(shards)); };
+  const auto left = [&](int distance) { return right(-distance); };
+  const auto own = [rank](int) { return rank; };
+  Schedule schedule;
+  for_each_exchanged(shards, segment, own, [&](int distance, std::int64_t offset, std::int64_t count) {
+    schedule.sends.push_back({.peer = right(distance), .offset = offset, .count = count, .own = true});
+  });
+  for_each_exchanged(shards, segment, left, [&](int distance, std::int64_t offset, std::int64_t count) {
+    schedule.receives.push_back({.peer = left(distance), .offset = offset, .count = count});
+  });
+  return schedule;
 }
 
 Schedule ring_all_reduce(const Shards& shards, int rank, std::int64_t segment) {
-  const int hops = ranks_of(shards) - 1;
-  return Ring{.shards = shards, .rank = rank, .first = rank - 1, .hops = 2 * hops, .sums = hops, .segment = segment}
-      .build();
+  return Ring{.shards = shards, .rank = rank, .segment = segment}.build();
 }
 
 Schedule chain_broadcast(std::int64_t count, int root, int rank, int size, std::int64_t segment) {
