@@ -1,0 +1,79 @@
+// Places of parameters in buckets.
+#include "block_layout.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include <ATen/ATen.h>
+
+namespace lshdp::parallel {
+
+BlockLayout::BlockLayout(const model::Model& model, std::int64_t least_count)
+    : model_(model), buckets_(make_buckets(model, least_count)), bucket_of_block_(model.blocks.size()) {
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    for (std::size_t block = buckets_[index].first_block; block <= buckets_[index].last_block; ++block)
+      bucket_of_block_[block] = index;
+  }
+  for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+    places_.push_back(find_places(block));
+    std::vector<std::size_t>& used = buckets_of_block_.emplace_back(1, bucket_of_block_[block]);
+    for (const SlotPlace& place : places_.back()) {
+      if (std::ranges::find(used, place.bucket) == used.end()) used.push_back(place.bucket);
+    }
+  }
+}
+
+std::vector<SlotPlace> BlockLayout::find_places(std::size_t block) const {
+  std::vector<SlotPlace> places(model_.blocks[block]->parameters().size());
+  const std::size_t index = bucket_of_block_[block];
+  const auto& slots = buckets_[index].slots;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i].block == block) places[slots[i].parameter] = {index, i};
+  }
+  for (const model::Borrowed& borrowed : model_.blocks[block]->borrowed()) {
+    if (borrowed.block >= block) throw std::logic_error("a block borrows from a later one");
+    places.push_back(places_[borrowed.block][borrowed.parameter]);
+  }
+  return places;
+}
+
+at::Tensor BlockLayout::view(const at::Tensor& arena, const SlotPlace& place) const {
+  const Slot& slot = buckets_[place.bucket].slots[place.slot];
+  return arena.narrow(0, slot.offset, slot.count).view(model_.blocks[slot.block]->parameters()[slot.parameter].shape);
+}
+
+at::Tensor BlockLayout::leaf(const at::Tensor& arena, const SlotPlace& place) const {
+  const at::Tensor mine = view(arena, place);
+  return at::from_blob(mine.data_ptr(), mine.sizes(), mine.options()).requires_grad_(true);
+}
+
+void BlockLayout::copy_from_values(const at::Tensor& arena, std::size_t bucket, const model::Values& values) const {
+  const auto& slots = buckets_[bucket].slots;
+  for (std::size_t i = 0; i < slots.size(); ++i)
+    view(arena, {bucket, i}).copy_(values[slots[i].block][slots[i].parameter]);
+}
+
+void BlockLayout::copy_to_values(model::Values& values, std::size_t bucket, const at::Tensor& arena) const {
+  const auto& slots = buckets_[bucket].slots;
+  for (std::size_t i = 0; i < slots.size(); ++i)
+    values[slots[i].block][slots[i].parameter] = view(arena, {bucket, i}).clone();
+}
+
+model::Values BlockLayout::empty_values() const {
+  model::Values values;
+  for (const auto& block : model_.blocks) values.emplace_back(block->parameters().size());
+  return values;
+}
+
+void BlockLayout::append_pieces(std::vector<StatePiece>& pieces, std::size_t bucket, const ShardState& shard) const {
+  const std::int64_t shard_begin = shard.begin, shard_end = shard.begin + shard.master.numel();
+  for (const Slot& slot : buckets_[bucket].slots) {
+    const std::int64_t begin = std::max(slot.offset, shard_begin), end = std::min(slot.offset + slot.count, shard_end);
+    if (begin >= end) continue;
+    const auto part = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin - shard_begin, end - begin); };
+    pieces.push_back({slot.block, slot.parameter, begin - slot.offset, part(shard.master), part(shard.first_moment),
+                      part(shard.second_moment)});
+  }
+}
+
+}  // namespace lshdp::parallel

@@ -1,0 +1,60 @@
+// BlockLayout: in which bucket and slot the parameters of each block lie, borrowed ones included; views and copies by
+// it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "lshdp/model/model.h"
+#include "lshdp/model/weights.h"
+#include "lshdp/parallel/arena.h"
+#include "lshdp/parallel/sharded_adamw.h"
+
+namespace lshdp::parallel {
+
+struct SlotPlace {
+  std::size_t bucket = 0, slot = 0;
+};
+
+/// What all stores share: the same on all ranks. `model` must outlive it.
+class BlockLayout {
+ public:
+  /// Buckets of at least `least_count` elements (see make_buckets).
+  BlockLayout(const model::Model& model, std::int64_t least_count);
+
+  const std::vector<Bucket>& buckets() const { return buckets_; }
+  std::size_t bucket_of(std::size_t block) const { return bucket_of_block_[block]; }
+  /// Of the block's parameters, then of those it borrows.
+  std::span<const SlotPlace> places(std::size_t block) const { return places_[block]; }
+  /// The buckets that hold places(block), each once, its own first.
+  std::span<const std::size_t> buckets_of(std::size_t block) const { return buckets_of_block_[block]; }
+
+  /// The part of `arena`, 1-D with a bucket's count, that belongs to a parameter, in its shape.
+  at::Tensor view(const at::Tensor& arena, const SlotPlace& place) const;
+  /// The same memory as a leaf that requires grad. Not a view of the arena for autograd: updates and gathers write to
+  /// it between steps, which is none of its business.
+  at::Tensor leaf(const at::Tensor& arena, const SlotPlace& place) const;
+
+  /// Copies a bucket's parameters from `values` (any floating type) into `arena`; padding is left as it is.
+  void copy_from_values(const at::Tensor& arena, std::size_t bucket, const model::Values& values) const;
+  /// Copies them from `arena` into new tensors of `values`.
+  void copy_to_values(model::Values& values, std::size_t bucket, const at::Tensor& arena) const;
+  /// Values with an undefined tensor for each parameter.
+  model::Values empty_values() const;
+  /// Appends the runs of parameters that `shard` holds of `bucket`.
+  void append_pieces(std::vector<StatePiece>& pieces, std::size_t bucket, const ShardState& shard) const;
+
+ private:
+  std::vector<SlotPlace> find_places(std::size_t block) const;
+
+  const model::Model& model_;
+  std::vector<Bucket> buckets_;
+  std::vector<std::size_t> bucket_of_block_;
+  std::vector<std::vector<SlotPlace>> places_;
+  std::vector<std::vector<std::size_t>> buckets_of_block_;
+};
+
+}  // namespace lshdp::parallel

@@ -1,0 +1,101 @@
+// UpdateThread: takes the buckets whose gradients are complete, reduces, clips and updates them behind the computation.
+#pragma once
+#include <array>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/core/trace.h"
+#include "lshdp/parallel/store.h"
+
+namespace lshdp::parallel {
+
+// Sums go before gathers, and gathers in the order in which the next forward needs them (DESIGN.md section 5).
+inline constexpr int kNormPriority = 0;
+inline constexpr int kReducePriority = 1;
+inline constexpr int kGatherPriority = 2;
+
+/// What a store does with a delivered bucket. Called on the update thread only, without a lock, in this order.
+class BucketWork {
+ public:
+  virtual ~BucketWork() = default;
+  /// Waits for the bucket's sum over ranks, begun when it was delivered.
+  virtual void finish_reduce(std::size_t bucket) = 0;
+  /// This rank's shard of the sum becomes the mean. Returns its squared norm.
+  virtual double make_mean(std::size_t bucket, const Update& update) = 0;
+  /// Updates the shard with `scale` times its mean gradient.
+  virtual void update(std::size_t bucket, const Update& update, double scale) = 0;
+  /// The bucket's parameters are new here: they may travel.
+  virtual void send_parameters(std::size_t bucket) = 0;
+};
+
+/// Buckets 0 .. n-1, each delivered once a step, the last one first; those with clip_norm wait for bucket 0 and one
+/// scalar all-reduce over ranks. `work` and `communicator` must outlive stop(). Deliveries come from one thread.
+class UpdateThread {
+ public:
+  /// `norm_tag`: of the all-reduce that clipping needs. `trace` may be null.
+  UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, int norm_tag, Trace* trace);
+  /// After the first delivery, stop() must have been called, while `work` was whole.
+  ~UpdateThread();
+  UpdateThread(const UpdateThread&) = delete;
+  UpdateThread& operator=(const UpdateThread&) = delete;
+
+  /// `bucket` is complete on this rank and its sum is on its way. `step` counts the store's steps from 1.
+  void deliver(std::size_t bucket, std::int64_t step, const Update& update);
+  /// Returns when the update of the bucket's last delivery is done and its parameters were sent. Throws what ended the
+  /// thread.
+  void wait_updated(std::size_t bucket);
+  /// Throws what ended the thread, if anything did.
+  void rethrow_error();
+  /// Ends the thread. With `in_step`, or an update that is not done, the communicator is abandoned first: such a step
+  /// would never end, the other ranks may be gone.
+  void stop(bool in_step);
+
+  /// As ParameterStore's of the same name.
+  double local_squared_norm(std::int64_t step) const;
+  double update_seconds() const;
+
+ private:
+  struct Delivery {
+    std::size_t bucket = 0;
+    std::int64_t step = 0;
+    Update update;
+  };
+  struct Steps {
+    std::int64_t delivered = 0;  // last step whose gradients are complete here
+    std::int64_t updated = 0;    // last step whose shard is updated and whose parameters were sent
+  };
+
+  void loop();
+  std::optional<Delivery> next_delivery();
+  void handle(const Delivery& delivery);
+  void add_norm(const Delivery& delivery);
+  void apply(std::size_t bucket, const Delivery& delivery, double scale);
+  void clip_and_apply(const Delivery& delivery);
+
+  BucketWork& work_;
+  comm::Communicator& communicator_;
+  int norm_tag_;
+  Trace* trace_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::deque<Delivery> deliveries_;
+  std::vector<Steps> steps_;  // by bucket
+  std::exception_ptr error_;
+  bool stopping_ = false;
+  double squared_norm_ = 0;                                      // of the step under way
+  std::array<std::pair<std::int64_t, double>, 2> done_norms_{};  // Update::step and squared norm of the last two done
+  double update_seconds_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace lshdp::parallel
