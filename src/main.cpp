@@ -8,6 +8,7 @@
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/launch.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
 
 namespace {
@@ -51,6 +52,7 @@ int run(const Command& command, const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  lshdp::keep_freed_memory();
   const Arguments arguments(argv + 1, argv + argc);
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h") return print(overview());
   if (arguments[0] == "--version") return print("lshdp " LSHDP_VERSION "\n");

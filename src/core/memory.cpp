@@ -12,6 +12,7 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include "lshdp/core/text.h"
 
@@ -139,6 +140,11 @@ void MemoryBudget::set_limit(std::optional<std::int64_t> limit_bytes) { counters
 std::optional<std::int64_t> MemoryBudget::limit() const {
   const std::int64_t limit = counters_->limit;
   return limit == Counters::kNoLimit ? std::nullopt : std::optional(limit);
+}
+
+void keep_freed_memory() {
+  mallopt(M_MMAP_MAX, 0);         // large pieces come from the heap as well: a mapping of its own is new at each use
+  mallopt(M_TRIM_THRESHOLD, -1);  // the heap never shrinks
 }
 
 bool is_out_of_memory(const std::exception& error) {

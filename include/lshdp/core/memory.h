@@ -1,4 +1,4 @@
-// MemoryBudget: counts the bytes of all CPU tensors, and refuses those beyond a limit.
+// MemoryBudget: counts the bytes of all CPU tensors, and refuses those beyond a limit; memory that is used again.
 #pragma once
 #include <cstdint>
 #include <exception>
@@ -39,6 +39,11 @@ class MemoryBudget {
  private:
   std::shared_ptr<Counters> counters_;  // shared with the pieces handed out, which may outlive the budget
 };
+
+/// From now on the process keeps the memory that tensors give back and hands it out again, instead of returning it to
+/// the kernel, which would clear it page by page at the next use. The process then stays as large as it was at most.
+/// For the begin of main, before there are threads.
+void keep_freed_memory();
 
 /// True for the errors that mean "no memory": a refusal by a MemoryBudget or a device, or std::bad_alloc.
 bool is_out_of_memory(const std::exception& error);
