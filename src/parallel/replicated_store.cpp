@@ -234,9 +234,8 @@ double ReplicatedStore::make_mean(std::size_t index, const Update& update) {
 void ReplicatedStore::update(std::size_t index, const Update& update, double scale) {
   BucketState& bucket = buckets_[index];
   const at::Tensor gradient = shard_of(bucket.gradients, bucket.shard);
-  if (scale != 1) gradient.mul_(scale);
-  update_shard(bucket.shard, gradient, layout_.buckets()[index].decay_count, options_.adamw, update);
-  copy_master_to(bucket.values, bucket.shard);
+  update_shard(bucket.shard, gradient, layout_.buckets()[index].decay_count, options_.adamw, update, scale,
+               bucket.values);
 }
 
 void ReplicatedStore::trace(const char* what, std::size_t index, const comm::Work& work) {

@@ -1,21 +1,37 @@
-// AdamW on one shard, by LibTorch's fused kernel.
+// AdamW on one shard, in one pass over its memory.
 #include "lshdp/parallel/sharded_adamw.h"
 
 #include <algorithm>
 
 #include <ATen/ATen.h>
 
+#include "lshdp/parallel/host_adamw.h"
+
 namespace lshdp::parallel {
 namespace {
 
-void update_range(ShardState& shard, const at::Tensor& gradient, std::int64_t begin, std::int64_t end,
-                  double weight_decay, const AdamW& adamw, const Update& update) {
+/// What one update does to all of a shard.
+struct ShardUpdate {
+  const ShardState& shard;
+  at::Tensor gradient, copy;
+  double gradient_scale;
+  const AdamW& adamw;
+  const Update& update;
+};
+
+void update_range(const ShardUpdate& all, std::int64_t begin, std::int64_t end, double weight_decay) {
   if (begin >= end) return;
   const auto part = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, end - begin); };
-  // The kernel takes the number of steps as a tensor and does not count itself.
-  const at::Tensor step = at::scalar_tensor(static_cast<double>(update.step), at::kFloat);
-  at::_fused_adamw_({part(shard.master)}, {part(gradient)}, {part(shard.first_moment)}, {part(shard.second_moment)}, {},
-                    {step}, update.learning_rate, adamw.beta1, adamw.beta2, weight_decay, adamw.epsilon, false, false);
+  const HostRange range{part(all.gradient), part(all.shard.master), part(all.shard.first_moment),
+                        part(all.shard.second_moment), all.copy.defined() ? part(all.copy) : at::Tensor()};
+  adamw_on_host(range, all.gradient_scale, weight_decay, all.adamw, all.update);
+}
+
+/// Where the shard's parameters are wanted in `arena`; undefined if they are there already.
+at::Tensor place_of_copy(const at::Tensor& arena, const ShardState& shard) {
+  if (!arena.defined() || shard.master.numel() == 0) return {};
+  const at::Tensor place = shard_of(arena, shard);
+  return place.data_ptr() == shard.master.data_ptr() ? at::Tensor() : place;
 }
 
 }  // namespace
@@ -36,16 +52,17 @@ at::Tensor shard_of(const at::Tensor& arena, const ShardState& shard) {
 }
 
 void copy_master_to(const at::Tensor& arena, const ShardState& shard) {
-  const at::Tensor place = shard_of(arena, shard);
-  if (place.numel() > 0 && place.data_ptr() != shard.master.data_ptr()) place.copy_(shard.master);
+  const at::Tensor place = place_of_copy(arena, shard);
+  if (place.defined()) place.copy_(shard.master);
 }
 
 void update_shard(ShardState& shard, const at::Tensor& gradient, std::int64_t decay_count, const AdamW& adamw,
-                  const Update& update) {
+                  const Update& update, double gradient_scale, const at::Tensor& arena) {
   const std::int64_t count = shard.master.numel();
   const std::int64_t border = std::clamp<std::int64_t>(decay_count - shard.begin, 0, count);
-  update_range(shard, gradient, 0, border, adamw.weight_decay, adamw, update);
-  update_range(shard, gradient, border, count, adamw.decay_all ? adamw.weight_decay : 0, adamw, update);
+  const ShardUpdate all{shard, gradient, place_of_copy(arena, shard), gradient_scale, adamw, update};
+  update_range(all, 0, border, adamw.weight_decay);
+  update_range(all, border, count, adamw.decay_all ? adamw.weight_decay : 0);
 }
 
 }  // namespace lshdp::parallel

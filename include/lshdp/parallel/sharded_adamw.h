@@ -25,9 +25,11 @@ at::Tensor shard_of(const at::Tensor& arena, const ShardState& shard);
 /// Writes the master weights into their place in `arena`, rounded to its type; nothing to do where they are a view of
 /// it.
 void copy_master_to(const at::Tensor& arena, const ShardState& shard);
-/// One AdamW step on the shard with `gradient` (its mean over the global batch, master type, the shard's length).
-/// Elements of the arena before `decay_count` decay, the others only with adamw.decay_all.
+/// One AdamW step on the shard with `gradient_scale` times `gradient` (master type, or bf16 beside fp32; the shard's
+/// length), which gives its mean over the global batch. Elements of the arena before `decay_count` decay, the others
+/// only with adamw.decay_all. If `arena` is defined, the new master weights are copied to their place in it, as by
+/// copy_master_to.
 void update_shard(ShardState& shard, const at::Tensor& gradient, std::int64_t decay_count, const AdamW& adamw,
-                  const Update& update);
+                  const Update& update, double gradient_scale = 1, const at::Tensor& arena = {});
 
 }  // namespace lshdp::parallel
