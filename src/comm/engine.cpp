@@ -153,21 +153,21 @@ void Engine::serve() {
 }
 
 /// The next sleep begins with a quarter of the time that usually passes between two events: each test costs the core it
-/// shares.
+/// shares. What follows at once belongs to the same event.
 void Engine::note_move() {
   const double now = now_seconds();
-  typical_gap_ += kGapWeight * (std::min(now - last_move_, kLongestGap) - typical_gap_);
+  if (sleep_seconds_ > 0) typical_gap_ += kGapWeight * (std::min(now - last_move_, kLongestGap) - typical_gap_);
   last_move_ = now;
   sleep_seconds_ = 0;
 }
 
-/// Small messages are somebody's wait for a latency. Where no operation has begun on this rank, nobody here waits for
-/// what may arrive.
+/// A small message that a thread waits for is a wait for a latency. Where no operation has begun on this rank, nobody
+/// here waits for what may arrive.
 double Engine::longest_sleep() const {
   if (active_.empty()) return kIdleSleep;
   double longest = kUnbegunSleep;
   for (const auto& active : active_) {
-    if (active->operation.small()) return options_.longest_sleep_seconds / 4;
+    if (active->operation.small() && active->operation.work()->awaited()) return options_.longest_sleep_seconds / 4;
     if (active->operation.begun()) longest = options_.longest_sleep_seconds;
   }
   return std::max(longest, options_.longest_sleep_seconds);

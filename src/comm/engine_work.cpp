@@ -38,6 +38,8 @@ void EngineWork::wait() {
   std::unique_lock lock(mutex_);
   if (!done_) {
     meter_->wait_began(now_seconds());
+    awaited_ = true;
+    bell_->ring();  // the engine sleeps longer for what nobody waits for
     done_changed_.wait(lock, [this] { return done_; });
     meter_->wait_finished(now_seconds());
   }

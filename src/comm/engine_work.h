@@ -25,6 +25,8 @@ class EngineWork : public Work::State {
   /// The engine's side. Enqueued: unless deferred, it begins.
   void enqueued();
   bool started() const { return started_; }
+  /// A thread stands in wait().
+  bool awaited() const { return awaited_; }
   /// Wakes those who wait; with a text, the operation failed.
   void finish(const std::string& error = {});
 
@@ -34,7 +36,7 @@ class EngineWork : public Work::State {
   const bool deferred_;
   const std::shared_ptr<Bell> bell_;
   const std::shared_ptr<Meter> meter_;
-  std::atomic<bool> started_ = false;
+  std::atomic<bool> started_ = false, awaited_ = false;
   mutable std::mutex mutex_;
   std::condition_variable done_changed_;
   bool done_ = false;
