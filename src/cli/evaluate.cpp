@@ -14,7 +14,7 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
 #include "lshdp/model/weights.h"
-#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/make_store.h"
 
 namespace lshdp::cli {
 namespace {
@@ -41,7 +41,7 @@ int run_evaluate(const Arguments& arguments) {
     const model::Model model = shared_model(communicator, values.text("model"));
     const measure::RankSetup setup = measure::set_up_rank(communicator, ranks);
     MemoryBudget budget(setup.memory_bytes);
-    const auto store = parallel::make_replicated_store(model, communicator, {.precision = setup.precision});
+    const auto store = parallel::make_store(model, communicator, measure::store_options(setup));
     std::unique_ptr<data::Dataset> dataset;
     comm::agree(communicator, [&] {
       store->set_values(model::read_weights(model, values.text("init")));

@@ -47,6 +47,12 @@ void require_same(const std::string& planned, const std::string& actual, const c
   throw UsageError(fmt::format("{} is for {} {}, but this run has {}", source, what, planned, actual));
 }
 
+std::string mode_text(const std::string& mode, bool offload) { return offload ? mode + " --offload" : mode; }
+
+std::string mode_text(const measure::RankSetup& setup) {
+  return mode_text(parallel::to_text(setup.mode), setup.offload);
+}
+
 void require_ranks(std::size_t planned, int ranks, const std::string& source) {
   if (planned == static_cast<std::size_t>(ranks)) return;
   throw UsageError(fmt::format("{} is for {} ranks, but this run has {}", source, planned, ranks));
@@ -57,7 +63,7 @@ void check_plan(const plan::Plan& plan, const model::Model& model, const measure
   const std::string source = "--batches: " + request.batches;
   require_ranks(plan.ranks.size(), ranks, source);
   require_same(plan.model, model.name, "model", source);
-  require_same(plan.mode, setup.mode, "mode", source);
+  if (!plan.mode.empty()) require_same(mode_text(plan.mode, plan.offload), mode_text(setup), "mode", source);
   require_same(plan.precision, parallel::to_text(setup.precision), "precision", source);
   if (request.total && plan.total != *request.total) {
     throw UsageError(
@@ -73,7 +79,7 @@ plan::Profile given_profile(comm::Communicator& communicator, const model::Model
     const std::string source = "--profile: " + path;
     require_ranks(profile.ranks.size(), communicator.size(), source);
     require_same(profile.model, model.name, "model", source);
-    require_same(profile.mode, setup.mode, "mode", source);
+    require_same(mode_text(profile.mode, profile.offload), mode_text(setup), "mode", source);
     require_same(profile.precision, parallel::to_text(setup.precision), "precision", source);
     return plan::to_json(profile).dump();
   });

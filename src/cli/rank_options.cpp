@@ -8,9 +8,12 @@
 namespace lshdp::cli {
 namespace {
 
-std::string known_mode(const Values& values) {
-  const std::string& mode = values.choice("mode", {"ddp", "fsdp", "lsdp"});
-  if (mode != "ddp") throw UsageError(fmt::format("--mode: {} is not in this version; use ddp", mode));
+parallel::Mode known_mode(const Values& values) {
+  const parallel::Mode mode = parallel::mode_from_text(values.choice("mode", {"ddp", "fsdp", "lsdp"}));
+  if (mode != parallel::Mode::ddp) {
+    throw UsageError(fmt::format("--mode: {} is not in this version; use ddp", parallel::to_text(mode)));
+  }
+  if (values.flag("offload")) throw UsageError("--offload: only --mode fsdp has shards that can go to the host");
   return mode;
 }
 
@@ -24,6 +27,7 @@ std::string known_device(const Values& values) {
 
 void add_rank_options(Options& options) {
   options.option("mode", "MODE", "how parameters lie over ranks: ddp", "ddp")
+      .flag("offload", "fsdp: keep each rank's shard and its update in host memory, outside --memory")
       .option("precision", "TYPE", "fp32, bf16 (computes in bf16, keeps fp32) or fp64", "fp32")
       .flag("recompute", "keep only block inputs and run each forward again in backward: less memory, more time")
       .option("device", "DEVICE", "auto or cpu", "auto")
@@ -36,6 +40,7 @@ void add_rank_options(Options& options) {
 measure::RankRequest rank_request(const Values& values) {
   measure::RankRequest request;
   request.mode = known_mode(values);
+  request.offload = values.flag("offload");
   request.precision = parallel::precision_from_text(values.text("precision"));
   request.recompute = values.flag("recompute");
   request.device = known_device(values);

@@ -129,7 +129,8 @@ std::string describe(const std::vector<RunDirectory>& runs) {
     const Figures figures = figures_of(run);
     table.add(run_row(run, figures, first));
     ranks += fmt::format("\n{}: {}, {}, {}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
-                         run.run.mode, run.run.precision, rank_table(run, figures));
+                         run.run.offload ? run.run.mode + " with offload" : run.run.mode, run.run.precision,
+                         rank_table(run, figures));
     ranks += rebalance_table(run);
   }
   return table.to_string() + ranks;

@@ -76,6 +76,12 @@ void* allocate_with_header(std::size_t bytes) {
   }
 }
 
+/// HostMemoryScopes that this thread is in.
+int& host_scopes() {
+  thread_local int scopes = 0;
+  return scopes;
+}
+
 class CountingAllocator final : public c10::Allocator {
  public:
   void set_counters(SharedCounters counters) { counters_ = std::move(counters); }
@@ -85,16 +91,17 @@ class CountingAllocator final : public c10::Allocator {
     const c10::Device cpu(c10::DeviceType::CPU);
     if (size == 0) return {nullptr, nullptr, &free_piece, cpu};
     const auto bytes = static_cast<std::int64_t>(size);
-    if (counters_ && !counters_->take(bytes)) {
+    const SharedCounters counters = host_scopes() > 0 ? nullptr : counters_;
+    if (counters && !counters->take(bytes)) {
       refuse(fmt::format("out of memory: {} more than the {} in use go over the budget of {}", format_size(bytes),
-                         format_size(counters_->used), format_size(counters_->limit)));
+                         format_size(counters->used), format_size(counters->limit)));
     }
     try {
       void* base = allocate_with_header(size);
-      auto* header = new (base) Header{base, bytes, counters_};
+      auto* header = new (base) Header{base, bytes, counters};
       return {header + 1, header + 1, &free_piece, cpu};
     } catch (...) {
-      if (counters_) counters_->give_back(bytes);
+      if (counters) counters->give_back(bytes);
       throw;
     }
   }
@@ -146,6 +153,9 @@ void keep_freed_memory() {
   mallopt(M_MMAP_MAX, 0);         // large pieces come from the heap as well: a mapping of its own is new at each use
   mallopt(M_TRIM_THRESHOLD, -1);  // the heap never shrinks
 }
+
+HostMemoryScope::HostMemoryScope() { ++host_scopes(); }
+HostMemoryScope::~HostMemoryScope() { --host_scopes(); }
 
 bool is_out_of_memory(const std::exception& error) {
   return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||

@@ -137,7 +137,8 @@ Json max_batch_to_json(const std::vector<MaxBatchResult>& results, const std::st
   for (const MaxBatchResult& result : results) ranks.push_back(to_json(result));
   return {{"version", 1},
           {"model", model},
-          {"mode", setup.mode},
+          {"mode", parallel::to_text(setup.mode)},
+          {"offload", setup.offload},
           {"precision", parallel::to_text(setup.precision)},
           {"ranks", std::move(ranks)}};
 }

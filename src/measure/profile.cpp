@@ -13,7 +13,6 @@
 #include "lshdp/core/text.h"
 #include "lshdp/measure/curve.h"
 #include "lshdp/measure/rehearsal.h"
-#include "lshdp/parallel/replicated_store.h"
 
 namespace lshdp::measure {
 namespace {
@@ -158,12 +157,11 @@ void report_fit(const std::vector<MaxBatchResult>& results, const std::string& m
 }
 
 plan::Profile describe(const model::Model& model, const RankSetup& setup) {
-  parallel::ReplicatedStoreOptions store;
-  store.precision = setup.precision;
-  const parallel::StepTraffic traffic = parallel::replicated_traffic(model, store);
+  const parallel::StepTraffic traffic = parallel::step_traffic(model, store_options(setup));
   plan::Profile profile;
   profile.model = model.name;
-  profile.mode = setup.mode;
+  profile.mode = parallel::to_text(setup.mode);
+  profile.offload = setup.offload;
   profile.precision = parallel::to_text(setup.precision);
   profile.data_shape = data_shape(model.input);
   profile.parameter_count = model.parameter_count();

@@ -56,10 +56,12 @@ void warn_of_crowded_hosts(comm::Communicator& communicator, const RankSetup& se
 RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& request) {
   const auto hosts = comm::all_gather_hosts(communicator);
   RankSetup setup{.mode = request.mode,
+                  .offload = request.offload,
                   .precision = request.precision,
                   .recompute = request.recompute,
                   .device = request.device,
-                  .host = hosts[static_cast<std::size_t>(communicator.rank())]};
+                  .host = hosts[static_cast<std::size_t>(communicator.rank())],
+                  .given_memory_bytes = request.memory_bytes};
   const auto on_host = std::count(hosts.begin(), hosts.end(), setup.host);
   const bool emulated =
       std::any_of(request.speeds.begin(), request.speeds.end(), [](double speed) { return speed != 1; });
@@ -81,6 +83,14 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
   warn_of_crowded_hosts(communicator, setup, hosts, available);
   at::set_num_threads(setup.threads);
   return setup;
+}
+
+parallel::StoreOptions store_options(const RankSetup& setup, const parallel::AdamW& adamw) {
+  parallel::StoreOptions options{
+      .mode = setup.mode, .precision = setup.precision, .adamw = adamw, .offload = setup.offload};
+  // What a host happens to have free would shift shards from run to run: only budgets that were given decide.
+  if (setup.given_memory_bytes.size() > 1) options.shard_weights = setup.given_memory_bytes;
+  return options;
 }
 
 }  // namespace lshdp::measure

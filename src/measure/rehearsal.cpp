@@ -4,18 +4,11 @@
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/model/weights.h"
-#include "lshdp/parallel/replicated_store.h"
 
 namespace lshdp::measure {
 namespace {
 
 constexpr std::uint64_t kSeed = 1;
-
-parallel::ReplicatedStoreOptions store_options(const RankSetup& setup) {
-  parallel::ReplicatedStoreOptions options;
-  options.precision = setup.precision;
-  return options;
-}
 
 parallel::WalkerOptions walker_options(const RankSetup& setup) {
   return {.precision = setup.precision, .recompute = setup.recompute};
@@ -26,7 +19,7 @@ parallel::WalkerOptions walker_options(const RankSetup& setup) {
 Rehearsal::Rehearsal(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator)
     : model_(model),
       communicator_(comm::make_null_communicator(rank, ranks)),
-      store_(parallel::make_replicated_store(model, *communicator_, store_options(setup))),
+      store_(parallel::make_store(model, *communicator_, store_options(setup))),
       walker_(model, *store_, walker_options(setup), emulator) {}
 
 void Rehearsal::initialise() { store_->set_values(model::initial_values(model_, kSeed)); }

@@ -116,9 +116,9 @@ std::string describe_micro_batches(const std::vector<std::int64_t>& micro_batche
 
 std::string describe(const Profile& profile, const Solution& solution) {
   const Plan& plan = solution.plan;
-  std::string text =
-      fmt::format("{} samples a step of {} ({}, {}) over {} rank{}\n\n", format_count(plan.total), plan.model,
-                  plan.mode, plan.precision, plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
+  std::string text = fmt::format("{} samples a step of {} ({}, {}) over {} rank{}\n\n", format_count(plan.total),
+                                 plan.model, plan.offload ? plan.mode + " with offload" : plan.mode, plan.precision,
+                                 plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
   text +=
       rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) + idle_line(plan);
   if (!solution.frontier.empty()) text += '\n' + frontier_table(solution);

@@ -148,6 +148,7 @@ nlohmann::json to_json(const Plan& plan) {
   return {{"version", kVersion},
           {"model", plan.model},
           {"mode", plan.mode},
+          {"offload", plan.offload},
           {"precision", plan.precision},
           {"total", plan.total},
           {"ranks", std::move(ranks)},
@@ -161,6 +162,7 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
   Plan plan;
   plan.model = json_value_or<std::string>(json, "model", "", source);
   plan.mode = json_value_or<std::string>(json, "mode", "", source);
+  plan.offload = json_value_or<bool>(json, "offload", false, source);
   plan.precision = json_value_or<std::string>(json, "precision", "", source);
   plan.ranks = ranks_from_json(json, source);
   plan.total = total_of(plan.ranks);

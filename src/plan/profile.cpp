@@ -89,6 +89,7 @@ nlohmann::json to_json(const Profile& profile) {
   return {{"version", kVersion},
           {"model", profile.model},
           {"mode", profile.mode},
+          {"offload", profile.offload},
           {"precision", profile.precision},
           {"data_shape", profile.data_shape},
           {"parameter_count", profile.parameter_count},
@@ -104,6 +105,7 @@ Profile profile_from_json(const nlohmann::json& json, const std::string& source)
   Profile profile;
   profile.model = json_value<std::string>(json, "model", source);
   profile.mode = json_value<std::string>(json, "mode", source);
+  profile.offload = json_value_or<bool>(json, "offload", false, source);
   profile.precision = json_value<std::string>(json, "precision", source);
   profile.data_shape = shape_from_json(json, source);
   profile.parameter_count = json_int(json, "parameter_count", source, 0);

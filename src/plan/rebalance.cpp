@@ -67,6 +67,7 @@ Profile learnt_profile(const Plan& plan, std::span<const StepObservation> steps)
   Profile profile;
   profile.model = plan.model;
   profile.mode = plan.mode;
+  profile.offload = plan.offload;
   profile.precision = plan.precision;
   for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) {
     const double seconds = median_of(steps, [rank](const StepObservation& step) { return step.compute_seconds[rank]; });

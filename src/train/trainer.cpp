@@ -21,7 +21,7 @@
 #include "lshdp/core/trace.h"
 #include "lshdp/data/sampler.h"
 #include "lshdp/model/weights.h"
-#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/checkpoint.h"
 #include "lshdp/train/evaluate.h"
@@ -134,8 +134,7 @@ void Trainer::prepare_folders() {
 }
 
 void Trainer::load_state() {
-  store_ = parallel::make_replicated_store(model_, communicator_,
-                                           {.precision = options_.setup.precision, .adamw = options_.adamw}, &trace_);
+  store_ = parallel::make_store(model_, communicator_, measure::store_options(options_.setup, options_.adamw), &trace_);
   if (options_.resume.empty()) {
     fresh_state();
   } else {
@@ -179,8 +178,13 @@ void Trainer::resume_state() {
 }
 
 RunRecord Trainer::describe() const {
-  RunRecord run{model_.name, options_.setup.mode, parallel::to_text(options_.setup.precision), sampler_->total(),
-                {},          std::nullopt};
+  RunRecord run{.model = model_.name,
+                .mode = parallel::to_text(options_.setup.mode),
+                .precision = parallel::to_text(options_.setup.precision),
+                .total = sampler_->total(),
+                .ranks = {},
+                .predicted = std::nullopt,
+                .offload = options_.setup.offload};
   for (const plan::RankPlan& rank : options_.plan.ranks) {
     const auto r = static_cast<std::size_t>(rank.rank);
     run.ranks.push_back(

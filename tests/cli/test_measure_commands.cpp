@@ -87,6 +87,7 @@ TEST_F(MeasureCommands, WrongInputIsOneLineOnAnyNumberOfRanks) {
 TEST_F(MeasureCommands, WhatThisVersionDoesNotHaveIsRefused) {
   expect_refused(1, "profile " + model() + " --mode fsdp", "--mode: fsdp is not in this version");
   expect_refused(1, "max-batch " + model() + " --mode lsdp", "--mode: lsdp is not in this version");
+  expect_refused(1, "max-batch " + model() + " --offload", "--offload: only --mode fsdp");
   expect_refused(1, "profile " + model() + " --device cuda", "--device: cuda is not in this version");
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lshdp/core/file.h"
+#include "lshdp/plan/plan.h"
 #include "plan/profiles.h"
 #include "program.h"
 #include "training_files.h"
@@ -85,6 +86,20 @@ TEST_F(BadInput, AProfileOfOtherRanks) {
   plan::Profile profile = plan::test::make_profile({plan::test::linear_rank(8, 0, 1e-3)});
   plan::write_profile(folder_ / "one.json", profile);
   refused(vit() + "--steps 1 --batches 1,1 --profile " + out("one.json"), "is for 1 ranks", 2, {2});
+}
+
+TEST_F(BadInput, APlanOrAProfileOfAnotherMode) {
+  plan::Plan plan = plan::plan_from_batches({1, 1});
+  plan.mode = "fsdp";
+  plan.offload = true;
+  plan::write_plan(folder_ / "offloaded.json", plan);
+  refused(vit() + "--steps 1 --batches " + out("offloaded.json"), "is for mode fsdp --offload, but this run has ddp", 2,
+          {2});
+  plan::Profile profile =
+      plan::test::make_profile({plan::test::linear_rank(8, 0, 1e-3), plan::test::linear_rank(8, 0, 1e-3)});
+  profile.mode = "lsdp";
+  plan::write_profile(folder_ / "lsdp.json", profile);
+  refused(vit() + "--steps 1 --batches 1,1 --profile " + out("lsdp.json"), "is for mode", 2, {2});
 }
 
 TEST_F(BadInput, DataThatDoNotFit) {

@@ -99,6 +99,20 @@ TEST(MemoryBudget, ATensorThatGrowsAfterTheBudgetIsGoneKeepsItsValues) {
   EXPECT_TRUE(at::equal(survivor.slice(0, 0, 100), at::full({100}, 3, at::kByte)));
 }
 
+TEST(MemoryBudget, HostMemoryIsNotCounted) {
+  const MemoryBudget budget(1000);
+  at::Tensor host;
+  {
+    const HostMemoryScope scope;
+    host = at::zeros({10'000}, at::kFloat);
+  }
+  EXPECT_LT(budget.used(), 1000);
+  const std::int64_t used = budget.used();
+  host.reset();
+  EXPECT_EQ(budget.used(), used);
+  EXPECT_THROW(at::zeros({10'000}, at::kFloat), c10::OutOfMemoryError);
+}
+
 TEST(MemoryBudget, RestoresTheAllocator) {
   auto* const before = c10::GetCPUAllocator();
   {

@@ -45,6 +45,16 @@ class MemoryBudget {
 /// For the begin of main, before there are threads.
 void keep_freed_memory();
 
+/// While one lives, tensors that its thread makes are host memory beside the device: no MemoryBudget counts them, then
+/// or later. For what a run holds outside the device on purpose, such as a whole copy of the parameters at its end.
+class HostMemoryScope {
+ public:
+  HostMemoryScope();
+  ~HostMemoryScope();
+  HostMemoryScope(const HostMemoryScope&) = delete;
+  HostMemoryScope& operator=(const HostMemoryScope&) = delete;
+};
+
 /// True for the errors that mean "no memory": a refusal by a MemoryBudget or a device, or std::bad_alloc.
 bool is_out_of_memory(const std::exception& error);
 

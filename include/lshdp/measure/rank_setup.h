@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
-#include "lshdp/parallel/precision.h"
+#include "lshdp/parallel/make_store.h"
 
 namespace lshdp::measure {
 
 /// What the user asks for. A list holds one value for all ranks or one per rank; an empty one leaves the choice to us.
 struct RankRequest {
-  std::string mode = "ddp";
+  parallel::Mode mode = parallel::Mode::ddp;
+  bool offload = false;
   parallel::Precision precision = parallel::Precision::fp32;
   bool recompute = false;
   std::string device = "cpu";
@@ -22,16 +23,21 @@ struct RankRequest {
 
 /// What one rank works with.
 struct RankSetup {
-  std::string mode = "ddp";
+  parallel::Mode mode = parallel::Mode::ddp;
+  bool offload = false;
   parallel::Precision precision = parallel::Precision::fp32;
   bool recompute = false;
   std::string device = "cpu";
   std::string host;
   int threads = 1;
-  double speed = 1;                     // share of a core (SpeedEmulator); 1: not emulated
-  std::int64_t memory_bytes = 0;        // budget of the rank's tensors
-  std::int64_t spare_memory_bytes = 0;  // this rank's part of what its host has free, whatever the budget says
+  double speed = 1;                              // share of a core (SpeedEmulator); 1: not emulated
+  std::int64_t memory_bytes = 0;                 // budget of the rank's tensors
+  std::int64_t spare_memory_bytes = 0;           // this rank's part of what its host has free, whatever the budget says
+  std::vector<std::int64_t> given_memory_bytes;  // --memory as the user gave it, for shards in proportion
 };
+
+/// The store that such ranks train with.
+parallel::StoreOptions store_options(const RankSetup& setup, const parallel::AdamW& adamw = {});
 
 /// This rank's part of `request`, with defaults filled in: threads = the host's cores over its ranks (1 where speeds
 /// are emulated), memory = kMemoryShare of what the host has free over its ranks. Sets LibTorch's number of threads.

@@ -25,14 +25,7 @@ struct ReplicatedStoreOptions {
 std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model, comm::Communicator& communicator,
                                                       const ReplicatedStoreOptions& options, Trace* trace = nullptr);
 
-/// Bytes that a step reduces and gathers, and the part that nothing can hide: the two buckets whose gradients come last
-/// and whose parameters the next forward needs first (the first one alone is often an embedding, whose backward takes
-/// no time in which the second could travel). For the solver's model of a step.
-struct StepTraffic {
-  std::int64_t gradient_bytes = 0;
-  std::int64_t parameter_bytes = 0;
-  std::int64_t boundary_gradient_bytes = 0;
-};
+/// What a step moves: its gradients once, its parameters once, 2(N-1)/N of them in all.
 StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreOptions& options);
 
 }  // namespace lshdp::parallel

@@ -26,6 +26,15 @@ struct Update {
   double clip_norm = 0;           // gradients are scaled so that their global norm is at most this; 0: not clipped
 };
 
+/// Bytes that a step reduces and gathers, of which each rank sends (N-1)/N, and the part that nothing can hide: the two
+/// buckets whose gradients come last and whose parameters the next forward needs first (the first one alone is often an
+/// embedding, whose backward takes no time in which the second could travel). For the solver's model of a step.
+struct StepTraffic {
+  std::int64_t gradient_bytes = 0;
+  std::int64_t parameter_bytes = 0;
+  std::int64_t boundary_gradient_bytes = 0;
+};
+
 /// A run of one parameter's elements that this rank owns, as flat views of the live state in the master type.
 struct StatePiece {
   std::size_t block = 0, parameter = 0;

@@ -42,7 +42,8 @@ struct RankProfile {
 
 struct Profile {
   std::string model;
-  std::string mode;                      // "ddp"
+  std::string mode;                      // "ddp", "fsdp", "lsdp"
+  bool offload = false;                  // fsdp: shards and their update in host memory
   std::string precision;                 // "fp32", "bf16", "fp64"
   std::vector<std::int64_t> data_shape;  // of one sample
   std::int64_t parameter_count = 0;

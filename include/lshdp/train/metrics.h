@@ -28,6 +28,7 @@ struct RunRecord {
   std::int64_t total = 0;  // samples a step
   std::vector<RankInfo> ranks;
   std::optional<plan::Prediction> predicted;
+  bool offload = false;  // part of the mode
 };
 
 /// One step. Vectors are by rank; seconds of the step's wall time, which overlap each other.

@@ -1,0 +1,36 @@
+// Makes the store of a mode, and says what its steps move over the network.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/core/trace.h"
+#include "lshdp/model/model.h"
+#include "lshdp/parallel/mode.h"
+#include "lshdp/parallel/precision.h"
+#include "lshdp/parallel/store.h"
+
+namespace lshdp::parallel {
+
+/// What a store needs to know, in any mode; the same on all ranks.
+struct StoreOptions {
+  Mode mode = Mode::ddp;
+  Precision precision = Precision::fp32;
+  AdamW adamw = {};
+  std::int64_t bucket_bytes = 256 << 10;  // blocks are put together until their gradients have this many bytes
+  bool offload = false;                   // fsdp: shards and their update in host memory
+  // fsdp: shards in proportion to these, one per rank, e.g. the ranks' memory; empty: equal shards
+  std::vector<std::int64_t> shard_weights = {};
+};
+
+/// The store of options.mode; see the header of each for what it keeps where. All ranks must call it with the same
+/// options; with a NullCommunicator it has the buffers of that rank and moves nothing. `model`, `communicator` and
+/// `trace` (may be null) must outlive it. Throws UsageError naming --mode for a mode this version does not have.
+std::unique_ptr<ParameterStore> make_store(const model::Model& model, comm::Communicator& communicator,
+                                           const StoreOptions& options, Trace* trace = nullptr);
+
+/// What a step of such a store moves.
+StepTraffic step_traffic(const model::Model& model, const StoreOptions& options);
+
+}  // namespace lshdp::parallel
