@@ -26,6 +26,18 @@ class Cell:
         bucket = "" if self.bucket_mb is None else f"-bucket{self.bucket_mb:g}"
         return f"{self.pair}-{self.case.name}{bucket}-r{self.repetition}"
 
+    @property
+    def setup_mode(self):
+        """The mode of lshdp that is profiled for this cell: PyTorch runs lshdp's plan."""
+        return self.case.mode if self.case.mode in ("fsdp", "lsdp") else "ddp"
+
+    @property
+    def setup_name(self):
+        """Of the record that holds the profile and the plans."""
+        parts = [self.pair, "setup", *([] if self.setup_mode == "ddp" else [self.setup_mode]),
+                 *([] if self.case.wire == "exact" else [self.case.wire])]
+        return "-".join(parts)
+
     def identity(self):
         return {"model": self.model.name, "cluster": self.cluster.name, "case": self.case.name,
                 "program": self.case.program, "mode": self.case.mode, "batches_policy": self.case.batches,

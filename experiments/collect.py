@@ -118,8 +118,7 @@ def row_of(case_cells, records, bucket_mb):
               first.case.batches, bucket_mb, status, message)
     if done:
         add_figures(row, done)
-        mode = "" if row.mode in ("ddp", "plain", "fsdp2") else f"-{row.mode}"
-        add_limit(row, records.read(f"{row.pair}-setup{mode}"), first.cluster.cpus)
+        add_limit(row, records.read(first.setup_name), first.cluster.cpus)
     return row
 
 

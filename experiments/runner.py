@@ -137,12 +137,11 @@ class Runner:
 
     def setup(self, cell):
         """The record of profile and plans for the cell's model, cluster, mode and wire; measured once."""
-        mode = "" if cell.case.mode in ("ddp", "plain", "fsdp2") else f"-{cell.case.mode}"
-        name = f"{cell.pair}-setup{mode}"
+        name, mode = cell.setup_name, cell.setup_mode
         if not self.records.is_done(name):
             self.say(f"{name}: profile and plans")
             begun = time.monotonic()
-            content = self.measure_and_plan(name, cell, mode[1:] or "ddp")
+            content = self.measure_and_plan(name, cell, mode)
             self.records.write(name, DONE, time.monotonic() - begun, model=cell.model.name, cluster=cell.cluster.name,
                                cpus=list(cell.cluster.cpus), nodes=cell.cluster.nodes, **content)
         return self.records.read(name)
@@ -150,13 +149,17 @@ class Runner:
     def total(self, cell):
         return cell.cluster.total or cell.model.total
 
+    @staticmethod
+    def wire(cell):
+        return ["--wire", cell.case.wire] if cell.case.wire != "exact" else []
+
     def measure_and_plan(self, name, cell, mode):
         free = any(case.batches == "free" for case in self.definition.cases)
         total, profile = self.total(cell), self.work / f"{name}.profile.json"
         bound = ["--max", cell.model.max_batch] if free else ["--total", total]
         self.command(f"{name}-profile", [LSHDP, "profile", "--model", self.model_argument(cell.model), "--mode", mode,
                                          "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
-                                         *bound, "--out", profile], True)
+                                         *self.wire(cell), *bound, "--out", profile], True)
         plans = {"solved": self.optimize(name, profile, ["--total", total])}
         if free:
             plans["free"] = self.optimize(name + "-free", profile, [])
@@ -179,10 +182,9 @@ class Runner:
     def train(self, name, cell, setup, steps, further=()):
         """Trains; returns the run directory."""
         results = self.work / "runs" / name
-        wire = ["--wire", cell.case.wire] if cell.case.wire != "exact" else []
         self.command(name, [LSHDP, "train", "--model", self.model_argument(cell.model), "--mode", cell.case.mode,
                             "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
-                            *self.batches_arguments(cell, setup), *wire, "--steps", steps, "--results", results, *further], True)
+                            *self.batches_arguments(cell, setup), *self.wire(cell), "--steps", steps, "--results", results, *further], True)
         return results
 
     def run_lshdp_cell(self, cell):

@@ -65,6 +65,7 @@ void check_plan(const plan::Plan& plan, const model::Model& model, const measure
   require_same(plan.model, model.name, "model", source);
   if (!plan.mode.empty()) require_same(mode_text(plan.mode, plan.offload), mode_text(setup), "mode", source);
   require_same(plan.precision, parallel::to_text(setup.precision), "precision", source);
+  require_same(plan.wire, parallel::to_text(setup.wire), "wire", source);
   if (request.total && plan.total != *request.total) {
     throw UsageError(
         fmt::format("--batches: {} adds up to {}, but --total is {}", request.batches, plan.total, *request.total));
@@ -81,6 +82,7 @@ plan::Profile given_profile(comm::Communicator& communicator, const model::Model
     require_same(profile.model, model.name, "model", source);
     require_same(mode_text(profile.mode, profile.offload), mode_text(setup), "mode", source);
     require_same(profile.precision, parallel::to_text(setup.precision), "precision", source);
+    require_same(profile.wire, parallel::to_text(setup.wire), "wire", source);
     return plan::to_json(profile).dump();
   });
   return plan::profile_from_json(parse_json(text, "--profile"), "--profile");

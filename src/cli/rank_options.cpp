@@ -17,6 +17,18 @@ parallel::Mode known_mode(const Values& values) {
   return mode;
 }
 
+comm::Wire known_wire(const Values& values, const measure::RankRequest& request) {
+  const comm::Wire wire = parallel::wire_from_text(values.choice("wire", {"exact", "bf16"}));
+  if (wire == comm::Wire::exact) return wire;
+  if (request.mode != parallel::Mode::ddp) {
+    throw UsageError(
+        fmt::format("--wire: bf16 is for --mode ddp; {} moves what it has exactly", parallel::to_text(request.mode)));
+  }
+  if (request.precision == parallel::Precision::fp64)
+    throw UsageError("--wire: bf16 would undo --precision fp64; leave one of them out");
+  return wire;
+}
+
 std::string known_device(const Values& values) {
   const std::string& device = values.choice("device", {"auto", "cpu", "cuda"});
   if (device == "cuda") throw UsageError("--device: cuda is not in this version; use cpu");
@@ -29,6 +41,7 @@ void add_rank_options(Options& options) {
   options.option("mode", "MODE", "how parameters lie over ranks: ddp", "ddp")
       .flag("offload", "fsdp: keep each rank's shard and its update in host memory, outside --memory")
       .option("precision", "TYPE", "fp32, bf16 (computes in bf16, keeps fp32) or fp64", "fp32")
+      .option("wire", "TYPE", "what travels between ranks: exact, or bf16 (rounded: half the bytes)", "exact")
       .flag("recompute", "keep only block inputs and run each forward again in backward: less memory, more time")
       .option("device", "DEVICE", "auto or cpu", "auto")
       .option("memory", "SIZE,..",
@@ -42,6 +55,7 @@ measure::RankRequest rank_request(const Values& values) {
   request.mode = known_mode(values);
   request.offload = values.flag("offload");
   request.precision = parallel::precision_from_text(values.text("precision"));
+  request.wire = known_wire(values, request);
   request.recompute = values.flag("recompute");
   request.device = known_device(values);
   if (values.has("memory")) request.memory_bytes = values.sizes("memory");

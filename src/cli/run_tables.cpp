@@ -128,9 +128,9 @@ std::string describe(const std::vector<RunDirectory>& runs) {
   for (const RunDirectory& run : runs) {
     const Figures figures = figures_of(run);
     table.add(run_row(run, figures, first));
-    ranks += fmt::format("\n{}: {}, {}, {}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
+    ranks += fmt::format("\n{}: {}, {}, {}{}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
                          run.run.offload ? run.run.mode + " with offload" : run.run.mode, run.run.precision,
-                         rank_table(run, figures));
+                         run.run.wire == "bf16" ? ", rounded to bf16 on the wire" : "", rank_table(run, figures));
     ranks += rebalance_table(run);
   }
   return table.to_string() + ranks;

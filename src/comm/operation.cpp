@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "lshdp/core/bf16.h"
 
 namespace lshdp::comm {
 
@@ -59,7 +60,7 @@ Piece Operation::take_send(std::vector<std::byte>& staging) {
   if (send.from_scratch) return {in_scratch(send.offset), bytes};
   if (!rounds()) return {in_vector(send.offset), bytes};
   staging.resize(static_cast<std::size_t>(bytes));
-  auto* rounded = reinterpret_cast<std::uint16_t*>(staging.data());
+  auto* rounded = reinterpret_cast<Bf16*>(staging.data());
   round_to_bf16(reinterpret_cast<const float*>(in_vector(send.offset)), rounded, send.count);
   if (send.own) widen_bf16(rounded, in_vector(send.offset), send.count);
   return {staging.data(), bytes};
@@ -70,7 +71,7 @@ void Operation::begin() {
   if (!schedule_.sums_copies) return;
   std::byte* copy = in_scratch(schedule_.sends.front().offset);
   if (rounds()) {
-    round_to_bf16(static_cast<const float*>(vector_.data), reinterpret_cast<std::uint16_t*>(copy), vector_.count);
+    round_to_bf16(static_cast<const float*>(vector_.data), reinterpret_cast<Bf16*>(copy), vector_.count);
   } else {
     std::memcpy(copy, vector_.data, static_cast<std::size_t>(vector_.count * element_bytes_));
   }
@@ -79,7 +80,7 @@ void Operation::begin() {
 void Operation::work_in(const Incoming& receive) {
   const Piece piece = place_of(receive);
   if (receive.sum && rounds()) {
-    add_bf16(reinterpret_cast<float*>(in_vector(receive.offset)), reinterpret_cast<const std::uint16_t*>(piece.data),
+    add_bf16(reinterpret_cast<float*>(in_vector(receive.offset)), reinterpret_cast<const Bf16*>(piece.data),
              receive.count);
   } else if (receive.sum) {
     add_elements(vector_.type, in_vector(receive.offset), piece.data, receive.count);
@@ -105,8 +106,7 @@ void Operation::finish() {
   std::memset(vector_.data, 0, static_cast<std::size_t>(vector_.count * element_bytes_));
   for (std::int64_t first = 0; first < schedule_.scratch_elements; first += vector_.count) {
     if (rounds()) {
-      add_bf16(static_cast<float*>(vector_.data), reinterpret_cast<const std::uint16_t*>(in_scratch(first)),
-               vector_.count);
+      add_bf16(static_cast<float*>(vector_.data), reinterpret_cast<const Bf16*>(in_scratch(first)), vector_.count);
     } else {
       add_elements(vector_.type, vector_.data, in_scratch(first), vector_.count);
     }

@@ -37,11 +37,12 @@ Shards equal_shards(std::int64_t count, int ranks, std::int64_t alignment) {
   return shards;
 }
 
-std::size_t scratch_bytes(const Shards& shards, DataType type, int rank) {
+std::size_t scratch_bytes(const Shards& shards, DataType type, int rank, Wire wire) {
   const int ranks = static_cast<int>(shards.bounds.size()) - 1;
   if (rank < 0 || rank >= ranks)
     throw std::invalid_argument(fmt::format("rank {} is not one of {} shards", rank, ranks));
-  return static_cast<std::size_t>((ranks - 1) * shards.count(rank)) * size_of(type);
+  return static_cast<std::size_t>((ranks - 1) * shards.count(rank)) *
+         size_of(wire == Wire::bf16 ? DataType::bfloat16 : type);
 }
 
 }  // namespace lshdp::comm

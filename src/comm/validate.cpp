@@ -61,7 +61,7 @@ void validate_sum(const Buffer& vector, const Shards& shards, const Transfer& ho
   validate_transfer(how);
   validate_wire(vector, how);
   if (how.scratch.empty()) return;
-  const std::size_t wanted = scratch_bytes(shards, vector.type, rank);
+  const std::size_t wanted = scratch_bytes(shards, vector.type, rank, how.wire);
   require(how.scratch.size() >= wanted, fmt::format("scratch of {} bytes: {} are needed", how.scratch.size(), wanted));
   require(aligned(how.scratch.data(), vector.type), "scratch that is not aligned to the elements of the buffer");
 }

@@ -140,6 +140,7 @@ Json max_batch_to_json(const std::vector<MaxBatchResult>& results, const std::st
           {"mode", parallel::to_text(setup.mode)},
           {"offload", setup.offload},
           {"precision", parallel::to_text(setup.precision)},
+          {"wire", parallel::to_text(setup.wire)},
           {"ranks", std::move(ranks)}};
 }
 

@@ -163,6 +163,7 @@ plan::Profile describe(const model::Model& model, const RankSetup& setup) {
   profile.mode = parallel::to_text(setup.mode);
   profile.offload = setup.offload;
   profile.precision = parallel::to_text(setup.precision);
+  profile.wire = parallel::to_text(setup.wire);
   profile.data_shape = data_shape(model.input);
   profile.parameter_count = model.parameter_count();
   profile.gradient_bytes = traffic.gradient_bytes;

@@ -58,6 +58,7 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
   RankSetup setup{.mode = request.mode,
                   .offload = request.offload,
                   .precision = request.precision,
+                  .wire = request.wire,
                   .recompute = request.recompute,
                   .device = request.device,
                   .host = hosts[static_cast<std::size_t>(communicator.rank())],
@@ -87,7 +88,7 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
 
 parallel::StoreOptions store_options(const RankSetup& setup, const parallel::AdamW& adamw) {
   parallel::StoreOptions options{
-      .mode = setup.mode, .precision = setup.precision, .adamw = adamw, .offload = setup.offload};
+      .mode = setup.mode, .precision = setup.precision, .adamw = adamw, .offload = setup.offload, .wire = setup.wire};
   // What a host happens to have free would shift shards from run to run: only budgets that were given decide.
   if (setup.given_memory_bytes.size() > 1) options.shard_weights = setup.given_memory_bytes;
   return options;

@@ -10,7 +10,10 @@ namespace lshdp::parallel {
 namespace {
 
 ReplicatedStoreOptions replicated_options(const StoreOptions& options) {
-  return {.precision = options.precision, .adamw = options.adamw, .bucket_bytes = options.bucket_bytes};
+  return {.precision = options.precision,
+          .adamw = options.adamw,
+          .bucket_bytes = options.bucket_bytes,
+          .wire = options.wire};
 }
 
 [[noreturn]] void refuse(Mode mode) {

@@ -34,6 +34,14 @@ at::ScalarType compute_type(Precision precision) {
   return precision == Precision::bf16 ? at::kBFloat16 : master_type(precision);
 }
 
+comm::Wire wire_from_text(std::string_view text) {
+  if (text == "exact") return comm::Wire::exact;
+  if (text == "bf16") return comm::Wire::bf16;
+  throw UsageError(fmt::format("--wire: unknown '{}'; use exact or bf16", text));
+}
+
+std::string to_text(comm::Wire wire) { return wire == comm::Wire::bf16 ? "bf16" : "exact"; }
+
 comm::DataType wire_type(at::ScalarType type) {
   switch (type) {
     case at::kFloat:

@@ -7,10 +7,12 @@
 #include <utility>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include "block_layout.h"
+#include "lshdp/core/bf16.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/parallel/sharded_adamw.h"
 #include "update_thread.h"
@@ -20,15 +22,16 @@ namespace {
 
 struct BucketState {
   comm::Shards shards;
-  at::Tensor values;            // [count], compute type
-  at::Tensor gradients;         // [count], master type; padding is always zero
-  at::Tensor scratch;           // bytes that reduce-scatter receives into
-  ShardState shard;             // this rank's part: master, moments
-  std::vector<bool> touched;    // by slot: this step has written its gradient
-  std::size_t blocks_left = 0;  // without their last gradient of this step
-  bool prepared = false;        // this step's receives are posted
-  bool traced_gather = true;    // the last gather is in the trace
-  comm::Work reduce, gather;    // of the step delivered last
+  at::Tensor values;             // [count], compute type
+  at::Tensor changes;            // [count], bf16: what the step adds to values; only where that travels instead of them
+  at::Tensor gradients;          // [count], master type; padding is always zero
+  at::Tensor scratch;            // bytes that reduce-scatter receives into
+  ShardState shard;              // this rank's part: master, moments
+  std::vector<bool> touched;     // by slot: this step has written its gradient
+  std::size_t blocks_left = 0;   // without their last gradient of this step
+  bool prepared = false;         // this step's receives are posted
+  bool gather_worked_in = true;  // what was gathered last is in values, and in the trace
+  comm::Work reduce, gather;     // of the step delivered last
 };
 
 class ReplicatedStore final : public ParameterStore, private BucketWork {
@@ -56,6 +59,8 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   static void finish_gather(BucketState& bucket) noexcept;
   void make_leaves();
   static comm::Buffer whole(const at::Tensor& arena);
+  static const at::Tensor& gathered(const BucketState& bucket);
+  static void add_changes(const BucketState& bucket);
   void wait_for_bucket(std::size_t index);
   void prepare(std::size_t index);
   void accumulate(const SlotPlace& place, const at::Tensor& gradient);
@@ -81,6 +86,13 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   double wait_seconds_ = 0;
   UpdateThread thread_;  // the last member: it begins when all others are there
 };
+
+/// Gathering updated fp32 parameters as bf16 would lose what small updates do to them. What the step changed is small
+/// itself, so that is what is rounded; its owner keeps the master weights and sends with the next change what rounding
+/// left out.
+bool changes_travel(const ReplicatedStoreOptions& options) {
+  return options.wire == comm::Wire::bf16 && compute_type(options.precision) == at::kFloat;
+}
 
 std::int64_t least_count(const ReplicatedStoreOptions& options) {
   return options.bucket_bytes / static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
@@ -119,8 +131,13 @@ BucketState ReplicatedStore::make_bucket(const Bucket& layout) const {
   bucket.values = at::zeros({layout.count}, compute);
   bucket.gradients = at::zeros({layout.count}, master);
   bucket.scratch =
-      at::empty({static_cast<std::int64_t>(comm::scratch_bytes(bucket.shards, wire_type(master), rank))}, at::kByte);
+      at::empty({static_cast<std::int64_t>(comm::scratch_bytes(bucket.shards, wire_type(master), rank, options_.wire))},
+                at::kByte);
   bucket.shard = make_shard_state(bucket.values, master, bucket.shards.begin(rank), bucket.shards.end(rank));
+  if (changes_travel(options_)) {
+    bucket.changes = at::zeros({layout.count}, at::kBFloat16);
+    bucket.shard.master = bucket.shard.master.clone();  // not a view of values, which follow it in rounded steps
+  }
   bucket.touched.resize(layout.slots.size());
   return bucket;
 }
@@ -165,8 +182,23 @@ void ReplicatedStore::wait_for_bucket(std::size_t index) {
   thread_.wait_updated(index);
   bucket.gather.wait();
   wait_seconds_ += now_seconds() - begun;
-  if (std::exchange(bucket.traced_gather, true)) return;
+  if (std::exchange(bucket.gather_worked_in, true)) return;
+  if (bucket.changes.defined()) add_changes(bucket);
   trace("all-gather", index, bucket.gather);
+}
+
+/// The same on every rank, the owner included, so replicas stay identical.
+void ReplicatedStore::add_changes(const BucketState& bucket) {
+  auto* values = bucket.values.mutable_data_ptr<float>();
+  const auto* changes = static_cast<const Bf16*>(bucket.changes.const_data_ptr());
+  at::parallel_for(0, bucket.values.numel(), at::internal::GRAIN_SIZE, [=](std::int64_t begin, std::int64_t end) {
+    add_bf16(values + begin, changes + begin, end - begin);
+  });
+}
+
+/// What the owner of a shard sends to all after the update.
+const at::Tensor& ReplicatedStore::gathered(const BucketState& bucket) {
+  return bucket.changes.defined() ? bucket.changes : bucket.values;
 }
 
 /// Posts the receives of the bucket's sum. The step before is done with its arenas here, because acquire() has waited
@@ -175,9 +207,12 @@ void ReplicatedStore::prepare(std::size_t index) {
   BucketState& bucket = buckets_[index];
   const std::span scratch(static_cast<std::byte*>(bucket.scratch.data_ptr()),
                           static_cast<std::size_t>(bucket.scratch.numel()));
-  bucket.reduce = communicator_.reduce_scatter_sum(
-      whole(bucket.gradients), bucket.shards,
-      {.tag = static_cast<int>(2 * index), .priority = kReducePriority, .deferred = true, .scratch = scratch});
+  bucket.reduce = communicator_.reduce_scatter_sum(whole(bucket.gradients), bucket.shards,
+                                                   {.tag = static_cast<int>(2 * index),
+                                                    .priority = kReducePriority,
+                                                    .wire = options_.wire,
+                                                    .deferred = true,
+                                                    .scratch = scratch});
   bucket.prepared = true;
 }
 
@@ -207,12 +242,12 @@ void ReplicatedStore::deliver(std::size_t index) {
   for (std::size_t i = 0; i < bucket.touched.size(); ++i) {
     if (!bucket.touched[i]) layout_.view(bucket.gradients, {index, i}).zero_();
   }
-  bucket.gather = communicator_.all_gather(whole(bucket.values), bucket.shards,
+  bucket.gather = communicator_.all_gather(whole(gathered(bucket)), bucket.shards,
                                            {.tag = static_cast<int>(2 * index + 1),
                                             .priority = kGatherPriority + static_cast<int>(index),
                                             .deferred = true});
   bucket.reduce.start();
-  bucket.traced_gather = false;
+  bucket.gather_worked_in = false;
   thread_.deliver(index, step_, update_);
   if (--buckets_left_ == 0) in_step_ = false;
 }
@@ -234,8 +269,13 @@ double ReplicatedStore::make_mean(std::size_t index, const Update& update) {
 void ReplicatedStore::update(std::size_t index, const Update& update, double scale) {
   BucketState& bucket = buckets_[index];
   const at::Tensor gradient = shard_of(bucket.gradients, bucket.shard);
+  const bool rounds = bucket.changes.defined();
   update_shard(bucket.shard, gradient, layout_.buckets()[index].decay_count, options_.adamw, update, scale,
-               bucket.values);
+               rounds ? at::Tensor() : bucket.values);
+  if (!rounds) return;
+  round_difference_to_bf16(
+      bucket.shard.master.const_data_ptr<float>(), shard_of(bucket.values, bucket.shard).const_data_ptr<float>(),
+      static_cast<Bf16*>(shard_of(bucket.changes, bucket.shard).mutable_data_ptr()), bucket.shard.master.numel());
 }
 
 void ReplicatedStore::trace(const char* what, std::size_t index, const comm::Work& work) {
@@ -291,12 +331,17 @@ void ReplicatedStore::publish() {
 
 std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model, comm::Communicator& communicator,
                                                       const ReplicatedStoreOptions& options, Trace* trace) {
+  if (options.wire == comm::Wire::bf16 && options.precision == Precision::fp64)
+    throw std::invalid_argument("fp64 does not travel as bf16");
   return std::make_unique<ReplicatedStore>(model, communicator, options, trace);
 }
 
 StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreOptions& options) {
-  const auto master = static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
-  const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
+  const bool rounds = options.wire == comm::Wire::bf16;
+  const auto master =
+      static_cast<std::int64_t>(at::elementSize(rounds ? at::kBFloat16 : master_type(options.precision)));
+  const auto compute =
+      static_cast<std::int64_t>(at::elementSize(rounds ? at::kBFloat16 : compute_type(options.precision)));
   const std::vector<Bucket> buckets = make_buckets(model, least_count(options));
   StepTraffic traffic;
   for (const Bucket& bucket : buckets) {

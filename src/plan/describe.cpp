@@ -102,6 +102,11 @@ std::string frontier_table(const Solution& solution) {
   return "Other totals (a larger one also changes training):\n" + table.to_string();
 }
 
+/// Rounded is what it is called wherever a person reads it.
+std::string precision_text(const Plan& plan) {
+  return plan.wire == "bf16" ? plan.precision + ", rounded to bf16 on the wire" : plan.precision;
+}
+
 }  // namespace
 
 std::string describe_micro_batches(const std::vector<std::int64_t>& micro_batches) {
@@ -117,8 +122,8 @@ std::string describe_micro_batches(const std::vector<std::int64_t>& micro_batche
 std::string describe(const Profile& profile, const Solution& solution) {
   const Plan& plan = solution.plan;
   std::string text = fmt::format("{} samples a step of {} ({}, {}) over {} rank{}\n\n", format_count(plan.total),
-                                 plan.model, plan.offload ? plan.mode + " with offload" : plan.mode, plan.precision,
-                                 plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
+                                 plan.model, plan.offload ? plan.mode + " with offload" : plan.mode,
+                                 precision_text(plan), plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
   text +=
       rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) + idle_line(plan);
   if (!solution.frontier.empty()) text += '\n' + frontier_table(solution);

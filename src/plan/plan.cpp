@@ -150,6 +150,7 @@ nlohmann::json to_json(const Plan& plan) {
           {"mode", plan.mode},
           {"offload", plan.offload},
           {"precision", plan.precision},
+          {"wire", plan.wire},
           {"total", plan.total},
           {"ranks", std::move(ranks)},
           {"predicted", to_json(plan.predicted)},
@@ -164,6 +165,7 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
   plan.mode = json_value_or<std::string>(json, "mode", "", source);
   plan.offload = json_value_or<bool>(json, "offload", false, source);
   plan.precision = json_value_or<std::string>(json, "precision", "", source);
+  plan.wire = json_value_or<std::string>(json, "wire", "", source);
   plan.ranks = ranks_from_json(json, source);
   plan.total = total_of(plan.ranks);
   check_total(json, plan, source);

@@ -91,6 +91,7 @@ nlohmann::json to_json(const Profile& profile) {
           {"mode", profile.mode},
           {"offload", profile.offload},
           {"precision", profile.precision},
+          {"wire", profile.wire},
           {"data_shape", profile.data_shape},
           {"parameter_count", profile.parameter_count},
           {"gradient_bytes", profile.gradient_bytes},
@@ -107,6 +108,7 @@ Profile profile_from_json(const nlohmann::json& json, const std::string& source)
   profile.mode = json_value<std::string>(json, "mode", source);
   profile.offload = json_value_or<bool>(json, "offload", false, source);
   profile.precision = json_value<std::string>(json, "precision", source);
+  profile.wire = json_value_or<std::string>(json, "wire", "exact", source);
   profile.data_shape = shape_from_json(json, source);
   profile.parameter_count = json_int(json, "parameter_count", source, 0);
   profile.gradient_bytes = json_int(json, "gradient_bytes", source, 0);

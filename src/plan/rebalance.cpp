@@ -68,6 +68,7 @@ Profile learnt_profile(const Plan& plan, std::span<const StepObservation> steps)
   profile.model = plan.model;
   profile.mode = plan.mode;
   profile.offload = plan.offload;
+  profile.wire = plan.wire;
   profile.precision = plan.precision;
   for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) {
     const double seconds = median_of(steps, [rank](const StepObservation& step) { return step.compute_seconds[rank]; });

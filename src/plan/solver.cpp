@@ -197,6 +197,7 @@ Plan plan_of(const Profile& profile, Ranks& ranks, const Batches& batches) {
   plan.model = profile.model;
   plan.mode = profile.mode;
   plan.offload = profile.offload;
+  plan.wire = profile.wire;
   plan.precision = profile.precision;
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     plan.ranks.push_back({static_cast<int>(rank), profile.ranks[rank].host, batches[rank],

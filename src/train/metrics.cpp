@@ -62,6 +62,7 @@ Json to_json(const RunRecord& record) {
           {"mode", record.mode},
           {"offload", record.offload},
           {"precision", record.precision},
+          {"wire", record.wire},
           {"total", record.total},
           {"ranks", ranks},
           {"predicted", prediction_json(record.predicted)}};
@@ -159,6 +160,7 @@ Json MetricsWriter::summary(double seconds) const {
           {"mode", run_.mode},
           {"offload", run_.offload},
           {"precision", run_.precision},
+          {"wire", run_.wire},
           {"total", run_.total},
           {"steps", steps_.empty() ? 0 : steps_.back().step},
           {"samples", samples},

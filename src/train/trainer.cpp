@@ -181,6 +181,7 @@ RunRecord Trainer::describe() const {
   RunRecord run{.model = model_.name,
                 .mode = parallel::to_text(options_.setup.mode),
                 .precision = parallel::to_text(options_.setup.precision),
+                .wire = parallel::to_text(options_.setup.wire),
                 .total = sampler_->total(),
                 .ranks = {},
                 .predicted = std::nullopt,

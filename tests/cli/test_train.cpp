@@ -81,6 +81,16 @@ TEST_F(Train, ReportsTheSameLossesAndNormsWhateverTheSplit) {
   EXPECT_THAT(three, testing::Pointwise(testing::DoubleNear(1e-9), one));
 }
 
+TEST_F(Train, RoundsWhatTravelsOnlyIfItIsTold) {
+  const std::string common = "--batches 20,12 --steps 12 --log warn ";
+  train(2, "vit", common + "--save " + out("exact.safetensors"));
+  train(2, "vit", common + "--wire bf16 --results " + out("run") + " --save " + out("rounded.safetensors"));
+  const double worst = worst_difference(out("rounded.safetensors"), out("exact.safetensors"));
+  EXPECT_GT(worst, 1e-6);
+  EXPECT_LT(worst, 0.05);
+  EXPECT_EQ(read_json(folder_ / "run/summary.json").at("wire"), "bf16");
+}
+
 TEST_F(Train, AugmentsTheSameWhateverTheSplit) {
   const std::string common = "--steps 6 --precision fp64 --crop-padding 2 --flip --log warn --save ";
   train(1, "vit", "--batches 20 " + common + out("one.safetensors"));

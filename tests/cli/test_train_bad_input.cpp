@@ -44,6 +44,8 @@ TEST_F(BadInput, UnknownModelModeOrOption) {
   refused(vit() + "--steps 1 --batches 1 --mode zero", "--mode", 2, {2});
   refused(vit() + "--steps 1 --batches 1 --optimiser adam", "--optimiser", 2, {2});
   refused(vit() + "--steps 1 --epochs 1 --batches 1", "--steps or --epochs", 2, {2});
+  refused(vit() + "--steps 1 --batches 1 --wire fp16", "--wire", 2, {2});
+  refused(vit() + "--steps 1 --batches 1 --wire bf16 --precision fp64", "--wire: bf16 would undo", 2, {2});
   refused(vit() + "--steps 1 --batches 1 --precision fp8", "--precision", 2, {2});
   refused(vit() + "--steps 1 --batches 1 --device cuda", "--device", 2, {2});
 }
@@ -95,6 +97,10 @@ TEST_F(BadInput, APlanOrAProfileOfAnotherMode) {
   plan::write_plan(folder_ / "offloaded.json", plan);
   refused(vit() + "--steps 1 --batches " + out("offloaded.json"), "is for mode fsdp --offload, but this run has ddp", 2,
           {2});
+  plan::Plan rounded = plan::plan_from_batches({1, 1});
+  rounded.wire = "bf16";
+  plan::write_plan(folder_ / "rounded.json", rounded);
+  refused(vit() + "--steps 1 --batches " + out("rounded.json"), "is for wire bf16, but this run has exact", 2, {2});
   plan::Profile profile =
       plan::test::make_profile({plan::test::linear_rank(8, 0, 1e-3), plan::test::linear_rank(8, 0, 1e-3)});
   profile.mode = "lsdp";

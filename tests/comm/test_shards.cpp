@@ -47,6 +47,7 @@ TEST(ScratchBytes, AreTheOwnShardFromEveryOtherRank) {
   EXPECT_EQ(scratch_bytes(shards, DataType::float32, 0), 2u * 10 * 4);
   EXPECT_EQ(scratch_bytes(shards, DataType::float32, 1), 0u);
   EXPECT_EQ(scratch_bytes(shards, DataType::float64, 2), 2u * 3 * 8);
+  EXPECT_EQ(scratch_bytes(shards, DataType::float32, 2, Wire::bf16), 2u * 3 * 2);
   EXPECT_EQ(scratch_bytes(Shards{{0, 10}}, DataType::float32, 0), 0u);
   EXPECT_THROW(scratch_bytes(shards, DataType::float32, 3), std::invalid_argument);
 }

@@ -46,5 +46,6 @@ def write_all(folder, definition, **setup_changes):
     records = Records(folder)
     for cell in cells_of(definition):
         records.write(cell.name, DONE, 10.0, **cell.identity(), result=result(cell))
-    records.write("M-A-setup", DONE, 20.0, **setup(**setup_changes))
+    for name in {cell.setup_name for cell in cells_of(definition)}:
+        records.write(name, DONE, 20.0, **setup(**setup_changes))
     return records

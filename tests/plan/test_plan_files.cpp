@@ -40,6 +40,7 @@ Plan example_plan() {
   plan.mode = "fsdp";
   plan.offload = true;
   plan.precision = "bf16";
+  plan.wire = "bf16";
   plan.total = 20;
   plan.ranks = {{0, "a", 15, {8, 7}}, {1, "b", 0, {}}, {2, "c", 5, {5}}};
   plan.predicted = {0.125, 160, {0.12, 0.001, 0.1}, 0.03, 0.005};
@@ -100,7 +101,7 @@ TEST(ProfileFile, IsRefusedWhereAnyKeyIsMissing) {
   for (const auto& [key, value] : whole.items()) {
     Json json = whole;
     json.erase(key);
-    if (key == "offload") continue;  // profiles of before there was such a choice have none
+    if (key == "offload" || key == "wire") continue;  // profiles of before there was such a choice have none
     EXPECT_THAT(profile_refusal(json), AllOf(HasSubstr("p.json"), HasSubstr('"' + key + '"'), HasSubstr("is missing")));
   }
 }

@@ -125,6 +125,6 @@ class Communicator {
 
 /// Bytes of Transfer::scratch that reduce_scatter_sum (and all_reduce_sum with equal_shards) want at `rank`: its shard
 /// arrives once from every other rank, and each copy has its own place. 0 for one rank.
-std::size_t scratch_bytes(const Shards& shards, DataType type, int rank);
+std::size_t scratch_bytes(const Shards& shards, DataType type, int rank, Wire wire = Wire::exact);
 
 }  // namespace lshdp::comm

@@ -47,7 +47,7 @@ std::vector<MaxBatchResult> probe_max_batches(comm::Communicator& communicator, 
 /// Throws RunError if the model fits on no rank, naming the bytes each would need.
 void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model);
 
-/// max_batch.json, version 1: model, mode, offload, precision and the fields above by rank.
+/// max_batch.json, version 1: model, mode, offload, precision, wire and the fields above by rank.
 nlohmann::json max_batch_to_json(const std::vector<MaxBatchResult>& results, const std::string& model,
                                  const RankSetup& setup);
 

@@ -14,6 +14,7 @@ struct RankRequest {
   parallel::Mode mode = parallel::Mode::ddp;
   bool offload = false;
   parallel::Precision precision = parallel::Precision::fp32;
+  comm::Wire wire = comm::Wire::exact;
   bool recompute = false;
   std::string device = "cpu";
   std::vector<std::int64_t> memory_bytes;
@@ -26,6 +27,7 @@ struct RankSetup {
   parallel::Mode mode = parallel::Mode::ddp;
   bool offload = false;
   parallel::Precision precision = parallel::Precision::fp32;
+  comm::Wire wire = comm::Wire::exact;
   bool recompute = false;
   std::string device = "cpu";
   std::string host;

@@ -19,6 +19,10 @@ std::string to_text(Precision precision);
 
 at::ScalarType master_type(Precision precision);   // of master weights, summed gradients and moments
 at::ScalarType compute_type(Precision precision);  // of forward and backward
-comm::DataType wire_type(at::ScalarType type);     // throws std::invalid_argument for a type no communicator moves
+/// What travels between ranks: "exact" or "bf16" (rounded); throws UsageError naming --wire otherwise.
+comm::Wire wire_from_text(std::string_view text);
+std::string to_text(comm::Wire wire);
+
+comm::DataType wire_type(at::ScalarType type);  // throws std::invalid_argument for a type no communicator moves
 
 }  // namespace lshdp::parallel

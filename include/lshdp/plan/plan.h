@@ -26,8 +26,8 @@ struct Prediction {
 };
 
 struct Plan {
-  std::string model, mode, precision;  // empty in a plan written by hand
-  bool offload = false;                // part of the mode
+  std::string model, mode, precision, wire;  // empty in a plan written by hand
+  bool offload = false;                      // part of the mode
   std::int64_t total = 0;
   std::vector<RankPlan> ranks;
   Prediction predicted;                 // step_seconds 0: not predicted (a plan written by hand)

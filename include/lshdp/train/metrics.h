@@ -24,7 +24,7 @@ struct RankInfo {
 
 /// The first line of metrics.jsonl.
 struct RunRecord {
-  std::string model, mode, precision;
+  std::string model, mode, precision, wire;
   std::int64_t total = 0;  // samples a step
   std::vector<RankInfo> ranks;
   std::optional<plan::Prediction> predicted;
