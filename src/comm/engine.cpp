@@ -42,6 +42,17 @@ void forget(MPI_Request& request, bool receive) {
   if (done == 0) MPI_Request_free(&request);
 }
 
+/// Over `members` of MPI_COMM_WORLD, or over all of it if there are none.
+void make_communicator(const std::vector<int>& members, MPI_Comm* communicator) {
+  if (members.empty()) return check(MPI_Comm_dup(MPI_COMM_WORLD, communicator), "MPI_Comm_dup");
+  MPI_Group world = MPI_GROUP_NULL, group = MPI_GROUP_NULL;
+  check(MPI_Comm_group(MPI_COMM_WORLD, &world), "MPI_Comm_group");
+  check(MPI_Group_incl(world, static_cast<int>(members.size()), members.data(), &group), "MPI_Group_incl");
+  check(MPI_Comm_create_group(MPI_COMM_WORLD, group, 0, communicator), "MPI_Comm_create_group");
+  MPI_Group_free(&group);
+  MPI_Group_free(&world);
+}
+
 /// Each peer of a list of messages once.
 template <typename Message>
 std::set<int> peers_of(const std::vector<Message>& messages) {
@@ -52,7 +63,8 @@ std::set<int> peers_of(const std::vector<Message>& messages) {
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options) : options_(options) {
+Engine::Engine(const EngineOptions& options, std::vector<int> members, std::shared_ptr<Meter> meter)
+    : options_(options), members_(std::move(members)), meter_(std::move(meter)) {
   std::promise<void> ready;
   auto opened = ready.get_future();
   thread_ = std::thread([this, &ready] { run(ready); });
@@ -63,11 +75,13 @@ Engine::Engine(const EngineOptions& options) : options_(options) {
     throw;
   }
   pthread_getcpuclockid(thread_.native_handle(), &thread_clock_);
+  meter_->thread_began(thread_clock_);
 }
 
 Engine::~Engine() {
   stopping_ = true;
   bell_->ring();
+  meter_->thread_ends(thread_clock_);
   thread_.join();
 }
 
@@ -91,13 +105,7 @@ void Engine::abandon() {
   bell_->ring();
 }
 
-Counters Engine::counters() const {
-  Counters counters = meter_->read(now_seconds());
-  timespec cpu = {};
-  if (clock_gettime(thread_clock_, &cpu) == 0)
-    counters.cpu_seconds = static_cast<double>(cpu.tv_sec) + 1e-9 * static_cast<double>(cpu.tv_nsec);
-  return counters;
-}
+Counters Engine::counters() const { return meter_->read(now_seconds()); }
 
 void Engine::run(std::promise<void>& ready) {
   try {
@@ -120,7 +128,7 @@ void Engine::run(std::promise<void>& ready) {
 
 void Engine::open() {
   for (MPI_Comm* communicator : {&data_, &control_}) {
-    check(MPI_Comm_dup(MPI_COMM_WORLD, communicator), "MPI_Comm_dup");
+    make_communicator(members_, communicator);
     check(MPI_Comm_set_errhandler(*communicator, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
   check(MPI_Comm_rank(data_, &rank_), "MPI_Comm_rank");

@@ -30,8 +30,9 @@ namespace lshdp::comm {
 /// nothing but small messages is sent before all leaves of the operation are there.
 class Engine {
  public:
-  /// Starts the thread and duplicates MPI_COMM_WORLD; all ranks must call it. Throws RunError.
-  explicit Engine(const EngineOptions& options);
+  /// Starts the thread and makes the communicators of `members` (ranks of MPI_COMM_WORLD; empty: all), which all must
+  /// call it; `meter` may count for other engines, too. Throws RunError.
+  Engine(const EngineOptions& options, std::vector<int> members, std::shared_ptr<Meter> meter);
   /// Ends the thread. Operations still under way fail.
   ~Engine();
   Engine(const Engine&) = delete;
@@ -45,6 +46,7 @@ class Engine {
   /// Fails what is under way and all that comes.
   void abandon();
   Counters counters() const;
+  const std::shared_ptr<Meter>& meter() const { return meter_; }
 
  private:
   struct Sending {
@@ -93,9 +95,10 @@ class Engine {
   void note_move();
 
   const EngineOptions options_;
+  const std::vector<int> members_;
   int rank_ = 0, size_ = 1;
   const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
-  const std::shared_ptr<Meter> meter_ = std::make_shared<Meter>();
+  const std::shared_ptr<Meter> meter_;
 
   // Shared with callers, under mutex_.
   std::mutex mutex_;

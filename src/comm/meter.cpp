@@ -2,6 +2,15 @@
 #include "meter.h"
 
 namespace lshdp::comm {
+namespace {
+
+double seconds_of(clockid_t clock) {
+  timespec time = {};
+  if (clock_gettime(clock, &time) != 0) return 0;
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+}  // namespace
 
 void OpenTime::enter(double now) {
   if (open_++ == 0) since_ = now;
@@ -35,19 +44,31 @@ void Meter::wait_finished(double now) {
 
 void Meter::sent(std::int64_t bytes) {
   const std::lock_guard lock(mutex_);
-  bytes_.bytes_sent += bytes;
+  done_.bytes_sent += bytes;
 }
 
 void Meter::received(std::int64_t bytes) {
   const std::lock_guard lock(mutex_);
-  bytes_.bytes_received += bytes;
+  done_.bytes_received += bytes;
+}
+
+void Meter::thread_began(clockid_t clock) {
+  const std::lock_guard lock(mutex_);
+  clocks_.push_back(clock);
+}
+
+void Meter::thread_ends(clockid_t clock) {
+  const std::lock_guard lock(mutex_);
+  std::erase(clocks_, clock);
+  done_.cpu_seconds += seconds_of(clock);
 }
 
 Counters Meter::read(double now) const {
   const std::lock_guard lock(mutex_);
-  Counters counters = bytes_;
+  Counters counters = done_;
   counters.busy_seconds = busy_.total(now);
   counters.exposed_seconds = exposed_.total(now);
+  for (const clockid_t clock : clocks_) counters.cpu_seconds += seconds_of(clock);
   return counters;
 }
 

@@ -1,7 +1,9 @@
 // Counts what a communicator does; any thread may call.
 #pragma once
 #include <cstdint>
+#include <ctime>
 #include <mutex>
+#include <vector>
 
 #include "lshdp/comm/communicator.h"
 
@@ -19,7 +21,7 @@ class OpenTime {
   double since_ = 0, closed_ = 0;
 };
 
-/// The totals behind Communicator::counters(), but for the engine thread's CPU time.
+/// The totals behind Communicator::counters().
 class Meter {
  public:
   void operation_began(double now);
@@ -28,12 +30,16 @@ class Meter {
   void wait_finished(double now);
   void sent(std::int64_t bytes);
   void received(std::int64_t bytes);
+  /// A thread that works for the communicator, by its CPU clock, from when it runs until just before it is joined.
+  void thread_began(clockid_t clock);
+  void thread_ends(clockid_t clock);
   Counters read(double now) const;
 
  private:
   mutable std::mutex mutex_;
-  Counters bytes_;
+  Counters done_;  // bytes, and CPU time of threads that have ended
   OpenTime busy_, exposed_;
+  std::vector<clockid_t> clocks_;  // of threads that run
 };
 
 }  // namespace lshdp::comm

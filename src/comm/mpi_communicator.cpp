@@ -45,9 +45,12 @@ EngineOptions checked(const EngineOptions& options) {
 
 class MpiCommunicator : public Communicator {
  public:
-  explicit MpiCommunicator(const EngineOptions& options)
-      : segment_bytes_(options.segment_bytes),
-        engine_(checked(options)),
+  /// `members`: ranks of MPI_COMM_WORLD; empty: all of it.
+  MpiCommunicator(const EngineOptions& options, const std::vector<int>& members, std::shared_ptr<Meter> meter)
+      : options_(options),
+        members_(members),
+        segment_bytes_(options.segment_bytes),
+        engine_(checked(options), members, std::move(meter)),
         sends_in_order_(static_cast<std::size_t>(size())),
         receives_in_order_(static_cast<std::size_t>(size())) {}
 
@@ -95,6 +98,13 @@ class MpiCommunicator : public Communicator {
     all_reduce_sum({&unused, 1, DataType::float32}, {}).wait();
   }
 
+  std::unique_ptr<Communicator> subgroup(const std::vector<int>& ranks) override {
+    validate_members(ranks, rank(), size());
+    std::vector<int> members;
+    for (const int rank : ranks) members.push_back(members_.empty() ? rank : members_[static_cast<std::size_t>(rank)]);
+    return std::make_unique<MpiCommunicator>(options_, members, engine_.meter());
+  }
+
   void abandon() override { engine_.abandon(); }
 
   Counters counters() const override { return engine_.counters(); }
@@ -126,6 +136,8 @@ class MpiCommunicator : public Communicator {
     return engine_.submit(std::move(schedule), vector, how, mpi_tag, small(vector));
   }
 
+  const EngineOptions options_;
+  const std::vector<int> members_;
   const std::int64_t segment_bytes_;
   Engine engine_;
   Count collectives_in_order_ = 0;
@@ -136,7 +148,7 @@ class MpiCommunicator : public Communicator {
 
 std::unique_ptr<Communicator> make_mpi_communicator(const MpiSession& session, const EngineOptions& options) {
   static_cast<void>(session);
-  return std::make_unique<MpiCommunicator>(options);
+  return std::make_unique<MpiCommunicator>(options, std::vector<int>{}, std::make_shared<Meter>());
 }
 
 }  // namespace lshdp::comm

@@ -1,6 +1,7 @@
 // Operations that are done as soon as they may begin.
 #include "lshdp/comm/null_communicator.h"
 
+#include <algorithm>
 #include <atomic>
 #include <stdexcept>
 
@@ -61,6 +62,11 @@ class NullCommunicator : public Communicator {
     return work(how);
   }
   void barrier() override {}
+  std::unique_ptr<Communicator> subgroup(const std::vector<int>& ranks) override {
+    validate_members(ranks, rank_, size_);
+    const auto mine = std::ranges::find(ranks, rank_) - ranks.begin();
+    return std::make_unique<NullCommunicator>(static_cast<int>(mine), static_cast<int>(ranks.size()));
+  }
   /// Nothing is ever under way.
   void abandon() override {}
   Counters counters() const override { return {}; }

@@ -1,6 +1,7 @@
 // Checks of arguments, shared by all backends.
 #include "validate.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -91,6 +92,15 @@ void validate_message(const Buffer& vector, int peer, const Transfer& how, int r
   validate_exact(how);
   validate_rank(peer, size, "peer");
   require(peer != rank, fmt::format("a message of rank {} to itself", rank));
+}
+
+void validate_members(const std::vector<int>& ranks, int rank, int size) {
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    validate_rank(ranks[i], size, "member");
+    require(i == 0 || ranks[i - 1] < ranks[i], "members of a subgroup that do not rise");
+  }
+  require(std::ranges::find(ranks, rank) != ranks.end(),
+          fmt::format("a subgroup that rank {} makes is without it", rank));
 }
 
 void validate_group(int rank, int size) {

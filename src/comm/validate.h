@@ -15,6 +15,8 @@ void validate_gather(const Buffer& vector, const Shards& shards, const Transfer&
 void validate_broadcast(const Buffer& vector, int root, const Transfer& how, int size);
 /// Arguments of send and receive between `rank` and `peer`.
 void validate_message(const Buffer& vector, int peer, const Transfer& how, int rank, int size);
+/// The members of a subgroup, made by `rank` of `size`.
+void validate_members(const std::vector<int>& ranks, int rank, int size);
 /// A rank and a number of ranks.
 void validate_group(int rank, int size);
 

@@ -116,6 +116,11 @@ class Communicator {
   /// Returns when every rank has called it.
   virtual void barrier() = 0;
 
+  /// A communicator of their own, tags included, over `ranks` (rising, this rank among them), which all of them must
+  /// call; ranks of the new one are indices of `ranks`. Destroy it on all of them, before this one. Both count
+  /// together: counters() of either gives the totals of both.
+  virtual std::unique_ptr<Communicator> subgroup(const std::vector<int>& ranks) = 0;
+
   /// This rank gives up: operations under way and to come fail with RunError, at once. For the way out after an error,
   /// when other ranks may never answer; the process must end (MpiSession::abort) soon after.
   virtual void abandon() = 0;
