@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/parallel/locally_sharded_store.h"
 #include "lshdp/parallel/replicated_store.h"
 
 namespace lshdp::parallel {
@@ -14,6 +15,14 @@ ReplicatedStoreOptions replicated_options(const StoreOptions& options) {
           .adamw = options.adamw,
           .bucket_bytes = options.bucket_bytes,
           .wire = options.wire};
+}
+
+LocallyShardedStoreOptions locally_sharded_options(const StoreOptions& options) {
+  return {.precision = options.precision,
+          .adamw = options.adamw,
+          .bucket_bytes = options.bucket_bytes,
+          .resident = options.resident,
+          .node_names = options.node_names};
 }
 
 [[noreturn]] void refuse(Mode mode) {
@@ -27,8 +36,9 @@ std::unique_ptr<ParameterStore> make_store(const model::Model& model, comm::Comm
   switch (options.mode) {
     case Mode::ddp:
       return make_replicated_store(model, communicator, replicated_options(options), trace);
-    case Mode::fsdp:
     case Mode::lsdp:
+      return make_locally_sharded_store(model, communicator, locally_sharded_options(options), trace);
+    case Mode::fsdp:
       break;
   }
   refuse(options.mode);
@@ -38,8 +48,9 @@ StepTraffic step_traffic(const model::Model& model, const StoreOptions& options)
   switch (options.mode) {
     case Mode::ddp:
       return replicated_traffic(model, replicated_options(options));
-    case Mode::fsdp:
     case Mode::lsdp:
+      return locally_sharded_traffic(model, locally_sharded_options(options));
+    case Mode::fsdp:
       break;
   }
   refuse(options.mode);

@@ -8,6 +8,7 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include "helper_thread.h"
 #include "lshdp/core/clock.h"
 
 namespace lshdp::parallel {
@@ -15,7 +16,7 @@ namespace lshdp::parallel {
 UpdateThread::UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, int norm_tag,
                            Trace* trace)
     : work_(work), communicator_(communicator), norm_tag_(norm_tag), trace_(trace), steps_(buckets) {
-  thread_ = std::thread([this] { loop(); });
+  thread_ = start_helper([this] { loop(); });
 }
 
 UpdateThread::~UpdateThread() {
@@ -74,9 +75,12 @@ void UpdateThread::loop() {
   try {
     while (const auto delivery = next_delivery()) handle(*delivery);
   } catch (...) {
-    const std::scoped_lock lock(mutex_);
-    error_ = std::current_exception();
+    {
+      const std::scoped_lock lock(mutex_);
+      error_ = std::current_exception();
+    }
     changed_.notify_all();
+    work_.thread_failed(std::current_exception());
   }
 }
 

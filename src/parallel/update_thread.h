@@ -35,6 +35,8 @@ class BucketWork {
   virtual void update(std::size_t bucket, const Update& update, double scale) = 0;
   /// The bucket's parameters are new here: they may travel.
   virtual void send_parameters(std::size_t bucket) = 0;
+  /// The thread ends with this error.
+  virtual void thread_failed(std::exception_ptr) noexcept {}
 };
 
 /// Buckets 0 .. n-1, each delivered once a step, the last one first; those with clip_norm wait for bucket 0 and one

@@ -26,7 +26,10 @@ double BlockWalker::train_micro_batch(const at::Tensor& input, const at::Tensor&
 }
 
 void BlockWalker::train_nothing() {
-  for (std::size_t block = 0; block < model_.blocks.size(); ++block) acquire(block);
+  for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
+    acquire(block);
+    store_.release(block);
+  }
   for (std::size_t block = model_.blocks.size(); block-- > 0;) store_.add_gradient(block, {}, true);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
@@ -23,6 +24,8 @@ struct StoreOptions {
   comm::Wire wire = comm::Wire::exact;    // bf16 (rounded): see replicated_store.h; ddp only
   // fsdp: shards in proportion to these, one per rank, e.g. the ranks' memory; empty: equal shards
   std::vector<std::int64_t> shard_weights = {};
+  std::size_t resident = 0;                  // lsdp: first blocks whose parameters stay on the device; by rank
+  std::vector<std::string> node_names = {};  // lsdp: by rank, who shares a node; empty: host names
 };
 
 /// The store of options.mode; see the header of each for what it keeps where. All ranks must call it with the same

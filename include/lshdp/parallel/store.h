@@ -73,6 +73,8 @@ class ParameterStore {
   virtual double wait_seconds() const = 0;
   /// Seconds of optimizer work so far.
   virtual double update_seconds() const = 0;
+  /// Host memory that the store holds beside the device; what the ranks of a node share counts on one of them.
+  virtual std::int64_t host_bytes() const { return 0; }
 
   /// Sets all parameters (of any floating type) and clears the moments. Same values on all ranks; no communication.
   virtual void set_values(const model::Values& values) = 0;

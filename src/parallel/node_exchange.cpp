@@ -1,0 +1,205 @@
+// The leader's two threads, and the receives they post.
+#include "node_exchange.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "update_thread.h"
+
+namespace lshdp::parallel {
+namespace {
+
+comm::Buffer buffer(const at::Tensor& tensor) {
+  return {tensor.data_ptr(), tensor.numel(), wire_type(tensor.scalar_type())};
+}
+
+std::int64_t sum(const std::vector<std::int64_t>& values) {
+  return std::accumulate(values.begin(), values.end(), std::int64_t{0});
+}
+
+}  // namespace
+
+NodeExchange::NodeExchange(NodeBuckets& buckets, std::unique_ptr<comm::Communicator> leaders,
+                           std::vector<comm::Shards> shards, Trace* trace,
+                           std::function<void(std::exception_ptr)> on_error)
+    : buckets_(buckets),
+      leaders_(std::move(leaders)),
+      shards_(std::move(shards)),
+      trace_(trace),
+      on_error_(std::move(on_error)),
+      scratch_(sum(region_sizes())),
+      states_(buckets.size()),
+      post_bucket_(buckets.size() - 1) {
+  for (const std::int64_t bytes : region_sizes()) regions_.push_back({scratch_.take(bytes, at::kByte), std::nullopt});
+  starter_ = std::thread([this] { guarded(&NodeExchange::start_loop); });
+  teller_ = std::thread([this] { guarded(&NodeExchange::tell_loop); });
+}
+
+/// A region is as large as the largest bucket that uses it.
+std::vector<std::int64_t> NodeExchange::region_sizes() const {
+  std::vector<std::int64_t> sizes(kRegions, 0);
+  for (std::size_t bucket = 0; bucket < shards_.size(); ++bucket) {
+    const auto bytes = static_cast<std::int64_t>(
+        comm::scratch_bytes(shards_[bucket], wire_type(buckets_.gradients(bucket).scalar_type()), leaders_->rank()));
+    std::int64_t& size = sizes[bucket % kRegions];
+    size = std::max(size, HostArena::bytes_of(bytes, at::kByte));
+  }
+  return sizes;
+}
+
+void NodeExchange::begin_step(std::int64_t step) {
+  const NodeBuckets::Lock lock = buckets_.lock();
+  begun_step_ = step;
+  buckets_.ring();
+}
+
+void NodeExchange::finish_reduce(std::size_t bucket, std::int64_t step) {
+  NodeBuckets::Lock lock = buckets_.lock();
+  const State& state = states_[bucket];
+  buckets_.wait([&] { return state.step == step && state.stage == Stage::reducing; });
+  comm::Work reduce = state.reduce;
+  lock.unlock();
+  reduce.wait();
+  record("reduce-scatter", bucket, reduce);
+  lock.lock();
+  regions_[bucket % kRegions].user.reset();
+  buckets_.progress(bucket).reduced = step;
+  buckets_.ring();
+}
+
+void NodeExchange::gather_now(std::size_t bucket) {
+  leaders_->all_gather(buffer(buckets_.values(bucket)), shards_[bucket]).wait();
+}
+
+NodeExchange::~NodeExchange() {
+  if (starter_.joinable()) stop();
+}
+
+void NodeExchange::stop() {
+  {
+    const NodeBuckets::Lock lock = buckets_.lock();
+    stopping_ = true;
+    buckets_.ring();
+  }
+  {
+    const std::scoped_lock lock(mutex_);
+    telling_ends_ = true;
+  }
+  changed_.notify_all();
+  starter_.join();
+  teller_.join();
+}
+
+void NodeExchange::guarded(void (NodeExchange::*loop)()) noexcept {
+  try {
+    (this->*loop)();
+  } catch (...) {
+    on_error_(std::current_exception());
+  }
+}
+
+void NodeExchange::start_loop() {
+  const NodeBuckets::Lock lock = buckets_.lock();
+  while (buckets_.wait_or_end([this] { return stopping_ || advance(); })) {
+    if (stopping_) return;
+    buckets_.ring();
+  }
+}
+
+/// Starts whatever can start; false if nothing could.
+bool NodeExchange::advance() {
+  bool moved = false;
+  while (post_next()) moved = true;
+  for (std::size_t bucket = 0; bucket < states_.size(); ++bucket) {
+    const State& state = states_[bucket];
+    const BucketProgress& progress = buckets_.progress(bucket);
+    const std::int64_t all = state.step * buckets_.local_size();
+    if (state.stage == Stage::posted && progress.contributions == all) {
+      start_reduce(bucket);
+      moved = true;
+    }
+    if (state.stage == Stage::reducing && progress.updates == all) {
+      start_gather(bucket);
+      moved = true;
+    }
+  }
+  return moved;
+}
+
+bool NodeExchange::post_next() {
+  State& state = states_[post_bucket_];
+  Region& region = regions_[post_bucket_ % kRegions];
+  if (begun_step_ < post_step_ || state.stage != Stage::idle || region.user) return false;
+  const std::span scratch(static_cast<std::byte*>(region.memory.data_ptr()),
+                          static_cast<std::size_t>(region.memory.numel()));
+  state.reduce = leaders_->reduce_scatter_sum(
+      buffer(buckets_.gradients(post_bucket_)), shards_[post_bucket_],
+      {.tag = static_cast<int>(2 * post_bucket_), .priority = kReducePriority, .deferred = true, .scratch = scratch});
+  state.stage = Stage::posted;
+  state.step = post_step_;
+  region.user = post_bucket_;
+  if (post_bucket_ == 0) ++post_step_;
+  post_bucket_ = (post_bucket_ + states_.size() - 1) % states_.size();
+  return true;
+}
+
+/// The node's gradients are complete: its sum may travel. The gather's receives are posted first: no node can gather
+/// before it has this one's gradients, and no rank here reads the bucket's parameters any more in this step.
+void NodeExchange::start_reduce(std::size_t bucket) {
+  State& state = states_[bucket];
+  state.gather = leaders_->all_gather(buffer(buckets_.values(bucket)), shards_[bucket],
+                                      {.tag = static_cast<int>(2 * bucket + 1),
+                                       .priority = kGatherPriority + static_cast<int>(bucket),
+                                       .deferred = true});
+  state.stage = Stage::reducing;
+  state.reduce.start();
+}
+
+void NodeExchange::start_gather(std::size_t bucket) {
+  State& state = states_[bucket];
+  state.stage = Stage::gathering;
+  state.gather.start();
+  {
+    const std::scoped_lock lock(mutex_);
+    gathering_.emplace(bucket, state.gather);
+  }
+  changed_.notify_all();
+}
+
+void NodeExchange::tell_loop() {
+  while (const auto bucket = next_gathered()) {
+    const NodeBuckets::Lock lock = buckets_.lock();
+    record("all-gather", *bucket, states_[*bucket].gather);
+    states_[*bucket].stage = Stage::idle;
+    ++buckets_.progress(*bucket).version;
+    buckets_.ring();
+  }
+}
+
+/// A bucket that has been gathered, or none at the end. Of those on their way the lowest is waited for: it comes first.
+std::optional<std::size_t> NodeExchange::next_gathered() {
+  while (true) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return telling_ends_ || !gathering_.empty(); });
+    if (gathering_.empty()) return std::nullopt;
+    const auto done = std::ranges::find_if(gathering_, [](const auto& entry) { return entry.second.done(); });
+    const auto chosen = done != gathering_.end() ? done : gathering_.begin();
+    auto [bucket, gather] = *chosen;
+    lock.unlock();
+    gather.wait();
+    lock.lock();
+    gathering_.erase(bucket);
+    return bucket;
+  }
+}
+
+void NodeExchange::record(const char* what, std::size_t bucket, const comm::Work& work) {
+  if (trace_ == nullptr || !trace_->enabled()) return;
+  trace_->record(fmt::format("{} {}", what, bucket), what, work.began(), work.finished());
+}
+
+}  // namespace lshdp::parallel

@@ -1,0 +1,96 @@
+// NodeExchange: the network side of a node, on its leader: sums of complete buckets over nodes, and updated parameters
+// to all nodes.
+#pragma once
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/core/trace.h"
+#include "lshdp/parallel/host_arena.h"
+#include "node_buckets.h"
+
+namespace lshdp::parallel {
+
+/// Two threads. One starts a bucket's reduce-scatter when all ranks of the node have contributed, and its gather when
+/// all have updated; the other tells the ranks of the node when a gather has made the parameters whole. Receives of
+/// sums are posted from the last bucket down, kRegions buckets ahead of what is reduced: that bounds the memory to
+/// receive into. All nodes do so, so that none waits for another in a circle.
+class NodeExchange {
+ public:
+  /// `leaders`: over the leaders of all nodes, in the order of nodes. `shards`: by bucket, those of nodes. `trace` may
+  /// be null; it and `buckets` must outlive this. `on_error` is called on a thread that ends with an error.
+  NodeExchange(NodeBuckets& buckets, std::unique_ptr<comm::Communicator> leaders, std::vector<comm::Shards> shards,
+               Trace* trace, std::function<void(std::exception_ptr)> on_error);
+  ~NodeExchange();
+
+  /// The leader has begun this step, counted from 1.
+  void begin_step(std::int64_t step);
+  /// Returns when this node's shard of the bucket's sum over nodes is there, and tells the node.
+  void finish_reduce(std::size_t bucket, std::int64_t step);
+  /// The node's shard of the parameters to all nodes, and theirs here. All leaders must call it, outside steps.
+  void gather_now(std::size_t bucket);
+  /// Transfers under way fail: for the way out after an error, when others may be gone. `buckets` must have been told
+  /// to give up before.
+  void abandon() { leaders_->abandon(); }
+  /// Ends the threads, when all gathers have been told or after abandon().
+  void stop();
+  std::int64_t scratch_bytes() const { return scratch_.bytes(); }
+  comm::Counters counters() const { return leaders_->counters(); }
+
+ private:
+  static constexpr std::size_t kRegions = 4;
+  enum class Stage : std::uint8_t { idle, posted, reducing, gathering };
+  struct State {
+    Stage stage = Stage::idle;
+    std::int64_t step = 0;  // of the stage
+    comm::Work reduce, gather;
+  };
+  /// Memory that one bucket's sum at a time is received into.
+  struct Region {
+    at::Tensor memory;
+    std::optional<std::size_t> user;  // until its sum is reduced
+  };
+
+  std::vector<std::int64_t> region_sizes() const;
+  void start_loop();
+  bool advance();
+  bool post_next();
+  void start_reduce(std::size_t bucket);
+  void start_gather(std::size_t bucket);
+  void tell_loop();
+  std::optional<std::size_t> next_gathered();
+  void guarded(void (NodeExchange::*loop)()) noexcept;
+  void record(const char* what, std::size_t bucket, const comm::Work& work);
+
+  NodeBuckets& buckets_;
+  std::unique_ptr<comm::Communicator> leaders_;
+  std::vector<comm::Shards> shards_;
+  Trace* trace_;
+  std::function<void(std::exception_ptr)> on_error_;
+  HostArena scratch_;
+
+  // Under the node's monitor.
+  std::vector<State> states_;
+  std::vector<Region> regions_;
+  std::int64_t begun_step_ = 0;
+  std::int64_t post_step_ = 1;  // the step and bucket whose receives are posted next
+  std::size_t post_bucket_;
+  bool stopping_ = false;
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::map<std::size_t, comm::Work> gathering_;  // started, by bucket
+  bool telling_ends_ = false;
+  std::thread starter_, teller_;
+};
+
+}  // namespace lshdp::parallel
