@@ -44,6 +44,7 @@ int run_evaluate(const Arguments& arguments) {
     const auto store = parallel::make_store(model, communicator, measure::store_options(setup));
     std::unique_ptr<data::Dataset> dataset;
     comm::agree(communicator, [&] {
+      const auto scope = measure::scope_of_values(setup);
       store->set_values(model::read_weights(model, values.text("init")));
       dataset = train::open_for_model(values.text("data"), model);
     });

@@ -40,14 +40,14 @@ std::string limit_for_people(const measure::MaxBatchResult& result) {
 }
 
 std::string table_of(const std::vector<measure::MaxBatchResult>& results) {
-  Table table({"rank", "host", "memory", "max batch", "peak", "limited by"});
+  Table table({"rank", "host", "memory", "max batch", "peak", "resident", "limited by"});
   for (const auto& result : results) {
     const bool fits = result.max_batch > 0;
     const std::string needs = fmt::format("memory: one sample needs {}{}", result.needs_more ? "more than " : "",
                                           format_size(result.needed_bytes));
     table.add({std::to_string(result.rank), result.host, format_size(result.memory_bytes),
                std::to_string(result.max_batch), fits ? format_size(result.peak_bytes) : "-",
-               fits ? limit_for_people(result) : needs});
+               fits ? std::to_string(result.resident) : "-", fits ? limit_for_people(result) : needs});
   }
   return table.to_string();
 }

@@ -1,18 +1,19 @@
 // Options of how ranks compute.
 #include "lshdp/cli/rank_options.h"
 
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/parallel/locally_sharded_store.h"
 
 namespace lshdp::cli {
 namespace {
 
 parallel::Mode known_mode(const Values& values) {
   const parallel::Mode mode = parallel::mode_from_text(values.choice("mode", {"ddp", "fsdp", "lsdp"}));
-  if (mode != parallel::Mode::ddp) {
-    throw UsageError(fmt::format("--mode: {} is not in this version; use ddp", parallel::to_text(mode)));
-  }
+  if (mode == parallel::Mode::fsdp) throw UsageError("--mode: fsdp is not in this version; use ddp or lsdp");
   if (values.flag("offload")) throw UsageError("--offload: only --mode fsdp has shards that can go to the host");
   return mode;
 }
@@ -29,6 +30,15 @@ comm::Wire known_wire(const Values& values, const measure::RankRequest& request)
   return wire;
 }
 
+/// Blocks of the model that stay on the device; none: as many as fit.
+std::optional<std::size_t> resident_blocks(const Values& values, parallel::Mode mode) {
+  if (values.has("resident") && mode != parallel::Mode::lsdp)
+    throw UsageError("--resident: only --mode lsdp streams parameters to the device");
+  if (!values.has("resident") || values.text("resident") == "auto") return std::nullopt;
+  if (values.text("resident") == "all") return parallel::kAllResident;
+  return static_cast<std::size_t>(values.integer("resident", 0));
+}
+
 std::string known_device(const Values& values) {
   const std::string& device = values.choice("device", {"auto", "cpu", "cuda"});
   if (device == "cuda") throw UsageError("--device: cuda is not in this version; use cpu");
@@ -38,8 +48,12 @@ std::string known_device(const Values& values) {
 }  // namespace
 
 void add_rank_options(Options& options) {
-  options.option("mode", "MODE", "how parameters lie over ranks: ddp", "ddp")
+  options
+      .option("mode", "MODE", "how parameters lie over ranks: ddp (whole) or lsdp (in host memory, once per node)",
+              "ddp")
       .flag("offload", "fsdp: keep each rank's shard and its update in host memory, outside --memory")
+      .option("resident", "K",
+              "lsdp: the model's first K blocks stay on the device; auto: as many as --memory holds; or all")
       .option("precision", "TYPE", "fp32, bf16 (computes in bf16, keeps fp32) or fp64", "fp32")
       .option("wire", "TYPE", "what travels between ranks: exact, or bf16 (rounded: half the bytes)", "exact")
       .flag("recompute", "keep only block inputs and run each forward again in backward: less memory, more time")
@@ -57,6 +71,7 @@ measure::RankRequest rank_request(const Values& values) {
   request.precision = parallel::precision_from_text(values.text("precision"));
   request.wire = known_wire(values, request);
   request.recompute = values.flag("recompute");
+  request.resident = resident_blocks(values, request.mode);
   request.device = known_device(values);
   if (values.has("memory")) request.memory_bytes = values.sizes("memory");
   if (values.has("threads")) request.threads = values.integers("threads", 1);

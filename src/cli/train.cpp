@@ -1,4 +1,5 @@
 // lshdp train: trains a model on unequal ranks, measuring and solving first if asked to.
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -15,6 +16,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
+#include "lshdp/measure/max_batch.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/trainer.h"
 
@@ -145,6 +147,20 @@ std::int64_t sample_count(comm::Communicator& communicator, const std::filesyste
   return count;
 }
 
+/// Beside the largest micro-batch that this run may give the rank.
+void decide_resident_blocks(comm::Communicator& communicator, const model::Model& model, MemoryBudget& budget,
+                            train::TrainOptions& options) {
+  const auto rank = static_cast<std::size_t>(communicator.rank());
+  const auto& planned = options.plan.ranks[rank].micro_batches;
+  std::int64_t largest = planned.empty() ? 1 : *std::ranges::max_element(planned);
+  if (options.rebalance_every > 0 && options.profile)
+    largest = std::max(largest, options.profile->ranks[rank].max_batch);
+  comm::agree(communicator, [&] {
+    options.setup =
+        measure::with_resident_blocks(model, options.setup, communicator.rank(), communicator.size(), budget, largest);
+  });
+}
+
 }  // namespace
 
 int run_train(const Arguments& arguments) {
@@ -165,6 +181,7 @@ int run_train(const Arguments& arguments) {
     options.profile = std::move(choice.profile);
     options.rebalance_every = request.rebalance;
     options.rebalance.max_accumulation = request.max_accumulation;
+    decide_resident_blocks(communicator, model, budget, options);
     budget.set_limit(options.setup.memory_bytes);
     const Json summary = train::train(communicator, model, options);
     if (communicator.rank() == 0) print_result(summary);

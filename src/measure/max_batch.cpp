@@ -9,6 +9,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/rehearsal.h"
+#include "lshdp/parallel/locally_sharded_store.h"
 
 namespace lshdp::measure {
 namespace {
@@ -55,13 +56,27 @@ struct Probe {
   }
 };
 
+/// As many first blocks as fit beside what was in use at the peak with none resident.
+std::size_t blocks_that_fit(const model::Model& model, const RankSetup& setup, std::int64_t peak_bytes) {
+  if (setup.mode != parallel::Mode::lsdp) return 0;
+  if (setup.resident) return std::min(*setup.resident, model.blocks.size());
+  const auto bytes = [&](std::size_t resident) {
+    return parallel::locally_sharded_device_bytes(model, {.precision = setup.precision, .resident = resident});
+  };
+  const std::int64_t left = setup.memory_bytes - peak_bytes + bytes(0);
+  std::size_t resident = 0;
+  while (resident < model.blocks.size() && bytes(resident + 1) <= left) ++resident;
+  return resident;
+}
+
 Json to_json(const MaxBatchResult& result) {
   Json json{{"rank", result.rank},
             {"host", result.host},
             {"memory_bytes", result.memory_bytes},
             {"max_batch", result.max_batch},
             {"limited_by", to_text(result.limited_by)},
-            {"peak_bytes", result.peak_bytes}};
+            {"peak_bytes", result.peak_bytes},
+            {"resident", result.resident}};
   if (result.max_batch == 0) {
     json["needed_bytes"] = result.needed_bytes;
     json["needs_more"] = result.needs_more;
@@ -84,7 +99,8 @@ MaxBatchResult result_from(const Json& json) {
           .limited_by = limited_by_from(json.at("limited_by")),
           .peak_bytes = json.at("peak_bytes"),
           .needed_bytes = json.value("needed_bytes", std::int64_t{0}),
-          .needs_more = json.value("needs_more", false)};
+          .needs_more = json.value("needs_more", false),
+          .resident = json.at("resident")};
 }
 
 }  // namespace
@@ -101,7 +117,11 @@ MaxBatchResult probe_max_batch(const model::Model& model, const RankSetup& setup
                         .max_batch = found.largest,
                         .limited_by = found.limited_by,
                         .peak_bytes = found.peak_bytes};
-  if (result.max_batch == 0) probe.measure_need(result);
+  if (result.max_batch == 0) {
+    probe.measure_need(result);
+  } else {
+    result.resident = blocks_that_fit(model, setup, result.peak_bytes);
+  }
   budget.set_limit(setup.memory_bytes);
   budget.reset_peak();
   return result;
@@ -118,6 +138,19 @@ std::vector<MaxBatchResult> probe_max_batches(comm::Communicator& communicator, 
     results.push_back(result_from(Json::parse(text)));
   }
   return results;
+}
+
+RankSetup with_resident_blocks(const model::Model& model, const RankSetup& setup, int rank, int ranks,
+                               MemoryBudget& budget, std::int64_t largest) {
+  if (setup.mode != parallel::Mode::lsdp || setup.resident) return setup;
+  const MaxBatchOptions options;
+  const Probe probe{model, setup, rank, ranks, budget, options};
+  budget.set_limit(setup.memory_bytes);
+  const Attempt none_resident = probe.attempt(largest);
+  RankSetup decided = setup;
+  // What does not fit with none resident will say so in training.
+  decided.resident = none_resident.fits ? blocks_that_fit(model, setup, none_resident.peak_bytes) : 0;
+  return decided;
 }
 
 void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model) {

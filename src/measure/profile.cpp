@@ -26,6 +26,7 @@ struct ComputeProfile {
   std::vector<plan::CurvePoint> curve;
   double cores = 1;
   double update_seconds = 0;
+  parallel::HostLink host_link;
 };
 
 std::vector<std::int64_t> data_shape(const model::InputSpec& input) {
@@ -105,6 +106,7 @@ ComputeProfile measure_compute(comm::Communicator& communicator, const model::Mo
   result.curve = measure_curve(time, curve_options(options, max_batch, progress));
   result.cores = cpu / wall;
   const std::int64_t load = load_batch(result.curve);
+  result.host_link = rehearsal.host_link();
   compute_until_all_are_done(communicator, [&] { time(load, 1); });
   rehearsal.finish_step(batch);
   return result;
@@ -127,6 +129,8 @@ Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
           {"speed", setup.speed},
           {"cores", mine.cores},
           {"update_seconds", mine.update_seconds},
+          {"host_link_bytes_per_second",
+           mine.host_link.seconds > 0 ? static_cast<double>(mine.host_link.bytes) / mine.host_link.seconds : 0},
           {"curve", curve}};
 }
 
@@ -139,6 +143,7 @@ plan::RankProfile rank_profile(const MaxBatchResult& memory, const Json& compute
                          .speed = compute.at("speed"),
                          .cores = compute.at("cores"),
                          .update_seconds = compute.at("update_seconds"),
+                         .host_link_bytes_per_second = compute.at("host_link_bytes_per_second"),
                          .curve = {}};
   for (const Json& point : compute.at("curve")) rank.curve.push_back({point.at(0), point.at(1)});
   // Batches that were not timed are not offered to the solver: it would have to guess beyond the end of the curve.
@@ -186,11 +191,17 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
   comm::agree(communicator, [&] { require_fit_somewhere(memory, model.name); });
   if (speaks) report_fit(memory, model.name);
   if (speaks) spdlog::info("profile: compute, at most about {}", format_seconds(options.curve_seconds));
-  const ComputeProfile mine = measure_compute(communicator, model, setup, options,
-                                              memory[static_cast<std::size_t>(communicator.rank())].max_batch);
+  const MaxBatchResult& fits = memory[static_cast<std::size_t>(communicator.rank())];
+  RankSetup decided = setup;
+  if (setup.mode == parallel::Mode::lsdp) decided.resident = fits.resident;
+  const ComputeProfile mine = measure_compute(communicator, model, decided, options, fits.max_batch);
   const auto gathered = comm::all_gather_text(communicator, to_json(mine, setup).dump());
   for (std::size_t i = 0; i < gathered.size(); ++i)
     profile.ranks.push_back(rank_profile(memory[i], Json::parse(gathered[i])));
+  for (plan::RankProfile& rank : profile.ranks) {
+    const double owned = static_cast<double>(profile.parameter_count) / static_cast<double>(profile.ranks.size());
+    rank.update_parameters_per_second = rank.update_seconds > 0 ? owned / rank.update_seconds : 0;
+  }
   if (speaks) spdlog::info("profile: network, at most about {}", format_seconds(options.network_seconds));
   profile.network =
       measure_network(communicator, std::min(profile.gradient_bytes, options.largest_message), options.network_seconds);

@@ -60,6 +60,7 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
                   .precision = request.precision,
                   .wire = request.wire,
                   .recompute = request.recompute,
+                  .resident = request.resident,
                   .device = request.device,
                   .host = hosts[static_cast<std::size_t>(communicator.rank())],
                   .given_memory_bytes = request.memory_bytes};
@@ -86,11 +87,16 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
   return setup;
 }
 
+std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup) {
+  return setup.mode == parallel::Mode::ddp ? nullptr : std::make_unique<HostMemoryScope>();
+}
+
 parallel::StoreOptions store_options(const RankSetup& setup, const parallel::AdamW& adamw) {
   parallel::StoreOptions options{
       .mode = setup.mode, .precision = setup.precision, .adamw = adamw, .offload = setup.offload, .wire = setup.wire};
   // What a host happens to have free would shift shards from run to run: only budgets that were given decide.
   if (setup.given_memory_bytes.size() > 1) options.shard_weights = setup.given_memory_bytes;
+  options.resident = setup.resident.value_or(0);
   return options;
 }
 

@@ -18,11 +18,15 @@ parallel::WalkerOptions walker_options(const RankSetup& setup) {
 
 Rehearsal::Rehearsal(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator)
     : model_(model),
+      setup_(setup),
       communicator_(comm::make_null_communicator(rank, ranks)),
       store_(parallel::make_store(model, *communicator_, store_options(setup))),
       walker_(model, *store_, walker_options(setup), emulator) {}
 
-void Rehearsal::initialise() { store_->set_values(model::initial_values(model_, kSeed)); }
+void Rehearsal::initialise() {
+  const auto scope = scope_of_values(setup_);
+  store_->set_values(model::initial_values(model_, kSeed));
+}
 
 void Rehearsal::begin_step() {
   if (in_step_) return;

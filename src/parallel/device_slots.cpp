@@ -64,9 +64,9 @@ DeviceSlots::DeviceSlots(NodeBuckets& node, const BlockLayout& layout, std::vect
   thread_ = start_helper([this] { loop(); });
 }
 
-std::pair<std::int64_t, double> DeviceSlots::copied() const {
+HostLink DeviceSlots::copied() const {
   const NodeBuckets::Lock lock = node_.lock();
-  return {copied_bytes_, copy_seconds_};
+  return copied_;
 }
 
 bool DeviceSlots::current(std::size_t bucket) const {
@@ -162,8 +162,8 @@ void DeviceSlots::copy(std::size_t bucket) {
     trace_->record(fmt::format("copy in {}", bucket), "copy in", begun, ended);
   const NodeBuckets::Lock lock = node_.lock();
   holder_[slot_of_[bucket]] = bucket;
-  copied_bytes_ += static_cast<std::int64_t>(values_[bucket].nbytes());
-  copy_seconds_ += ended - begun;
+  copied_.bytes += static_cast<std::int64_t>(values_[bucket].nbytes());
+  copied_.seconds += ended - begun;
   node_.ring();
 }
 

@@ -13,6 +13,7 @@
 
 #include "block_layout.h"
 #include "lshdp/core/trace.h"
+#include "lshdp/parallel/store.h"
 #include "node_buckets.h"
 
 namespace lshdp::parallel {
@@ -49,8 +50,7 @@ class DeviceSlots {
   void stop();
 
   std::int64_t device_bytes() const;
-  /// Bytes copied to the device and the seconds that took.
-  std::pair<std::int64_t, double> copied() const;
+  HostLink copied() const;
 
  private:
   bool all_versions_there() const;
@@ -79,8 +79,7 @@ class DeviceSlots {
   std::size_t last_block_ = 0;                      // the one acquired last
   bool up_ = true, in_step_ = false;
   bool stopping_ = false;
-  std::int64_t copied_bytes_ = 0;
-  double copy_seconds_ = 0;
+  HostLink copied_;
   std::thread thread_;
 };
 

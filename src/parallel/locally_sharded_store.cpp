@@ -19,6 +19,7 @@
 #include "lshdp/comm/node.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/clock.h"
+#include "lshdp/core/memory.h"
 #include "lshdp/parallel/host_arena.h"
 #include "lshdp/parallel/sharded_adamw.h"
 #include "node_buckets.h"
@@ -70,6 +71,7 @@ class LocallyShardedStore final : public ParameterStore, private BucketWork {
   double local_squared_norm(std::int64_t step) const override { return thread_.local_squared_norm(step); }
   double wait_seconds() const override { return wait_seconds_; }
   double update_seconds() const override { return thread_.update_seconds(); }
+  HostLink host_link() const override { return slots_.copied(); }
   std::int64_t host_bytes() const override;
   void set_values(const model::Values& values) override;
   model::Values gather_values() override;
@@ -409,6 +411,7 @@ at::Tensor LocallyShardedStore::gather_master(std::size_t index) {
 
 model::Values LocallyShardedStore::gather_values() {
   const c10::NoGradGuard no_grad;
+  const HostMemoryScope host;
   waiting([&] { slots_.wait_for_all_versions(); });
   model::Values values = layout_.empty_values();
   for (std::size_t index = 0; index < node_.size(); ++index)

@@ -12,10 +12,16 @@ constexpr int kVersion = 1;
 Json rank_to_json(const RankProfile& rank) {
   Json curve = Json::array();
   for (const CurvePoint& point : rank.curve) curve.push_back({{"batch", point.batch}, {"seconds", point.seconds}});
-  return {{"rank", rank.rank},           {"host", rank.host},
-          {"device", rank.device},       {"memory_bytes", rank.memory_bytes},
-          {"max_batch", rank.max_batch}, {"speed", rank.speed},
-          {"cores", rank.cores},         {"update_seconds", rank.update_seconds},
+  return {{"rank", rank.rank},
+          {"host", rank.host},
+          {"device", rank.device},
+          {"memory_bytes", rank.memory_bytes},
+          {"max_batch", rank.max_batch},
+          {"speed", rank.speed},
+          {"cores", rank.cores},
+          {"update_seconds", rank.update_seconds},
+          {"host_link_bytes_per_second", rank.host_link_bytes_per_second},
+          {"update_parameters_per_second", rank.update_parameters_per_second},
           {"curve", std::move(curve)}};
 }
 
@@ -69,6 +75,8 @@ RankProfile rank_from_json(const Json& json, std::size_t index, const std::strin
   rank.speed = json_positive(json, "speed", source, 1e6);
   rank.cores = json_positive(json, "cores", source, 1e6);
   rank.update_seconds = json_figure(json, "update_seconds", source, kLongestSeconds);
+  rank.host_link_bytes_per_second = json_figure(json, "host_link_bytes_per_second", source);
+  rank.update_parameters_per_second = json_figure(json, "update_parameters_per_second", source);
   rank.curve = curve_from_json(json, rank.max_batch, source);
   return rank;
 }

@@ -150,6 +150,7 @@ void Trainer::load_state() {
 
 void Trainer::fresh_state() {
   comm::agree(communicator_, [&] {
+    const auto scope = measure::scope_of_values(options_.setup);
     store_->set_values(options_.init.empty() ? model::initial_values(model_, options_.seed)
                                              : model::read_weights(model_, options_.init));
   });

@@ -77,6 +77,17 @@ TEST_F(MeasureCommands, ProfileWritesWhatTheOptimizerReads) {
   EXPECT_LE(profile.ranks[1].max_batch, 12);
 }
 
+TEST_F(MeasureCommands, ProfileOfLsdpTellsTheRateOfTheHostLink) {
+  const auto result = run_lshdp_on(
+      2, "profile " + model() + " --mode lsdp --resident 0 --memory 32MiB --total 4 --curve-seconds 1 --out " +
+             path("out.json"));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const plan::Profile profile = plan::read_profile(path("out.json"));
+  EXPECT_EQ(profile.mode, "lsdp");
+  EXPECT_GT(profile.ranks[0].update_parameters_per_second, 0);
+  EXPECT_GT(profile.ranks[1].host_link_bytes_per_second, 0);
+}
+
 TEST_F(MeasureCommands, WrongInputIsOneLineOnAnyNumberOfRanks) {
   for (const int ranks : {1, 3}) {
     expect_refused(ranks, "profile --model no_such_model", "no_such_model");
@@ -86,7 +97,8 @@ TEST_F(MeasureCommands, WrongInputIsOneLineOnAnyNumberOfRanks) {
 
 TEST_F(MeasureCommands, WhatThisVersionDoesNotHaveIsRefused) {
   expect_refused(1, "profile " + model() + " --mode fsdp", "--mode: fsdp is not in this version");
-  expect_refused(1, "max-batch " + model() + " --mode lsdp", "--mode: lsdp is not in this version");
+  expect_refused(1, "max-batch " + model() + " --resident 2", "--resident: only --mode lsdp");
+  expect_refused(1, "max-batch " + model() + " --mode lsdp --resident some", "--resident");
   expect_refused(1, "max-batch " + model() + " --offload", "--offload: only --mode fsdp");
   expect_refused(1, "profile " + model() + " --device cuda", "--device: cuda is not in this version");
 }

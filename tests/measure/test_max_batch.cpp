@@ -53,6 +53,26 @@ class ProbeMaxBatch : public testing::Test {
   void SetUp() override { at::set_num_threads(1); }
 };
 
+TEST_F(ProbeMaxBatch, LetsAsManyBlocksStayAsTheBudgetHolds) {
+  const model::Model model = small_vit();
+  MemoryBudget budget;
+  std::size_t before = 0;
+  for (const std::int64_t bytes : {kMiB, 3 * kMiB / 2, 64 * kMiB}) {
+    RankSetup setup = with_memory(bytes);
+    setup.mode = parallel::Mode::lsdp;
+    const RankSetup decided = with_resident_blocks(model, setup, 0, 2, budget, 4);
+    ASSERT_TRUE(decided.resident.has_value());
+    EXPECT_GE(*decided.resident, before);
+    before = *decided.resident;
+    EXPECT_TRUE(runs(model, decided, 4, 2, budget));
+  }
+  EXPECT_EQ(before, model.blocks.size());
+  RankSetup told = with_memory(kMiB);
+  told.mode = parallel::Mode::lsdp;
+  told.resident = 1;
+  EXPECT_EQ(with_resident_blocks(model, told, 0, 2, budget, 4).resident, 1U);
+}
+
 TEST_F(ProbeMaxBatch, IsWhatTryingEveryBatchFinds) {
   const model::Model model = small_vit();
   MemoryBudget budget;

@@ -30,6 +30,8 @@ Profile example_profile() {
   profile.ranks[1].speed = 0.35;
   profile.ranks[1].cores = 0.34;
   profile.ranks[1].update_seconds = 0.002;
+  profile.ranks[1].host_link_bytes_per_second = 8e9;
+  profile.ranks[1].update_parameters_per_second = 6e8;
   profile.ranks[1].host = "n\u00f6de \"2\"";
   return profile;
 }

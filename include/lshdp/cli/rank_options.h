@@ -5,7 +5,8 @@
 
 namespace lshdp::cli {
 
-/// Adds --mode, --offload, --precision, --wire, --recompute, --device, --memory, --threads and --emulate-speed.
+/// Adds --mode, --offload, --resident, --precision, --wire, --recompute, --device, --memory, --threads and
+/// --emulate-speed.
 void add_rank_options(Options& options);
 
 /// What they say; measure::set_up_rank makes a rank's part of it. Throws UsageError naming the option, also for modes

@@ -30,6 +30,7 @@ struct MaxBatchResult {
   std::int64_t peak_bytes = 0;    // of all tensors of the rank at max_batch
   std::int64_t needed_bytes = 0;  // if max_batch is 0: what a batch of 1 needs
   bool needs_more = false;        // ... at least: the host could not even give that much
+  std::size_t resident = 0;       // lsdp: blocks whose parameters may stay on the device beside max_batch
 };
 
 /// Runs forward, backward and update of rank `rank` of `ranks` on batches of growing size, everything freed between
@@ -43,6 +44,12 @@ MaxBatchResult probe_max_batch(const model::Model& model, const RankSetup& setup
 std::vector<MaxBatchResult> probe_max_batches(comm::Communicator& communicator, const model::Model& model,
                                               const RankSetup& setup, MemoryBudget& budget,
                                               const MaxBatchOptions& options);
+
+/// The setup with its `resident` decided where that was left open (lsdp): as many first blocks as the budget holds
+/// beside a micro-batch of `largest` samples, for which one is trained with none resident, without the network. For
+/// other modes, and where the user said how many, it is `setup` itself.
+RankSetup with_resident_blocks(const model::Model& model, const RankSetup& setup, int rank, int ranks,
+                               MemoryBudget& budget, std::int64_t largest);
 
 /// Throws RunError if the model fits on no rank, naming the bytes each would need.
 void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model);

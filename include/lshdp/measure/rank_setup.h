@@ -1,10 +1,13 @@
 // RankSetup: how a rank computes and what it may use, as max-batch, profile and train agree on it.
 #pragma once
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/memory.h"
 #include "lshdp/parallel/make_store.h"
 
 namespace lshdp::measure {
@@ -16,6 +19,7 @@ struct RankRequest {
   parallel::Precision precision = parallel::Precision::fp32;
   comm::Wire wire = comm::Wire::exact;
   bool recompute = false;
+  std::optional<std::size_t> resident;  // lsdp: blocks that stay on the device; none: as many as fit
   std::string device = "cpu";
   std::vector<std::int64_t> memory_bytes;
   std::vector<std::int64_t> threads;
@@ -29,6 +33,7 @@ struct RankSetup {
   parallel::Precision precision = parallel::Precision::fp32;
   comm::Wire wire = comm::Wire::exact;
   bool recompute = false;
+  std::optional<std::size_t> resident;  // none: 0 until resident_blocks() has decided
   std::string device = "cpu";
   std::string host;
   int threads = 1;
@@ -37,6 +42,10 @@ struct RankSetup {
   std::int64_t spare_memory_bytes = 0;           // this rank's part of what its host has free, whatever the budget says
   std::vector<std::int64_t> given_memory_bytes;  // --memory as the user gave it, for shards in proportion
 };
+
+/// For what holds a whole copy of the parameters for a moment: where the device never does (all modes but ddp), the
+/// copy is host memory while this lives. Null for ddp.
+std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup);
 
 /// The store that such ranks train with.
 parallel::StoreOptions store_options(const RankSetup& setup, const parallel::AdamW& adamw = {});

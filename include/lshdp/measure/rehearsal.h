@@ -27,11 +27,14 @@ class Rehearsal {
   double time_micro_batches(const model::SyntheticBatch& batch, int count);
   /// Seconds of optimizer work so far.
   double update_seconds() const { return store_->update_seconds(); }
+  /// What was copied to the device so far.
+  parallel::HostLink host_link() const { return store_->host_link(); }
 
  private:
   void begin_step();
 
   const model::Model& model_;
+  RankSetup setup_;
   std::unique_ptr<comm::Communicator> communicator_;
   std::unique_ptr<parallel::ParameterStore> store_;
   parallel::BlockWalker walker_;

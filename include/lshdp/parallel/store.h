@@ -35,6 +35,12 @@ struct StepTraffic {
   std::int64_t boundary_gradient_bytes = 0;
 };
 
+/// Copies, and the seconds that they took by themselves.
+struct HostLink {
+  std::int64_t bytes = 0;
+  double seconds = 0;
+};
+
 /// A run of one parameter's elements that this rank owns, as flat views of the live state in the master type.
 struct StatePiece {
   std::size_t block = 0, parameter = 0;
@@ -73,6 +79,8 @@ class ParameterStore {
   virtual double wait_seconds() const = 0;
   /// Seconds of optimizer work so far.
   virtual double update_seconds() const = 0;
+  /// What was copied from host memory to the device so far.
+  virtual HostLink host_link() const { return {}; }
   /// Host memory that the store holds beside the device; what the ranks of a node share counts on one of them.
   virtual std::int64_t host_bytes() const { return 0; }
 

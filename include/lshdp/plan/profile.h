@@ -37,7 +37,10 @@ struct RankProfile {
   double speed = 1;               // share of a core that --emulate-speed leaves, 1 otherwise
   double cores = 1;               // CPU-seconds a second that the rank got while it computed: its share of the host
   double update_seconds = 0;      // this rank's share of the optimizer's work in one step
-  std::vector<CurvePoint> curve;  // by batch, rising, from 1 to at most max_batch
+  // lsdp: parameters from host memory to the device; 0: the mode copies none, or all stayed there
+  double host_link_bytes_per_second = 0;
+  double update_parameters_per_second = 0;  // of those the rank owns, by the optimizer; 0: not known
+  std::vector<CurvePoint> curve;            // by batch, rising, from 1 to at most max_batch
 };
 
 struct Profile {
