@@ -2,6 +2,7 @@
 #include "engine_work.h"
 
 #include <stdexcept>
+#include <utility>
 
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
@@ -51,6 +52,14 @@ bool EngineWork::done() const {
   return done_;
 }
 
+void EngineWork::when_done(std::function<void()> call) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!done_) return calls_.push_back(std::move(call));
+  }
+  call();
+}
+
 double EngineWork::began() const {
   const std::lock_guard lock(mutex_);
   return began_;
@@ -62,12 +71,17 @@ double EngineWork::finished() const {
 }
 
 void EngineWork::finish(const std::string& error) {
-  const std::lock_guard lock(mutex_);
-  error_ = error;
-  finished_ = now_seconds();
-  if (started_) meter_->operation_finished(finished_);
-  done_ = true;
-  done_changed_.notify_all();
+  std::vector<std::function<void()>> calls;
+  {
+    const std::lock_guard lock(mutex_);
+    error_ = error;
+    finished_ = now_seconds();
+    if (started_) meter_->operation_finished(finished_);
+    done_ = true;
+    done_changed_.notify_all();
+    calls.swap(calls_);
+  }
+  for (const auto& call : calls) call();
 }
 
 }  // namespace lshdp::comm

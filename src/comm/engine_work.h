@@ -2,9 +2,11 @@
 #pragma once
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "bell.h"
 #include "lshdp/comm/communicator.h"
@@ -19,6 +21,7 @@ class EngineWork : public Work::State {
   void start() override;
   void wait() override;
   bool done() const override;
+  void when_done(std::function<void()> call) override;
   double began() const override;
   double finished() const override;
 
@@ -42,6 +45,7 @@ class EngineWork : public Work::State {
   bool done_ = false;
   double began_ = 0, finished_ = 0;
   std::string error_;
+  std::vector<std::function<void()>> calls_;  // for when it is done
 };
 
 }  // namespace lshdp::comm

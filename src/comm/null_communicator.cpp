@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "lshdp/core/clock.h"
 #include "validate.h"
@@ -18,17 +21,23 @@ class NullWork : public Work::State {
     if (!deferred_) throw std::logic_error("Work::start() of an operation that was not deferred");
     double unset = 0;
     if (!began_.compare_exchange_strong(unset, now_seconds())) throw std::logic_error("Work::start() was called twice");
+    for (const auto& call : std::exchange(calls_, {})) call();
   }
   void wait() override {
     if (!done()) throw std::logic_error("Work::wait() of a deferred operation that was not started");
   }
   bool done() const override { return began_ != 0; }
+  void when_done(std::function<void()> call) override {
+    if (done()) return call();
+    calls_.push_back(std::move(call));
+  }
   double began() const override { return began_; }
   double finished() const override { return began_; }
 
  private:
   const bool deferred_;
   std::atomic<double> began_;
+  std::vector<std::function<void()>> calls_;
 };
 
 class NullCommunicator : public Communicator {

@@ -1,5 +1,6 @@
 // The handle of an operation: forwards to the backend's state; without one, the operation is done.
 #include <stdexcept>
+#include <utility>
 
 #include "lshdp/comm/communicator.h"
 
@@ -15,6 +16,14 @@ void Work::wait() {
 }
 
 bool Work::done() const { return !state_ || state_->done(); }
+
+void Work::when_done(std::function<void()> call) {
+  if (state_) {
+    state_->when_done(std::move(call));
+  } else {
+    call();
+  }
+}
 
 double Work::began() const { return state_ ? state_->began() : 0; }
 

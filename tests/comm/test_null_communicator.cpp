@@ -48,8 +48,14 @@ TEST_F(NullOfFour, LeavesDataAndIsDoneAtOnce) {
 TEST_F(NullOfFour, DefersUntilStart) {
   Work work = communicator->all_reduce_sum(buffer(), {.deferred = true});
   EXPECT_FALSE(work.done());
+  int told = 0;
+  work.when_done([&] { ++told; });
+  EXPECT_EQ(told, 0);
   EXPECT_THROW(work.wait(), std::logic_error);
   work.start();
+  EXPECT_EQ(told, 1);
+  work.when_done([&] { ++told; });
+  EXPECT_EQ(told, 2);
   EXPECT_TRUE(work.done());
   work.wait();
   EXPECT_THROW(work.start(), std::logic_error);

@@ -1,5 +1,6 @@
 // Many operations at once: in another order on each rank, deferred, urgent or not, with tags used again and again.
 #include <algorithm>
+#include <atomic>
 #include <numeric>
 #include <random>
 #include <stdexcept>
@@ -87,6 +88,21 @@ TEST_F(InFlight, DeferredOperationsMayStartInAnyOrder) {
         ASSERT_EQ(data[static_cast<std::size_t>(tag)][static_cast<std::size_t>(at)], sum(tag));
     }
   }
+}
+
+TEST_F(InFlight, TellsOnceWhenAnOperationIsDoneOrHasFailed) {
+  std::vector<float> data(5000, 1.0F);
+  std::atomic<int> told = 0;
+  Work work = communicator().all_reduce_sum(buffer_of(data));
+  work.when_done([&] { ++told; });
+  work.wait();
+  while (told == 0) sleep_until(now_seconds() + 0.001);  // the waiter may be woken first
+  work.when_done([&] { ++told; });
+  EXPECT_EQ(told, 2);
+  Work unstarted = communicator().all_reduce_sum(buffer_of(data), {.deferred = true});
+  unstarted.when_done([&] { ++told; });
+  make({});
+  EXPECT_EQ(told, 3);
 }
 
 TEST_F(InFlight, AStepOfTwoHalvesRunsManyTimesOnTheSameTags) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -65,6 +66,9 @@ class Work {
   void wait();
   /// True once wait() would return without waiting.
   bool done() const;
+  /// `call` runs once, on a thread of the communicator or at once on this one, when the operation is done or has
+  /// failed. It must not block, throw, or call the communicator.
+  void when_done(std::function<void()> call);
   /// Seconds (now_seconds()) at which the operation could begin and at which it was finished; 0 while not known.
   double began() const;
   double finished() const;
@@ -80,6 +84,7 @@ class Work::State {
   virtual void start() = 0;
   virtual void wait() = 0;
   virtual bool done() const = 0;
+  virtual void when_done(std::function<void()> call) = 0;
   virtual double began() const = 0;
   virtual double finished() const = 0;
 };
