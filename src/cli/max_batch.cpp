@@ -80,7 +80,7 @@ int run_max_batch(const Arguments& arguments) {
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
     const auto results = measure::probe_max_batches(communicator, model, setup, budget, options);
     write_result(communicator, results, model.name, setup, values.text("out"));
-    comm::agree(communicator, [&] { measure::require_fit_somewhere(results, model.name); });
+    comm::agree(communicator, [&] { measure::require_fit_somewhere(results, model.name, setup); });
   });
 }
 

@@ -13,8 +13,8 @@ namespace {
 
 parallel::Mode known_mode(const Values& values) {
   const parallel::Mode mode = parallel::mode_from_text(values.choice("mode", {"ddp", "fsdp", "lsdp"}));
-  if (mode == parallel::Mode::fsdp) throw UsageError("--mode: fsdp is not in this version; use ddp or lsdp");
-  if (values.flag("offload")) throw UsageError("--offload: only --mode fsdp has shards that can go to the host");
+  if (values.flag("offload") && mode != parallel::Mode::fsdp)
+    throw UsageError("--offload: only --mode fsdp has shards that can go to the host");
   return mode;
 }
 
@@ -49,8 +49,11 @@ std::string known_device(const Values& values) {
 
 void add_rank_options(Options& options) {
   options
-      .option("mode", "MODE", "how parameters lie over ranks: ddp (whole) or lsdp (in host memory, once per node)",
-              "ddp")
+      .option(
+          "mode", "MODE",
+          "how parameters lie over ranks: ddp (whole on each), fsdp (sharded over all) or lsdp (in host memory, once "
+          "per node)",
+          "ddp")
       .flag("offload", "fsdp: keep each rank's shard and its update in host memory, outside --memory")
       .option("resident", "K",
               "lsdp: the model's first K blocks stay on the device; auto: as many as --memory holds; or all")

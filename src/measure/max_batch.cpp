@@ -153,7 +153,8 @@ RankSetup with_resident_blocks(const model::Model& model, const RankSetup& setup
   return decided;
 }
 
-void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model) {
+void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model,
+                           const RankSetup& setup) {
   if (std::any_of(results.begin(), results.end(), [](const auto& result) { return result.max_batch > 0; })) return;
   std::string needs;
   for (const MaxBatchResult& result : results) {
@@ -161,8 +162,7 @@ void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std
                          format_size(result.memory_bytes), result.needs_more ? "more than " : "",
                          format_size(result.needed_bytes));
   }
-  throw RunError(
-      fmt::format("{} does not fit with one sample: {}; give more --memory or use --recompute", model, needs));
+  throw RunError(fmt::format("{} does not fit with one sample: {}; {}", model, needs, memory_advice(setup)));
 }
 
 Json max_batch_to_json(const std::vector<MaxBatchResult>& results, const std::string& model, const RankSetup& setup) {

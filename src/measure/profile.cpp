@@ -188,7 +188,7 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
       options.total > 0 ? std::min(options.total, options.largest_batch) : options.largest_batch;
   const auto memory = probe_max_batches(communicator, model, setup, budget,
                                         {.largest = largest, .longest_try_seconds = options.longest_try_seconds});
-  comm::agree(communicator, [&] { require_fit_somewhere(memory, model.name); });
+  comm::agree(communicator, [&] { require_fit_somewhere(memory, model.name, setup); });
   if (speaks) report_fit(memory, model.name);
   if (speaks) spdlog::info("profile: compute, at most about {}", format_seconds(options.curve_seconds));
   const MaxBatchResult& fits = memory[static_cast<std::size_t>(communicator.rank())];

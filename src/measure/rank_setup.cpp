@@ -87,6 +87,14 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
   return setup;
 }
 
+std::string memory_advice(const RankSetup& setup) {
+  std::string advice = "raise --memory";
+  if (!setup.recompute) advice += ", use --recompute";
+  if (setup.mode == parallel::Mode::ddp) advice += ", use --mode fsdp or lsdp";
+  if (setup.mode == parallel::Mode::fsdp && !setup.offload) advice += ", use --offload";
+  return advice;
+}
+
 std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup) {
   return setup.mode == parallel::Mode::ddp ? nullptr : std::make_unique<HostMemoryScope>();
 }

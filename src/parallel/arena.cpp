@@ -2,8 +2,13 @@
 #include "lshdp/parallel/arena.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
+
+#include <fmt/format.h>
+
+#include "lshdp/core/error.h"
 
 namespace lshdp::parallel {
 namespace {
@@ -52,6 +57,24 @@ std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_c
   }
   std::reverse(buckets.begin(), buckets.end());
   return buckets;
+}
+
+comm::Shards make_shards(std::int64_t count, int ranks, std::span<const std::int64_t> weights) {
+  if (weights.empty()) return comm::equal_shards(count, ranks, kAlignment);
+  if (weights.size() != static_cast<std::size_t>(ranks) ||
+      std::ranges::any_of(weights, [](std::int64_t weight) { return weight < 1; })) {
+    throw UsageError(fmt::format("shards in proportion need one weight above 0 for each of {} ranks", ranks));
+  }
+  const auto total = static_cast<double>(std::accumulate(weights.begin(), weights.end(), std::int64_t{0}));
+  const auto units = static_cast<double>((count + kAlignment - 1) / kAlignment);
+  comm::Shards shards{{0}};
+  double weight = 0;
+  for (const std::int64_t mine : weights) {
+    weight += static_cast<double>(mine);
+    const auto unit = static_cast<std::int64_t>(std::llround(units * (weight / total)));
+    shards.bounds.push_back(std::min(count, unit * kAlignment));
+  }
+  return shards;
 }
 
 }  // namespace lshdp::parallel

@@ -47,6 +47,16 @@ at::Tensor BlockLayout::leaf(const at::Tensor& arena, const SlotPlace& place) co
   return at::from_blob(mine.data_ptr(), mine.sizes(), mine.options()).requires_grad_(true);
 }
 
+void BlockLayout::clear_untouched(const at::Tensor& arena, std::size_t bucket, const std::vector<bool>& touched) const {
+  const Bucket& layout = buckets_[bucket];
+  for (std::size_t i = 0; i < touched.size(); ++i) {
+    const Slot& slot = layout.slots[i];
+    const std::int64_t begin = slot.offset + (touched[i] ? slot.count : 0);
+    const std::int64_t end = i + 1 < touched.size() ? layout.slots[i + 1].offset : layout.count;
+    if (begin < end) arena.narrow(0, begin, end - begin).zero_();
+  }
+}
+
 void BlockLayout::copy_from_values(const at::Tensor& arena, std::size_t bucket, const model::Values& values) const {
   const auto& slots = buckets_[bucket].slots;
   for (std::size_t i = 0; i < slots.size(); ++i)

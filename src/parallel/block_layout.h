@@ -38,6 +38,8 @@ class BlockLayout {
   /// it between steps, which is none of its business.
   at::Tensor leaf(const at::Tensor& arena, const SlotPlace& place) const;
 
+  /// Zeroes the padding of `arena` and the parameters that are not `touched` (by slot of the bucket).
+  void clear_untouched(const at::Tensor& arena, std::size_t bucket, const std::vector<bool>& touched) const;
   /// Copies a bucket's parameters from `values` (any floating type) into `arena`; padding is left as it is.
   void copy_from_values(const at::Tensor& arena, std::size_t bucket, const model::Values& values) const;
   /// Copies them from `arena` into new tensors of `values`.

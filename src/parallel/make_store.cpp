@@ -1,9 +1,9 @@
 // One place that knows all stores.
 #include "lshdp/parallel/make_store.h"
 
-#include <fmt/format.h>
+#include <stdexcept>
 
-#include "lshdp/core/error.h"
+#include "lshdp/parallel/fully_sharded_store.h"
 #include "lshdp/parallel/locally_sharded_store.h"
 #include "lshdp/parallel/replicated_store.h"
 
@@ -17,16 +17,20 @@ ReplicatedStoreOptions replicated_options(const StoreOptions& options) {
           .wire = options.wire};
 }
 
+FullyShardedStoreOptions fully_sharded_options(const StoreOptions& options) {
+  return {.precision = options.precision,
+          .adamw = options.adamw,
+          .bucket_bytes = options.bucket_bytes,
+          .offload = options.offload,
+          .shard_weights = options.shard_weights};
+}
+
 LocallyShardedStoreOptions locally_sharded_options(const StoreOptions& options) {
   return {.precision = options.precision,
           .adamw = options.adamw,
           .bucket_bytes = options.bucket_bytes,
           .resident = options.resident,
           .node_names = options.node_names};
-}
-
-[[noreturn]] void refuse(Mode mode) {
-  throw UsageError(fmt::format("--mode: {} is not in this version; use ddp", to_text(mode)));
 }
 
 }  // namespace
@@ -36,24 +40,24 @@ std::unique_ptr<ParameterStore> make_store(const model::Model& model, comm::Comm
   switch (options.mode) {
     case Mode::ddp:
       return make_replicated_store(model, communicator, replicated_options(options), trace);
+    case Mode::fsdp:
+      return make_fully_sharded_store(model, communicator, fully_sharded_options(options), trace);
     case Mode::lsdp:
       return make_locally_sharded_store(model, communicator, locally_sharded_options(options), trace);
-    case Mode::fsdp:
-      break;
   }
-  refuse(options.mode);
+  throw std::invalid_argument("no such mode");
 }
 
 StepTraffic step_traffic(const model::Model& model, const StoreOptions& options) {
   switch (options.mode) {
     case Mode::ddp:
       return replicated_traffic(model, replicated_options(options));
+    case Mode::fsdp:
+      return fully_sharded_traffic(model, fully_sharded_options(options));
     case Mode::lsdp:
       return locally_sharded_traffic(model, locally_sharded_options(options));
-    case Mode::fsdp:
-      break;
   }
-  refuse(options.mode);
+  throw std::invalid_argument("no such mode");
 }
 
 }  // namespace lshdp::parallel

@@ -36,13 +36,20 @@ void UpdateThread::stop(bool in_step) {
   thread_.join();
 }
 
-void UpdateThread::deliver(std::size_t bucket, std::int64_t step, const Update& update) {
+void UpdateThread::deliver(std::size_t bucket, std::int64_t step, const Update& update, bool complete) {
   {
     const std::scoped_lock lock(mutex_);
-    steps_[bucket].delivered = step;
-    deliveries_.push_back({bucket, step, update});
+    if (complete) steps_[bucket].delivered = step;
+    ++steps_[bucket].unreduced;
+    deliveries_.push_back({bucket, step, update, complete});
   }
   changed_.notify_all();
+}
+
+void UpdateThread::wait_reduced(std::size_t bucket) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return error_ != nullptr || steps_[bucket].unreduced == 0; });
+  if (error_) std::rethrow_exception(error_);
 }
 
 void UpdateThread::wait_updated(std::size_t bucket) {
@@ -92,15 +99,24 @@ std::optional<UpdateThread::Delivery> UpdateThread::next_delivery() {
 }
 
 void UpdateThread::handle(const Delivery& delivery) {
-  work_.finish_reduce(delivery.bucket);
-  add_norm(delivery);
-  if (delivery.update.clip_norm == 0) {
-    apply(delivery.bucket, delivery, 1);
-  } else if (delivery.bucket == 0) {
-    clip_and_apply(delivery);
+  reduce(delivery);
+  if (delivery.complete) {
+    add_norm(delivery);
+    if (delivery.update.clip_norm == 0) {
+      apply(delivery.bucket, delivery, 1);
+    } else if (delivery.bucket == 0) {
+      clip_and_apply(delivery);
+    }
   }
   const std::scoped_lock lock(mutex_);
   deliveries_.pop_front();
+}
+
+void UpdateThread::reduce(const Delivery& delivery) {
+  work_.finish_reduce(delivery.bucket);
+  const std::scoped_lock lock(mutex_);
+  --steps_[delivery.bucket].unreduced;
+  changed_.notify_all();
 }
 
 void UpdateThread::add_norm(const Delivery& delivery) {

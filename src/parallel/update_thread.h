@@ -23,13 +23,14 @@ inline constexpr int kNormPriority = 0;
 inline constexpr int kReducePriority = 1;
 inline constexpr int kGatherPriority = 2;
 
-/// What a store does with a delivered bucket. Called on the update thread only, without a lock, in this order.
+/// What a store does with a delivered bucket. Called on the update thread only, without a lock, in this order; all but
+/// finish_reduce() only where the bucket is complete.
 class BucketWork {
  public:
   virtual ~BucketWork() = default;
   /// Waits for the bucket's sum over ranks, begun when it was delivered.
   virtual void finish_reduce(std::size_t bucket) = 0;
-  /// This rank's shard of the sum becomes the mean. Returns its squared norm.
+  /// The step's sum is whole: this rank's shard of it may become the mean. Returns the mean's squared norm.
   virtual double make_mean(std::size_t bucket, const Update& update) = 0;
   /// Updates the shard with `scale` times its mean gradient.
   virtual void update(std::size_t bucket, const Update& update, double scale) = 0;
@@ -39,8 +40,9 @@ class BucketWork {
   virtual void thread_failed(std::exception_ptr) noexcept {}
 };
 
-/// Buckets 0 .. n-1, each delivered once a step, the last one first; those with clip_norm wait for bucket 0 and one
-/// scalar all-reduce over ranks. `work` and `communicator` must outlive stop(). Deliveries come from one thread.
+/// Buckets 0 .. n-1, each delivered complete once a step, the last one first; those with clip_norm wait for bucket 0
+/// and one scalar all-reduce over ranks. Before that, a bucket may be delivered with a part of its sum (a pass of the
+/// step). `work` and `communicator` must outlive stop(). Deliveries come from one thread.
 class UpdateThread {
  public:
   /// `norm_tag`: of the all-reduce that clipping needs. `trace` may be null.
@@ -50,10 +52,13 @@ class UpdateThread {
   UpdateThread(const UpdateThread&) = delete;
   UpdateThread& operator=(const UpdateThread&) = delete;
 
-  /// `bucket` is complete on this rank and its sum is on its way. `step` counts the store's steps from 1.
-  void deliver(std::size_t bucket, std::int64_t step, const Update& update);
-  /// Returns when the update of the bucket's last delivery is done and its parameters were sent. Throws what ended the
-  /// thread.
+  /// Gradients of `bucket` are on their way to be summed over ranks. `complete`: they are the step's last ones of this
+  /// rank. `step` counts the store's steps from 1.
+  void deliver(std::size_t bucket, std::int64_t step, const Update& update, bool complete = true);
+  /// Returns when finish_reduce() of everything delivered of the bucket is done. Throws what ended the thread.
+  void wait_reduced(std::size_t bucket);
+  /// Returns when the update of the bucket's last complete delivery is done and its parameters were sent. Throws what
+  /// ended the thread.
   void wait_updated(std::size_t bucket);
   /// Throws what ended the thread, if anything did.
   void rethrow_error();
@@ -70,15 +75,18 @@ class UpdateThread {
     std::size_t bucket = 0;
     std::int64_t step = 0;
     Update update;
+    bool complete = true;
   };
   struct Steps {
     std::int64_t delivered = 0;  // last step whose gradients are complete here
     std::int64_t updated = 0;    // last step whose shard is updated and whose parameters were sent
+    std::int64_t unreduced = 0;  // deliveries whose sums are under way
   };
 
   void loop();
   std::optional<Delivery> next_delivery();
   void handle(const Delivery& delivery);
+  void reduce(const Delivery& delivery);
   void add_norm(const Delivery& delivery);
   void apply(std::size_t bucket, const Delivery& delivery, double scale);
   void clip_and_apply(const Delivery& delivery);

@@ -1,6 +1,9 @@
 // Forward and backward, one block at a time.
 #include "lshdp/parallel/walker.h"
 
+#include <algorithm>
+#include <stdexcept>
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -20,17 +23,33 @@ BlockWalker::BlockWalker(const model::Model& model, ParameterStore& store, const
                          SpeedEmulator* emulator, Trace* trace)
     : model_(model), store_(store), options_(options), emulator_(emulator), trace_(trace) {}
 
+void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches) {
+  store_.begin_step(update);
+  const std::int64_t passes = store_.gathers_every_pass() ? update.passes : std::max<std::int64_t>(micro_batches, 1);
+  if (micro_batches > passes) throw std::invalid_argument("more micro-batches than passes of the step");
+  for (std::int64_t empty = passes - micro_batches; empty > 0; --empty) train_nothing(micro_batches == 0 && empty == 1);
+}
+
 double BlockWalker::train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last) {
   if (emulator_ != nullptr) emulator_->begin();
   return backward_blocks(forward_blocks(to_compute_type(input)), target, last);
 }
 
-void BlockWalker::train_nothing() {
+void BlockWalker::train_nothing(bool last) {
+  forward_nothing();
+  const bool gathers = store_.gathers_every_pass();
+  for (std::size_t block = model_.blocks.size(); block-- > 0;) {
+    if (gathers) acquire(block);
+    store_.add_gradient(block, {}, last);
+    if (gathers) store_.release(block);
+  }
+}
+
+void BlockWalker::forward_nothing() {
   for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
     acquire(block);
     store_.release(block);
   }
-  for (std::size_t block = model_.blocks.size(); block-- > 0;) store_.add_gradient(block, {}, true);
 }
 
 at::Tensor BlockWalker::forward(const at::Tensor& input) {

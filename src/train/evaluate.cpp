@@ -1,10 +1,12 @@
 // Evaluation, and the fit of data to models.
 #include "lshdp/train/evaluate.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include <fmt/format.h>
 
+#include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/data/sampler.h"
 
@@ -13,6 +15,12 @@ namespace {
 
 using data::DatasetInfo;
 using model::InputSpec;
+
+/// The largest number that any rank has.
+std::int64_t most_of_ranks(comm::Communicator& communicator, std::size_t mine) {
+  const auto all = comm::all_gather_values(communicator, static_cast<double>(mine));
+  return static_cast<std::int64_t>(*std::ranges::max_element(all));
+}
 
 /// The batches of this rank's run of samples, in order.
 std::vector<data::Request> requests_of(std::int64_t begin, std::int64_t end, std::int64_t micro_batch) {
@@ -75,8 +83,11 @@ EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& 
   const std::vector<std::int64_t> counts = data::split_in_proportion(dataset.size(), weights);
   const auto rank = static_cast<std::ptrdiff_t>(communicator.rank());
   const std::int64_t begin = std::accumulate(counts.begin(), counts.begin() + rank, std::int64_t{0});
-  const parallel::Evaluation mine = evaluate_run(
-      walker, dataset, preparation, requests_of(begin, begin + counts[static_cast<std::size_t>(rank)], micro_batch));
+  const std::vector<data::Request> requests =
+      requests_of(begin, begin + counts[static_cast<std::size_t>(rank)], micro_batch);
+  const std::int64_t passes = walker.gathers_every_pass() ? most_of_ranks(communicator, requests.size()) : 0;
+  const parallel::Evaluation mine = evaluate_run(walker, dataset, preparation, requests);
+  for (auto pass = static_cast<std::int64_t>(requests.size()); pass < passes; ++pass) walker.forward_nothing();
   // Counts of samples are far below 2^53: their sums in double are exact.
   double sums[3] = {mine.loss, static_cast<double>(mine.correct), static_cast<double>(mine.terms)};
   communicator.all_reduce_sum({sums, 3, comm::DataType::float64}).wait();

@@ -49,19 +49,22 @@ class Trainer {
  private:
   void open_data();
   void prepare_folders();
+  void make_store();
   void load_state();
   void fresh_state();
   void resume_state();
   RunRecord describe() const;
   std::optional<data::Request> request(std::int64_t k) const;
+  std::vector<std::int64_t> micro_batches_of(std::int64_t step, int rank) const;
   parallel::Update update_of(std::int64_t step) const;
   void run_step(std::int64_t step);
-  double run_micro_batches(const data::Batch& batch);
+  double run_micro_batches(const data::Batch& batch, const std::vector<std::int64_t>& micro_batches);
   double train_guarded(const data::Batch& batch, std::int64_t begin, std::int64_t samples, bool last);
   void begin_timing();
   void collect(std::int64_t step, double loss, std::int64_t samples);
   double compute_seconds(std::int64_t step, std::int64_t samples);
   void rebalance(std::int64_t done);
+  void share_micro_batches();
   void report(const std::vector<GatheredStep>& steps);
   void report_step(const GatheredStep& gathered);
   void report_pending();
@@ -133,8 +136,19 @@ void Trainer::prepare_folders() {
   });
 }
 
+void Trainer::make_store() {
+  try {
+    store_ =
+        parallel::make_store(model_, communicator_, measure::store_options(options_.setup, options_.adamw), &trace_);
+  } catch (const std::exception& error) {
+    if (!is_out_of_memory(error)) throw;
+    throw RunError(fmt::format("rank {}: out of memory before the first step: {}; {}", communicator_.rank(),
+                               error.what(), measure::memory_advice(options_.setup)));
+  }
+}
+
 void Trainer::load_state() {
-  store_ = parallel::make_store(model_, communicator_, measure::store_options(options_.setup, options_.adamw), &trace_);
+  make_store();
   if (options_.resume.empty()) {
     fresh_state();
   } else {
@@ -237,11 +251,29 @@ Json Trainer::run() {
   return Json::parse(summary);
 }
 
+/// The rank's samples of the step in the plan's micro-batches, in the order in which they run: the largest last, since
+/// behind its backward the step's gradients travel. Fewer samples, at the end of an epoch, fill fewer of them.
+std::vector<std::int64_t> Trainer::micro_batches_of(std::int64_t step, int rank) const {
+  std::int64_t left = sampler_->slice_of(step, rank).count();
+  std::vector<std::int64_t> micro_batches;
+  for (const std::int64_t planned :
+       std::views::reverse(options_.plan.ranks[static_cast<std::size_t>(rank)].micro_batches)) {
+    if (left == 0) break;
+    micro_batches.push_back(std::min(planned, left));
+    left -= micro_batches.back();
+  }
+  return micro_batches;
+}
+
 parallel::Update Trainer::update_of(std::int64_t step) const {
+  std::int64_t passes = 1;
+  for (int rank = 0; store_->gathers_every_pass() && rank < communicator_.size(); ++rank)
+    passes = std::max(passes, static_cast<std::int64_t>(micro_batches_of(step, rank).size()));
   return {.step = step + 1,
           .learning_rate = learning_rate_at(options_.schedule, step),
           .global_terms = sampler_->global_count(step) * model_.terms_per_sample(),
-          .clip_norm = options_.clip_norm};
+          .clip_norm = options_.clip_norm,
+          .passes = passes};
 }
 
 void Trainer::run_step(std::int64_t step) {
@@ -249,25 +281,17 @@ void Trainer::run_step(std::int64_t step) {
   const std::optional<data::Batch> batch = loader_->next();
   if (!batch) throw std::logic_error("the loader ended before the last step");
   data_wait_seconds_ += now_seconds() - begun;
-  store_->begin_step(update_of(step));
-  const double loss = run_micro_batches(*batch);
+  const std::vector<std::int64_t> micro_batches = micro_batches_of(step, communicator_.rank());
+  walker_->begin_step(update_of(step), static_cast<std::int64_t>(micro_batches.size()));
+  const double loss = run_micro_batches(*batch, micro_batches);
   steps_done_ = step + 1;
   collect(step, loss, batch->samples());
 }
 
-/// The rank's samples in the plan's micro-batches; a smaller batch at the end of an epoch fills fewer of them.
-double Trainer::run_micro_batches(const data::Batch& batch) {
-  if (batch.samples() == 0) {
-    walker_->train_nothing();
-    return 0;
-  }
+double Trainer::run_micro_batches(const data::Batch& batch, const std::vector<std::int64_t>& micro_batches) {
   double loss = 0;
   std::int64_t begin = 0;
-  // The largest last: behind its backward the step's gradients travel.
-  for (const std::int64_t planned :
-       std::views::reverse(options_.plan.ranks[static_cast<std::size_t>(communicator_.rank())].micro_batches)) {
-    const std::int64_t samples = std::min(planned, batch.samples() - begin);
-    if (samples == 0) break;
+  for (const std::int64_t samples : micro_batches) {
     loss += train_guarded(batch, begin, samples, begin + samples == batch.samples());
     begin += samples;
   }
@@ -281,8 +305,8 @@ double Trainer::train_guarded(const data::Batch& batch, std::int64_t begin, std:
   } catch (const std::exception& error) {
     if (!is_out_of_memory(error)) throw;
     throw RunError(
-        fmt::format("out of memory with a micro-batch of {} samples: {}; give it smaller --batches, or raise --memory",
-                    samples, error.what()));
+        fmt::format("rank {}: out of memory with a micro-batch of {} samples: {}; give it smaller --batches, {}",
+                    communicator_.rank(), samples, error.what(), measure::memory_advice(options_.setup)));
   }
 }
 
@@ -347,9 +371,19 @@ void Trainer::rebalance(std::int64_t done) {
   if (!change || done == last_step_) return;
   loader_->restart(done - first_step_, [&] { sampler_->set_batches(change->batches); });
   options_.plan = rebalancing_->plan();
+  if (store_->gathers_every_pass()) share_micro_batches();
   if (!speaks_) return;
   metrics_->add(*change);
   log_->message(train::describe(*change));
+}
+
+/// Passes are collective: all ranks must count them alike, also where processors round the solver's figures
+/// differently.
+void Trainer::share_micro_batches() {
+  const Json mine = options_.plan.ranks[static_cast<std::size_t>(communicator_.rank())].micro_batches;
+  const std::vector<std::string> texts = comm::all_gather_text(communicator_, mine.dump());
+  for (std::size_t r = 0; r < texts.size(); ++r)
+    options_.plan.ranks[r].micro_batches = Json::parse(texts[r]).get<std::vector<std::int64_t>>();
 }
 
 /// Reads the figures of the steps that are done. All ranks call it, with a synchronized store.

@@ -14,6 +14,7 @@
 namespace lshdp::test {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 class MeasureCommands : public testing::Test {
@@ -88,6 +89,38 @@ TEST_F(MeasureCommands, ProfileOfLsdpTellsTheRateOfTheHostLink) {
   EXPECT_GT(profile.ranks[1].host_link_bytes_per_second, 0);
 }
 
+TEST_F(MeasureCommands, FsdpTrainsWhereDdpDoesNotFitAndOffloadNeedsLess) {
+  write_file(path("deep.json"), R"({"type":"mlp","input_size":256,"hidden_sizes":[256,256,256,256,256,256,256,256,256,)"
+                                R"(256,256,256],"output_size":5})");
+  const auto probe = [&](const std::string& options) {
+    return run_lshdp_on(
+        4, "max-batch --model " + path("deep.json") + " --max 4 --out " + path("out.json") + " " + options);
+  };
+  const auto ddp = probe("--memory 6MiB");
+  EXPECT_EQ(ddp.exit_code, 1) << ddp.output;
+  EXPECT_THAT(ddp.errors, AllOf(HasSubstr("does not fit"), HasSubstr("use --mode fsdp")));
+  ASSERT_EQ(probe("--memory 6MiB --mode fsdp").exit_code, 0);
+  const std::int64_t sharded = read_json(path("out.json"))["ranks"][0]["peak_bytes"];
+  ASSERT_EQ(probe("--memory 6MiB --mode fsdp --offload").exit_code, 0);
+  const Json json = read_json(path("out.json"));
+  EXPECT_EQ(json["mode"], "fsdp");
+  EXPECT_EQ(json["offload"], true);
+  EXPECT_LT(json["ranks"][0]["peak_bytes"], sharded);
+}
+
+TEST_F(MeasureCommands, ProfileOfFsdpSaysWhatItMoves) {
+  const std::string rest = " --total 8 --curve-seconds 0.5 --out " + path("out.json");
+  ASSERT_EQ(run_lshdp_on(2, "profile " + model() + rest).exit_code, 0);
+  const plan::Profile ddp = plan::read_profile(path("out.json"));
+  ASSERT_EQ(run_lshdp_on(2, "profile " + model() + rest + " --mode fsdp --offload").exit_code, 0);
+  const plan::Profile fsdp = plan::read_profile(path("out.json"));
+  EXPECT_EQ(fsdp.mode, "fsdp");
+  EXPECT_TRUE(fsdp.offload);
+  EXPECT_EQ(fsdp.gradient_bytes, ddp.gradient_bytes);
+  EXPECT_GE(fsdp.parameter_bytes, ddp.parameter_bytes);
+  EXPECT_GT(fsdp.ranks[0].update_seconds, 0);
+}
+
 TEST_F(MeasureCommands, WrongInputIsOneLineOnAnyNumberOfRanks) {
   for (const int ranks : {1, 3}) {
     expect_refused(ranks, "profile --model no_such_model", "no_such_model");
@@ -96,7 +129,6 @@ TEST_F(MeasureCommands, WrongInputIsOneLineOnAnyNumberOfRanks) {
 }
 
 TEST_F(MeasureCommands, WhatThisVersionDoesNotHaveIsRefused) {
-  expect_refused(1, "profile " + model() + " --mode fsdp", "--mode: fsdp is not in this version");
   expect_refused(1, "max-batch " + model() + " --resident 2", "--resident: only --mode lsdp");
   expect_refused(1, "max-batch " + model() + " --mode lsdp --resident some", "--resident");
   expect_refused(1, "max-batch " + model() + " --offload", "--offload: only --mode fsdp");

@@ -160,14 +160,14 @@ TEST(RequireFitSomewhere, NamesTheBytesOfEveryRank) {
   results[0] = {.rank = 0, .host = "a", .memory_bytes = 1024, .needed_bytes = 4096};
   results[1] = {.rank = 1, .host = "b", .memory_bytes = 2048, .needed_bytes = 4096, .needs_more = true};
   try {
-    require_fit_somewhere(results, "huge");
+    require_fit_somewhere(results, "huge", {});
     FAIL() << "it fits nowhere";
   } catch (const RunError& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("rank 0 (a) has 1.00 KiB and needs 4.00 KiB"));
     EXPECT_THAT(error.what(), testing::HasSubstr("rank 1 (b) has 2.00 KiB and needs more than 4.00 KiB"));
   }
   results[1].max_batch = 1;
-  EXPECT_NO_THROW(require_fit_somewhere(results, "huge"));
+  EXPECT_NO_THROW(require_fit_somewhere(results, "huge", {}));
 }
 
 TEST(MaxBatchToJson, HoldsEveryRank) {

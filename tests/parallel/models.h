@@ -19,6 +19,20 @@ inline model::Model small_vit() {
                                      "small vit");
 }
 
+/// Many blocks of one size, none of which matters.
+inline model::Model deep_vit() {
+  return model::make_model_from_json({{"type", "vit"},
+                                      {"image_size", 8},
+                                      {"channels", 1},
+                                      {"patch_size", 4},
+                                      {"num_layers", 24},
+                                      {"num_heads", 2},
+                                      {"hidden_dim", 32},
+                                      {"mlp_dim", 64},
+                                      {"num_classes", 5}},
+                                     "deep vit");
+}
+
 inline model::Model small_gpt() {
   return model::make_model_from_json(
       {{"type", "gpt2"}, {"n_layer", 2}, {"n_head", 2}, {"n_embd", 16}, {"n_positions", 8}, {"vocab_size", 23}},

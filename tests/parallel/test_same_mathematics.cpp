@@ -1,10 +1,14 @@
-// Invariant 1: training on several ranks is the training of one process with the whole batch.
+// Invariant 1: in every mode, training on several ranks is the training of one process with the whole batch.
+#include <map>
+#include <tuple>
+
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/comm/null_communicator.h"
-#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
 
@@ -13,6 +17,16 @@ namespace {
 
 constexpr int kSteps = 20;
 constexpr std::int64_t kBatch = 12;
+
+struct Way {
+  const char* name;
+  Mode mode;
+  bool offload;
+  bool recompute;
+  bool weighted;  // shards of unequal size
+};
+
+void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
 
 struct Split {
   const char* name;
@@ -32,22 +46,39 @@ std::pair<std::int64_t, std::int64_t> slice(std::int64_t count, int rank, int ra
   return {border(rank), border(rank + 1)};
 }
 
+StoreOptions store_options(const Way& way, Precision precision, int ranks) {
+  StoreOptions options{
+      .mode = way.mode, .precision = precision, .bucket_bytes = 4096, .offload = way.offload, .shard_weights = {}};
+  for (int rank = 0; way.weighted && rank < ranks; ++rank) options.shard_weights.push_back(3 * rank + 1);
+  return options;
+}
+
+std::int64_t micro_batches(const Split& split, std::pair<std::int64_t, std::int64_t> slice) {
+  const std::int64_t micro = split.micro_batch > 0 ? split.micro_batch : kBatch;
+  return (slice.second - slice.first + micro - 1) / micro;
+}
+
 model::Values train(const model::Model& model, comm::Communicator& communicator, Precision precision,
-                    const Split& split) {
-  const auto store = make_replicated_store(model, communicator, {.precision = precision, .bucket_bytes = 4096});
+                    const Split& split, const Way& way) {
+  const int ranks = communicator.size();
+  const auto store = make_store(model, communicator, store_options(way, precision, ranks));
   store->set_values(model::initial_values(model, 5));
-  BlockWalker walker(model, *store, {.precision = precision});
+  BlockWalker walker(model, *store, {.precision = precision, .recompute = way.recompute});
   for (int step = 1; step <= kSteps; ++step) {
     const std::int64_t count = split.partial && step % 5 == 0 ? kBatch / 2 + 1 : kBatch;
     const model::SyntheticBatch batch =
         model::synthetic_batch(model.input, count, 100 + static_cast<std::uint64_t>(step));
-    store->begin_step({.step = step,
+    std::int64_t passes = 1;
+    for (int rank = 0; rank < ranks; ++rank)
+      passes = std::max(passes, micro_batches(split, slice(count, rank, ranks, split.uneven)));
+    const auto [begin, end] = slice(count, communicator.rank(), ranks, split.uneven);
+    const std::int64_t micro = split.micro_batch > 0 ? split.micro_batch : kBatch;
+    walker.begin_step({.step = step,
                        .learning_rate = 1e-3,
                        .global_terms = count * model.terms_per_sample(),
-                       .clip_norm = split.clip});
-    const auto [begin, end] = slice(count, communicator.rank(), communicator.size(), split.uneven);
-    const std::int64_t micro = split.micro_batch > 0 ? split.micro_batch : kBatch;
-    if (begin == end) walker.train_nothing();
+                       .clip_norm = split.clip,
+                       .passes = passes},
+                      micro_batches(split, {begin, end}));
     for (std::int64_t at = begin; at < end; at += micro) {
       const std::int64_t samples = std::min(micro, end - at);
       walker.train_micro_batch(batch.input.narrow(0, at, samples), batch.target.narrow(0, at, samples),
@@ -73,7 +104,7 @@ std::pair<double, double> difference(const model::Values& a, const model::Values
   return {worst, std::sqrt(difference / size)};
 }
 
-class SameMathematics : public testing::TestWithParam<std::tuple<model::Model (*)(), Split>> {
+class SameMathematics : public testing::TestWithParam<std::tuple<model::Model (*)(), Split, Way>> {
  protected:
   static void SetUpTestSuite() {
     at::set_num_threads(1);
@@ -83,36 +114,62 @@ class SameMathematics : public testing::TestWithParam<std::tuple<model::Model (*
     communicator_->barrier();
     communicator_.reset();
   }
+  /// What one process with the whole batch comes to; computed once for all ways and splits.
+  static const model::Values& alone(model::Model (*make)(), Precision precision, const Split& split) {
+    const auto [known, fresh] = alone_.try_emplace({make, precision, split.clip, split.partial});
+    if (fresh) {
+      known->second = train(make(), *comm::make_null_communicator(0, 1), precision,
+                            {"", false, 0, split.clip, split.partial}, {"alone", Mode::ddp, false, false, false});
+    }
+    return known->second;
+  }
+
   static inline std::unique_ptr<comm::Communicator> communicator_;
+
+ private:
+  static inline std::map<std::tuple<model::Model (*)(), Precision, double, bool>, model::Values> alone_;
 };
 
 TEST_P(SameMathematics, InDoublePrecisionToOnePartInABillionPerTensor) {
-  const auto& [make, split] = GetParam();
-  const model::Model model = make();
-  const model::Values together = train(model, *communicator_, Precision::fp64, split);
-  const model::Values alone =
-      train(model, *comm::make_null_communicator(0, 1), Precision::fp64, {"", false, 0, split.clip, split.partial});
-  EXPECT_LT(difference(together, alone).first, 1e-9);
+  const auto& [make, split, way] = GetParam();
+  const model::Values together = train(make(), *communicator_, Precision::fp64, split, way);
+  EXPECT_LT(difference(together, alone(make, Precision::fp64, split)).first, 1e-9);
 }
 
 TEST_P(SameMathematics, InSinglePrecisionToRoundingOverAllParameters) {
-  const auto& [make, split] = GetParam();
-  const model::Model model = make();
-  const model::Values together = train(model, *communicator_, Precision::fp32, split);
-  const model::Values alone =
-      train(model, *comm::make_null_communicator(0, 1), Precision::fp32, {"", false, 0, split.clip, split.partial});
-  EXPECT_LT(difference(together, alone).second, 1e-5);
+  const auto& [make, split, way] = GetParam();
+  const model::Values together = train(make(), *communicator_, Precision::fp32, split, way);
+  EXPECT_LT(difference(together, alone(make, Precision::fp32, split)).second, 1e-5);
 }
 
-constexpr Split kSplits[] = {{"Equal", false, 0, 0, false},
-                             {"Uneven", true, 0, 0, false},
-                             {"Accumulation", true, 2, 0, false},
-                             {"Clip", true, 3, 0.05, false},
-                             {"PartialLastBatch", true, 0, 0, true}};
+constexpr Split kEqual{"Equal", false, 0, 0, false};
+constexpr Split kUneven{"Uneven", true, 0, 0, false};
+constexpr Split kAccumulation{"Accumulation", true, 2, 0, false};
+constexpr Split kClip{"Clip", true, 3, 0.05, false};
+constexpr Split kPartial{"PartialLastBatch", true, 4, 0, true};
 
-INSTANTIATE_TEST_SUITE_P(Models, SameMathematics,
-                         testing::Combine(testing::Values(&test::small_vit, &test::small_gpt, &test::small_mlp),
-                                          testing::ValuesIn(kSplits)));
+std::string name_of(const testing::TestParamInfo<SameMathematics::ParamType>& info) {
+  const auto& [make, split, way] = info.param;
+  const char* model = make == &test::small_vit ? "Vit" : make == &test::small_gpt ? "Gpt" : "Mlp";
+  return fmt::format("{}{}{}", model, split.name, way.name);
+}
+
+constexpr Way kDdp{"Ddp", Mode::ddp, false, false, false};
+constexpr Way kFsdp{"Fsdp", Mode::fsdp, false, false, false};
+constexpr Way kFsdpOffload{"FsdpOffload", Mode::fsdp, true, true, true};
+
+const auto kModels = testing::Values(&test::small_vit, &test::small_gpt, &test::small_mlp);
+INSTANTIATE_TEST_SUITE_P(Ddp, SameMathematics,
+                         testing::Combine(kModels, testing::Values(kEqual, kUneven, kAccumulation, kClip, kPartial),
+                                          testing::Values(kDdp)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Fsdp, SameMathematics,
+                         testing::Combine(kModels, testing::Values(kUneven, kAccumulation, kClip, kPartial),
+                                          testing::Values(kFsdp)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(FsdpOffload, SameMathematics,
+                         testing::Combine(kModels, testing::Values(kClip, kPartial), testing::Values(kFsdpOffload)),
+                         name_of);
 
 }  // namespace
 }  // namespace lshdp::parallel

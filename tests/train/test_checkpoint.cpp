@@ -7,7 +7,7 @@
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
-#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/checkpoint.h"
 #include "parallel/models.h"
@@ -20,9 +20,11 @@ namespace fs = std::filesystem;
 
 class Checkpoint : public testing::Test {
  protected:
-  std::unique_ptr<parallel::ParameterStore> store(std::uint64_t seed) {
-    auto result = parallel::make_replicated_store(model_, *communicator_,
-                                                  {.precision = parallel::Precision::fp64, .bucket_bytes = 0});
+  std::unique_ptr<parallel::ParameterStore> store(std::uint64_t seed, parallel::Mode mode = parallel::Mode::ddp,
+                                                  bool offload = false) {
+    auto result = parallel::make_store(
+        model_, *communicator_,
+        {.mode = mode, .precision = parallel::Precision::fp64, .bucket_bytes = 0, .offload = offload});
     result->set_values(model::initial_values(model_, seed));
     return result;
   }
@@ -45,6 +47,25 @@ class Checkpoint : public testing::Test {
   const std::unique_ptr<comm::Communicator> communicator_ = comm::make_null_communicator(0, 1);
   const test::TemporaryDirectory folder_;
 };
+
+TEST_F(Checkpoint, ContinuesInAnotherMode) {
+  const auto through = store(1);
+  train(*through, 1, 9);
+  const auto first = store(1);
+  train(*first, 1, 3);
+  write(*first, 3);
+  const auto second = store(98, parallel::Mode::fsdp, true);
+  load_checkpoint(*communicator_, find_checkpoint(folder_.path()), model_, *second);
+  train(*second, 4, 6);
+  write(*second, 6);
+  const auto third = store(99);
+  load_checkpoint(*communicator_, find_checkpoint(folder_.path()), model_, *third);
+  train(*third, 7, 9);
+  const model::Values a = through->gather_values(), b = third->gather_values();
+  for (std::size_t block = 0; block < a.size(); ++block) {
+    for (std::size_t i = 0; i < a[block].size(); ++i) EXPECT_TRUE(at::allclose(a[block][i], b[block][i], 1e-12, 1e-13));
+  }
+}
 
 TEST_F(Checkpoint, ContinuesAsIfNothingHadHappened) {
   const auto through = store(1);

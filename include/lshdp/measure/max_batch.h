@@ -51,8 +51,9 @@ std::vector<MaxBatchResult> probe_max_batches(comm::Communicator& communicator, 
 RankSetup with_resident_blocks(const model::Model& model, const RankSetup& setup, int rank, int ranks,
                                MemoryBudget& budget, std::int64_t largest);
 
-/// Throws RunError if the model fits on no rank, naming the bytes each would need.
-void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model);
+/// Throws RunError if the model fits on no rank, naming the bytes each would need and the options that would help.
+void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model,
+                           const RankSetup& setup);
 
 /// max_batch.json, version 1: model, mode, offload, precision, wire and the fields above by rank.
 nlohmann::json max_batch_to_json(const std::vector<MaxBatchResult>& results, const std::string& model,

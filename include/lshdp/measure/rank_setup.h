@@ -43,6 +43,9 @@ struct RankSetup {
   std::vector<std::int64_t> given_memory_bytes;  // --memory as the user gave it, for shards in proportion
 };
 
+/// What would let such a rank train with less memory or with more, for messages: "raise --memory, or use --recompute".
+std::string memory_advice(const RankSetup& setup);
+
 /// For what holds a whole copy of the parameters for a moment: where the device never does (all modes but ddp), the
 /// copy is host memory while this lives. Null for ddp.
 std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup);

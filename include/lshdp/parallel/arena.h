@@ -3,8 +3,10 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "lshdp/comm/communicator.h"
 #include "lshdp/model/model.h"
 
 namespace lshdp::parallel {
@@ -30,5 +32,9 @@ inline constexpr std::int64_t kAlignment = 16;
 /// Buckets in the order of blocks. Blocks are put together until a bucket has at least `least_count` elements, because
 /// small messages cost latency; counted from the last block, whose gradients are ready first. A block is never split.
 std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_count);
+
+/// `count` elements in a shard per rank that begins at a multiple of kAlignment: in proportion to `weights`, or equal
+/// where there are none. Throws UsageError unless there is one weight above 0 for each rank.
+comm::Shards make_shards(std::int64_t count, int ranks, std::span<const std::int64_t> weights);
 
 }  // namespace lshdp::parallel

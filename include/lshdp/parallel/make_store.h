@@ -30,7 +30,7 @@ struct StoreOptions {
 
 /// The store of options.mode; see the header of each for what it keeps where. All ranks must call it with the same
 /// options; with a NullCommunicator it has the buffers of that rank and moves nothing. `model`, `communicator` and
-/// `trace` (may be null) must outlive it. Throws UsageError naming --mode for a mode this version does not have.
+/// `trace` (may be null) must outlive it.
 std::unique_ptr<ParameterStore> make_store(const model::Model& model, comm::Communicator& communicator,
                                            const StoreOptions& options, Trace* trace = nullptr);
 

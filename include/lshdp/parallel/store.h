@@ -24,6 +24,7 @@ struct Update {
   double learning_rate = 0;
   std::int64_t global_terms = 1;  // loss terms of the step over all ranks: summed gradients are divided by it
   double clip_norm = 0;           // gradients are scaled so that their global norm is at most this; 0: not clipped
+  std::int64_t passes = 1;        // micro-batches of the rank that has most in this step, at least 1
 };
 
 /// Bytes that a step reduces and gathers, of which each rank sends (N-1)/N, and the part that nothing can hide: the two
@@ -49,13 +50,19 @@ struct StatePiece {
 };
 
 /// One object per rank; all ranks make the same calls in the same order, except that a rank without samples adds no
-/// gradients but the empty one. Failures of the network surface as RunError from any call.
+/// gradients but the empty one. Within a step, each pass (a micro-batch) acquires the blocks in rising order and then
+/// each again in falling order, adding its gradients. Ranks may make different numbers of passes, unless
+/// gathers_every_pass(). Failures of the network surface as RunError from any call.
 class ParameterStore {
  public:
   virtual ~ParameterStore() = default;
 
   /// Begins a step. The previous step's communication may still be under way.
   virtual void begin_step(const Update& update) = 0;
+  /// True: passes are collective. In each step all ranks make Update::passes of them, those with fewer samples empty
+  /// ones first, so that the last pass is every rank's last; and outside of steps all ranks make the same number of
+  /// forward passes.
+  virtual bool gathers_every_pass() const { return false; }
   /// Returns when the current parameters of `block` (and those it borrows) are on the compute device. Within a step,
   /// acquire every block before adding its gradients.
   virtual void acquire(std::size_t block) = 0;

@@ -36,14 +36,20 @@ class BlockWalker {
   BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options,
               SpeedEmulator* emulator = nullptr, Trace* trace = nullptr);
 
-  /// Forward and backward of one micro-batch after store.begin_step(). `last`: the step's last one of this rank.
+  /// Begins a step in which this rank trains `micro_batches`, at most update.passes. Takes part in what other ranks do
+  /// without it: the whole step if it has none, the passes that it has less where the store gathers in every pass.
+  void begin_step(const Update& update, std::int64_t micro_batches);
+  /// Forward and backward of one micro-batch after begin_step(). `last`: the step's last one of this rank.
   /// Returns the loss summed over the micro-batch's terms.
   double train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last);
-  /// The step of a rank that has no samples: takes part in its communication.
-  void train_nothing();
+  /// A pass of a rank that has no samples: takes part in its communication.
+  void train_nothing(bool last = true);
   /// Logits, without gradients. The emulator does not slow it: it serves evaluation and generation.
   at::Tensor forward(const at::Tensor& input);
   Evaluation evaluate(const at::Tensor& input, const at::Tensor& target);
+  /// A forward pass without samples, where other ranks make one more and the store gathers in every pass.
+  void forward_nothing();
+  bool gathers_every_pass() const { return store_.gathers_every_pass(); }
 
   /// Wall seconds of forward and backward so far, emulated sleep included, waits for the store not.
   double compute_seconds() const { return compute_seconds_; }

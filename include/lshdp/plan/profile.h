@@ -51,8 +51,8 @@ struct Profile {
   std::string wire = "exact";            // or "bf16": what travels is rounded
   std::vector<std::int64_t> data_shape;  // of one sample
   std::int64_t parameter_count = 0;
-  std::int64_t gradient_bytes = 0;   // that one step reduces
-  std::int64_t parameter_bytes = 0;  // that one step gathers
+  std::int64_t gradient_bytes = 0;   // that one step of one micro-batch reduces
+  std::int64_t parameter_bytes = 0;  // that one step of one micro-batch gathers
   std::int64_t first_block_bytes =
       0;  // gradients of the first blocks, whose transfer nothing hides (the boundary of the step)
   NetworkProfile network;

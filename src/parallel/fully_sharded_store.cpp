@@ -1,0 +1,461 @@
+// The fully sharded store: parameters gathered bucket by bucket, gradients reduce-scattered in each pass.
+#include "lshdp/parallel/fully_sharded_store.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include "block_layout.h"
+#include "lshdp/core/clock.h"
+#include "lshdp/core/memory.h"
+#include "lshdp/parallel/host_arena.h"
+#include "lshdp/parallel/sharded_adamw.h"
+#include "update_thread.h"
+
+namespace lshdp::parallel {
+namespace {
+
+// The computation waits for gathers; sums only hold memory. At most one gather is ahead, so sums do not starve.
+constexpr int kParameterPriority = kReducePriority;
+constexpr int kSumPriority = kGatherPriority;
+// One in use and one on its way.
+constexpr std::size_t kParameterSlots = 2, kGradientSlots = 2;
+
+/// Which buckets share a slot of memory.
+struct Turns {
+  std::vector<std::size_t> slot_of;  // by bucket
+  std::vector<std::int64_t> counts;  // by slot: elements of its largest bucket
+  std::vector<bool> own_slot;        // by bucket: nobody shares its slot
+};
+
+/// Consecutive buckets take turns in `shared` slots. Those that other buckets borrow from have a slot of their own:
+/// they are wanted together with any of them.
+Turns take_turns(const BlockLayout& layout, std::size_t blocks, std::size_t shared) {
+  const std::size_t buckets = layout.buckets().size();
+  Turns turns{std::vector<std::size_t>(buckets), std::vector<std::int64_t>(shared), std::vector<bool>(buckets)};
+  for (std::size_t block = 0; block < blocks; ++block) {
+    for (const std::size_t index : layout.buckets_of(block).subspan(1)) turns.own_slot[index] = true;
+  }
+  std::size_t turn = 0;
+  for (std::size_t index = 0; index < buckets; ++index) {
+    const std::int64_t count = layout.buckets()[index].count;
+    if (turns.own_slot[index]) {
+      turns.slot_of[index] = turns.counts.size();
+      turns.counts.push_back(count);
+    } else {
+      turns.slot_of[index] = turn++ % shared;
+      std::int64_t& largest = turns.counts[turns.slot_of[index]];
+      largest = std::max(largest, count);
+    }
+  }
+  return turns;
+}
+
+struct BucketState {
+  comm::Shards shards;
+  ShardState shard;             // this rank's part: master, moments
+  at::Tensor gradient;          // this rank's part of the step's sum, master type
+  at::Tensor values;            // [count], compute type: its place in a slot
+  at::Tensor sum;               // [count], master type: gradients of a pass, in a slot
+  at::Tensor scratch;           // bytes that reduce-scatter receives into
+  std::vector<bool> touched;    // by slot of the layout: this pass has written its gradient
+  std::size_t blocks_left = 0;  // without their gradient of this pass
+  bool gathered = false;        // `values` are current, or will be when `gather` is done
+  bool arriving = false;        // nobody has waited for `gather` yet
+  bool prepared = false;        // this pass's receives of the sum are posted
+  bool summed = false;          // `gradient` holds earlier passes of the step (update thread)
+  comm::Work gather, reduce;
+};
+
+class FullyShardedStore final : public ParameterStore, private BucketWork {
+ public:
+  FullyShardedStore(const model::Model& model, comm::Communicator& communicator,
+                    const FullyShardedStoreOptions& options, Trace* trace);
+  ~FullyShardedStore() override;
+
+  void begin_step(const Update& update) override;
+  bool gathers_every_pass() const override { return true; }
+  void acquire(std::size_t block) override;
+  std::span<const at::Tensor> parameters(std::size_t block) const override { return parameters_[block]; }
+  void release(std::size_t block) override;
+  void add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) override;
+  void synchronize() override;
+  double local_squared_norm(std::int64_t step) const override { return thread_.local_squared_norm(step); }
+  double wait_seconds() const override { return wait_seconds_; }
+  double update_seconds() const override { return thread_.update_seconds(); }
+  std::int64_t host_bytes() const override { return host_bytes_; }
+  void set_values(const model::Values& values) override;
+  model::Values gather_values() override;
+  std::vector<StatePiece> owned_state() override;
+  void publish() override { forget_gathered(); }
+
+ private:
+  void make_shards_of_ranks();
+  void make_shard_memory();
+  void make_parameter_slots();
+  void make_gradient_slots();
+  static comm::Buffer whole(const at::Tensor& arena);
+  void begin_pass();
+  void follow(std::size_t block);
+  std::optional<std::size_t> next_wanted(std::size_t block) const;
+  void gather(std::size_t index);
+  void wait_for_values(std::size_t index);
+  void prepare(std::size_t index);
+  void accumulate(const SlotPlace& place, const at::Tensor& gradient);
+  void deliver(std::size_t index, bool last);
+  void forget_gathered();
+  void trace(const char* what, std::size_t index, const comm::Work& work);
+
+  // On the update thread.
+  void finish_reduce(std::size_t index) override;
+  double make_mean(std::size_t index, const Update& update) override;
+  void update(std::size_t index, const Update& update, double scale) override;
+  void send_parameters(std::size_t) override {}  // they are gathered when they are wanted
+
+  comm::Communicator& communicator_;
+  FullyShardedStoreOptions options_;
+  Trace* trace_;
+  BlockLayout layout_;
+  Turns parameter_turns_, gradient_turns_;
+  std::vector<BucketState> buckets_;
+  std::vector<std::vector<at::Tensor>> parameters_;     // by block: its own, then those it borrows, as leaves
+  std::vector<std::optional<std::size_t>> occupants_;   // by parameter slot: the bucket last gathered there
+  std::vector<std::optional<std::size_t>> last_users_;  // by gradient slot: the bucket last summed there
+  Update update_;
+  std::int64_t host_bytes_ = 0;
+  std::int64_t step_ = 0;
+  bool in_step_ = false;
+  bool backward_ = false;           // of the pass under way
+  std::size_t forward_blocks_ = 0;  // that this pass has acquired
+  std::size_t buckets_left_ = 0;    // not delivered in this pass
+  double wait_seconds_ = 0;
+  UpdateThread thread_;  // the last member: it begins when all others are there
+};
+
+std::int64_t least_count(const FullyShardedStoreOptions& options) {
+  return options.bucket_bytes / static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
+}
+
+FullyShardedStore::FullyShardedStore(const model::Model& model, comm::Communicator& communicator,
+                                     const FullyShardedStoreOptions& options, Trace* trace)
+    : communicator_(communicator),
+      options_(options),
+      trace_(trace),
+      layout_(model, least_count(options)),
+      parameter_turns_(take_turns(layout_, model.blocks.size(), kParameterSlots)),
+      gradient_turns_(take_turns(layout_, model.blocks.size(), kGradientSlots)),
+      buckets_(layout_.buckets().size()),
+      parameters_(model.blocks.size()),
+      thread_(*this, buckets_.size(), communicator, static_cast<int>(2 * buckets_.size()), trace) {
+  make_shards_of_ranks();
+  make_shard_memory();
+  make_parameter_slots();
+  make_gradient_slots();
+}
+
+FullyShardedStore::~FullyShardedStore() {
+  // A pass that was left half way (an error) would never end: the other ranks may be gone. Gathers are one ahead only
+  // within a pass.
+  const bool in_pass = std::ranges::any_of(buckets_, &BucketState::arriving);
+  thread_.stop(in_step_ || in_pass);
+  for (BucketState& bucket : buckets_) {
+    try {
+      bucket.gather.wait();
+    } catch (const std::exception&) {
+      // The memory may go. Nobody is left to hear of a failure.
+    }
+  }
+}
+
+void FullyShardedStore::make_shards_of_ranks() {
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    const Bucket& layout = layout_.buckets()[index];
+    buckets_[index].shards = make_shards(layout.count, communicator_.size(), options_.shard_weights);
+    buckets_[index].touched.resize(layout.slots.size());
+  }
+}
+
+/// What this rank owns: on the device, or in an arena of the host.
+void FullyShardedStore::make_shard_memory() {
+  const at::ScalarType master = master_type(options_.precision);
+  const int rank = communicator_.rank();
+  std::int64_t bytes = 0;
+  for (const BucketState& bucket : buckets_) bytes += 4 * HostArena::bytes_of(bucket.shards.count(rank), master);
+  std::optional<HostArena> host;
+  if (options_.offload) {
+    host.emplace(bytes);
+    host_bytes_ = bytes;
+  }
+  for (BucketState& bucket : buckets_) {
+    const std::int64_t count = bucket.shards.count(rank);
+    const auto take = [&] { return host ? host->take(count, master) : at::zeros({count}, master); };
+    bucket.shard = {bucket.shards.begin(rank), take(), take(), take()};
+    bucket.gradient = take();
+  }
+}
+
+/// A bucket's values always lie at the same place: what forward keeps of them for backward is found there again.
+void FullyShardedStore::make_parameter_slots() {
+  std::vector<at::Tensor> slots;
+  for (const std::int64_t count : parameter_turns_.counts)
+    slots.push_back(at::zeros({count}, compute_type(options_.precision)));
+  occupants_.resize(slots.size());
+  for (std::size_t index = 0; index < buckets_.size(); ++index)
+    buckets_[index].values = slots[parameter_turns_.slot_of[index]].narrow(0, 0, layout_.buckets()[index].count);
+  for (std::size_t block = 0; block < parameters_.size(); ++block) {
+    for (const SlotPlace& place : layout_.places(block))
+      parameters_[block].push_back(layout_.leaf(buckets_[place.bucket].values, place));
+  }
+}
+
+void FullyShardedStore::make_gradient_slots() {
+  const at::ScalarType master = master_type(options_.precision);
+  std::vector<std::int64_t> scratch_bytes(gradient_turns_.counts.size());
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    std::int64_t& bytes = scratch_bytes[gradient_turns_.slot_of[index]];
+    bytes = std::max(bytes, static_cast<std::int64_t>(
+                                comm::scratch_bytes(buckets_[index].shards, wire_type(master), communicator_.rank())));
+  }
+  std::vector<at::Tensor> sums, scratch;
+  for (std::size_t slot = 0; slot < gradient_turns_.counts.size(); ++slot) {
+    sums.push_back(at::zeros({gradient_turns_.counts[slot]}, master));
+    scratch.push_back(at::empty({scratch_bytes[slot]}, at::kByte));
+  }
+  last_users_.resize(sums.size());
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    const std::size_t slot = gradient_turns_.slot_of[index];
+    buckets_[index].sum = sums[slot].narrow(0, 0, layout_.buckets()[index].count);
+    buckets_[index].scratch = scratch[slot];
+  }
+}
+
+comm::Buffer FullyShardedStore::whole(const at::Tensor& arena) {
+  return {arena.data_ptr(), arena.numel(), wire_type(arena.scalar_type())};
+}
+
+void FullyShardedStore::begin_step(const Update& update) {
+  if (in_step_) throw std::logic_error("begin_step before the last gradients of the step before");
+  thread_.rethrow_error();
+  update_ = update;
+  ++step_;
+  in_step_ = true;
+  begin_pass();
+}
+
+void FullyShardedStore::begin_pass() {
+  backward_ = false;
+  forward_blocks_ = 0;
+  buckets_left_ = buckets_.size();
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    BucketState& bucket = buckets_[index];
+    const Bucket& layout = layout_.buckets()[index];
+    bucket.touched.assign(bucket.touched.size(), false);
+    bucket.blocks_left = layout.last_block - layout.first_block + 1;
+    bucket.prepared = false;
+  }
+}
+
+void FullyShardedStore::acquire(std::size_t block) {
+  const c10::NoGradGuard no_grad;
+  const double begun = now_seconds();
+  follow(block);
+  for (const std::size_t index : layout_.buckets_of(block)) gather(index);
+  if (const auto next = next_wanted(block)) gather(*next);
+  for (const std::size_t index : layout_.buckets_of(block)) {
+    wait_for_values(index);
+    if (backward_ && !buckets_[index].prepared) prepare(index);
+  }
+  wait_seconds_ += now_seconds() - begun;
+}
+
+/// Where in its pass the caller is. Outside of a step there is no backward.
+void FullyShardedStore::follow(std::size_t block) {
+  if (!in_step_) return;
+  backward_ = forward_blocks_ == parameters_.size();
+  if (backward_) return;
+  if (block != forward_blocks_) throw std::logic_error("a pass acquires its blocks in order");
+  ++forward_blocks_;
+}
+
+/// The bucket whose parameters the pass wants next.
+std::optional<std::size_t> FullyShardedStore::next_wanted(std::size_t block) const {
+  const std::size_t index = layout_.bucket_of(block);
+  if (backward_) return index > 0 ? std::optional(index - 1) : std::nullopt;
+  return index + 1 < buckets_.size() ? std::optional(index + 1) : std::nullopt;
+}
+
+/// Sends this rank's shard and receives the others', where the bucket's current values are not in their slot. Whatever
+/// was in the slot before is gone.
+void FullyShardedStore::gather(std::size_t index) {
+  BucketState& bucket = buckets_[index];
+  if (bucket.gathered) return;
+  thread_.wait_updated(index);
+  std::optional<std::size_t>& occupant = occupants_[parameter_turns_.slot_of[index]];
+  if (occupant) buckets_[*occupant].gathered = false;
+  occupant = index;
+  copy_master_to(bucket.values, bucket.shard);
+  bucket.gather = communicator_.all_gather(whole(bucket.values), bucket.shards,
+                                           {.tag = static_cast<int>(2 * index + 1), .priority = kParameterPriority});
+  bucket.gathered = bucket.arriving = true;
+}
+
+void FullyShardedStore::wait_for_values(std::size_t index) {
+  BucketState& bucket = buckets_[index];
+  if (!bucket.arriving) return;
+  bucket.gather.wait();
+  bucket.arriving = false;
+  trace("all-gather", index, bucket.gather);
+}
+
+/// Posts the receives of the bucket's sum, when the slot's last user has left it.
+void FullyShardedStore::prepare(std::size_t index) {
+  BucketState& bucket = buckets_[index];
+  std::optional<std::size_t>& last_user = last_users_[gradient_turns_.slot_of[index]];
+  if (last_user) thread_.wait_reduced(*last_user);
+  last_user = index;
+  const std::span scratch(
+      static_cast<std::byte*>(bucket.scratch.data_ptr()),
+      comm::scratch_bytes(bucket.shards, wire_type(bucket.sum.scalar_type()), communicator_.rank()));
+  bucket.reduce = communicator_.reduce_scatter_sum(
+      whole(bucket.sum), bucket.shards,
+      {.tag = static_cast<int>(2 * index), .priority = kSumPriority, .deferred = true, .scratch = scratch});
+  bucket.prepared = true;
+}
+
+/// What the slots hold stays there until another bucket needs the place.
+void FullyShardedStore::release(std::size_t) {}
+
+void FullyShardedStore::add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) {
+  const std::size_t index = layout_.bucket_of(block);
+  if (!in_step_ || !buckets_[index].prepared) throw std::logic_error("add_gradient before acquire");
+  const c10::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < gradients.size(); ++i) accumulate(layout_.places(block)[i], gradients[i]);
+  if (--buckets_[index].blocks_left == 0) deliver(index, last);
+}
+
+void FullyShardedStore::accumulate(const SlotPlace& place, const at::Tensor& gradient) {
+  BucketState& bucket = buckets_[place.bucket];
+  const at::Tensor sum = layout_.view(bucket.sum, place);
+  if (bucket.touched[place.slot])
+    sum.add_(gradient);
+  else
+    sum.copy_(gradient);
+  bucket.touched[place.slot] = true;
+}
+
+/// The bucket's gradients of this pass are complete on this rank: its sum may travel.
+void FullyShardedStore::deliver(std::size_t index, bool last) {
+  BucketState& bucket = buckets_[index];
+  layout_.clear_untouched(bucket.sum, index, bucket.touched);
+  bucket.reduce.start();
+  if (last) bucket.gathered = false;  // the update will change them, and this step needs them no more
+  thread_.deliver(index, step_, update_, last);
+  if (--buckets_left_ > 0) return;
+  in_step_ = !last;
+  begin_pass();
+}
+
+void FullyShardedStore::finish_reduce(std::size_t index) {
+  BucketState& bucket = buckets_[index];
+  bucket.reduce.wait();
+  trace("reduce-scatter", index, bucket.reduce);
+  const at::Tensor part = shard_of(bucket.sum, bucket.shard);
+  if (std::exchange(bucket.summed, true))
+    bucket.gradient.add_(part);
+  else
+    bucket.gradient.copy_(part);
+}
+
+double FullyShardedStore::make_mean(std::size_t index, const Update& update) {
+  const at::Tensor& gradient = buckets_[index].gradient;
+  if (gradient.numel() == 0) return 0;
+  const double norm = at::linalg_vector_norm(gradient, 2).item<double>() / static_cast<double>(update.global_terms);
+  return norm * norm;
+}
+
+void FullyShardedStore::update(std::size_t index, const Update& update, double scale) {
+  BucketState& bucket = buckets_[index];
+  update_shard(bucket.shard, bucket.gradient, layout_.buckets()[index].decay_count, options_.adamw, update,
+               scale / static_cast<double>(update.global_terms));
+  bucket.summed = false;
+}
+
+void FullyShardedStore::trace(const char* what, std::size_t index, const comm::Work& work) {
+  if (trace_ == nullptr || !trace_->enabled()) return;
+  trace_->record(fmt::format("{} {}", what, index), what, work.began(), work.finished());
+}
+
+void FullyShardedStore::synchronize() {
+  if (in_step_) throw std::logic_error("synchronize within a step");
+  const double begun = now_seconds();
+  for (std::size_t index = 0; index < buckets_.size(); ++index) thread_.wait_updated(index);
+  wait_seconds_ += now_seconds() - begun;
+}
+
+void FullyShardedStore::forget_gathered() {
+  for (BucketState& bucket : buckets_) bucket.gathered = false;
+}
+
+void FullyShardedStore::set_values(const model::Values& values) {
+  const c10::NoGradGuard no_grad;
+  const HostMemoryScope host;
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    const at::Tensor arena = at::zeros({layout_.buckets()[index].count}, master_type(options_.precision));
+    layout_.copy_from_values(arena, index, values);
+    reset_shard(buckets_[index].shard, arena);
+  }
+  forget_gathered();
+}
+
+model::Values FullyShardedStore::gather_values() {
+  const c10::NoGradGuard no_grad;
+  const HostMemoryScope host;
+  model::Values values = layout_.empty_values();
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    const at::Tensor arena = at::zeros({layout_.buckets()[index].count}, master_type(options_.precision));
+    copy_master_to(arena, buckets_[index].shard);
+    communicator_.all_gather(whole(arena), buckets_[index].shards).wait();
+    layout_.copy_to_values(values, index, arena);
+  }
+  return values;
+}
+
+std::vector<StatePiece> FullyShardedStore::owned_state() {
+  std::vector<StatePiece> pieces;
+  for (std::size_t index = 0; index < buckets_.size(); ++index)
+    layout_.append_pieces(pieces, index, buckets_[index].shard);
+  return pieces;
+}
+
+}  // namespace
+
+std::unique_ptr<ParameterStore> make_fully_sharded_store(const model::Model& model, comm::Communicator& communicator,
+                                                         const FullyShardedStoreOptions& options, Trace* trace) {
+  return std::make_unique<FullyShardedStore>(model, communicator, options, trace);
+}
+
+StepTraffic fully_sharded_traffic(const model::Model& model, const FullyShardedStoreOptions& options) {
+  const auto master = static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
+  const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
+  const BlockLayout layout(model, least_count(options));
+  const std::vector<Bucket>& buckets = layout.buckets();
+  const Turns turns = take_turns(layout, model.blocks.size(), kParameterSlots);
+  std::vector<bool> held(turns.counts.size());  // by slot, when backward begins
+  StepTraffic traffic;
+  for (std::size_t index = buckets.size(); index-- > 0;) {
+    traffic.gradient_bytes += buckets[index].count * master;
+    traffic.parameter_bytes += buckets[index].count * compute;
+    if (held[turns.slot_of[index]]) traffic.parameter_bytes += buckets[index].count * compute;
+    held[turns.slot_of[index]] = true;
+    if (index < 2) traffic.boundary_gradient_bytes += buckets[index].count * master;
+  }
+  return traffic;
+}
+
+}  // namespace lshdp::parallel
