@@ -91,6 +91,8 @@ class LocallyShardedStore final : public ParameterStore, private BucketWork {
   void fail(std::exception_ptr error) noexcept;
   void rethrow_error();
   template <typename Function>
+  void guarded(const Function& function);
+  template <typename Function>
   void waiting(const Function& function);
 
   // On the thread that takes gradients off the device.
@@ -232,18 +234,24 @@ void LocallyShardedStore::rethrow_error() {
   if (error_) std::rethrow_exception(error_);
 }
 
-/// Counts as waiting. Where a thread has failed, its error is what the caller hears.
+/// Where a thread has failed, its error is what the caller hears.
 template <typename Function>
-void LocallyShardedStore::waiting(const Function& function) {
-  const double begun = now_seconds();
+void LocallyShardedStore::guarded(const Function& function) {
   try {
     function();
   } catch (const std::exception&) {
     rethrow_error();
     throw;
   }
-  wait_seconds_ += now_seconds() - begun;
   rethrow_error();
+}
+
+/// The same, and counts as waiting.
+template <typename Function>
+void LocallyShardedStore::waiting(const Function& function) {
+  const double begun = now_seconds();
+  guarded(function);
+  wait_seconds_ += now_seconds() - begun;
 }
 
 void LocallyShardedStore::begin_step(const Update& update) {
@@ -278,7 +286,7 @@ void LocallyShardedStore::add_gradient(std::size_t block, std::span<const at::Te
     if (--buckets_left_ == 0) in_step_ = false;
   }
   if (gradients.empty() && !completes) return;
-  waiting([&] { queue_.push({block, {gradients.begin(), gradients.end()}, step_, completes, update_}); });
+  guarded([&] { queue_.push({block, {gradients.begin(), gradients.end()}, step_, completes, update_}); });
 }
 
 void LocallyShardedStore::add_to_node(const BlockGradients& gradients) {
