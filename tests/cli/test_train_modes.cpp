@@ -122,7 +122,7 @@ TEST_P(TrainIn, EndsSoonWhenARankIsKilledAndKeepsItsLastCheckpoint) {
   train(2, "vit", "--batches 8,8 --steps " + std::to_string(newest + 2) + " --resume " + out("run"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, TrainIn, testing::Values("fsdp", "fsdp --offload"));
+INSTANTIATE_TEST_SUITE_P(Modes, TrainIn, testing::Values("fsdp", "fsdp --offload", "lsdp"));
 
 }  // namespace
 }  // namespace lshdp::test

@@ -24,6 +24,8 @@ struct Way {
   bool offload;
   bool recompute;
   bool weighted;  // shards of unequal size
+  std::size_t resident = 0;
+  int nodes = 0;  // rank r on node r % nodes; 0: one node
 };
 
 void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
@@ -47,9 +49,11 @@ std::pair<std::int64_t, std::int64_t> slice(std::int64_t count, int rank, int ra
 }
 
 StoreOptions store_options(const Way& way, Precision precision, int ranks) {
-  StoreOptions options{
-      .mode = way.mode, .precision = precision, .bucket_bytes = 4096, .offload = way.offload, .shard_weights = {}};
+  StoreOptions options{.mode = way.mode, .precision = precision, .bucket_bytes = 4096, .offload = way.offload};
   for (int rank = 0; way.weighted && rank < ranks; ++rank) options.shard_weights.push_back(3 * rank + 1);
+  options.resident = way.resident;
+  for (int rank = 0; way.nodes > 0 && rank < ranks; ++rank)
+    options.node_names.push_back(std::to_string(rank % way.nodes));
   return options;
 }
 
@@ -157,6 +161,10 @@ std::string name_of(const testing::TestParamInfo<SameMathematics::ParamType>& in
 constexpr Way kDdp{"Ddp", Mode::ddp, false, false, false};
 constexpr Way kFsdp{"Fsdp", Mode::fsdp, false, false, false};
 constexpr Way kFsdpOffload{"FsdpOffload", Mode::fsdp, true, true, true};
+constexpr Way kLsdpOneNode{"LsdpOneNode", Mode::lsdp, false, false, false, 0, 1};
+constexpr Way kLsdpTwoNodes{"LsdpTwoNodes", Mode::lsdp, false, true, false, 2, 2};
+constexpr Way kLsdpOwnNodes{"LsdpOwnNodes", Mode::lsdp, false, false, false, 0, 4};
+constexpr Way kLsdpResident{"LsdpAllResident", Mode::lsdp, false, true, false, 1000, 2};
 
 const auto kModels = testing::Values(&test::small_vit, &test::small_gpt, &test::small_mlp);
 INSTANTIATE_TEST_SUITE_P(Ddp, SameMathematics,
@@ -169,6 +177,21 @@ INSTANTIATE_TEST_SUITE_P(Fsdp, SameMathematics,
                          name_of);
 INSTANTIATE_TEST_SUITE_P(FsdpOffload, SameMathematics,
                          testing::Combine(kModels, testing::Values(kClip, kPartial), testing::Values(kFsdpOffload)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(LsdpOneNode, SameMathematics,
+                         testing::Combine(kModels, testing::Values(kUneven, kAccumulation, kClip),
+                                          testing::Values(kLsdpOneNode)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(LsdpTwoNodes, SameMathematics,
+                         testing::Combine(kModels, testing::Values(kAccumulation, kPartial),
+                                          testing::Values(kLsdpTwoNodes)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(LsdpOwnNodes, SameMathematics,
+                         testing::Combine(kModels, testing::Values(kEqual, kUneven, kClip),
+                                          testing::Values(kLsdpOwnNodes)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(LsdpAllResident, SameMathematics,
+                         testing::Combine(kModels, testing::Values(kClip, kPartial), testing::Values(kLsdpResident)),
                          name_of);
 
 }  // namespace

@@ -63,6 +63,14 @@ TEST_F(Traffic, OfFsdpIsThreeTimesTheGradientsInEveryPass) {
   EXPECT_NEAR(moved(model, options, 2) / gradient_bytes(model), 6, 0.3);
 }
 
+TEST_F(Traffic, OfLsdpIsTwiceTheGradientsOnHoweverManyPasses) {
+  const model::Model model = test::deep_vit();
+  StoreOptions options{.mode = Mode::lsdp, .bucket_bytes = 0};
+  for (int rank = 0; rank < communicator_->size(); ++rank) options.node_names.push_back(std::to_string(rank));
+  EXPECT_NEAR(moved(model, options) / gradient_bytes(model), 2, 0.06);
+  EXPECT_NEAR(moved(model, options, 2) / gradient_bytes(model), 2, 0.06);
+}
+
 TEST_F(Traffic, IsWhatTheSolverIsTold) {
   for (const model::Model& model : {test::deep_vit(), test::small_gpt()}) {
     for (const Mode mode : {Mode::ddp, Mode::fsdp}) {

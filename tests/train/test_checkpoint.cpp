@@ -58,7 +58,7 @@ TEST_F(Checkpoint, ContinuesInAnotherMode) {
   load_checkpoint(*communicator_, find_checkpoint(folder_.path()), model_, *second);
   train(*second, 4, 6);
   write(*second, 6);
-  const auto third = store(99);
+  const auto third = store(99, parallel::Mode::lsdp);
   load_checkpoint(*communicator_, find_checkpoint(folder_.path()), model_, *third);
   train(*third, 7, 9);
   const model::Values a = through->gather_values(), b = third->gather_values();
