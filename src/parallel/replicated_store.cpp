@@ -68,6 +68,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void trace(const char* what, std::size_t index, const comm::Work& work);
 
   // On the update thread.
+  bool reduced(std::size_t index) const override { return buckets_[index].reduce.done(); }
   void finish_reduce(std::size_t index) override;
   double make_mean(std::size_t index, const Update& update) override;
   void update(std::size_t index, const Update& update, double scale) override;
@@ -209,7 +210,7 @@ void ReplicatedStore::prepare(std::size_t index) {
                           static_cast<std::size_t>(bucket.scratch.numel()));
   bucket.reduce = communicator_.reduce_scatter_sum(whole(bucket.gradients), bucket.shards,
                                                    {.tag = static_cast<int>(2 * index),
-                                                    .priority = kReducePriority,
+                                                    .priority = kReducePriority + static_cast<int>(index),
                                                     .wire = options_.wire,
                                                     .deferred = true,
                                                     .scratch = scratch});
@@ -244,8 +245,9 @@ void ReplicatedStore::deliver(std::size_t index) {
   }
   bucket.gather = communicator_.all_gather(whole(gathered(bucket)), bucket.shards,
                                            {.tag = static_cast<int>(2 * index + 1),
-                                            .priority = kGatherPriority + static_cast<int>(index),
+                                            .priority = kReducePriority + static_cast<int>(buckets_.size() + index),
                                             .deferred = true});
+  bucket.reduce.when_done(thread_.waker());
   bucket.reduce.start();
   bucket.gather_worked_in = false;
   thread_.deliver(index, step_, update_);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 #include <c10/core/GradMode.h>
@@ -15,7 +16,12 @@ namespace lshdp::parallel {
 
 UpdateThread::UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, int norm_tag,
                            Trace* trace)
-    : work_(work), communicator_(communicator), norm_tag_(norm_tag), trace_(trace), steps_(buckets) {
+    : work_(work),
+      communicator_(communicator),
+      norm_tag_(norm_tag),
+      trace_(trace),
+      steps_(buckets),
+      squared_norms_(buckets) {
   thread_ = start_helper([this] { loop(); });
 }
 
@@ -27,7 +33,6 @@ void UpdateThread::stop(bool in_step) {
   {
     const std::scoped_lock lock(mutex_);
     stopping_ = true;
-    // (Not: a delivery is still in the list. The thread takes it off after it has told that the step is updated.)
     const bool updated =
         std::ranges::all_of(steps_, [](const Steps& steps) { return steps.updated == steps.delivered; });
     if (in_step || !updated) communicator_.abandon();
@@ -44,6 +49,13 @@ void UpdateThread::deliver(std::size_t bucket, std::int64_t step, const Update& 
     deliveries_.push_back({bucket, step, update, complete});
   }
   changed_.notify_all();
+}
+
+std::function<void()> UpdateThread::waker() const {
+  return [bell = bell_] {
+    { const std::scoped_lock lock(bell->mutex); }  // not between the thread's look and its sleep
+    bell->changed.notify_all();
+  };
 }
 
 void UpdateThread::wait_reduced(std::size_t bucket) {
@@ -93,23 +105,30 @@ void UpdateThread::loop() {
 
 std::optional<UpdateThread::Delivery> UpdateThread::next_delivery() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return stopping_ || !deliveries_.empty(); });
-  if (deliveries_.empty()) return std::nullopt;
-  return deliveries_.front();
+  auto next = deliveries_.end();
+  changed_.wait(lock, [&] {
+    next = oldest_reduced();
+    return next != deliveries_.end() || (stopping_ && deliveries_.empty());
+  });
+  if (next == deliveries_.end()) return std::nullopt;
+  const Delivery delivery = *next;
+  deliveries_.erase(next);
+  return delivery;
+}
+
+std::deque<UpdateThread::Delivery>::iterator UpdateThread::oldest_reduced() {
+  return std::ranges::find_if(deliveries_, [this](const Delivery& delivery) { return work_.reduced(delivery.bucket); });
 }
 
 void UpdateThread::handle(const Delivery& delivery) {
   reduce(delivery);
-  if (delivery.complete) {
-    add_norm(delivery);
-    if (delivery.update.clip_norm == 0) {
-      apply(delivery.bucket, delivery, 1);
-    } else if (delivery.bucket == 0) {
-      clip_and_apply(delivery);
-    }
+  if (!delivery.complete) return;
+  const bool all_reduced = note_norm(delivery);
+  if (delivery.update.clip_norm == 0) {
+    apply(delivery.bucket, delivery, 1);
+  } else if (all_reduced) {
+    clip_and_apply(delivery);
   }
-  const std::scoped_lock lock(mutex_);
-  deliveries_.pop_front();
 }
 
 void UpdateThread::reduce(const Delivery& delivery) {
@@ -119,14 +138,19 @@ void UpdateThread::reduce(const Delivery& delivery) {
   changed_.notify_all();
 }
 
-void UpdateThread::add_norm(const Delivery& delivery) {
+/// True if the norm of the step is whole now. Whoever sees the updates of all buckets sees it.
+bool UpdateThread::note_norm(const Delivery& delivery) {
   const double begun = now_seconds();
   const double squared = work_.make_mean(delivery.bucket, delivery.update);
   const std::scoped_lock lock(mutex_);
-  squared_norm_ += squared;
+  squared_norms_[delivery.bucket] = squared;
   update_seconds_ += now_seconds() - begun;
-  // The first bucket's gradients come last. Whoever sees its update sees the norm.
-  if (delivery.bucket == 0) done_norms_ = {done_norms_[1], {delivery.update.step, std::exchange(squared_norm_, 0)}};
+  if (++norms_known_ < steps_.size()) return false;
+  norms_known_ = 0;
+  // Added up in one order, whatever order they came in: the same bits in every run.
+  const double sum = std::accumulate(squared_norms_.begin(), squared_norms_.end(), 0.0);
+  done_norms_ = {done_norms_[1], {delivery.update.step, sum}};
+  return true;
 }
 
 void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, double scale) {

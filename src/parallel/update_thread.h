@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -28,6 +30,9 @@ inline constexpr int kGatherPriority = 2;
 class BucketWork {
  public:
   virtual ~BucketWork() = default;
+  /// Whether the bucket's sum is there. Of the buckets delivered, the oldest of which this is true comes first; a store
+  /// that cannot tell has its buckets in the order of delivery. Called with a lock: it must not call the thread.
+  virtual bool reduced(std::size_t) const { return true; }
   /// Waits for the bucket's sum over ranks, begun when it was delivered.
   virtual void finish_reduce(std::size_t bucket) = 0;
   /// The step's sum is whole: this rank's shard of it may become the mean. Returns the mean's squared norm.
@@ -55,6 +60,8 @@ class UpdateThread {
   /// Gradients of `bucket` are on their way to be summed over ranks. `complete`: they are the step's last ones of this
   /// rank. `step` counts the store's steps from 1.
   void deliver(std::size_t bucket, std::int64_t step, const Update& update, bool complete = true);
+  /// To be called whenever BucketWork::reduced() has become true; from any thread, also after this object is gone.
+  std::function<void()> waker() const;
   /// Returns when finish_reduce() of everything delivered of the bucket is done. Throws what ended the thread.
   void wait_reduced(std::size_t bucket);
   /// Returns when the update of the bucket's last complete delivery is done and its parameters were sent. Throws what
@@ -85,9 +92,10 @@ class UpdateThread {
 
   void loop();
   std::optional<Delivery> next_delivery();
+  std::deque<Delivery>::iterator oldest_reduced();
   void handle(const Delivery& delivery);
   void reduce(const Delivery& delivery);
-  void add_norm(const Delivery& delivery);
+  bool note_norm(const Delivery& delivery);
   void apply(std::size_t bucket, const Delivery& delivery, double scale);
   void clip_and_apply(const Delivery& delivery);
 
@@ -96,13 +104,20 @@ class UpdateThread {
   int norm_tag_;
   Trace* trace_;
 
-  mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable changed_;
-  std::deque<Delivery> deliveries_;
-  std::vector<Steps> steps_;  // by bucket
+  /// Apart, because operations that end late may still ring.
+  struct Bell {
+    std::mutex mutex;
+    std::condition_variable changed;
+  };
+  const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
+  std::mutex& mutex_ = bell_->mutex;  // guards what follows
+  std::condition_variable& changed_ = bell_->changed;
+  std::deque<Delivery> deliveries_;  // oldest first
+  std::vector<Steps> steps_;         // by bucket
   std::exception_ptr error_;
   bool stopping_ = false;
-  double squared_norm_ = 0;                                      // of the step under way
+  std::vector<double> squared_norms_;                            // by bucket: of the step under way
+  std::size_t norms_known_ = 0;                                  // of them
   std::array<std::pair<std::int64_t, double>, 2> done_norms_{};  // Update::step and squared norm of the last two done
   double update_seconds_ = 0;
   std::thread thread_;
