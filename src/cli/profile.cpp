@@ -70,10 +70,19 @@ std::string network_line(const plan::NetworkProfile& network) {
                      format_seconds(network.cpu_seconds_per_byte * 1e9));
 }
 
+/// What the parts measured alone did not tell.
+std::string load_line(const plan::Profile& profile) {
+  if (profile.network.bytes_per_second == 0) return "";
+  std::vector<std::string> loads;
+  for (const plan::RankProfile& rank : profile.ranks) loads.push_back(fmt::format("{:.2f}", rank.load));
+  return fmt::format("in steps of all ranks together: computing {}, the boundary {:.2f} times as long as alone\n",
+                     fmt::join(loads, " "), profile.network.boundary_load);
+}
+
 void write_result(comm::Communicator& communicator, const plan::Profile& profile, const std::string& path) {
   comm::on_rank_0(communicator, [&]() -> std::string {
     plan::write_profile(path, profile);
-    fmt::print("{}{}written to {}\n", table_of(profile), network_line(profile.network), path);
+    fmt::print("{}{}{}written to {}\n", table_of(profile), network_line(profile.network), load_line(profile), path);
     std::fflush(stdout);
     return "";
   });

@@ -1,5 +1,8 @@
-// One rank's part is measured in its own memory, all parts are gathered, the network is measured together.
+// One rank's part is measured in its own memory, all parts are gathered, the network and some steps are measured
+// together.
 #include "lshdp/measure/profile.h"
+
+#include <algorithm>
 
 #include <fmt/format.h>
 
@@ -13,12 +16,16 @@
 #include "lshdp/core/text.h"
 #include "lshdp/measure/curve.h"
 #include "lshdp/measure/rehearsal.h"
+#include "lshdp/measure/together.h"
+#include "lshdp/plan/solver.h"
+#include "lshdp/plan/under_load.h"
 
 namespace lshdp::measure {
 namespace {
 
 constexpr std::uint64_t kSeed = 1;
 constexpr int kUpdates = 7;
+constexpr int kMostSteps = 8;
 constexpr double kLoadSeconds = 0.1;  // how long a micro-batch of a rank that is done may take: it must notice the end
 
 /// What one rank measures without the others.
@@ -161,6 +168,36 @@ void report_fit(const std::vector<MaxBatchResult>& results, const std::string& m
   }
 }
 
+/// Rank 0's word, because ranks of different processors may round differently: the plan and how many steps of it are
+/// run; empty if there is none (the total asked for cannot be met, which optimize will tell) or a rank cannot take
+/// part.
+std::string plan_of_steps(const plan::Profile& profile, const ProfileOptions& options) {
+  const auto cannot_hold_it = [](const plan::RankProfile& rank) { return rank.max_batch == 0; };
+  if (std::ranges::any_of(profile.ranks, cannot_hold_it)) return "";
+  plan::SolverOptions solver;
+  if (options.total > 0) solver.total = options.total;
+  try {
+    const plan::Plan plan = plan::solve(profile, solver).plan;
+    const double affordable = options.together_seconds / plan.predicted.step_seconds - kUncountedSteps;
+    return Json{{"plan", plan::to_json(plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMostSteps)}}
+        .dump();
+  } catch (const UsageError&) {
+    return "";
+  }
+}
+
+plan::Profile corrected_by_steps(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                                 plan::Profile profile, const ProfileOptions& options) {
+  const std::string text = comm::on_rank_0(communicator, [&] { return plan_of_steps(profile, options); });
+  if (text.empty()) return profile;
+  const Json json = parse_json(text, "the plan of rank 0");
+  const plan::Plan plan = plan::plan_from_json(json.at("plan"), "the plan of rank 0");
+  const int steps = json.at("steps").get<int>();
+  if (communicator.rank() == 0) spdlog::info("profile: {} steps of all ranks together", steps + kUncountedSteps);
+  const TogetherResult together = run_together(communicator, model, setup, plan, steps);
+  return under_load(std::move(profile), plan, together.step_seconds, together.compute_seconds);
+}
+
 plan::Profile describe(const model::Model& model, const RankSetup& setup) {
   const parallel::StepTraffic traffic = parallel::step_traffic(model, store_options(setup));
   plan::Profile profile;
@@ -205,7 +242,9 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
   if (speaks) spdlog::info("profile: network, at most about {}", format_seconds(options.network_seconds));
   profile.network =
       measure_network(communicator, std::min(profile.gradient_bytes, options.largest_message), options.network_seconds);
-  return profile;
+  return communicator.size() > 1 && options.together_seconds > 0
+             ? corrected_by_steps(communicator, model, decided, std::move(profile), options)
+             : profile;
 }
 
 }  // namespace lshdp::measure

@@ -22,6 +22,7 @@ Json rank_to_json(const RankProfile& rank) {
           {"update_seconds", rank.update_seconds},
           {"host_link_bytes_per_second", rank.host_link_bytes_per_second},
           {"update_parameters_per_second", rank.update_parameters_per_second},
+          {"load", rank.load},
           {"curve", std::move(curve)}};
 }
 
@@ -31,6 +32,7 @@ Json network_to_json(const NetworkProfile& network) {
   return {{"latency_seconds", network.latency_seconds},
           {"bytes_per_second", network.bytes_per_second},
           {"cpu_seconds_per_byte", network.cpu_seconds_per_byte},
+          {"boundary_load", network.boundary_load},
           {"curve", std::move(curve)}};
 }
 
@@ -39,6 +41,7 @@ NetworkProfile network_from_json(const Json& json, const std::string& source) {
   network.latency_seconds = json_figure(json, "latency_seconds", source, kLongestSeconds);
   network.bytes_per_second = json_figure(json, "bytes_per_second", source);
   network.cpu_seconds_per_byte = json_figure(json, "cpu_seconds_per_byte", source, 1);
+  network.boundary_load = json_positive(json, "boundary_load", source, 1e6);
   for (const Json& entry : json_list(json, "curve", source)) {
     const std::string at = entry_source(source, "curve", network.curve.size());
     const std::int64_t bytes = json_int(entry, "bytes", at, 1);
@@ -77,6 +80,7 @@ RankProfile rank_from_json(const Json& json, std::size_t index, const std::strin
   rank.update_seconds = json_figure(json, "update_seconds", source, kLongestSeconds);
   rank.host_link_bytes_per_second = json_figure(json, "host_link_bytes_per_second", source);
   rank.update_parameters_per_second = json_figure(json, "update_parameters_per_second", source);
+  rank.load = json_positive(json, "load", source, 1e6);
   rank.curve = curve_from_json(json, rank.max_batch, source);
   return rank;
 }

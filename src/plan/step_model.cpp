@@ -44,7 +44,7 @@ StepModel::StepModel(const Profile& profile) {
   const NetworkProfile& network = profile.network;
   const std::int64_t mean_bytes = profile.gradient_bytes / 2 + profile.parameter_bytes / 2;
   wire_seconds = all_reduce_seconds(network, ranks, mean_bytes);
-  boundary_seconds = all_reduce_seconds(network, ranks, profile.first_block_bytes);
+  boundary_seconds = network.boundary_load * all_reduce_seconds(network, ranks, profile.first_block_bytes);
   const double moved = network.bytes_per_second > 0 ? 2 * ring_bytes(ranks, 2.0 * static_cast<double>(mean_bytes)) : 0;
   for (const RankProfile& rank : profile.ranks) {
     const double transfers = rank.device == "cpu" ? network.cpu_seconds_per_byte * moved / rank.cores : 0;

@@ -25,7 +25,7 @@ struct StepModel {
   double step_seconds(double slowest_rank_seconds) const;
 
   double wire_seconds = 0;      // the step's transfers, if nothing else happened
-  double boundary_seconds = 0;  // the first block's all-reduce, which no compute hides
+  double boundary_seconds = 0;  // the first block's all-reduce, which no compute hides, times boundary_load
   /// By rank, whatever its batch: the update of its share, and the CPU time of its transfers divided by the cores
   /// it has where they run on the cores that compute (device "cpu").
   std::vector<double> fixed_seconds;

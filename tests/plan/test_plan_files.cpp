@@ -26,7 +26,7 @@ Profile example_profile() {
   profile.gradient_bytes = 2'269'736;
   profile.parameter_bytes = 2'269'736;
   profile.first_block_bytes = 1'607'680;
-  profile.network = {5e-5, 1.2e8, 1e-9, {{4096, 1e-3}, {65536, 2.5e-3}}};
+  profile.network = {5e-5, 1.2e8, 1e-9, 1.5, {{4096, 1e-3}, {65536, 2.5e-3}}};
   profile.ranks[1].speed = 0.35;
   profile.ranks[1].cores = 0.34;
   profile.ranks[1].update_seconds = 0.002;

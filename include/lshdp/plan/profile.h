@@ -25,6 +25,7 @@ struct NetworkProfile {
   double latency_seconds = 0;
   double bytes_per_second = 0;      // 0: one rank, no network
   double cpu_seconds_per_byte = 0;  // that a rank's core spends per byte it sends and receives
+  double boundary_load = 1;         // what the boundary of real steps took, over the all-reduce time of its bytes
   std::vector<NetworkPoint> curve;  // by bytes, rising
 };
 
@@ -40,7 +41,8 @@ struct RankProfile {
   // lsdp: parameters from host memory to the device; 0: the mode copies none, or all stayed there
   double host_link_bytes_per_second = 0;
   double update_parameters_per_second = 0;  // of those the rank owns, by the optimizer; 0: not known
-  std::vector<CurvePoint> curve;            // by batch, rising, from 1 to at most max_batch
+  double load = 1;  // in real steps, beside transfers, computing took so many times as long as alone: it is in `curve`
+  std::vector<CurvePoint> curve;  // by batch, rising, from 1 to at most max_batch
 };
 
 struct Profile {

@@ -1,0 +1,25 @@
+// A few real steps of all ranks together, over the real network: what no part measured alone can tell.
+#pragma once
+#include <vector>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/measure/rank_setup.h"
+#include "lshdp/model/model.h"
+#include "lshdp/plan/plan.h"
+
+namespace lshdp::measure {
+
+inline constexpr int kUncountedSteps = 2;  // memory is touched for the first time, and ranks come together
+
+struct TogetherResult {
+  double step_seconds = 0;              // median, the same on every rank
+  std::vector<double> compute_seconds;  // by rank: median of a step's computing and optimizer work
+};
+
+/// Trains `steps` steps (at least 1) of `plan` on made-up data, after kUncountedSteps that do not count, with the store
+/// and the communicator that training uses; the model is thrown away. All ranks must call it with the same plan and
+/// steps.
+TogetherResult run_together(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                            const plan::Plan& plan, int steps);
+
+}  // namespace lshdp::measure

@@ -1,0 +1,89 @@
+// Steps as the trainer runs them, without data, metrics and checkpoints.
+#include "lshdp/measure/together.h"
+
+#include <algorithm>
+#include <memory>
+#include <ranges>
+#include <utility>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/clock.h"
+#include "lshdp/core/emulate.h"
+#include "lshdp/model/weights.h"
+#include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/walker.h"
+
+namespace lshdp::measure {
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+std::int64_t passes_of(const plan::Plan& plan) {
+  std::size_t passes = 1;
+  for (const plan::RankPlan& rank : plan.ranks) passes = std::max(passes, rank.micro_batches.size());
+  return static_cast<std::int64_t>(passes);
+}
+
+/// One rank's part of the steps.
+class Together {
+ public:
+  Together(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup, const plan::Plan& plan)
+      : mine_(plan.ranks[static_cast<std::size_t>(communicator.rank())]),
+        update_{.learning_rate = 0, .global_terms = plan.total * model.terms_per_sample(), .passes = passes_of(plan)},
+        emulator_(setup.speed),
+        store_(parallel::make_store(model, communicator, store_options(setup))),
+        walker_(model, *store_, {.precision = setup.precision, .recompute = setup.recompute}, &emulator_) {
+    store_->set_values(model::initial_values(model, kSeed));
+    if (!mine_.micro_batches.empty())
+      batch_ = model::synthetic_batch(model.input, std::ranges::max(mine_.micro_batches), kSeed);
+  }
+
+  void step() {
+    ++update_.step;
+    walker_.begin_step(update_, static_cast<std::int64_t>(mine_.micro_batches.size()));
+    std::size_t left = mine_.micro_batches.size();
+    for (const std::int64_t samples : std::views::reverse(mine_.micro_batches)) {
+      --left;
+      walker_.train_micro_batch(batch_.input.narrow(0, 0, samples), batch_.target.narrow(0, 0, samples), left == 0);
+    }
+  }
+
+  double compute_seconds() const { return walker_.compute_seconds() + store_->update_seconds(); }
+  void synchronize() { store_->synchronize(); }
+
+ private:
+  const plan::RankPlan& mine_;
+  parallel::Update update_;
+  SpeedEmulator emulator_;
+  std::unique_ptr<parallel::ParameterStore> store_;
+  parallel::BlockWalker walker_;
+  model::SyntheticBatch batch_;
+};
+
+}  // namespace
+
+TogetherResult run_together(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                            const plan::Plan& plan, int steps) {
+  Together together(communicator, model, setup, plan);
+  communicator.barrier();
+  for (int i = 0; i < kUncountedSteps; ++i) together.step();
+  std::vector<double> step_seconds, compute_seconds;
+  double begun = now_seconds(), computed = together.compute_seconds();
+  for (int i = 0; i < steps; ++i) {
+    together.step();
+    const double now = now_seconds(), compute = together.compute_seconds();
+    step_seconds.push_back(now - std::exchange(begun, now));
+    compute_seconds.push_back(compute - std::exchange(computed, compute));
+  }
+  together.synchronize();
+  const std::vector<double> medians = comm::all_gather_values(communicator, median(step_seconds));
+  return {medians.front(), comm::all_gather_values(communicator, median(compute_seconds))};
+}
+
+}  // namespace lshdp::measure

@@ -1,0 +1,43 @@
+// Measured over modelled, for each rank and for the boundary.
+#include "lshdp/plan/under_load.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "lshdp/plan/rebalance.h"
+#include "step_model.h"
+#include "time_curve.h"
+
+namespace lshdp::plan {
+namespace {
+
+/// Beyond this it was a disturbance, and no property of the hardware.
+double sensible(double factor) { return std::clamp(factor, 0.5, 4.0); }
+
+double modelled_seconds(const RankProfile& rank, const RankPlan& planned, double fixed_seconds) {
+  const TimeCurve curve(rank);
+  double seconds = fixed_seconds;
+  for (const std::int64_t batch : planned.micro_batches) seconds += curve.seconds(batch);
+  return seconds;
+}
+
+}  // namespace
+
+Profile under_load(Profile profile, const Plan& plan, double step_seconds, std::span<const double> compute_seconds) {
+  const StepModel model(profile);
+  std::vector<double> loads(profile.ranks.size(), 1.0);
+  double slowest = 0;
+  for (std::size_t r = 0; r < profile.ranks.size(); ++r) {
+    if (plan.ranks[r].batch == 0) continue;
+    const double modelled = modelled_seconds(profile.ranks[r], plan.ranks[r], model.fixed_seconds[r]);
+    loads[r] = sensible(compute_seconds[r] / modelled);
+    slowest = std::max(slowest, modelled * loads[r]);
+  }
+  const double exposed = step_seconds - std::max(slowest, model.wire_seconds);
+  if (model.boundary_seconds > 0) profile.network.boundary_load *= sensible(exposed / model.boundary_seconds);
+  profile = slowed(std::move(profile), loads);
+  for (std::size_t r = 0; r < loads.size(); ++r) profile.ranks[r].load *= loads[r];
+  return profile;
+}
+
+}  // namespace lshdp::plan

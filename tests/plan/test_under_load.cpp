@@ -1,0 +1,65 @@
+// Correcting a profile by what steps of all ranks together took.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/plan/solver.h"
+#include "lshdp/plan/under_load.h"
+#include "profiles.h"
+
+namespace lshdp::plan {
+namespace {
+
+using testing::DoubleNear;
+using testing::ElementsAre;
+
+/// Two ranks, the second with half the speed, at 1 MB/s; nothing hides the way of 10 kB.
+Profile unequal() {
+  Profile profile = test::with_network(
+      test::make_profile({test::linear_rank(64, 0.01, 0.01), test::linear_rank(64, 0.02, 0.02)}), 1e6, 100'000);
+  profile.first_block_bytes = 10'000;
+  return profile;
+}
+
+TEST(UnderLoad, TheModelThenGivesWhatWasMeasured) {
+  const std::vector<std::int64_t> batches{40, 20};
+  const Profile before = unequal();
+  const Plan plan = plan_for(before, batches, 0);
+  const Profile after = under_load(before, plan, 0.52, std::vector{0.45, 0.5});
+  EXPECT_NEAR(predict(after, batches, 0)->step_seconds, 0.52, 1e-9);
+  EXPECT_THAT(predict(after, batches, 0)->compute_seconds, ElementsAre(DoubleNear(0.45, 1e-9), DoubleNear(0.5, 1e-9)));
+  EXPECT_NEAR(after.ranks[0].load, 0.45 / 0.41, 1e-9);
+  EXPECT_NEAR(after.ranks[1].load, 0.5 / 0.42, 1e-9);
+  EXPECT_NEAR(after.network.boundary_load, 2.0, 1e-9);  // 20 ms where 10 kB alone take 10 ms
+}
+
+TEST(UnderLoad, MovesTheSplitTowardsRanksThatLoadHurtsLess) {
+  const Profile before = unequal();
+  const Plan plan = solve(before, {.total = 60}).plan;
+  const Profile after = under_load(before, plan, 0.6, std::vector{0.41, 0.55});
+  EXPECT_GT(solve(after, {.total = 60}).plan.ranks[0].batch, plan.ranks[0].batch);
+}
+
+TEST(UnderLoad, LeavesRanksWithoutSamplesAlone) {
+  const Profile before = unequal();
+  const Profile after = under_load(before, plan_for(before, {60, 0}, 0), 0.7, std::vector{0.65, 0.0});
+  EXPECT_EQ(after.ranks[1].load, 1);
+  EXPECT_EQ(after.ranks[1].curve[0].seconds, before.ranks[1].curve[0].seconds);
+}
+
+TEST(UnderLoad, TakesADisturbanceForNoMoreThanFourTimes) {
+  const Profile before = unequal();
+  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), 100, std::vector{90.0, 0.0001});
+  EXPECT_EQ(after.ranks[0].load, 4);
+  EXPECT_EQ(after.ranks[1].load, 0.5);
+  EXPECT_EQ(after.network.boundary_load, 4);
+}
+
+TEST(UnderLoad, WhereTheWireBindsOnlyWhatIsBeyondItIsTheBoundary) {
+  Profile before = unequal();
+  before.gradient_bytes = before.parameter_bytes = 1'000'000;  // one second on the wire
+  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), 1.03, std::vector{0.41, 0.42});
+  EXPECT_NEAR(after.network.boundary_load, 3.0, 1e-9);
+}
+
+}  // namespace
+}  // namespace lshdp::plan
