@@ -21,10 +21,20 @@ Json sample_profile() {
   profile.parameter_count = 1000;
   profile.gradient_bytes = profile.parameter_bytes = 4000;
   profile.first_block_bytes = 400;
-  profile.network = {1e-4, 1e8, 1e-10, {{4096, 1e-3}, {16384, 2e-3}}};
+  profile.network = {.latency_seconds = 1e-4,
+                     .bytes_per_second = 1e8,
+                     .cpu_seconds_per_byte = 1e-10,
+                     .curve = {{4096, 1e-3}, {16384, 2e-3}}};
   for (int rank = 0; rank < 3; ++rank) {
-    profile.ranks.push_back(
-        {rank, "node", "cpu", 1 << 30, 8, 1.0 / (rank + 1), 1.0 / (rank + 1), 1e-3, {{1, 0.1}, {4, 0.3}, {8, 0.5}}});
+    profile.ranks.push_back({.rank = rank,
+                             .host = "node",
+                             .device = "cpu",
+                             .memory_bytes = 1 << 30,
+                             .max_batch = 8,
+                             .speed = 1.0 / (rank + 1),
+                             .cores = 1.0 / (rank + 1),
+                             .update_seconds = 1e-3,
+                             .curve = {{1, 0.1}, {4, 0.3}, {8, 0.5}}});
   }
   return plan::to_json(profile);
 }
