@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "lshdp/core/median.h"
 #include "lshdp/core/text.h"
 #include "run_directory.h"
 
@@ -37,7 +38,7 @@ Figures figures_of(const RunDirectory& run) {
     add_to(figures.communication, step.communication_seconds, share);
     add_to(figures.wait, step.wait_seconds, share);
   }
-  figures.median_step = train::median(times);
+  figures.median_step = median(times);
   figures.samples_per_second = figures.mean_step > 0 ? samples / figures.mean_step : 0;
   return figures;
 }
@@ -94,7 +95,7 @@ double median_step(const RunDirectory& run, std::int64_t first, std::int64_t end
   for (const StepRecord& step : run.steps) {
     if (step.step >= first && step.step < end) times.push_back(step.step_seconds);
   }
-  return train::median(times);
+  return median(times);
 }
 
 std::string batches_text(const std::vector<std::int64_t>& batches) {

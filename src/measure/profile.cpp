@@ -12,6 +12,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
+#include "lshdp/core/median.h"
 #include "lshdp/core/progress.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/curve.h"
@@ -57,8 +58,7 @@ double time_update(Rehearsal& rehearsal, const model::SyntheticBatch& batch) {
     rehearsal.finish_step(batch);
     seconds.push_back(rehearsal.update_seconds() - before);
   }
-  std::ranges::nth_element(seconds, seconds.begin() + kUpdates / 2);
-  return seconds[kUpdates / 2];
+  return median(std::move(seconds));
 }
 
 /// Computes until every rank is here.

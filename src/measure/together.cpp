@@ -9,6 +9,7 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/emulate.h"
+#include "lshdp/core/median.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
@@ -17,12 +18,6 @@ namespace lshdp::measure {
 namespace {
 
 constexpr std::uint64_t kSeed = 1;
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 std::int64_t passes_of(const plan::Plan& plan) {
   std::size_t passes = 1;

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "block_layout.h"
+#include "bucket_transfer.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/parallel/host_arena.h"
@@ -100,7 +101,6 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   void make_shard_memory();
   void make_parameter_slots();
   void make_gradient_slots();
-  static comm::Buffer whole(const at::Tensor& arena);
   void begin_pass();
   void follow(std::size_t block);
   std::optional<std::size_t> next_wanted(std::size_t block) const;
@@ -110,7 +110,6 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   void accumulate(const SlotPlace& place, const at::Tensor& gradient);
   void deliver(std::size_t index, bool last);
   void forget_gathered();
-  void trace(const char* what, std::size_t index, const comm::Work& work);
 
   // On the update thread.
   void finish_reduce(std::size_t index) override;
@@ -138,16 +137,12 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   UpdateThread thread_;  // the last member: it begins when all others are there
 };
 
-std::int64_t least_count(const FullyShardedStoreOptions& options) {
-  return options.bucket_bytes / static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
-}
-
 FullyShardedStore::FullyShardedStore(const model::Model& model, comm::Communicator& communicator,
                                      const FullyShardedStoreOptions& options, Trace* trace)
     : communicator_(communicator),
       options_(options),
       trace_(trace),
-      layout_(model, least_count(options)),
+      layout_(model, least_count(options.bucket_bytes, options.precision)),
       parameter_turns_(take_turns(layout_, model.blocks.size(), kParameterSlots)),
       gradient_turns_(take_turns(layout_, model.blocks.size(), kGradientSlots)),
       buckets_(layout_.buckets().size()),
@@ -235,10 +230,6 @@ void FullyShardedStore::make_gradient_slots() {
   }
 }
 
-comm::Buffer FullyShardedStore::whole(const at::Tensor& arena) {
-  return {arena.data_ptr(), arena.numel(), wire_type(arena.scalar_type())};
-}
-
 void FullyShardedStore::begin_step(const Update& update) {
   if (in_step_) throw std::logic_error("begin_step before the last gradients of the step before");
   thread_.rethrow_error();
@@ -300,7 +291,7 @@ void FullyShardedStore::gather(std::size_t index) {
   if (occupant) buckets_[*occupant].gathered = false;
   occupant = index;
   copy_master_to(bucket.values, bucket.shard);
-  bucket.gather = communicator_.all_gather(whole(bucket.values), bucket.shards,
+  bucket.gather = communicator_.all_gather(buffer_of(bucket.values), bucket.shards,
                                            {.tag = static_cast<int>(2 * index + 1), .priority = kParameterPriority});
   bucket.gathered = bucket.arriving = true;
 }
@@ -310,7 +301,7 @@ void FullyShardedStore::wait_for_values(std::size_t index) {
   if (!bucket.arriving) return;
   bucket.gather.wait();
   bucket.arriving = false;
-  trace("all-gather", index, bucket.gather);
+  trace_transfer(trace_, "all-gather", index, bucket.gather);
 }
 
 /// Posts the receives of the bucket's sum, when the slot's last user has left it.
@@ -323,7 +314,7 @@ void FullyShardedStore::prepare(std::size_t index) {
       static_cast<std::byte*>(bucket.scratch.data_ptr()),
       comm::scratch_bytes(bucket.shards, wire_type(bucket.sum.scalar_type()), communicator_.rank()));
   bucket.reduce = communicator_.reduce_scatter_sum(
-      whole(bucket.sum), bucket.shards,
+      buffer_of(bucket.sum), bucket.shards,
       {.tag = static_cast<int>(2 * index), .priority = kSumPriority, .deferred = true, .scratch = scratch});
   bucket.prepared = true;
 }
@@ -364,7 +355,7 @@ void FullyShardedStore::deliver(std::size_t index, bool last) {
 void FullyShardedStore::finish_reduce(std::size_t index) {
   BucketState& bucket = buckets_[index];
   bucket.reduce.wait();
-  trace("reduce-scatter", index, bucket.reduce);
+  trace_transfer(trace_, "reduce-scatter", index, bucket.reduce);
   const at::Tensor part = shard_of(bucket.sum, bucket.shard);
   if (std::exchange(bucket.summed, true))
     bucket.gradient.add_(part);
@@ -384,11 +375,6 @@ void FullyShardedStore::update(std::size_t index, const Update& update, double s
   update_shard(bucket.shard, bucket.gradient, layout_.buckets()[index].decay_count, options_.adamw, update,
                scale / static_cast<double>(update.global_terms));
   bucket.summed = false;
-}
-
-void FullyShardedStore::trace(const char* what, std::size_t index, const comm::Work& work) {
-  if (trace_ == nullptr || !trace_->enabled()) return;
-  trace_->record(fmt::format("{} {}", what, index), what, work.began(), work.finished());
 }
 
 void FullyShardedStore::synchronize() {
@@ -420,7 +406,7 @@ model::Values FullyShardedStore::gather_values() {
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     const at::Tensor arena = at::zeros({layout_.buckets()[index].count}, master_type(options_.precision));
     copy_master_to(arena, buckets_[index].shard);
-    communicator_.all_gather(whole(arena), buckets_[index].shards).wait();
+    communicator_.all_gather(buffer_of(arena), buckets_[index].shards).wait();
     layout_.copy_to_values(values, index, arena);
   }
   return values;
@@ -443,7 +429,7 @@ std::unique_ptr<ParameterStore> make_fully_sharded_store(const model::Model& mod
 StepTraffic fully_sharded_traffic(const model::Model& model, const FullyShardedStoreOptions& options) {
   const auto master = static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
   const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
-  const BlockLayout layout(model, least_count(options));
+  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision));
   const std::vector<Bucket>& buckets = layout.buckets();
   const Turns turns = take_turns(layout, model.blocks.size(), kParameterSlots);
   std::vector<bool> held(turns.counts.size());  // by slot, when backward begins

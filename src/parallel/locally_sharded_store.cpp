@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "block_layout.h"
+#include "bucket_transfer.h"
 #include "device_slots.h"
 #include "gradient_queue.h"
 #include "lshdp/comm/agree.h"
@@ -28,10 +29,6 @@
 
 namespace lshdp::parallel {
 namespace {
-
-std::int64_t least_count(const LocallyShardedStoreOptions& options) {
-  return options.bucket_bytes / static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
-}
 
 comm::NodeMap node_map(comm::Communicator& communicator, const LocallyShardedStoreOptions& options) {
   if (options.node_names.empty()) return comm::map_nodes(comm::all_gather_hosts(communicator));
@@ -141,7 +138,7 @@ LocallyShardedStore::LocallyShardedStore(const model::Model& model, comm::Commun
     : communicator_(communicator),
       options_(options),
       trace_(trace),
-      layout_(model, least_count(options)),
+      layout_(model, least_count(options.bucket_bytes, options.precision)),
       map_(node_map(communicator, options)),
       order_(map_.in_node_order()),
       cuts_(make_cuts()),
@@ -409,7 +406,7 @@ at::Tensor LocallyShardedStore::gather_master(std::size_t index) {
     bounds.bounds[static_cast<std::size_t>(order_[place]) + 1] = cut.count(static_cast<int>(place));
   for (std::size_t rank = 0; rank < order_.size(); ++rank) bounds.bounds[rank + 1] += bounds.bounds[rank];
   by_rank.narrow(0, bounds.begin(communicator_.rank()), mine.numel()).copy_(mine);
-  communicator_.all_gather({by_rank.data_ptr(), count, wire_type(by_rank.scalar_type())}, bounds).wait();
+  communicator_.all_gather(buffer_of(by_rank), bounds).wait();
   for (std::size_t place = 0; place < order_.size(); ++place) {
     const int at = static_cast<int>(place), rank = order_[place];
     whole.narrow(0, cut.begin(at), cut.count(at)).copy_(by_rank.narrow(0, bounds.begin(rank), bounds.count(rank)));
@@ -450,21 +447,12 @@ std::unique_ptr<ParameterStore> make_locally_sharded_store(const model::Model& m
 }
 
 StepTraffic locally_sharded_traffic(const model::Model& model, const LocallyShardedStoreOptions& options) {
-  const auto master = static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
-  const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
-  const std::vector<Bucket> buckets = make_buckets(model, least_count(options));
-  StepTraffic traffic;
-  for (const Bucket& bucket : buckets) {
-    traffic.gradient_bytes += bucket.count * master;
-    traffic.parameter_bytes += bucket.count * compute;
-  }
-  for (std::size_t i = 0; i < std::min<std::size_t>(2, buckets.size()); ++i)
-    traffic.boundary_gradient_bytes += buckets[i].count * master;
-  return traffic;
+  return traffic_of_each_once(model, least_count(options.bucket_bytes, options.precision),
+                              master_type(options.precision), compute_type(options.precision));
 }
 
 std::int64_t locally_sharded_device_bytes(const model::Model& model, const LocallyShardedStoreOptions& options) {
-  const BlockLayout layout(model, least_count(options));
+  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision));
   std::int64_t elements = 0;
   for (const std::int64_t count : slot_counts(layout, resident_buckets(layout, model.blocks.size(), options.resident)))
     elements += count;

@@ -8,14 +8,11 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "bucket_transfer.h"
 #include "update_thread.h"
 
 namespace lshdp::parallel {
 namespace {
-
-comm::Buffer buffer(const at::Tensor& tensor) {
-  return {tensor.data_ptr(), tensor.numel(), wire_type(tensor.scalar_type())};
-}
 
 std::int64_t sum(const std::vector<std::int64_t>& values) {
   return std::accumulate(values.begin(), values.end(), std::int64_t{0});
@@ -64,7 +61,7 @@ void NodeExchange::finish_reduce(std::size_t bucket, std::int64_t step) {
   comm::Work reduce = state.reduce;
   lock.unlock();
   reduce.wait();
-  record("reduce-scatter", bucket, reduce);
+  trace_transfer(trace_, "reduce-scatter", bucket, reduce);
   lock.lock();
   regions_[bucket % kRegions].user.reset();
   buckets_.progress(bucket).reduced = step;
@@ -72,7 +69,7 @@ void NodeExchange::finish_reduce(std::size_t bucket, std::int64_t step) {
 }
 
 void NodeExchange::gather_now(std::size_t bucket) {
-  leaders_->all_gather(buffer(buckets_.values(bucket)), shards_[bucket]).wait();
+  leaders_->all_gather(buffer_of(buckets_.values(bucket)), shards_[bucket]).wait();
 }
 
 NodeExchange::~NodeExchange() {
@@ -137,7 +134,7 @@ bool NodeExchange::post_next() {
   const std::span scratch(static_cast<std::byte*>(region.memory.data_ptr()),
                           static_cast<std::size_t>(region.memory.numel()));
   state.reduce = leaders_->reduce_scatter_sum(
-      buffer(buckets_.gradients(post_bucket_)), shards_[post_bucket_],
+      buffer_of(buckets_.gradients(post_bucket_)), shards_[post_bucket_],
       {.tag = static_cast<int>(2 * post_bucket_), .priority = kReducePriority, .deferred = true, .scratch = scratch});
   state.stage = Stage::posted;
   state.step = post_step_;
@@ -151,7 +148,7 @@ bool NodeExchange::post_next() {
 /// before it has this one's gradients, and no rank here reads the bucket's parameters any more in this step.
 void NodeExchange::start_reduce(std::size_t bucket) {
   State& state = states_[bucket];
-  state.gather = leaders_->all_gather(buffer(buckets_.values(bucket)), shards_[bucket],
+  state.gather = leaders_->all_gather(buffer_of(buckets_.values(bucket)), shards_[bucket],
                                       {.tag = static_cast<int>(2 * bucket + 1),
                                        .priority = kGatherPriority + static_cast<int>(bucket),
                                        .deferred = true});
@@ -173,7 +170,7 @@ void NodeExchange::start_gather(std::size_t bucket) {
 void NodeExchange::tell_loop() {
   while (const auto bucket = next_gathered()) {
     const NodeBuckets::Lock lock = buckets_.lock();
-    record("all-gather", *bucket, states_[*bucket].gather);
+    trace_transfer(trace_, "all-gather", *bucket, states_[*bucket].gather);
     states_[*bucket].stage = Stage::idle;
     ++buckets_.progress(*bucket).version;
     buckets_.ring();
@@ -195,11 +192,6 @@ std::optional<std::size_t> NodeExchange::next_gathered() {
     gathering_.erase(bucket);
     return bucket;
   }
-}
-
-void NodeExchange::record(const char* what, std::size_t bucket, const comm::Work& work) {
-  if (trace_ == nullptr || !trace_->enabled()) return;
-  trace_->record(fmt::format("{} {}", what, bucket), what, work.began(), work.finished());
 }
 
 }  // namespace lshdp::parallel

@@ -69,7 +69,6 @@ class NodeExchange {
   void tell_loop();
   std::optional<std::size_t> next_gathered();
   void guarded(void (NodeExchange::*loop)()) noexcept;
-  void record(const char* what, std::size_t bucket, const comm::Work& work);
 
   NodeBuckets& buckets_;
   std::unique_ptr<comm::Communicator> leaders_;

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "block_layout.h"
+#include "bucket_transfer.h"
 #include "lshdp/core/bf16.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/parallel/sharded_adamw.h"
@@ -58,14 +59,12 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   BucketState make_bucket(const Bucket& layout) const;
   static void finish_gather(BucketState& bucket) noexcept;
   void make_leaves();
-  static comm::Buffer whole(const at::Tensor& arena);
   static const at::Tensor& gathered(const BucketState& bucket);
   static void add_changes(const BucketState& bucket);
   void wait_for_bucket(std::size_t index);
   void prepare(std::size_t index);
   void accumulate(const SlotPlace& place, const at::Tensor& gradient);
   void deliver(std::size_t index);
-  void trace(const char* what, std::size_t index, const comm::Work& work);
 
   // On the update thread.
   bool reduced(std::size_t index) const override { return buckets_[index].reduce.done(); }
@@ -95,16 +94,12 @@ bool changes_travel(const ReplicatedStoreOptions& options) {
   return options.wire == comm::Wire::bf16 && compute_type(options.precision) == at::kFloat;
 }
 
-std::int64_t least_count(const ReplicatedStoreOptions& options) {
-  return options.bucket_bytes / static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
-}
-
 ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& communicator,
                                  const ReplicatedStoreOptions& options, Trace* trace)
     : communicator_(communicator),
       options_(options),
       trace_(trace),
-      layout_(model, least_count(options)),
+      layout_(model, least_count(options.bucket_bytes, options.precision)),
       parameters_(model.blocks.size()),
       thread_(*this, layout_.buckets().size(), communicator, static_cast<int>(2 * layout_.buckets().size()), trace) {
   for (const Bucket& layout : layout_.buckets()) buckets_.push_back(make_bucket(layout));
@@ -150,10 +145,6 @@ void ReplicatedStore::make_leaves() {
   }
 }
 
-comm::Buffer ReplicatedStore::whole(const at::Tensor& arena) {
-  return {arena.data_ptr(), arena.numel(), wire_type(arena.scalar_type())};
-}
-
 void ReplicatedStore::begin_step(const Update& update) {
   if (in_step_) throw std::logic_error("begin_step before the last gradients of the step before");
   thread_.rethrow_error();
@@ -185,7 +176,7 @@ void ReplicatedStore::wait_for_bucket(std::size_t index) {
   wait_seconds_ += now_seconds() - begun;
   if (std::exchange(bucket.gather_worked_in, true)) return;
   if (bucket.changes.defined()) add_changes(bucket);
-  trace("all-gather", index, bucket.gather);
+  trace_transfer(trace_, "all-gather", index, bucket.gather);
 }
 
 /// The same on every rank, the owner included, so replicas stay identical.
@@ -208,7 +199,7 @@ void ReplicatedStore::prepare(std::size_t index) {
   BucketState& bucket = buckets_[index];
   const std::span scratch(static_cast<std::byte*>(bucket.scratch.data_ptr()),
                           static_cast<std::size_t>(bucket.scratch.numel()));
-  bucket.reduce = communicator_.reduce_scatter_sum(whole(bucket.gradients), bucket.shards,
+  bucket.reduce = communicator_.reduce_scatter_sum(buffer_of(bucket.gradients), bucket.shards,
                                                    {.tag = static_cast<int>(2 * index),
                                                     .priority = kReducePriority + static_cast<int>(index),
                                                     .wire = options_.wire,
@@ -240,10 +231,8 @@ void ReplicatedStore::accumulate(const SlotPlace& place, const at::Tensor& gradi
 /// step.
 void ReplicatedStore::deliver(std::size_t index) {
   BucketState& bucket = buckets_[index];
-  for (std::size_t i = 0; i < bucket.touched.size(); ++i) {
-    if (!bucket.touched[i]) layout_.view(bucket.gradients, {index, i}).zero_();
-  }
-  bucket.gather = communicator_.all_gather(whole(gathered(bucket)), bucket.shards,
+  layout_.clear_untouched(bucket.gradients, index, bucket.touched);
+  bucket.gather = communicator_.all_gather(buffer_of(gathered(bucket)), bucket.shards,
                                            {.tag = static_cast<int>(2 * index + 1),
                                             .priority = kReducePriority + static_cast<int>(buckets_.size() + index),
                                             .deferred = true});
@@ -258,7 +247,7 @@ void ReplicatedStore::deliver(std::size_t index) {
 void ReplicatedStore::finish_reduce(std::size_t index) {
   BucketState& bucket = buckets_[index];
   bucket.reduce.wait();
-  trace("reduce-scatter", index, bucket.reduce);
+  trace_transfer(trace_, "reduce-scatter", index, bucket.reduce);
 }
 
 double ReplicatedStore::make_mean(std::size_t index, const Update& update) {
@@ -278,11 +267,6 @@ void ReplicatedStore::update(std::size_t index, const Update& update, double sca
   round_difference_to_bf16(
       bucket.shard.master.const_data_ptr<float>(), shard_of(bucket.values, bucket.shard).const_data_ptr<float>(),
       static_cast<Bf16*>(shard_of(bucket.changes, bucket.shard).mutable_data_ptr()), bucket.shard.master.numel());
-}
-
-void ReplicatedStore::trace(const char* what, std::size_t index, const comm::Work& work) {
-  if (trace_ == nullptr || !trace_->enabled()) return;
-  trace_->record(fmt::format("{} {}", what, index), what, work.began(), work.finished());
 }
 
 void ReplicatedStore::synchronize() {
@@ -308,7 +292,7 @@ model::Values ReplicatedStore::gather_values() {
     BucketState& bucket = buckets_[index];
     const at::Tensor arena = at::zeros({bucket.values.numel()}, master_type(options_.precision));
     copy_master_to(arena, bucket.shard);
-    communicator_.all_gather(whole(arena), bucket.shards).wait();
+    communicator_.all_gather(buffer_of(arena), bucket.shards).wait();
     layout_.copy_to_values(values, index, arena);
   }
   return values;
@@ -325,7 +309,7 @@ void ReplicatedStore::publish() {
   const c10::NoGradGuard no_grad;
   for (BucketState& bucket : buckets_) {
     copy_master_to(bucket.values, bucket.shard);
-    communicator_.all_gather(whole(bucket.values), bucket.shards).wait();
+    communicator_.all_gather(buffer_of(bucket.values), bucket.shards).wait();
   }
 }
 
@@ -340,19 +324,9 @@ std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model,
 
 StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreOptions& options) {
   const bool rounds = options.wire == comm::Wire::bf16;
-  const auto master =
-      static_cast<std::int64_t>(at::elementSize(rounds ? at::kBFloat16 : master_type(options.precision)));
-  const auto compute =
-      static_cast<std::int64_t>(at::elementSize(rounds ? at::kBFloat16 : compute_type(options.precision)));
-  const std::vector<Bucket> buckets = make_buckets(model, least_count(options));
-  StepTraffic traffic;
-  for (const Bucket& bucket : buckets) {
-    traffic.gradient_bytes += bucket.count * master;
-    traffic.parameter_bytes += bucket.count * compute;
-  }
-  for (std::size_t i = 0; i < std::min<std::size_t>(2, buckets.size()); ++i)
-    traffic.boundary_gradient_bytes += buckets[i].count * master;
-  return traffic;
+  return traffic_of_each_once(model, least_count(options.bucket_bytes, options.precision),
+                              rounds ? at::kBFloat16 : master_type(options.precision),
+                              rounds ? at::kBFloat16 : compute_type(options.precision));
 }
 
 }  // namespace lshdp::parallel

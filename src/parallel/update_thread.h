@@ -20,7 +20,9 @@
 
 namespace lshdp::parallel {
 
-// Sums go before gathers, and gathers in the order in which the next forward needs them (DESIGN.md section 5).
+// The first of each kind. Sums go before gathers, and gathers in the order in which the next forward needs them
+// (DESIGN.md section 5); so do the sums of the replicated store, whose priorities follow one another from the first
+// sum.
 inline constexpr int kNormPriority = 0;
 inline constexpr int kReducePriority = 1;
 inline constexpr int kGatherPriority = 2;

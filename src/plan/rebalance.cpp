@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "lshdp/core/median.h"
 #include "lshdp/plan/solver.h"
 #include "step_model.h"
 #include "time_curve.h"
@@ -18,13 +19,6 @@ constexpr std::size_t kWindows = 2;                        // that must agree
 constexpr double kHardestGain = 0.4;                       // never is more asked of a new split
 constexpr double kForgiven = 0.9;       // what is asked above the least shrinks by this with each decision
 constexpr double kResolution = 1.0025;  // slowness in steps of this: ranks alike stay alike and share one table
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 == 1) return *middle;
-  return (*middle + *std::max_element(values.begin(), middle)) / 2;
-}
 
 /// Median over steps of a figure that `figure(step)` picks.
 template <typename Figure>

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "lshdp/core/json.h"
+#include "lshdp/core/median.h"
 
 namespace lshdp::train {
 namespace {
@@ -182,14 +183,6 @@ std::vector<StepRecord> without_warm_up(const std::vector<StepRecord>& steps) {
   const std::size_t skipped = std::min<std::size_t>(10, (steps.size() + 9) / 10);
   if (skipped >= steps.size()) return steps;
   return {steps.begin() + static_cast<std::ptrdiff_t>(skipped), steps.end()};
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 == 1) return *middle;
-  return (*middle + *std::max_element(values.begin(), middle)) / 2;
 }
 
 }  // namespace lshdp::train

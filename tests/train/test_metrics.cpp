@@ -8,6 +8,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "lshdp/core/median.h"
 #include "lshdp/train/metrics.h"
 #include "lshdp/train/rebalancing.h"
 #include "lshdp/train/step_log.h"

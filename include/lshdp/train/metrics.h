@@ -96,6 +96,5 @@ class MetricsWriter {
 /// The part of `steps` that timing figures are taken from: without the first tenth, at most 10, as long as something is
 /// left.
 std::vector<StepRecord> without_warm_up(const std::vector<StepRecord>& steps);
-double median(std::vector<double> values);
 
 }  // namespace lshdp::train
