@@ -50,7 +50,7 @@ def cells_of(definition):
     return [Cell(model, cluster, case, bucket, repetition)
             for cluster in definition.clusters for model in definition.models
             for repetition in range(1, definition.repetitions + 1)
-            for case in definition.cases for bucket in case.bucket_mb]
+            for case in definition.cases if case.is_measured(model, cluster) for bucket in case.bucket_mb]
 
 
 def write_json(path, value):

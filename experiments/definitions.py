@@ -41,6 +41,11 @@ class Case:
     batches: str  # equal, solved (for the fixed total) or free (the solver also chooses the total)
     wire: str = "exact"
     bucket_mb: tuple = (None,)
+    models: tuple = ()  # names of those that it is measured with; none: all
+    clusters: tuple = ()
+
+    def is_measured(self, model, cluster):
+        return model.name in (self.models or (model.name,)) and cluster.name in (self.clusters or (cluster.name,))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +111,21 @@ def read_model(name, values, where):
     return fields_from(Model, name, values, where)
 
 
+def check_restrictions(definition, where):
+    """Cases name models and clusters that there are, and leave no pair without any case."""
+    known = {"models": {model.name for model in definition.models}, "clusters": {cluster.name for cluster in definition.clusters}}
+    for case in definition.cases:
+        for key, names in known.items():
+            for name in set(getattr(case, key)) - names:
+                raise DefinitionError(f"{where}: cases: {case.name}: {key}: {name} is none of this definition; there are {', '.join(sorted(names))}")
+    for cluster in definition.clusters:
+        for model in definition.models:
+            if not any(case.is_measured(model, cluster) for case in definition.cases):
+                raise DefinitionError(f"{where}: {model.name}-{cluster.name}: no case is measured with it")
+
+
 def check(definition, where):
+    check_restrictions(definition, where)
     pairs = {f"{m.name}-{c.name}" for m in definition.models for c in definition.clusters}
     for pair in (*definition.timeline, *definition.required.get("ratios", {})):
         if pair not in pairs:
@@ -150,5 +169,6 @@ def settings(definition):
     for kind, things in (("model", definition.models), ("cluster", definition.clusters), ("case", definition.cases)):
         parts |= {f"{kind} {thing.name}": dataclasses.asdict(thing) for thing in things}
     for name in (name for name in parts if name.startswith("case ")):
-        parts[name].pop("bucket_mb")  # a further size is a further cell
+        for key in ("bucket_mb", "models", "clusters"):  # more of them are further cells
+            parts[name].pop(key)
     return json.loads(json.dumps(parts))

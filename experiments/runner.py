@@ -1,10 +1,9 @@
 # Runs the cells of a definition that are not done yet: profile, plan, then lshdp and PyTorch in alternation.
-import contextlib
 import json
 import sys
 import time
 
-from experiments import cells, definitions, extrapolate, machines, timeline
+from experiments import cells, definitions, machines, timeline
 from experiments.cells import DONE, FAILED, NOT_MEASURABLE, REFUSED
 from experiments.machines import ROOT, CommandFailed
 
@@ -220,18 +219,19 @@ class Runner:
 
     def run_extrapolation(self, cell):
         """Plans for clusters larger than can be emulated, from the largest measured profile."""
-        for nodes in self.definition.extrapolate:
-            name = f"{cell.pair}-extrapolated-{nodes}"
-            if self.records.is_done(name):
-                continue
-            with contextlib.suppress(CommandFailed):
-                setup = self.setup(cell)
-                profile = self.work / f"{name}.profile.json"
-                cells.write_json(profile, extrapolate.stretched(setup["profile"], nodes))
-                total = self.total(cell) * nodes // cell.cluster.nodes
-                plan = self.optimize(name, profile, ["--total", total])
-                self.records.write(name, DONE, model=cell.model.name, cluster=cell.cluster.name, nodes=nodes, total=total,
-                                   predicted=plan["predicted"], idle=sum(rank["batch"] == 0 for rank in plan["ranks"]))
+        names = {nodes: f"{cell.pair}-extrapolated-{nodes}" for nodes in self.definition.extrapolate}
+        if all(self.records.is_done(name) for name in names.values()):
+            return
+        try:
+            profile, out = self.work / f"{cell.pair}-extrapolated.profile.json", self.work / f"{cell.pair}-extrapolated.json"
+            cells.write_json(profile, self.setup(cell)["profile"])
+            self.optimize(f"{cell.pair}-extrapolated", profile,
+                          ["--total", self.total(cell), "--scale", ",".join(map(str, names)), "--scale-out", out])
+            for point in json.loads(out.read_text())["points"]:
+                self.records.write(names[point["ranks"]], DONE, model=cell.model.name, cluster=cell.cluster.name, nodes=point["ranks"],
+                                   total=point["total"], predicted=point["predicted"], idle=point["idle"])
+        except CommandFailed as error:
+            self.say(f"{cell.pair}-extrapolated: {status_of(error)}: {error}")
 
     # --- PyTorch -------------------------------------------------------------------------------------------------------
 

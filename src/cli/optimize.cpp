@@ -1,13 +1,49 @@
 // lshdp optimize: from profile.json to batches.json.
+#include <algorithm>
 #include <cstdio>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "lshdp/cli/options.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
 #include "lshdp/plan/describe.h"
 #include "lshdp/plan/other_ranks.h"
 #include "lshdp/plan/solver.h"
 
 namespace lshdp::cli {
+namespace {
+
+/// Instead of a solution: the plan of batches that a person chose, beside the solved split of the same total.
+std::string plan_given_batches(const plan::Profile& profile, const std::vector<std::int64_t>& batches,
+                               const plan::SolverOptions& options, const std::string& out) {
+  const plan::Plan given = plan::plan_for(profile, batches, options.max_accumulation);
+  if (options.total.value_or(given.total) != given.total) {
+    throw UsageError(fmt::format("--batches: {} add up to {}, not to --total {}", fmt::join(batches, ","), given.total,
+                                 *options.total));
+  }
+  plan::write_plan(out, given);
+  const plan::Plan solved = plan::solve(profile, {given.total, options.max_accumulation}).plan;
+  const double step = given.predicted.step_seconds, best = solved.predicted.step_seconds;
+  return fmt::format("predicted step {}, {:.3f} times that of the solved split ({})\n", format_seconds(step),
+                     step / best, format_seconds(best));
+}
+
+void write_scale(const std::string& path, const std::vector<plan::ScalePoint>& points) {
+  Json list = Json::array();
+  for (const plan::ScalePoint& point : points) {
+    const auto idle = std::ranges::count(point.plan.ranks, 0, &plan::RankPlan::batch);
+    list.push_back({{"ranks", point.ranks},
+                    {"total", point.plan.total},
+                    {"predicted", plan::to_json(point.plan.predicted)},
+                    {"idle", idle}});
+  }
+  write_json(path, {{"version", 1}, {"points", list}});
+}
+
+}  // namespace
 
 int run_optimize(const Arguments& arguments) {
   const Values values =
@@ -17,7 +53,9 @@ int run_optimize(const Arguments& arguments) {
           .option("total", "B", "samples a step, exactly; without it, the total with the most samples per second")
           .option("max-accumulation", "K",
                   "micro-batches a rank may run in a step; 0 or absent: any number with --total, otherwise 1")
+          .option("batches", "B,..", "do not solve: write the plan of these batches, one for each rank")
           .option("scale", "N,..", "also predict the step on so many ranks like those of the profile, e.g. 64,256")
+          .option("scale-out", "FILE", "where to write what --scale predicts (JSON)")
           .required("out", "FILE", "where to write the plan (batches.json)")
           .parse(arguments);
   if (values.help()) return 0;
@@ -25,12 +63,19 @@ int run_optimize(const Arguments& arguments) {
   if (values.has("total")) options.total = values.integer("total", 1);
   if (values.has("max-accumulation")) options.max_accumulation = values.integer("max-accumulation", 0);
   const plan::Profile profile = plan::read_profile(values.text("profile"));
+  if (values.has("scale-out") && !values.has("scale")) throw UsageError("--scale-out needs --scale");
+  if (values.has("batches")) {
+    if (values.has("scale")) throw UsageError("--batches and --scale exclude each other");
+    fmt::print("{}", plan_given_batches(profile, values.integers("batches", 0), options, values.text("out")));
+    return 0;
+  }
   const plan::Solution solution = plan::solve(profile, options);
   std::string text = plan::describe(profile, solution);
   if (values.has("scale")) {
     const auto points = plan::predict_scale(profile, solution.plan.total, options.max_accumulation,
                                             parse_int_list(values.text("scale"), "--scale"));
     text += '\n' + plan::describe_scale(solution.plan, points);
+    if (values.has("scale-out")) write_scale(values.text("scale-out"), points);
   }
   plan::write_plan(values.text("out"), solution.plan);
   std::fputs(text.c_str(), stdout);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
 #include "lshdp/plan/plan.h"
 #include "plan/profiles.h"
 #include "program.h"
@@ -46,6 +47,34 @@ TEST_F(Optimize, PredictsMoreRanksIfAsked) {
   const CommandResult result = optimize("--total 88 --scale 64,256");
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   EXPECT_THAT(result.output, AllOf(HasSubstr("1,408"), HasSubstr("5,632"), HasSubstr("100.0 %"), HasSubstr("Assumed")));
+}
+
+TEST_F(Optimize, WritesThePredictionsForMoreRanksWhereAsked) {
+  const std::filesystem::path file = folder_ / "scale.json";
+  ASSERT_EQ(optimize("--total 88 --scale 8,64 --scale-out " + file.string()).exit_code, 0);
+  const Json points = read_json(file)["points"];
+  ASSERT_EQ(points.size(), 2U);
+  EXPECT_EQ(points[1]["ranks"], 64);
+  EXPECT_EQ(points[1]["total"], 1408);
+  EXPECT_EQ(points[1]["idle"], 0);
+  EXPECT_GT(points[1]["predicted"]["step_seconds"], 0);
+}
+
+TEST_F(Optimize, WritesThePlanOfGivenBatchesWithItsPrediction) {
+  const CommandResult result = optimize("--batches 31,33,16,8");
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, HasSubstr("times that of the solved split"));
+  const plan::Plan given = plan::read_plan(out_);
+  EXPECT_EQ(given.ranks[1].batch, 33);
+  ASSERT_EQ(optimize("--total 88").exit_code, 0);
+  EXPECT_GT(given.predicted.step_seconds, plan::read_plan(out_).predicted.step_seconds);
+}
+
+TEST_F(Optimize, RefusesGivenBatchesThatCannotBe) {
+  expect_refusal("--batches 31,33,16,8 --total 87", "add up to 88, not to --total 87");
+  expect_refusal("--batches 31,33,16", "batches");
+  expect_refusal("--batches 31,33,16,8 --scale 64", "exclude each other");
+  expect_refusal("--total 88 --scale-out scale.json", "--scale-out needs --scale");
 }
 
 TEST_F(Optimize, WritesThePlanAndShowsItBesideTheEqualSplit) {

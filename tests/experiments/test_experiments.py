@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(pathlib.Path(__file__).resolve().parent)]
 
 import made_up  # noqa: E402
-from experiments import collect, commentary, extrapolate, machines, report, runner, tables, timeline  # noqa: E402
+from experiments import collect, commentary, machines, report, runner, tables, timeline  # noqa: E402
 from experiments.cells import DONE, FAILED, REFUSED, Records, cells_of, seconds_left  # noqa: E402
 from experiments.definitions import DefinitionError, read_definition  # noqa: E402
 from experiments.machines import CommandFailed  # noqa: E402
@@ -40,6 +40,10 @@ class Definitions(InFolder):
         self.refuses("fsdp2 is measured with equal", cases={"x": {"program": "pytorch", "mode": "fsdp2", "batches": "solved"}})
         self.refuses("W9-A is no MODEL-CLUSTER", timeline=["W9-A"])
         self.refuses("cases is missing", cases=None)
+        case = {"program": "lshdp", "mode": "ddp", "batches": "equal"}
+        self.refuses("cases: x: models: W9 is none of this definition; there are M", cases={"x": {**case, "models": ["W9"]}})
+        two = {"A": {"cpus": [25, 75]}, "B": {"cpus": [50, 50]}}
+        self.refuses("M-B: no case is measured with it", clusters=two, cases={"x": {**case, "clusters": ["A"]}})
 
     def test_a_file_that_is_no_yaml_is_refused_in_one_line(self):
         path = self.folder / "bad.yaml"
@@ -52,6 +56,14 @@ class Definitions(InFolder):
         self.assertEqual(len(names), len(set(names)))
         self.assertEqual(names[0], "M-A-lshdp-solved-r1")
         self.assertEqual(names[3:6], ["M-A-ddp-uneven-bucket2-r1", "M-A-ddp-uneven-bucket25-r1", "M-A-lshdp-solved-r2"])
+
+    def test_a_case_can_be_kept_to_some_models_and_clusters(self):
+        cases = {**made_up.VALUES["cases"], "plain": {**made_up.VALUES["cases"]["plain"], "clusters": ["B"], "models": ["M"]}}
+        definition = made_up.definition(repetitions=1, clusters={"A": {"cpus": [25, 75]}, "B": {"cpus": [50, 50]}}, cases=cases)
+        names = [cell.name for cell in cells_of(definition)]
+        self.assertIn("M-B-plain-r1", names)
+        self.assertNotIn("M-A-plain-r1", names)
+        self.assertIn("M-A-lshdp-equal-r1", names)
 
 
 class Resuming(InFolder):
@@ -93,6 +105,13 @@ class Resuming(InFolder):
             pass
 
     def pretend(self, made, name, arguments, fail):
+        if "--scale-out" in arguments:
+            self.ran.append(name)
+            points = [{"ranks": int(n), "total": 32 * int(n), "predicted": {"step_seconds": 1.5}, "idle": 0}
+                      for n in arguments[arguments.index("--scale") + 1].split(",")]
+            pathlib.Path(arguments[arguments.index("--scale-out") + 1]).write_text(json.dumps({"version": 1, "points": points}))
+            pathlib.Path(arguments[arguments.index("--out") + 1]).write_text("{}")
+            return
         if "--results" in arguments:
             self.ran.append(name)
             if name in fail:
@@ -147,6 +166,15 @@ class Resuming(InFolder):
         self.run_it(definition=made_up.definition(repetitions=1, timeline=[]))
         with self.assertRaisesRegex(CommandFailed, "measured with another steps; begin anew with --restart"):
             self.run_it(definition=made_up.definition(repetitions=1, steps=7))
+
+    def test_more_nodes_are_predicted_once(self):
+        definition = made_up.definition(repetitions=1, extrapolate=[64, 256])
+        self.run_it(definition=definition)
+        self.assertEqual(self.ran[-1], "M-A-extrapolated-optimize")
+        record = Records(self.folder / "raw").read("M-A-extrapolated-256")
+        self.assertEqual((record["nodes"], record["total"], record["idle"]), (256, 8192, 0))
+        self.run_it(definition=definition)
+        self.assertEqual(self.ran, [])
 
     def test_time_left_counts_what_is_missing(self):
         definition = made_up.definition()
@@ -231,15 +259,6 @@ class Pieces(unittest.TestCase):
         log = "lshdp train: --mode: no\n-----\nPrimary job terminated normally\n"
         self.assertEqual(machines.message_in(log, 2), "lshdp train: --mode: no")
         self.assertEqual(machines.message_in("Traceback\nRuntimeError: gloo\n---\n", 1), "RuntimeError: gloo (exit code 1)")
-
-    def test_a_stretched_profile_repeats_its_ranks(self):
-        profile = {"network": {"latency_seconds": 1e-3, "bytes_per_second": 1e8, "curve": [{"bytes": 10**8, "seconds": 1}]},
-                   "ranks": [{"rank": 0, "host": "a", "speed": 1}, {"rank": 1, "host": "b", "speed": 2}]}
-        stretched = extrapolate.stretched(profile, 64)
-        self.assertEqual([rank["speed"] for rank in stretched["ranks"]], [1, 2] * 32)
-        self.assertEqual(stretched["ranks"][63]["rank"], 63)
-        self.assertAlmostEqual(stretched["network"]["curve"][0]["seconds"], 2 * 63 * 1e-3 + 2 * 63 / 64)
-        self.assertEqual(profile["network"]["curve"][0]["seconds"], 1)
 
     def test_two_steps_are_cut_by_micro_batches(self):
         events = [{"ph": "X", "pid": 0, "cat": "compute", "name": "forward embedding", "ts": 10 * i, "dur": 5} for i in range(8)]
