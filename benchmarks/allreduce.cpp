@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -11,12 +12,14 @@
 
 #include <cxxopts.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <mpi.h>
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
 
 namespace lshdp {
@@ -27,6 +30,7 @@ struct Options {
   std::vector<std::int64_t> sizes;
   int repetitions = 5;
   std::set<std::string> algorithms;
+  std::string json;  // file for the figures; empty: none
   comm::EngineOptions engine;
 };
 
@@ -72,15 +76,45 @@ double copy_limit(comm::Communicator& communicator) {
   return static_cast<double>(from.size()) / timing.seconds;
 }
 
-/// `bytes`: of the vector as it travels.
-std::vector<std::string> row(std::int64_t bytes, const char* name, const Timing& timing, int ranks, double bandwidth) {
-  const double sent = 2.0 * (ranks - 1) / ranks * static_cast<double>(bytes);
-  return {format_size(bytes),
-          name,
-          format_seconds(timing.seconds),
-          fmt::format("{:.3f}", sent / timing.seconds / 1e9),
-          fmt::format("{:.1f} %", 100 * sent / bandwidth / timing.seconds),
-          fmt::format("{:.3f}", timing.cpu_seconds / sent * 1e9)};
+/// One all-reduce of one size.
+struct Row {
+  std::int64_t bytes = 0;  // of the vector as it travels
+  std::string algorithm;
+  Timing timing;
+  std::optional<double> compute_lost = {}, engine_share = {};  // beside a computation: the largest of all ranks
+  std::optional<double> lost_beyond_share = {};                // the largest difference of the two on one rank
+};
+
+/// What every rank sends.
+double bytes_sent(const Row& row, int ranks) { return 2.0 * (ranks - 1) / ranks * static_cast<double>(row.bytes); }
+
+std::vector<std::string> cells(const Row& row, int ranks, double bandwidth) {
+  const double sent = bytes_sent(row, ranks);
+  std::string cpu = fmt::format("{:.3f}", row.timing.cpu_seconds / sent * 1e9);
+  if (row.compute_lost) {
+    cpu += fmt::format("; compute loses up to {:.0f} %, engine's share of the CPU up to {:.0f} %",
+                       100 * *row.compute_lost, 100 * *row.engine_share);
+  }
+  return {format_size(row.bytes),
+          row.algorithm,
+          format_seconds(row.timing.seconds),
+          fmt::format("{:.3f}", sent / row.timing.seconds / 1e9),
+          fmt::format("{:.1f} %", 100 * sent / bandwidth / row.timing.seconds),
+          cpu};
+}
+
+Json to_json(const Row& row, int ranks) {
+  Json json = {{"bytes", row.bytes},
+               {"algorithm", row.algorithm},
+               {"seconds", row.timing.seconds},
+               {"bytes_sent", bytes_sent(row, ranks)},
+               {"cpu_seconds", row.timing.cpu_seconds}};
+  if (row.compute_lost) {
+    json["compute_lost"] = *row.compute_lost;
+    json["engine_share"] = *row.engine_share;
+    json["lost_beyond_share"] = *row.lost_beyond_share;
+  }
+  return json;
 }
 
 /// Rounds of a computation that stays in the cache, per second of wall time, until `stop` says so or `seconds` are
@@ -100,8 +134,7 @@ double compute_rate(double seconds, const std::function<bool()>& stop) {
 
 /// One all-reduce while every rank computes: what it reaches, and what the computation loses beside what the transfer's
 /// CPU time alone would cost it (its share of the CPU time that the process got).
-std::vector<std::string> beside_row(comm::Communicator& communicator, const comm::Buffer& buffer,
-                                    std::span<std::byte> scratch, double bandwidth) {
+Row beside_row(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch) {
   const double alone = compute_rate(1, [] { return false; });
   communicator.barrier();
   const double begun = now_seconds(), cpu = process_cpu_seconds();
@@ -114,39 +147,75 @@ std::vector<std::string> beside_row(comm::Communicator& communicator, const comm
   const std::int64_t bytes = buffer.count * static_cast<std::int64_t>(comm::size_of(buffer.type));
   const double slowest = max_of(comm::all_gather_values(communicator, seconds));
   const Timing timing{slowest, sum(comm::all_gather_values(communicator, engine_used)) / communicator.size()};
-  const double lost = max_of(comm::all_gather_values(communicator, 1 - beside / alone));
-  const double needed = max_of(comm::all_gather_values(communicator, share));
-  auto cells = row(bytes, "beside", timing, communicator.size(), bandwidth);
-  cells.back() +=
-      fmt::format("; compute loses up to {:.0f} %, engine's share of the CPU up to {:.0f} %", 100 * lost, 100 * needed);
-  return cells;
+  const double lost = 1 - beside / alone;
+  return {bytes,
+          "beside",
+          timing,
+          max_of(comm::all_gather_values(communicator, lost)),
+          max_of(comm::all_gather_values(communicator, share)),
+          max_of(comm::all_gather_values(communicator, lost - share))};
+}
+
+std::vector<Row> measure_size(comm::Communicator& communicator, const Options& options, std::int64_t bytes) {
+  std::vector<Row> rows;
+  std::vector<float> data(static_cast<std::size_t>(bytes) / sizeof(float));
+  const comm::Buffer buffer{data.data(), static_cast<std::int64_t>(data.size()), comm::DataType::float32};
+  const auto add = [&](const char* name, std::int64_t wire_bytes, const std::function<void()>& work) {
+    if (options.algorithms.contains(name)) {
+      rows.push_back({wire_bytes, name, time(communicator, options.repetitions, work)});
+    }
+  };
+  // Kept, as a store keeps it: fresh memory costs page faults.
+  const auto shards = comm::equal_shards(buffer.count, communicator.size());
+  std::vector<std::byte> scratch(comm::scratch_bytes(shards, buffer.type, communicator.rank()));
+  add("exact", bytes, [&] { communicator.all_reduce_sum(buffer, {.scratch = scratch}).wait(); });
+  add("bf16", bytes / 2,
+      [&] { communicator.all_reduce_sum(buffer, {.wire = comm::Wire::bf16, .scratch = scratch}).wait(); });
+  add("mpi", bytes, [&] {
+    MPI_Allreduce(MPI_IN_PLACE, data.data(), static_cast<int>(data.size()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+  });
+  if (options.algorithms.contains("beside")) rows.push_back(beside_row(communicator, buffer, scratch));
+  return rows;
+}
+
+void report(const std::vector<Row>& rows, const Options& options, int ranks, double bandwidth) {
+  Table table({"bytes", "all-reduce", "time", "GB/s sent", "share of floor", "CPU-s per GB"});
+  Json list = Json::array();
+  for (const Row& row : rows) {
+    table.add(cells(row, ranks, bandwidth));
+    list.push_back(to_json(row, ranks));
+  }
+  std::printf("%d ranks; floor: 2(N-1)/N x bytes at %.3f GB/s (%s)\n%s", ranks, bandwidth / 1e9,
+              options.bandwidth > 0 ? "given" : "copies in memory", table.to_string().c_str());
+  if (!options.json.empty()) write_json(options.json, {{"version", 1}, {"ranks", ranks}, {"rows", list}});
 }
 
 void measure(comm::Communicator& communicator, const Options& options) {
-  const int ranks = communicator.size();
   const double bandwidth = options.bandwidth > 0 ? options.bandwidth : copy_limit(communicator);
-  Table table({"bytes", "all-reduce", "time", "GB/s sent", "share of floor", "CPU-s per GB"});
+  std::vector<Row> rows;
   for (const std::int64_t bytes : options.sizes) {
-    std::vector<float> data(static_cast<std::size_t>(bytes) / sizeof(float));
-    const comm::Buffer buffer{data.data(), static_cast<std::int64_t>(data.size()), comm::DataType::float32};
-    const auto add = [&](const char* name, std::int64_t wire_bytes, const std::function<void()>& work) {
-      if (!options.algorithms.contains(name)) return;
-      table.add(row(wire_bytes, name, time(communicator, options.repetitions, work), ranks, bandwidth));
-    };
-    // Kept, as a store keeps it: fresh memory costs page faults.
-    const auto shards = comm::equal_shards(buffer.count, ranks);
-    std::vector<std::byte> scratch(comm::scratch_bytes(shards, buffer.type, communicator.rank()));
-    add("exact", bytes, [&] { communicator.all_reduce_sum(buffer, {.scratch = scratch}).wait(); });
-    add("bf16", bytes / 2,
-        [&] { communicator.all_reduce_sum(buffer, {.wire = comm::Wire::bf16, .scratch = scratch}).wait(); });
-    add("mpi", bytes, [&] {
-      MPI_Allreduce(MPI_IN_PLACE, data.data(), static_cast<int>(data.size()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
-    });
-    if (options.algorithms.contains("beside")) table.add(beside_row(communicator, buffer, scratch, bandwidth));
+    for (Row& row : measure_size(communicator, options, bytes)) rows.push_back(std::move(row));
   }
-  if (communicator.rank() != 0) return;
-  std::printf("%d ranks; floor: 2(N-1)/N x bytes at %.3f GB/s (%s)\n%s", ranks, bandwidth / 1e9,
-              options.bandwidth > 0 ? "given" : "copies in memory", table.to_string().c_str());
+  if (communicator.rank() == 0) report(rows, options, communicator.size(), bandwidth);
+}
+
+const std::set<std::string> kAlgorithms = {"exact", "bf16", "mpi", "beside"};
+
+std::set<std::string> checked_algorithms(const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    if (!kAlgorithms.contains(name)) {
+      throw UsageError(fmt::format("--algorithms: {} is none; there are {}", name, fmt::join(kAlgorithms, ", ")));
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
+cxxopts::ParseResult split(cxxopts::Options& parser, int argc, char** argv) {
+  try {
+    return parser.parse(argc, argv);
+  } catch (const cxxopts::exceptions::exception& error) {
+    throw UsageError(error.what());
+  }
 }
 
 Options parse(int argc, char** argv) {
@@ -155,17 +224,19 @@ Options parse(int argc, char** argv) {
       "sizes", "bytes", cxxopts::value<std::string>()->default_value("4KiB,64KiB,1MiB,16MiB,64MiB"))(
       "algorithms", "of exact, bf16 (rounded), mpi (MPI_Allreduce), beside (exact, while every rank computes)",
       cxxopts::value<std::vector<std::string>>()->default_value("exact,bf16,mpi,beside"))(
+      "json", "file for the figures", cxxopts::value<std::string>()->default_value(""))(
       "repetitions", "timed runs of each", cxxopts::value<int>()->default_value("5"))(
       "segment", "bytes of a segment", cxxopts::value<std::string>()->default_value("1MiB"))(
       "in-flight", "sends in flight", cxxopts::value<int>()->default_value("4"))(
       "sleep", "longest sleep, seconds", cxxopts::value<double>()->default_value("0.002"));
-  const auto given = parser.parse(argc, argv);
+  const auto given = split(parser, argc, argv);
   Options options;
   options.bandwidth = static_cast<double>(parse_size(given["bandwidth"].as<std::string>(), "--bandwidth"));
   options.sizes = parse_size_list(given["sizes"].as<std::string>(), "--sizes");
   options.repetitions = given["repetitions"].as<int>();
-  const auto& algorithms = given["algorithms"].as<std::vector<std::string>>();
-  options.algorithms = {algorithms.begin(), algorithms.end()};
+  if (options.repetitions < 1) throw UsageError("--repetitions: at least 1");
+  options.json = given["json"].as<std::string>();
+  options.algorithms = checked_algorithms(given["algorithms"].as<std::vector<std::string>>());
   options.engine.segment_bytes = parse_size(given["segment"].as<std::string>(), "--segment");
   options.engine.sends_in_flight = given["in-flight"].as<int>();
   options.engine.longest_sleep_seconds = given["sleep"].as<double>();
@@ -181,6 +252,10 @@ int main(int argc, char** argv) {
     const lshdp::Options options = lshdp::parse(argc, argv);
     const auto communicator = lshdp::comm::make_mpi_communicator(session, options.engine);
     lshdp::measure(*communicator, options);
+  } catch (const lshdp::UsageError& error) {
+    // All ranks read the same command line: each comes here, and MPI ends in order.
+    if (session.rank() == 0) std::fprintf(stderr, "allreduce: %s\n", error.what());
+    return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "allreduce: %s\n", error.what());
     session.abort(1);

@@ -1,0 +1,118 @@
+# Tests of the experiments that are not definitions: neighbouring splits, loss curves, all-reduces alone; from made-up records.
+import csv
+import json
+import pathlib
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+from experiments import allreduce, neighbours, wire_curves  # noqa: E402
+from experiments.cells import DONE, Records  # noqa: E402
+from experiments.definitions import Case, Cluster, Definition, Model  # noqa: E402
+
+
+class InFolder(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = pathlib.Path(scratch.name)
+
+
+class Neighbours(InFolder):
+    SOLVED = (10, 10, 5, 39)
+
+    def test_splits_are_distinct_keep_the_total_and_come_nearest_first(self):
+        splits = neighbours.neighbours(self.SOLVED, 30)
+        self.assertEqual(len(set(splits)), 30)
+        self.assertTrue(all(sum(split) == 64 and min(split) >= 0 for split in splits))
+        self.assertEqual([neighbours.moved(split, self.SOLVED) for split in splits], [1] * 12 + [2] * 18)
+        self.assertNotIn(self.SOLVED, splits)
+
+    def test_a_rank_without_samples_gives_none(self):
+        self.assertEqual(neighbours.neighbours((0, 2), 9), [(1, 1), (2, 0)])
+
+    def test_the_solved_split_runs_first_last_and_in_between(self):
+        order = neighbours.first_round(neighbours.neighbours(self.SOLVED, 10))
+        self.assertEqual([at for at, name in enumerate(order) if name.startswith("solved")], [0, 5, 10, 13])
+        self.assertEqual(order, neighbours.first_round(neighbours.neighbours(self.SOLVED, 10)))
+
+    def write_runs(self, runs):
+        records = Records(self.folder / "raw")
+        for round_number, index, batches, step in runs:
+            records.write(f"run-{round_number}-{index}", DONE, 20.0, batches=list(batches), index=index, round=round_number,
+                          solved=batches == self.SOLVED, step_seconds=step, predicted_step_seconds=2.0)
+        return records
+
+    def test_a_neighbour_stands_beside_the_solved_runs_around_it(self):
+        near = (11, 9, 5, 39)
+        records = self.write_runs([(1, 0, self.SOLVED, 2.0), (1, 1, near, 2.1), (1, 2, self.SOLVED, 2.2),
+                                   (2, 0, self.SOLVED, 4.0), (2, 1, near, 3.8), (2, 2, self.SOLVED, 4.0)])
+        self.assertAlmostEqual(neighbours.rows_of(records, 1)[0].ratio, 1.0)
+        self.assertAlmostEqual(neighbours.again_rows(records)[0].ratio, 0.95)
+        self.assertAlmostEqual(neighbours.rows_of(records)[0].ratio, 0.975)
+
+    def test_the_report_says_whether_a_neighbour_is_faster(self):
+        self.write_runs([(1, 0, self.SOLVED, 2.0), (1, 1, (11, 9, 5, 39), 2.1), (1, 2, (9, 11, 5, 39), 1.9), (1, 3, self.SOLVED, 2.0)])
+        definition = Definition("neighbours", "Near", (Model("M", "vit_b_32", 64, 64),), (Cluster("A", (35, 35, 25, 95)),),
+                                (Case("x", "lshdp", "ddp", "solved"),), steps=8)
+        neighbours.write_report(definition, self.folder)
+        said = (self.folder / "neighbours.md").read_text()
+        self.assertIn("9 11 5 39: the solved split takes 1.053 times as long (required: at most 1.02; **missed**)", said)
+        self.assertLess(said.index("| 9 11 5 39"), said.index("| 11 9 5 39"))
+        self.assertEqual(len((self.folder / "neighbours.csv").read_text().splitlines()), 5)
+        self.assertTrue((self.folder / "neighbours.png").exists())
+
+
+class WireCurves(InFolder):
+    def write_run(self, variant, shift, steps=30):
+        folder = wire_curves.folder_of("text", variant, self.folder)
+        folder.mkdir(parents=True)
+        lines = [{"record": "step", "step": step, "loss": 2.0 + shift} for step in range(1, steps + 1)] + [{"record": "evaluation"}]
+        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        (folder / "summary.json").write_text(json.dumps({"evaluation": {"loss": 1.9, "accuracy": 0.5}}))
+
+    def test_curves_are_compared_with_the_yardstick_beside_them(self):
+        for variant, shift in ((wire_curves.EXACT, 0), (wire_curves.BF16, 0.01), (wire_curves.OTHER, -0.002)):
+            self.write_run(variant, shift)
+        curves = {"text": wire_curves.curves_of("GPT", "text", self.folder)}
+        wire_curves.write_report(curves, 30, self.folder)
+        said = (self.folder / "wire.md").read_text()
+        self.assertIn("never further than 0.0100 from exact's (0.50 % of the final loss)", said)
+        self.assertIn("comes to 0.0020", said)
+        self.assertIn("| --wire bf16 | 2.0100 | 0.0100 | 1.9000 | 50.00 % |", said)
+        with open(self.folder / "wire.csv", encoding="utf-8") as file:
+            self.assertEqual(len(list(csv.DictReader(file))), 30)
+        self.assertTrue((self.folder / "wire.png").exists())
+
+    def test_a_smoothed_curve_begins_with_the_first_whole_window(self):
+        self.assertEqual(wire_curves.smoothed([1.0] * 20 + [21.0]), [1.0, 2.0])
+
+
+class AllReduce(InFolder):
+    CHECK = ("link                 asked      measured\nnode0   -> node1       1gbit      950 Mb/s\nnode1   -> node0       1gbit      960 Mb/s\n"
+             "node                 asked      measured\nnode0                   45     45.0 % of a core\n")
+
+    def test_the_slowest_link_sets_the_rate(self):
+        self.assertAlmostEqual(allreduce.link_rate(self.CHECK), 950e6 / 8)
+
+    def test_shares_of_the_floor_and_verdicts_come_from_the_records(self):
+        rows = [{"bytes": 16_000_000, "algorithm": "exact", "seconds": 0.16, "bytes_sent": 16e6, "cpu_seconds": 0.016},
+                {"bytes": 16_000_000, "algorithm": "mpi", "seconds": 0.32, "bytes_sent": 16e6, "cpu_seconds": 0.08},
+                {"bytes": 16_000_000, "algorithm": "beside", "seconds": 0.2, "bytes_sent": 16e6, "cpu_seconds": 0.016, "compute_lost": 0.2,
+                 "engine_share": 0.22, "lost_beyond_share": -0.02}]
+        records = Records(self.folder / "raw", {"machine": "a machine", "revision": "1"})
+        records.write("2-nodes", DONE, nodes=2, settings={"cpus": [45, 45], "rates": ["1gbit"]}, link_bytes_per_second=[104e6, 106e6], rows=rows)
+        allreduce.write_report(self.folder)
+        said = (self.folder / "allreduce.md").read_text()
+        self.assertIn("Alone, lshdp reaches 0.952 of the floor at worst (2 nodes, 16 MB) (required: at least 0.95; met)", said)
+        self.assertIn("takes 1.00 CPU-seconds a GB sent at most (2 nodes, 16 MB) (required: at most 1.2; met)", said)
+        self.assertIn("MPI_Allreduce takes 2.00 times as long and 5.0 times the CPU time", said)
+        self.assertIn("| lshdp beside a computation | 2 | 16 | 0.152 | 0.200 | 76.2 % | 1.00 | 20 % | 22 % |", said)
+        self.assertEqual(len((self.folder / "allreduce.csv").read_text().splitlines()), 4)
+
+
+if __name__ == "__main__":
+    unittest.main(warnings="ignore")  # matplotlib's, about its own dependencies
