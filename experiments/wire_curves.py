@@ -158,7 +158,7 @@ def table(curves):
         evaluation = curves.evaluations[variant.name] or {}
         accuracy = evaluation.get("accuracy")
         largest = max(map(abs, curves.difference(variant)))
-        lines.append([variant.text, tables.number(curves.final(variant), 4), "-" if variant is EXACT else tables.number(largest, 4),
+        lines.append([variant.text, tables.number(curves.final(variant), 4), "-" if variant is EXACT else f"{largest:.2g}",
                       tables.number(evaluation.get("loss"), 4), "-" if accuracy is None else f"{100 * accuracy:.2f} %"])
     header = ["", f"training loss, last {WINDOW} steps", "largest difference from exact", "evaluation loss", "accuracy"]
     return tables.markdown(header, lines)
@@ -166,8 +166,8 @@ def table(curves):
 
 def sentence(curves):
     bf16, other = (max(map(abs, curves.difference(variant))) for variant in (BF16, OTHER))
-    return (f"The smoothed curve of `--wire bf16` is never further than {bf16:.4f} from exact's ({100 * bf16 / curves.final(EXACT):.2f} % of the final loss); "
-            f"exact on 3 ranks, which differs by the rounding of fp32 sums alone, comes to {other:.4f}.")
+    return (f"The smoothed curve of `--wire bf16` is never further than {bf16:.2g} from exact's ({100 * bf16 / curves.final(EXACT):.2f} % of the final loss); "
+            f"exact on 3 ranks, which differs by the rounding of fp32 sums alone, comes to {other:.2g}.")
 
 
 def write_csv(all_curves, path):

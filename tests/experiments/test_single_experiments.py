@@ -80,9 +80,9 @@ class WireCurves(InFolder):
         curves = {"text": wire_curves.curves_of("GPT", "text", self.folder)}
         wire_curves.write_report(curves, 30, self.folder)
         said = (self.folder / "wire.md").read_text()
-        self.assertIn("never further than 0.0100 from exact's (0.50 % of the final loss)", said)
-        self.assertIn("comes to 0.0020", said)
-        self.assertIn("| --wire bf16 | 2.0100 | 0.0100 | 1.9000 | 50.00 % |", said)
+        self.assertIn("never further than 0.01 from exact's (0.50 % of the final loss)", said)
+        self.assertIn("comes to 0.002", said)
+        self.assertIn("| --wire bf16 | 2.0100 | 0.01 | 1.9000 | 50.00 % |", said)
         with open(self.folder / "wire.csv", encoding="utf-8") as file:
             self.assertEqual(len(list(csv.DictReader(file))), 30)
         self.assertTrue((self.folder / "wire.png").exists())
