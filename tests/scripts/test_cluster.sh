@@ -39,6 +39,17 @@ trap '"$cluster" --name "$one" down; "$cluster" --name "$two" down' EXIT
 shows "$one" "node0 .*40 %.*100mbit" || fail "status tells what was asked"
 "$cluster" --name "$one" set 1 --cpu 20 --rate 500mbit
 shows "$one" "node1 .*20 %.*500mbit" || fail "a node changes while it works"
+"$cluster" --name "$one" rate 200mbit
+shows "$one" "node0 .*40 %.*200mbit" && shows "$one" "node1 .*20 %.*200mbit" || fail "rate changes all links and no shares"
+expect_exit 2 "$cluster" --name "$one" rate fast
+if command -v iperf3 >/dev/null; then
+  measured=$("$cluster" --name "$one" check)
+  # Other work on the machine may take from a share, nothing adds to it.
+  awk '/->/ { links += $5 > 150 && $5 < 210 } /of a core/ { shares += $3 > 0.4 * $2 && $3 < 1.1 * $2 } END { exit !(links == 2 && shares == 2) }' \
+    <<<"$measured" || fail "check measures what was asked for: $measured"
+else
+  expect_exit 1 "$cluster" --name "$one" check
+fi
 expect_exit 1 "$cluster" --name "$one" up --cpus 10
 expect_exit 2 "$cluster" --name "$one" set 2 --cpu 20
 expect_exit 2 "$cluster" --name "$one" set 1 --cpu 0
