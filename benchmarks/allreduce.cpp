@@ -20,6 +20,7 @@
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
+#include "lshdp/core/median.h"
 #include "lshdp/core/text.h"
 
 namespace lshdp {
@@ -65,8 +66,7 @@ Timing time(comm::Communicator& communicator, int repetitions, const std::functi
     seconds.push_back(*std::max_element(all.begin(), all.end()));
     cpu += sum(comm::all_gather_values(communicator, cpu_used)) / communicator.size() / repetitions;
   }
-  std::nth_element(seconds.begin(), seconds.begin() + repetitions / 2, seconds.end());
-  return {seconds[static_cast<std::size_t>(repetitions) / 2], cpu};
+  return {median(seconds), cpu};
 }
 
 /// Bytes per second of one rank's copies while all ranks copy: on one machine no transport is faster.
@@ -132,25 +132,49 @@ double compute_rate(double seconds, const std::function<bool()>& stop) {
   return static_cast<double>(rounds) / (now_seconds() - begun);
 }
 
-/// One all-reduce while every rank computes: what it reaches, and what the computation loses beside what the transfer's
-/// CPU time alone would cost it (its share of the CPU time that the process got).
-Row beside_row(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch) {
-  const double alone = compute_rate(1, [] { return false; });
+/// The rate of the computation with no transfer beside it, on all ranks at once.
+double rate_alone(comm::Communicator& communicator) {
+  communicator.barrier();
+  return compute_rate(1, [] { return false; });
+}
+
+/// Sums over the all-reduces beside a computation, of this rank.
+struct Beside {
+  double seconds = 0, rounds = 0;  // of computing
+  double cpu_seconds = 0, engine_seconds = 0;
+};
+
+/// One all-reduce while every rank computes; returns the seconds of the slowest.
+double reduce_beside(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
+                     Beside& sums) {
   communicator.barrier();
   const double begun = now_seconds(), cpu = process_cpu_seconds();
   const double engine = communicator.counters().cpu_seconds;
   comm::Work work = communicator.all_reduce_sum(buffer, {.scratch = scratch});
-  const double beside = compute_rate(1e9, [&] { return work.done(); });
+  const double rate = compute_rate(1e9, [&] { return work.done(); });
   work.wait();
-  const double seconds = now_seconds() - begun, engine_used = communicator.counters().cpu_seconds - engine;
-  const double share = engine_used / (process_cpu_seconds() - cpu);
-  const std::int64_t bytes = buffer.count * static_cast<std::int64_t>(comm::size_of(buffer.type));
-  const double slowest = max_of(comm::all_gather_values(communicator, seconds));
-  const Timing timing{slowest, sum(comm::all_gather_values(communicator, engine_used)) / communicator.size()};
-  const double lost = 1 - beside / alone;
-  return {bytes,
+  const double seconds = now_seconds() - begun;
+  sums.seconds += seconds;
+  sums.rounds += rate * seconds;
+  sums.cpu_seconds += process_cpu_seconds() - cpu;
+  sums.engine_seconds += communicator.counters().cpu_seconds - engine;
+  return max_of(comm::all_gather_values(communicator, seconds));
+}
+
+/// All-reduces while every rank computes: what they reach, and what the computation loses beside what the transfer's
+/// CPU time alone would cost it (its share of the CPU time that the process got).
+Row beside_row(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
+               int repetitions) {
+  const double before = rate_alone(communicator);
+  Beside sums;
+  std::vector<double> seconds;
+  for (int i = 0; i < repetitions; ++i) seconds.push_back(reduce_beside(communicator, buffer, scratch, sums));
+  const double alone = (before + rate_alone(communicator)) / 2;
+  const double lost = 1 - sums.rounds / sums.seconds / alone, share = sums.engine_seconds / sums.cpu_seconds;
+  const double engine = sum(comm::all_gather_values(communicator, sums.engine_seconds));
+  return {buffer.count * static_cast<std::int64_t>(comm::size_of(buffer.type)),
           "beside",
-          timing,
+          {median(seconds), engine / communicator.size() / repetitions},
           max_of(comm::all_gather_values(communicator, lost)),
           max_of(comm::all_gather_values(communicator, share)),
           max_of(comm::all_gather_values(communicator, lost - share))};
@@ -174,7 +198,9 @@ std::vector<Row> measure_size(comm::Communicator& communicator, const Options& o
   add("mpi", bytes, [&] {
     MPI_Allreduce(MPI_IN_PLACE, data.data(), static_cast<int>(data.size()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
   });
-  if (options.algorithms.contains("beside")) rows.push_back(beside_row(communicator, buffer, scratch));
+  if (options.algorithms.contains("beside")) {
+    rows.push_back(beside_row(communicator, buffer, scratch, options.repetitions));
+  }
   return rows;
 }
 
