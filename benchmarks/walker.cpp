@@ -115,7 +115,8 @@ class WalkerStep {
   }
 
   void operator()() {
-    walker_.begin_step({.step = ++step_, .learning_rate = kLearningRate, .global_terms = batch_.target.numel()}, 1);
+    walker_.begin_step({.step = ++step_, .learning_rate = kLearningRate, .global_terms = batch_.target.numel()}, 1,
+                       batch_.input);
     benchmark::DoNotOptimize(walker_.train_micro_batch(batch_.input, batch_.target, true));
     store_->synchronize();
   }

@@ -67,6 +67,16 @@ class MpiCommunicator : public Communicator {
     return submit(exchange_all_gather(shards, rank(), segment(vector, how)), vector, how, collective_tag(how));
   }
 
+  Work all_to_all(Buffer out, const Shards& out_shards, Buffer in, const Shards& in_shards,
+                  const Transfer& how) override {
+    validate_all_to_all(out, out_shards, in, in_shards, how, size());
+    Transfer arriving = how;
+    arriving.scratch = {static_cast<std::byte*>(in.data), static_cast<std::size_t>(in.count) * size_of(in.type)};
+    // Ranks whose buffers differ in length would not agree on what is small.
+    return engine_.submit(exchange_all_to_all(out_shards, in_shards, rank(), segment(out, how)), out, arriving,
+                          collective_tag(how), false);
+  }
+
   Work all_reduce_sum(Buffer vector, const Transfer& how) override {
     validate_all_reduce(vector, how, rank(), size());
     auto schedule = small(vector) ? direct_all_reduce(vector.count, rank(), size())

@@ -54,6 +54,11 @@ class NullCommunicator : public Communicator {
     validate_gather(vector, shards, how, size_);
     return work(how);
   }
+  Work all_to_all(Buffer out, const Shards& out_shards, Buffer in, const Shards& in_shards,
+                  const Transfer& how) override {
+    validate_all_to_all(out, out_shards, in, in_shards, how, size_);
+    return work(how);
+  }
   Work all_reduce_sum(Buffer vector, const Transfer& how) override {
     validate_all_reduce(vector, how, rank_, size_);
     return work(how);

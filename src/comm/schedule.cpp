@@ -124,6 +124,20 @@ Schedule exchange_all_gather(const Shards& shards, int rank, std::int64_t segmen
   return schedule;
 }
 
+Schedule exchange_all_to_all(const Shards& out, const Shards& in, int rank, std::int64_t segment) {
+  const auto right = [&](int distance) { return wrapped(rank + distance, ranks_of(out)); };
+  const auto left = [&](int distance) { return right(-distance); };
+  Schedule schedule;
+  for_each_exchanged(out, segment, right, [&](int distance, std::int64_t offset, std::int64_t count) {
+    schedule.sends.push_back({.peer = right(distance), .offset = offset, .count = count});
+  });
+  for_each_exchanged(in, segment, left, [&](int distance, std::int64_t offset, std::int64_t count) {
+    schedule.receives.push_back({.peer = left(distance), .offset = offset, .count = count, .scratch = offset});
+  });
+  schedule.scratch_elements = in.bounds.back();
+  return schedule;
+}
+
 Schedule ring_all_reduce(const Shards& shards, int rank, std::int64_t segment) {
   return Ring{.shards = shards, .rank = rank, .segment = segment}.build();
 }

@@ -44,6 +44,8 @@ struct Schedule {
 Schedule exchange_reduce_scatter(const Shards& shards, int rank, std::int64_t segment);
 /// Every owner sends its shard straight to all.
 Schedule exchange_all_gather(const Shards& shards, int rank, std::int64_t segment);
+/// Every rank sends each other rank the shard of `out` that is for it, and receives its shards of `in` in scratch.
+Schedule exchange_all_to_all(const Shards& out, const Shards& in, int rank, std::int64_t segment);
 /// A reduce-scatter and an all-gather as one ring of 2(N-1) hops, without a pause between them: at hop h, rank r sends
 /// chunk r-h-1 to r+1 and receives chunk r-h-2 from r-1. For a vector that travels alone: with one sender to each
 /// receiver it fills a link better than an exchange (CONTRIBUTING.md has the figures).

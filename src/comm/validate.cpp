@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -77,6 +78,18 @@ void validate_gather(const Buffer& vector, const Shards& shards, const Transfer&
   validate_shards(vector, shards, size);
   validate_transfer(how);
   validate_wire(vector, how);
+}
+
+void validate_all_to_all(const Buffer& out, const Shards& out_shards, const Buffer& in, const Shards& in_shards,
+                         const Transfer& how, int size) {
+  for (const auto& [buffer, shards] : {std::pair(&out, &out_shards), std::pair(&in, &in_shards)}) {
+    validate_buffer(*buffer);
+    validate_shards(*buffer, *shards, size);
+  }
+  require(out.type == in.type, "an all-to-all of two types");
+  require(how.scratch.empty(), "an all-to-all with scratch");
+  validate_transfer(how);
+  validate_exact(how);
 }
 
 void validate_broadcast(const Buffer& vector, int root, const Transfer& how, int size) {

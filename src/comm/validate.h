@@ -12,6 +12,8 @@ void validate_all_reduce(const Buffer& vector, const Transfer& how, int rank, in
 /// Arguments of all_gather.
 void validate_gather(const Buffer& vector, const Shards& shards, const Transfer& how, int size);
 /// Arguments of broadcast from `root`.
+void validate_all_to_all(const Buffer& out, const Shards& out_shards, const Buffer& in, const Shards& in_shards,
+                         const Transfer& how, int size);
 void validate_broadcast(const Buffer& vector, int root, const Transfer& how, int size);
 /// Arguments of send and receive between `rank` and `peer`.
 void validate_message(const Buffer& vector, int peer, const Transfer& how, int rank, int size);

@@ -28,21 +28,29 @@ void Rehearsal::initialise() {
   store_->set_values(model::initial_values(model_, kSeed));
 }
 
-void Rehearsal::begin_step() {
+/// A step goes on over batches of all sizes, as far as the store lets it.
+void Rehearsal::begin_step(const model::SyntheticBatch& batch) {
+  if (in_step_ && walker_.looks_up_rows() && !batch.input.is_same(input_)) {
+    walker_.train_nothing();
+    store_->synchronize();
+    in_step_ = false;
+  }
   if (in_step_) return;
-  store_->begin_step({.step = ++step_});
+  walker_.begin_step({.step = ++step_}, 1, batch.input);
+  input_ = batch.input;
   in_step_ = true;
 }
 
 void Rehearsal::finish_step(const model::SyntheticBatch& batch) {
-  begin_step();
+  begin_step(batch);
   walker_.train_micro_batch(batch.input, batch.target, true);
   in_step_ = false;
+  input_.reset();
   store_->synchronize();
 }
 
 double Rehearsal::time_micro_batches(const model::SyntheticBatch& batch, int count) {
-  begin_step();
+  begin_step(batch);
   const double begun = now_seconds();
   for (int i = 0; i < count; ++i) walker_.train_micro_batch(batch.input, batch.target, false);
   return now_seconds() - begun;

@@ -41,7 +41,7 @@ class Together {
 
   void step() {
     ++update_.step;
-    walker_.begin_step(update_, static_cast<std::int64_t>(mine_.micro_batches.size()));
+    walker_.begin_step(update_, static_cast<std::int64_t>(mine_.micro_batches.size()), batch_.input);
     std::size_t left = mine_.micro_batches.size();
     for (const std::int64_t samples : std::views::reverse(mine_.micro_batches)) {
       --left;

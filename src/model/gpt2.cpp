@@ -28,6 +28,8 @@ class Embedding final : public ListedBlock {
       : ListedBlock("embedding", {parameter("transformer.wte.weight", {s.vocabulary, s.hidden}, normal(s.deviation)),
                                   parameter("transformer.wpe.weight", {s.positions, s.hidden}, normal(s.deviation))}) {}
 
+  std::optional<std::size_t> looked_up() const override { return 0; }
+
  private:
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
     if (input.size(1) > p[1].size(0)) {

@@ -8,9 +8,10 @@
 
 namespace lshdp::parallel {
 
-BlockLayout::BlockLayout(const model::Model& model, std::int64_t least_count)
-    : model_(model), buckets_(make_buckets(model, least_count)), bucket_of_block_(model.blocks.size()) {
+BlockLayout::BlockLayout(const model::Model& model, std::int64_t least_count, std::int64_t least_table)
+    : model_(model), buckets_(make_buckets(model, least_count, least_table)), bucket_of_block_(model.blocks.size()) {
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    if (buckets_[index].table) continue;
     for (std::size_t block = buckets_[index].first_block; block <= buckets_[index].last_block; ++block)
       bucket_of_block_[block] = index;
   }
@@ -18,9 +19,15 @@ BlockLayout::BlockLayout(const model::Model& model, std::int64_t least_count)
     places_.push_back(find_places(block));
     std::vector<std::size_t>& used = buckets_of_block_.emplace_back(1, bucket_of_block_[block]);
     for (const SlotPlace& place : places_.back()) {
+      if (block == 0 && buckets_[place.bucket].table) continue;
       if (std::ranges::find(used, place.bucket) == used.end()) used.push_back(place.bucket);
     }
   }
+}
+
+std::optional<std::size_t> BlockLayout::table() const {
+  if (!buckets_.back().table) return std::nullopt;
+  return buckets_.size() - 1;
 }
 
 std::vector<SlotPlace> BlockLayout::find_places(std::size_t block) const {
@@ -30,6 +37,7 @@ std::vector<SlotPlace> BlockLayout::find_places(std::size_t block) const {
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (slots[i].block == block) places[slots[i].parameter] = {index, i};
   }
+  if (block == 0 && table()) places[buckets_.back().slots.front().parameter] = {*table(), 0};
   for (const model::Borrowed& borrowed : model_.blocks[block]->borrowed()) {
     if (borrowed.block >= block) throw std::logic_error("a block borrows from a later one");
     places.push_back(places_[borrowed.block][borrowed.parameter]);
@@ -37,9 +45,14 @@ std::vector<SlotPlace> BlockLayout::find_places(std::size_t block) const {
   return places;
 }
 
+const std::vector<std::int64_t>& BlockLayout::shape(const SlotPlace& place) const {
+  const Slot& slot = buckets_[place.bucket].slots[place.slot];
+  return model_.blocks[slot.block]->parameters()[slot.parameter].shape;
+}
+
 at::Tensor BlockLayout::view(const at::Tensor& arena, const SlotPlace& place) const {
   const Slot& slot = buckets_[place.bucket].slots[place.slot];
-  return arena.narrow(0, slot.offset, slot.count).view(model_.blocks[slot.block]->parameters()[slot.parameter].shape);
+  return arena.narrow(0, slot.offset, slot.count).view(shape(place));
 }
 
 at::Tensor BlockLayout::leaf(const at::Tensor& arena, const SlotPlace& place) const {

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,16 +23,19 @@ struct SlotPlace {
 /// What all stores share: the same on all ranks. `model` must outlive it.
 class BlockLayout {
  public:
-  /// Buckets of at least `least_count` elements (see make_buckets).
-  BlockLayout(const model::Model& model, std::int64_t least_count);
+  /// As make_buckets lays them out.
+  BlockLayout(const model::Model& model, std::int64_t least_count, std::int64_t least_table = kNoTable);
 
   const std::vector<Bucket>& buckets() const { return buckets_; }
   std::size_t bucket_of(std::size_t block) const { return bucket_of_block_[block]; }
+  /// The bucket that is the first block's table, if one is.
+  std::optional<std::size_t> table() const;
   /// Of the block's parameters, then of those it borrows.
   std::span<const SlotPlace> places(std::size_t block) const { return places_[block]; }
-  /// The buckets that hold places(block), each once, its own first.
+  /// The buckets that hold places(block), each once, its own first. The first block has no part in the table's.
   std::span<const std::size_t> buckets_of(std::size_t block) const { return buckets_of_block_[block]; }
 
+  const std::vector<std::int64_t>& shape(const SlotPlace& place) const;
   /// The part of `arena`, 1-D with a bucket's count, that belongs to a parameter, in its shape.
   at::Tensor view(const at::Tensor& arena, const SlotPlace& place) const;
   /// The same memory as a leaf that requires grad. Not a view of the arena for autograd: updates and gathers write to

@@ -2,12 +2,9 @@
 #include "bucket_transfer.h"
 
 #include <algorithm>
-#include <vector>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-
-#include "lshdp/parallel/arena.h"
 
 namespace lshdp::parallel {
 
@@ -24,18 +21,17 @@ std::int64_t least_count(std::int64_t bucket_bytes, Precision precision) {
   return bucket_bytes / static_cast<std::int64_t>(at::elementSize(master_type(precision)));
 }
 
-StepTraffic traffic_of_each_once(const model::Model& model, std::int64_t least_count, at::ScalarType gradients,
+StepTraffic traffic_of_each_once(const std::vector<Bucket>& buckets, at::ScalarType gradients,
                                  at::ScalarType parameters) {
   const auto gradient_bytes = static_cast<std::int64_t>(at::elementSize(gradients));
   const auto parameter_bytes = static_cast<std::int64_t>(at::elementSize(parameters));
-  const std::vector<Bucket> buckets = make_buckets(model, least_count);
   StepTraffic traffic;
   for (const Bucket& bucket : buckets) {
     traffic.gradient_bytes += bucket.count * gradient_bytes;
     traffic.parameter_bytes += bucket.count * parameter_bytes;
   }
   for (std::size_t i = 0; i < std::min<std::size_t>(2, buckets.size()); ++i)
-    traffic.boundary_gradient_bytes += buckets[i].count * gradient_bytes;
+    traffic.boundary_gradient_bytes += buckets[i].table ? 0 : buckets[i].count * gradient_bytes;
   return traffic;
 }
 

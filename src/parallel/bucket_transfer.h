@@ -2,12 +2,13 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "lshdp/comm/communicator.h"
 #include "lshdp/core/trace.h"
-#include "lshdp/model/model.h"
+#include "lshdp/parallel/arena.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/parallel/store.h"
 
@@ -20,7 +21,7 @@ void trace_transfer(Trace* trace, const char* what, std::size_t bucket, const co
 /// Elements from which on a bucket's gradients have `bucket_bytes` bytes.
 std::int64_t least_count(std::int64_t bucket_bytes, Precision precision);
 /// A step that reduces each bucket's gradients once and gathers its parameters once, elements of these types.
-StepTraffic traffic_of_each_once(const model::Model& model, std::int64_t least_count, at::ScalarType gradients,
+StepTraffic traffic_of_each_once(const std::vector<Bucket>& buckets, at::ScalarType gradients,
                                  at::ScalarType parameters);
 
 }  // namespace lshdp::parallel

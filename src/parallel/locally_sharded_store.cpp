@@ -447,7 +447,7 @@ std::unique_ptr<ParameterStore> make_locally_sharded_store(const model::Model& m
 }
 
 StepTraffic locally_sharded_traffic(const model::Model& model, const LocallyShardedStoreOptions& options) {
-  return traffic_of_each_once(model, least_count(options.bucket_bytes, options.precision),
+  return traffic_of_each_once(make_buckets(model, least_count(options.bucket_bytes, options.precision)),
                               master_type(options.precision), compute_type(options.precision));
 }
 

@@ -14,6 +14,7 @@ ReplicatedStoreOptions replicated_options(const StoreOptions& options) {
   return {.precision = options.precision,
           .adamw = options.adamw,
           .bucket_bytes = options.bucket_bytes,
+          .table_bytes = options.table_bytes,
           .wire = options.wire};
 }
 

@@ -3,6 +3,9 @@
 #include "lshdp/parallel/replicated_store.h"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
+#include <ranges>
 #include <stdexcept>
 #include <utility>
 
@@ -16,6 +19,7 @@
 #include "lshdp/core/bf16.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/parallel/sharded_adamw.h"
+#include "row_exchange.h"
 #include "update_thread.h"
 
 namespace lshdp::parallel {
@@ -31,6 +35,7 @@ struct BucketState {
   std::vector<bool> touched;     // by slot: this step has written its gradient
   std::size_t blocks_left = 0;   // without their last gradient of this step
   bool prepared = false;         // this step's receives are posted
+  bool gather_started = true;    // a table's, which waits until the rows looked up have passed; others start alone
   bool gather_worked_in = true;  // what was gathered last is in values, and in the trace
   comm::Work reduce, gather;     // of the step delivered last
 };
@@ -42,6 +47,8 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   ~ReplicatedStore() override;
 
   void begin_step(const Update& update) override;
+  bool looks_up_rows() const override { return rows_.has_value(); }
+  void look_up(const at::Tensor& rows) override;
   void acquire(std::size_t block) override;
   std::span<const at::Tensor> parameters(std::size_t block) const override { return parameters_[block]; }
   void release(std::size_t) override {}
@@ -57,21 +64,33 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
 
  private:
   BucketState make_bucket(const Bucket& layout) const;
+  comm::Shards cut(const Bucket& layout) const;
+  void make_row_exchange(int first_tag);
+  static void start_gather(BucketState& bucket);
   static void finish_gather(BucketState& bucket) noexcept;
   void make_leaves();
   static const at::Tensor& gathered(const BucketState& bucket);
   static void add_changes(const BucketState& bucket);
   void wait_for_bucket(std::size_t index);
+  const SlotPlace& table_place() const { return layout_.places(0)[table_parameter_]; }
+  at::Tensor owned_rows(const at::Tensor& arena) const;
+  void acquire_rows();
+  at::Tensor current_rows();
+  void add_row_gradients(const at::Tensor& gradients);
+  void send_row_gradients();
+  bool uses_table(std::size_t block) const;
+  int sum_priority(std::size_t index) const;
   void prepare(std::size_t index);
   void accumulate(const SlotPlace& place, const at::Tensor& gradient);
+  void note_last_gradient(std::size_t index);
   void deliver(std::size_t index);
 
   // On the update thread.
-  bool reduced(std::size_t index) const override { return buckets_[index].reduce.done(); }
+  bool reduced(std::size_t index) const override;
   void finish_reduce(std::size_t index) override;
   double make_mean(std::size_t index, const Update& update) override;
   void update(std::size_t index, const Update& update, double scale) override;
-  void send_parameters(std::size_t index) override { buckets_[index].gather.start(); }
+  void send_parameters(std::size_t index) override;
 
   comm::Communicator& communicator_;
   ReplicatedStoreOptions options_;
@@ -79,6 +98,17 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   BlockLayout layout_;
   std::vector<BucketState> buckets_;
   std::vector<std::vector<at::Tensor>> parameters_;  // by block: its own, then those it borrows, as leaves
+
+  // Where the layout has a table.
+  std::size_t table_parameter_ = 0;  // of block 0
+  std::optional<RowExchange> rows_;
+  at::Tensor looked_up_;                     // the rows of this step; undefined before look_up()
+  at::Tensor row_gradients_;                 // of this step so far, [rows, width]
+  bool rows_acquired_ = false;               // parameters_[0] holds the rows of this step
+  bool table_whole_ = true;                  // on every rank, since the last call that all ranks made together
+  std::shared_ptr<ArrivingRows> arriving_;   // of this step
+  std::shared_ptr<ArrivingRows> delivered_;  // of the step whose table was delivered last
+
   Update update_;
   std::int64_t step_ = 0;
   bool in_step_ = false;
@@ -99,16 +129,25 @@ ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& 
     : communicator_(communicator),
       options_(options),
       trace_(trace),
-      layout_(model, least_count(options.bucket_bytes, options.precision)),
+      layout_(model, least_count(options.bucket_bytes, options.precision),
+              least_count(options.table_bytes, options.precision)),
       parameters_(model.blocks.size()),
       thread_(*this, layout_.buckets().size(), communicator, static_cast<int>(2 * layout_.buckets().size()), trace) {
   for (const Bucket& layout : layout_.buckets()) buckets_.push_back(make_bucket(layout));
   make_leaves();
+  if (layout_.table()) make_row_exchange(static_cast<int>(2 * buckets_.size() + 1));
 }
 
 ReplicatedStore::~ReplicatedStore() {
-  thread_.stop(in_step_);
+  // A table's gather that no rank has had a reason to start would be waited for in vain, as would a step's.
+  const bool done = !in_step_ && std::ranges::all_of(buckets_, &BucketState::gather_started);
+  thread_.stop(!done);
   for (BucketState& bucket : buckets_) finish_gather(bucket);
+}
+
+/// For the thread that computes, once the bucket is updated.
+void ReplicatedStore::start_gather(BucketState& bucket) {
+  if (!std::exchange(bucket.gather_started, true)) bucket.gather.start();
 }
 
 /// The arenas may go. Nobody is left to hear of a failure.
@@ -123,7 +162,7 @@ BucketState ReplicatedStore::make_bucket(const Bucket& layout) const {
   const at::ScalarType master = master_type(options_.precision), compute = compute_type(options_.precision);
   const int rank = communicator_.rank();
   BucketState bucket;
-  bucket.shards = comm::equal_shards(layout.count, communicator_.size(), kAlignment);
+  bucket.shards = cut(layout);
   bucket.values = at::zeros({layout.count}, compute);
   bucket.gradients = at::zeros({layout.count}, master);
   bucket.scratch =
@@ -136,6 +175,28 @@ BucketState ReplicatedStore::make_bucket(const Bucket& layout) const {
   }
   bucket.touched.resize(layout.slots.size());
   return bucket;
+}
+
+/// A table is cut between rows.
+comm::Shards ReplicatedStore::cut(const Bucket& layout) const {
+  const int ranks = communicator_.size();
+  if (!layout.table) return comm::equal_shards(layout.count, ranks, kAlignment);
+  const std::vector<std::int64_t>& shape = layout_.shape({*layout_.table(), 0});
+  comm::Shards shards = comm::equal_shards(shape[0], ranks, kAlignment);
+  for (std::int64_t& bound : shards.bounds) bound *= shape[1];
+  shards.bounds.back() = layout.count;
+  return shards;
+}
+
+void ReplicatedStore::make_row_exchange(int first_tag) {
+  const std::size_t index = *layout_.table();
+  const std::vector<std::int64_t>& shape = layout_.shape({index, 0});
+  table_parameter_ = layout_.buckets()[index].slots.front().parameter;
+  comm::Shards rows = buckets_[index].shards;
+  for (std::int64_t& bound : rows.bounds) bound /= shape[1];
+  rows.bounds.back() = shape[0];
+  const at::ScalarType wire = options_.wire == comm::Wire::bf16 ? at::kBFloat16 : master_type(options_.precision);
+  rows_.emplace(communicator_, std::move(rows), shape[1], wire, first_tag, kNormPriority);
 }
 
 void ReplicatedStore::make_leaves() {
@@ -159,6 +220,19 @@ void ReplicatedStore::begin_step(const Update& update) {
     bucket.blocks_left = layout.last_block - layout.first_block + 1;
     bucket.prepared = false;
   }
+  if (!rows_) return;
+  const auto blocks = std::views::iota(std::size_t{0}, parameters_.size());
+  buckets_[table_place().bucket].blocks_left =
+      static_cast<std::size_t>(std::ranges::count_if(blocks, [this](std::size_t block) { return uses_table(block); }));
+  looked_up_.reset();
+  row_gradients_.reset();
+  rows_acquired_ = false;
+}
+
+void ReplicatedStore::look_up(const at::Tensor& rows) {
+  if (!in_step_ || looked_up_.defined()) throw std::logic_error("look_up that does not follow begin_step");
+  rows_->look_up(rows);
+  looked_up_ = rows;
 }
 
 void ReplicatedStore::acquire(std::size_t block) {
@@ -166,12 +240,56 @@ void ReplicatedStore::acquire(std::size_t block) {
     wait_for_bucket(index);
     if (in_step_ && !buckets_[index].prepared) prepare(index);
   }
+  if (!rows_ || block > 0) return;
+  if (in_step_) {
+    if (!rows_acquired_) acquire_rows();
+  } else {
+    wait_for_bucket(table_place().bucket);
+    parameters_[0][table_parameter_] = layout_.leaf(buckets_[table_place().bucket].values, table_place());
+  }
+}
+
+/// Lets the first block begin with the rows it needs; the table follows behind the forward of the blocks after it.
+void ReplicatedStore::acquire_rows() {
+  if (!looked_up_.defined()) throw std::logic_error("acquire before look_up");
+  const double begun = now_seconds();
+  rows_->know();
+  parameters_[0][table_parameter_] = current_rows().requires_grad_(true);
+  wait_seconds_ += now_seconds() - begun;
+  arriving_ = rows_->expect_gradients();
+  rows_acquired_ = true;
+}
+
+/// The rows that this rank looks up, as every rank will have them when the table is gathered.
+at::Tensor ReplicatedStore::current_rows() {
+  const c10::NoGradGuard no_grad;
+  const std::size_t index = table_place().bucket;
+  const BucketState& bucket = buckets_[index];
+  at::Tensor rows;
+  if (!table_whole_) rows_->expect_rows(gathered(bucket).scalar_type());
+  thread_.wait_updated(index);
+  if (!table_whole_) rows = rows_->fetch(owned_rows(gathered(bucket)));
+  start_gather(buckets_[index]);
+  if (rows.defined() && !bucket.changes.defined()) return rows;
+  const at::Tensor known = layout_.view(bucket.values, table_place()).index_select(0, looked_up_);
+  return bucket.gather_worked_in ? known : known.add_(rows);
+}
+
+/// This rank's rows in `arena`, the table's.
+at::Tensor ReplicatedStore::owned_rows(const at::Tensor& arena) const {
+  const std::int64_t rows = rows_->owned_count(), width = layout_.shape(table_place())[1];
+  return shard_of(arena, buckets_[table_place().bucket].shard).narrow(0, 0, rows * width).view({rows, width});
+}
+
+bool ReplicatedStore::uses_table(std::size_t block) const {
+  return rows_ && std::ranges::find(layout_.buckets_of(block), table_place().bucket) != layout_.buckets_of(block).end();
 }
 
 void ReplicatedStore::wait_for_bucket(std::size_t index) {
   BucketState& bucket = buckets_[index];
   const double begun = now_seconds();
   thread_.wait_updated(index);
+  start_gather(bucket);
   bucket.gather.wait();
   wait_seconds_ += now_seconds() - begun;
   if (std::exchange(bucket.gather_worked_in, true)) return;
@@ -193,6 +311,11 @@ const at::Tensor& ReplicatedStore::gathered(const BucketState& bucket) {
   return bucket.changes.defined() ? bucket.changes : bucket.values;
 }
 
+/// The ones that the next forward needs first; of a table, that is the rows.
+int ReplicatedStore::sum_priority(std::size_t index) const {
+  return kReducePriority + (layout_.buckets()[index].table ? 0 : static_cast<int>(index));
+}
+
 /// Posts the receives of the bucket's sum. The step before is done with its arenas here, because acquire() has waited
 /// for it.
 void ReplicatedStore::prepare(std::size_t index) {
@@ -201,7 +324,7 @@ void ReplicatedStore::prepare(std::size_t index) {
                           static_cast<std::size_t>(bucket.scratch.numel()));
   bucket.reduce = communicator_.reduce_scatter_sum(buffer_of(bucket.gradients), bucket.shards,
                                                    {.tag = static_cast<int>(2 * index),
-                                                    .priority = kReducePriority + static_cast<int>(index),
+                                                    .priority = sum_priority(index),
                                                     .wire = options_.wire,
                                                     .deferred = true,
                                                     .scratch = scratch});
@@ -212,8 +335,32 @@ void ReplicatedStore::add_gradient(std::size_t block, std::span<const at::Tensor
   const std::size_t index = layout_.bucket_of(block);
   if (!in_step_ || !buckets_[index].prepared) throw std::logic_error("add_gradient before acquire");
   const c10::NoGradGuard no_grad;
-  for (std::size_t i = 0; i < gradients.size(); ++i) accumulate(layout_.places(block)[i], gradients[i]);
-  if (last && --buckets_[index].blocks_left == 0) deliver(index);
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    if (rows_ && block == 0 && i == table_parameter_)
+      add_row_gradients(gradients[i]);
+    else
+      accumulate(layout_.places(block)[i], gradients[i]);
+  }
+  if (!last) return;
+  if (rows_ && block == 0) send_row_gradients();
+  if (uses_table(block)) note_last_gradient(table_place().bucket);
+  note_last_gradient(index);
+}
+
+void ReplicatedStore::add_row_gradients(const at::Tensor& gradients) {
+  if (row_gradients_.defined())
+    row_gradients_.add_(gradients);
+  else
+    row_gradients_ = gradients.to(master_type(options_.precision));
+}
+
+void ReplicatedStore::send_row_gradients() {
+  if (!row_gradients_.defined()) add_row_gradients(at::zeros_like(parameters_[0][table_parameter_].detach()));
+  rows_->send_gradients(std::exchange(row_gradients_, {}));
+}
+
+void ReplicatedStore::note_last_gradient(std::size_t index) {
+  if (--buckets_[index].blocks_left == 0) deliver(index);
 }
 
 void ReplicatedStore::accumulate(const SlotPlace& place, const at::Tensor& gradient) {
@@ -236,6 +383,11 @@ void ReplicatedStore::deliver(std::size_t index) {
                                            {.tag = static_cast<int>(2 * index + 1),
                                             .priority = kReducePriority + static_cast<int>(buckets_.size() + index),
                                             .deferred = true});
+  if (layout_.buckets()[index].table) {
+    delivered_ = arriving_;
+    delivered_->when_there(thread_.waker());
+    table_whole_ = bucket.gather_started = false;
+  }
   bucket.reduce.when_done(thread_.waker());
   bucket.reduce.start();
   bucket.gather_worked_in = false;
@@ -243,11 +395,16 @@ void ReplicatedStore::deliver(std::size_t index) {
   if (--buckets_left_ == 0) in_step_ = false;
 }
 
+bool ReplicatedStore::reduced(std::size_t index) const {
+  return buckets_[index].reduce.done() && (!layout_.buckets()[index].table || delivered_->there());
+}
+
 /// Waits for the bucket's sum.
 void ReplicatedStore::finish_reduce(std::size_t index) {
   BucketState& bucket = buckets_[index];
   bucket.reduce.wait();
   trace_transfer(trace_, "reduce-scatter", index, bucket.reduce);
+  if (layout_.buckets()[index].table) delivered_->add_to(owned_rows(bucket.gradients));
 }
 
 double ReplicatedStore::make_mean(std::size_t index, const Update& update) {
@@ -269,9 +426,15 @@ void ReplicatedStore::update(std::size_t index, const Update& update, double sca
       static_cast<Bf16*>(shard_of(bucket.changes, bucket.shard).mutable_data_ptr()), bucket.shard.master.numel());
 }
 
+void ReplicatedStore::send_parameters(std::size_t index) {
+  // Rows looked up would wait behind the table on the wire, and the next forward for them.
+  if (!layout_.buckets()[index].table) buckets_[index].gather.start();
+}
+
 void ReplicatedStore::synchronize() {
   if (in_step_) throw std::logic_error("synchronize within a step");
   for (std::size_t index = 0; index < buckets_.size(); ++index) wait_for_bucket(index);
+  table_whole_ = true;
 }
 
 void ReplicatedStore::set_values(const model::Values& values) {
@@ -283,6 +446,7 @@ void ReplicatedStore::set_values(const model::Values& values) {
     bucket.values.copy_(arena);
     reset_shard(bucket.shard, arena);
   }
+  table_whole_ = true;
 }
 
 model::Values ReplicatedStore::gather_values() {
@@ -311,6 +475,7 @@ void ReplicatedStore::publish() {
     copy_master_to(bucket.values, bucket.shard);
     communicator_.all_gather(buffer_of(bucket.values), bucket.shards).wait();
   }
+  table_whole_ = true;
 }
 
 }  // namespace
@@ -324,8 +489,9 @@ std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model,
 
 StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreOptions& options) {
   const bool rounds = options.wire == comm::Wire::bf16;
-  return traffic_of_each_once(model, least_count(options.bucket_bytes, options.precision),
-                              rounds ? at::kBFloat16 : master_type(options.precision),
+  const std::vector<Bucket> buckets = make_buckets(model, least_count(options.bucket_bytes, options.precision),
+                                                   least_count(options.table_bytes, options.precision));
+  return traffic_of_each_once(buckets, rounds ? at::kBFloat16 : master_type(options.precision),
                               rounds ? at::kBFloat16 : compute_type(options.precision));
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <tuple>
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -23,8 +24,9 @@ BlockWalker::BlockWalker(const model::Model& model, ParameterStore& store, const
                          SpeedEmulator* emulator, Trace* trace)
     : model_(model), store_(store), options_(options), emulator_(emulator), trace_(trace) {}
 
-void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches) {
+void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input) {
   store_.begin_step(update);
+  if (store_.looks_up_rows()) look_up(input);
   const std::int64_t passes = store_.gathers_every_pass() ? update.passes : std::max<std::int64_t>(micro_batches, 1);
   if (micro_batches > passes) throw std::invalid_argument("more micro-batches than passes of the step");
   for (std::int64_t empty = passes - micro_batches; empty > 0; --empty) train_nothing(micro_batches == 0 && empty == 1);
@@ -32,7 +34,22 @@ void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches) {
 
 double BlockWalker::train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last) {
   if (emulator_ != nullptr) emulator_->begin();
-  return backward_blocks(forward_blocks(to_compute_type(input)), target, last);
+  const at::Tensor first = store_.looks_up_rows() ? in_rows(input) : to_compute_type(input);
+  return backward_blocks(forward_blocks(first), target, last);
+}
+
+void BlockWalker::look_up(const at::Tensor& input) {
+  rows_ = input.defined() ? std::get<0>(at::_unique(input.flatten(), /*sorted=*/true)) : at::empty({0}, at::kLong);
+  store_.look_up(rows_);
+}
+
+/// The input as numbers of the rows that the step looks up.
+at::Tensor BlockWalker::in_rows(const at::Tensor& input) const {
+  const at::Tensor places = at::searchsorted(rows_, input);
+  const bool known = rows_.numel() > 0 && places.max().item<std::int64_t>() < rows_.numel() &&
+                     rows_.index_select(0, places.flatten()).equal(input.flatten());
+  if (!known) throw std::logic_error("a micro-batch that is not of the input which the step began with");
+  return places;
 }
 
 void BlockWalker::train_nothing(bool last) {

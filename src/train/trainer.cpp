@@ -282,7 +282,7 @@ void Trainer::run_step(std::int64_t step) {
   if (!batch) throw std::logic_error("the loader ended before the last step");
   data_wait_seconds_ += now_seconds() - begun;
   const std::vector<std::int64_t> micro_batches = micro_batches_of(step, communicator_.rank());
-  walker_->begin_step(update_of(step), static_cast<std::int64_t>(micro_batches.size()));
+  walker_->begin_step(update_of(step), static_cast<std::int64_t>(micro_batches.size()), batch->input);
   const double loss = run_micro_batches(*batch, micro_batches);
   steps_done_ = step + 1;
   collect(step, loss, batch->samples());

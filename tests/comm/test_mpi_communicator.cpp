@@ -98,6 +98,37 @@ TYPED_TEST(Collectives, AllGatherBringsEveryShard) {
     }
 }
 
+/// What `from` sends `to`: of lengths from nothing to several segments.
+std::int64_t message_length(int from, int to) { return (from * 5 + to * 3) % 4 * 211; }
+
+/// Lengths of the messages of `rank`, in a row: those it sends, or those it receives.
+Shards message_shards(int rank, int ranks, bool sends) {
+  Shards shards{{0}};
+  for (int other = 0; other < ranks; ++other) {
+    const std::int64_t length = sends ? message_length(rank, other) : message_length(other, rank);
+    shards.bounds.push_back(shards.bounds.back() + length);
+  }
+  return shards;
+}
+
+TYPED_TEST(Collectives, AllToAllBringsEachMessageToItsReceiverAndLeavesOwnOnesAlone) {
+  const int rank = this->rank(), size = this->size();
+  const Shards sent = message_shards(rank, size, true), received = message_shards(rank, size, false);
+  std::vector<TypeParam> out(static_cast<std::size_t>(sent.bounds.back()));
+  for (int to = 0; to < size; ++to) {
+    for (std::int64_t i = 0; i < sent.count(to); ++i)
+      out[static_cast<std::size_t>(sent.begin(to) + i)] = whole<TypeParam>(10 * rank + to, i);
+  }
+  std::vector<TypeParam> in(static_cast<std::size_t>(received.bounds.back()), -1000);
+  this->communicator().all_to_all(buffer_of(out), sent, buffer_of(in), received).wait();
+  for (int from = 0; from < size; ++from) {
+    for (std::int64_t i = 0; i < received.count(from); ++i) {
+      const TypeParam expected = from == rank ? -1000 : whole<TypeParam>(10 * from + rank, i);
+      ASSERT_EQ(in[static_cast<std::size_t>(received.begin(from) + i)], expected) << "from " << from;
+    }
+  }
+}
+
 TYPED_TEST(Collectives, BroadcastBringsTheVectorOfTheRoot) {
   for (const std::int64_t count : odd_sizes(this->size()))
     for (int root = 0; root < this->size(); ++root) {

@@ -34,7 +34,8 @@ TEST_F(NullOfFour, LeavesDataAndIsDoneAtOnce) {
   const std::vector<float> before = data;
   for (Work work : {communicator->reduce_scatter_sum(buffer(), shards), communicator->all_gather(buffer(), shards),
                     communicator->all_reduce_sum(buffer()), communicator->broadcast(buffer(), 1),
-                    communicator->send(buffer(), 1), communicator->receive(buffer(), 3)}) {
+                    communicator->all_to_all(buffer(), shards, buffer(), shards), communicator->send(buffer(), 1),
+                    communicator->receive(buffer(), 3)}) {
     EXPECT_TRUE(work.done());
     work.wait();
     EXPECT_GT(work.began(), 0);

@@ -42,6 +42,29 @@ TEST(Buckets, CoverConsecutiveBlocksInOrder) {
   EXPECT_EQ(next, model.blocks.size());
 }
 
+TEST(Buckets, SetABorrowedTableApartAndLast) {
+  const model::Model model = test::small_gpt();
+  const std::int64_t table = 23 * 16;
+  for (const std::int64_t least_table : {table, table + 1}) {
+    const std::vector<Bucket> buckets = make_buckets(model, 300, least_table);
+    const bool apart = least_table == table;
+    for (const Bucket& bucket : buckets) EXPECT_EQ(bucket.table, apart && &bucket == &buckets.back());
+    std::int64_t elements = 0;
+    for (const Bucket& bucket : buckets) {
+      for (const Slot& slot : bucket.slots) elements += slot.count;
+    }
+    EXPECT_EQ(elements, model.parameter_count());
+    EXPECT_EQ(buckets[apart ? buckets.size() - 2 : buckets.size() - 1].last_block, model.blocks.size() - 1);
+    if (!apart) continue;
+    ASSERT_EQ(buckets.back().slots.size(), 1U);
+    EXPECT_EQ(buckets.back().slots.front().block, 0U);
+    EXPECT_EQ(buckets.back().slots.front().count, table);
+    EXPECT_EQ(buckets.back().first_block, model.blocks.size() - 1);
+    EXPECT_EQ(buckets.back().decay_count, buckets.back().count);
+  }
+  for (const Bucket& bucket : make_buckets(test::small_vit(), 0, 0)) EXPECT_FALSE(bucket.table);
+}
+
 TEST(Buckets, PutParametersWithDecayFirst) {
   const model::Model model = test::small_vit();
   for (const Bucket& bucket : make_buckets(model, 0)) {

@@ -83,7 +83,7 @@ std::int64_t peak_of(const model::Model& model, const StoreOptions& options) {
   BlockWalker walker(model, *store, {});
   const model::SyntheticBatch batch = model::synthetic_batch(model.input, 1, 1);
   for (int step = 1; step <= 2; ++step) {
-    walker.begin_step({.step = step}, 1);
+    walker.begin_step({.step = step}, 1, batch.input);
     walker.train_micro_batch(batch.input, batch.target, true);
     store->synchronize();
   }
@@ -129,7 +129,7 @@ TEST(FullyShardedStore, TakesNoSamplesAsAZeroGradient) {
   store->set_values(model::initial_values(model, 4));
   step_with(model, *store, 3, {.step = 1, .learning_rate = 0, .global_terms = 1});  // leaves something in the slots
   BlockWalker walker(model, *store, {});
-  walker.begin_step({.step = 2, .learning_rate = 1, .global_terms = 1, .passes = 3}, 0);
+  walker.begin_step({.step = 2, .learning_rate = 1, .global_terms = 1, .passes = 3}, 0, {});
   store->synchronize();
   EXPECT_EQ(store->local_squared_norm(2), 0);
   EXPECT_GT(store->local_squared_norm(1), 0);

@@ -140,6 +140,44 @@ TEST(ReplicatedStore, RefusesCallsOutOfOrder) {
   EXPECT_THROW(store->add_gradient(0, {}, true), std::logic_error);
 }
 
+TEST(ReplicatedStore, HasOnlyTheRowsThatAStepLooksUp) {
+  const model::Model model = test::small_gpt();
+  const auto communicator = comm::make_null_communicator(0, 1);
+  const auto store = make_replicated_store(model, *communicator, {.table_bytes = 0});
+  const model::Values values = model::initial_values(model, 4);
+  store->set_values(values);
+  ASSERT_TRUE(store->looks_up_rows());
+  const at::Tensor rows = at::tensor({2, 3, 21}, at::kLong);
+  store->begin_step({.step = 1, .learning_rate = 0});
+  EXPECT_THROW(store->acquire(0), std::logic_error);
+  EXPECT_THROW(store->look_up(at::tensor({3, 2}, at::kLong)), std::invalid_argument);
+  EXPECT_THROW(store->look_up(at::tensor({22, 23}, at::kLong)), std::invalid_argument);
+  store->look_up(rows);
+  EXPECT_THROW(store->look_up(rows), std::logic_error);
+  store->acquire(0);
+  EXPECT_TRUE(at::equal(store->parameters(0)[0], values[0][0].index_select(0, rows)));
+  EXPECT_TRUE(store->parameters(0)[0].requires_grad());
+  BlockWalker(model, *store, {}).train_nothing();
+  store->synchronize();
+  EXPECT_THROW(store->look_up(rows), std::logic_error);
+  store->acquire(0);
+  EXPECT_TRUE(at::equal(store->parameters(0)[0], values[0][0]));
+  const auto whole = make_replicated_store(model, *communicator, {});
+  EXPECT_FALSE(whole->looks_up_rows());
+}
+
+TEST(ReplicatedStore, TakesNoMicroBatchThatTheStepDidNotBeginWith) {
+  const model::Model model = test::small_gpt();
+  const auto communicator = comm::make_null_communicator(0, 1);
+  const auto store = make_replicated_store(model, *communicator, {.table_bytes = 0});
+  store->set_values(model::initial_values(model, 4));
+  BlockWalker walker(model, *store, {});
+  const at::Tensor input = at::arange(8, at::kLong).view({1, 8});
+  walker.begin_step({}, 1, input);
+  EXPECT_THROW(walker.train_micro_batch(input + 1, input, true), std::logic_error);
+  walker.train_micro_batch(input, input, true);
+}
+
 TEST(StepTraffic, CountsWhatAStepMoves) {
   const model::Model model = test::small_vit();
   const StepTraffic fp32 = replicated_traffic(model, {});

@@ -26,19 +26,22 @@ class RoundedWire : public testing::Test {
     communicator_.reset();
   }
 
-  std::unique_ptr<ParameterStore> trained(comm::Wire wire, Precision precision, int steps) {
+  std::unique_ptr<ParameterStore> trained(comm::Wire wire, Precision precision, int steps, bool table = false) {
     const int rank = communicator_->rank(), ranks = communicator_->size();
-    auto store =
-        make_replicated_store(model_, *communicator_, {.precision = precision, .bucket_bytes = 4096, .wire = wire});
+    ReplicatedStoreOptions options{.precision = precision, .bucket_bytes = 4096, .wire = wire};
+    if (table) options.table_bytes = 0;
+    auto store = make_replicated_store(model_, *communicator_, options);
     store->set_values(model::initial_values(model_, 5));
     BlockWalker walker(model_, *store, {.precision = precision});
     const std::int64_t begin = kBatch * rank / ranks, samples = kBatch * (rank + 1) / ranks - begin;
     for (int step = 1; step <= steps; ++step) {
       const model::SyntheticBatch batch =
           model::synthetic_batch(model_.input, kBatch, 100 + static_cast<std::uint64_t>(step));
-      store->begin_step(
-          {.step = step, .learning_rate = kRate, .global_terms = kBatch * model_.terms_per_sample(), .clip_norm = 0});
-      walker.train_micro_batch(batch.input.narrow(0, begin, samples), batch.target.narrow(0, begin, samples), true);
+      const at::Tensor input = batch.input.narrow(0, begin, samples);
+      walker.begin_step({.step = step, .learning_rate = kRate, .global_terms = kBatch * model_.terms_per_sample()}, 1,
+                        input);
+      walker.train_micro_batch(input, batch.target.narrow(0, begin, samples), true);
+      if (step % 7 == 0) store->synchronize();  // as for an evaluation
     }
     store->synchronize();
     return store;
@@ -69,16 +72,26 @@ class RoundedWire : public testing::Test {
 };
 
 TEST_F(RoundedWire, ReplicasAreIdenticalAndNoFurtherFromTheirMasterThanOneRounding) {
-  const auto store = trained(comm::Wire::bf16, Precision::fp32, 20);
-  const at::Tensor mine = used(*store);
-  at::Tensor first = mine.clone();
-  communicator_->broadcast({first.data_ptr(), first.numel(), comm::DataType::float64}, 0).wait();
-  EXPECT_TRUE(at::equal(mine, first));
-  const at::Tensor left_out = (mine - flat(model_, store->gather_values())).abs();
-  // AdamW's steps are at most about 2 * rate here (and decay), so one rounding of a change loses at most 2^-9 of that;
-  // the sum of 20 roundings that nobody corrects would be ten times as much.
-  EXPECT_LT(left_out.max().item<double>(), 2.5 * kRate / 512 + 1e-7);
-  EXPECT_GT(left_out.max().item<double>(), 0);
+  for (const bool table : {false, true}) {
+    const auto store = trained(comm::Wire::bf16, Precision::fp32, 20, table);
+    const at::Tensor mine = used(*store);
+    at::Tensor first = mine.clone();
+    communicator_->broadcast({first.data_ptr(), first.numel(), comm::DataType::float64}, 0).wait();
+    EXPECT_TRUE(at::equal(mine, first));
+    const at::Tensor left_out = (mine - flat(model_, store->gather_values())).abs();
+    // AdamW's steps are at most about 2 * rate here (and decay), so one rounding of a change loses at most 2^-9 of
+    // that; the sum of 20 roundings that nobody corrects would be ten times as much.
+    EXPECT_LT(left_out.max().item<double>(), 2.5 * kRate / 512 + 1e-7);
+    EXPECT_GT(left_out.max().item<double>(), 0);
+  }
+}
+
+TEST_F(RoundedWire, LooksUpTheSameRowsAsTheWholeTableHas) {
+  // What differs is only where gradients are rounded: the lookup's apart from the rest.
+  const at::Tensor initial = flat(model_, model::initial_values(model_, 5));
+  const at::Tensor whole = flat(model_, trained(comm::Wire::bf16, Precision::fp32, 20)->gather_values());
+  const at::Tensor rows = flat(model_, trained(comm::Wire::bf16, Precision::fp32, 20, true)->gather_values());
+  EXPECT_LT((whole - rows).norm().item<double>() / (whole - initial).norm().item<double>(), 0.02);
 }
 
 TEST_F(RoundedWire, HalvesTheBytes) {

@@ -21,11 +21,12 @@ constexpr std::int64_t kBatch = 12;
 struct Way {
   const char* name;
   Mode mode;
-  bool offload;
-  bool recompute;
-  bool weighted;  // shards of unequal size
+  bool offload = false;
+  bool recompute = false;
+  bool weighted = false;  // shards of unequal size
   std::size_t resident = 0;
-  int nodes = 0;  // rank r on node r % nodes; 0: one node
+  int nodes = 0;       // rank r on node r % nodes; 0: one node
+  bool table = false;  // a bucket for each block, and one for the table that rows are looked up in
 };
 
 void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
@@ -52,6 +53,7 @@ StoreOptions store_options(const Way& way, Precision precision, int ranks) {
   StoreOptions options{.mode = way.mode, .precision = precision, .bucket_bytes = 4096, .offload = way.offload};
   for (int rank = 0; way.weighted && rank < ranks; ++rank) options.shard_weights.push_back(3 * rank + 1);
   options.resident = way.resident;
+  if (way.table) options.bucket_bytes = options.table_bytes = 0;
   for (int rank = 0; way.nodes > 0 && rank < ranks; ++rank)
     options.node_names.push_back(std::to_string(rank % way.nodes));
   return options;
@@ -82,7 +84,7 @@ model::Values train(const model::Model& model, comm::Communicator& communicator,
                        .global_terms = count * model.terms_per_sample(),
                        .clip_norm = split.clip,
                        .passes = passes},
-                      micro_batches(split, {begin, end}));
+                      micro_batches(split, {begin, end}), batch.input.narrow(0, begin, end - begin));
     for (std::int64_t at = begin; at < end; at += micro) {
       const std::int64_t samples = std::min(micro, end - at);
       walker.train_micro_batch(batch.input.narrow(0, at, samples), batch.target.narrow(0, at, samples),
@@ -159,6 +161,7 @@ std::string name_of(const testing::TestParamInfo<SameMathematics::ParamType>& in
 }
 
 constexpr Way kDdp{"Ddp", Mode::ddp, false, false, false};
+constexpr Way kDdpTable{.name = "DdpTable", .mode = Mode::ddp, .recompute = true, .table = true};
 constexpr Way kFsdp{"Fsdp", Mode::fsdp, false, false, false};
 constexpr Way kFsdpOffload{"FsdpOffload", Mode::fsdp, true, true, true};
 constexpr Way kLsdpOneNode{"LsdpOneNode", Mode::lsdp, false, false, false, 0, 1};
@@ -170,6 +173,11 @@ const auto kModels = testing::Values(&test::small_vit, &test::small_gpt, &test::
 INSTANTIATE_TEST_SUITE_P(Ddp, SameMathematics,
                          testing::Combine(kModels, testing::Values(kEqual, kUneven, kAccumulation, kClip, kPartial),
                                           testing::Values(kDdp)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(DdpTable, SameMathematics,
+                         testing::Combine(testing::Values(&test::small_gpt),
+                                          testing::Values(kEqual, kUneven, kAccumulation, kClip, kPartial),
+                                          testing::Values(kDdpTable)),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(Fsdp, SameMathematics,
                          testing::Combine(kModels, testing::Values(kUneven, kAccumulation, kClip, kPartial),

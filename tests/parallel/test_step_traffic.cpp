@@ -33,7 +33,7 @@ class Traffic : public testing::Test {
     communicator_->barrier();
     const std::int64_t before = communicator_->counters().bytes_sent;
     for (int step = 1; step <= kSteps; ++step) {
-      walker.begin_step({.step = step, .passes = passes}, passes);
+      walker.begin_step({.step = step, .passes = passes}, passes, batch.input);
       for (std::int64_t pass = 1; pass <= passes; ++pass)
         walker.train_micro_batch(batch.input, batch.target, pass == passes);
     }
@@ -69,6 +69,19 @@ TEST_F(Traffic, OfLsdpIsTwiceTheGradientsOnHoweverManyPasses) {
   for (int rank = 0; rank < communicator_->size(); ++rank) options.node_names.push_back(std::to_string(rank));
   EXPECT_NEAR(moved(model, options) / gradient_bytes(model), 2, 0.06);
   EXPECT_NEAR(moved(model, options, 2) / gradient_bytes(model), 2, 0.06);
+}
+
+TEST_F(Traffic, OfATableIsThatOfTheWholeOneAndOfTheRowsLookedUp) {
+  const model::Model model = test::small_gpt();
+  StoreOptions options{.mode = Mode::ddp, .bucket_bytes = 0};
+  const double whole = moved(model, options);
+  options.table_bytes = 0;
+  // The one sample of every rank has at most 8 rows of 16 elements; they go to it and come back, but for those that it
+  // owns itself, and bits tell who wants what.
+  const int ranks = communicator_->size();
+  const double most = ranks * (2.0 * 8 * 16 * 4) / (ranks - 1) + ranks * 3;
+  EXPECT_GT(moved(model, options), whole);
+  EXPECT_LE(moved(model, options), whole + most);
 }
 
 TEST_F(Traffic, IsWhatTheSolverIsTold) {

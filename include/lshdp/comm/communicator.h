@@ -114,6 +114,10 @@ class Communicator {
   virtual Work all_gather(Buffer vector, const Shards& shards, const Transfer& how = {}) = 0;
   /// In place: `vector` becomes the sum over ranks, the same bits on every rank. float32 or float64.
   virtual Work all_reduce_sum(Buffer vector, const Transfer& how = {}) = 0;
+  /// Rank r's shard of `out` goes to rank r; what rank r sends here arrives in r's shard of `in`. How long each is both
+  /// ends must know. This rank's own shards are left alone. One type; exact only.
+  virtual Work all_to_all(Buffer out, const Shards& out_shards, Buffer in, const Shards& in_shards,
+                          const Transfer& how = {}) = 0;
   /// `vector` of `root` to all.
   virtual Work broadcast(Buffer vector, int root, const Transfer& how = {}) = 0;
   virtual Work send(Buffer vector, int to, const Transfer& how = {}) = 0;

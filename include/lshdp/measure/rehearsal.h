@@ -31,7 +31,7 @@ class Rehearsal {
   parallel::HostLink host_link() const { return store_->host_link(); }
 
  private:
-  void begin_step();
+  void begin_step(const model::SyntheticBatch& batch);
 
   const model::Model& model_;
   RankSetup setup_;
@@ -40,6 +40,7 @@ class Rehearsal {
   parallel::BlockWalker walker_;
   std::int64_t step_ = 0;
   bool in_step_ = false;
+  at::Tensor input_;  // what the step looks up
 };
 
 }  // namespace lshdp::measure

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -43,6 +44,9 @@ class Block {
   virtual const std::vector<Parameter>& parameters() const = 0;
   /// Parameters of other blocks it also uses; forward() gets them after its own.
   virtual const std::vector<Borrowed>& borrowed() const = 0;
+  /// The parameter of its own, if any, that is a table: `input`, then of integers, says which rows are looked up, and
+  /// with a part of the rows and their numbers within it forward() gives the same.
+  virtual std::optional<std::size_t> looked_up() const { return std::nullopt; }
   /// `parameters`: parameters() then borrowed(), all of one floating type, with these shapes. `input`: see Model.
   virtual at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters) const = 0;
 };

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -25,13 +26,21 @@ struct Bucket {
   std::vector<Slot> slots;
   std::int64_t count = 0;        // elements with padding
   std::int64_t decay_count = 0;  // elements before the first parameter without decay
+  // One parameter only, a table of the first block that later ones, first_block .. last_block, borrow whole: its rows
+  // travel apart for the lookup, the table itself only for them.
+  bool table = false;
 };
 
 inline constexpr std::int64_t kAlignment = 16;
+/// A least number of elements that no table has.
+inline constexpr std::int64_t kNoTable = std::numeric_limits<std::int64_t>::max();
 
 /// Buckets in the order of blocks. Blocks are put together until a bucket has at least `least_count` elements, because
-/// small messages cost latency; counted from the last block, whose gradients are ready first. A block is never split.
-std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_count);
+/// small messages cost latency; counted from the last block, whose gradients are ready first. A block is never split,
+/// but for a borrowed table of the first one (Block::looked_up) of at least `least_table` elements: a bucket of its
+/// own, the last.
+std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_count,
+                                 std::int64_t least_table = kNoTable);
 
 /// `count` elements in a shard per rank that begins at a multiple of kAlignment: in proportion to `weights`, or equal
 /// where there are none. Throws UsageError unless there is one weight above 0 for each rank.

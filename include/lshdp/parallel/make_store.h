@@ -20,6 +20,7 @@ struct StoreOptions {
   Precision precision = Precision::fp32;
   AdamW adamw = {};
   std::int64_t bucket_bytes = 256 << 10;  // blocks are put together until their gradients have this many bytes
+  std::int64_t table_bytes = 4 << 20;     // ddp: see replicated_store.h
   bool offload = false;                   // fsdp: shards and their update in host memory
   comm::Wire wire = comm::Wire::exact;    // bf16 (rounded): see replicated_store.h; ddp only
   // fsdp: shards in proportion to these, one per rank, e.g. the ranks' memory; empty: equal shards

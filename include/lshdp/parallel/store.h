@@ -29,7 +29,8 @@ struct Update {
 
 /// Bytes that a step reduces and gathers, of which each rank sends (N-1)/N, and the part that nothing can hide: the two
 /// buckets whose gradients come last and whose parameters the next forward needs first (the first one alone is often an
-/// embedding, whose backward takes no time in which the second could travel). For the solver's model of a step.
+/// embedding, whose backward takes no time in which the second could travel). For the solver's model of a step. Rows of
+/// a table that are looked up travel beside these.
 struct StepTraffic {
   std::int64_t gradient_bytes = 0;
   std::int64_t parameter_bytes = 0;
@@ -63,6 +64,12 @@ class ParameterStore {
   /// ones first, so that the last pass is every rank's last; and outside of steps all ranks make the same number of
   /// forward passes.
   virtual bool gathers_every_pass() const { return false; }
+  /// True: within a step the first block's table (Block::looked_up) is only the rows that this rank looks up in it, in
+  /// parameters(0) and in gradients.
+  virtual bool looks_up_rows() const { return false; }
+  /// The numbers of these rows: int64 [K], rising, K may be 0. To be called after begin_step() and before any other
+  /// call of the step, where looks_up_rows(). Throws std::invalid_argument for a row that the table does not have.
+  virtual void look_up(const at::Tensor&) {}
   /// Returns when the current parameters of `block` (and those it borrows) are on the compute device. Within a step,
   /// acquire every block before adding its gradients.
   virtual void acquire(std::size_t block) = 0;

@@ -36,9 +36,10 @@ class BlockWalker {
   BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options,
               SpeedEmulator* emulator = nullptr, Trace* trace = nullptr);
 
-  /// Begins a step in which this rank trains `micro_batches`, at most update.passes. Takes part in what other ranks do
-  /// without it: the whole step if it has none, the passes that it has less where the store gathers in every pass.
-  void begin_step(const Update& update, std::int64_t micro_batches);
+  /// Begins a step in which this rank trains `micro_batches`, at most update.passes. `input`: of all of them, or more;
+  /// undefined if there are none. Takes part in what other ranks do without it: the whole step if it has none, the
+  /// passes that it has less where the store gathers in every pass.
+  void begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input);
   /// Forward and backward of one micro-batch after begin_step(). `last`: the step's last one of this rank.
   /// Returns the loss summed over the micro-batch's terms.
   double train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last);
@@ -50,6 +51,7 @@ class BlockWalker {
   /// A forward pass without samples, where other ranks make one more and the store gathers in every pass.
   void forward_nothing();
   bool gathers_every_pass() const { return store_.gathers_every_pass(); }
+  bool looks_up_rows() const { return store_.looks_up_rows(); }
 
   /// Wall seconds of forward and backward so far, emulated sleep included, waits for the store not.
   double compute_seconds() const { return compute_seconds_; }
@@ -61,6 +63,8 @@ class BlockWalker {
     at::Tensor output;  // the head of its graph; undefined: backward runs the forward again
   };
   at::Tensor to_compute_type(const at::Tensor& input) const;
+  void look_up(const at::Tensor& input);
+  at::Tensor in_rows(const at::Tensor& input) const;
   void acquire(std::size_t block);
   at::Tensor run_block(std::size_t block, const at::Tensor& input) const;
   Kept keep(std::size_t block, const at::Tensor& input, bool with_graph) const;
@@ -75,6 +79,7 @@ class BlockWalker {
   WalkerOptions options_;
   SpeedEmulator* emulator_;
   Trace* trace_;
+  at::Tensor rows_;  // int64, rising: what the step looks up, where the store wants to know
   double compute_seconds_ = 0;
 };
 
