@@ -15,6 +15,7 @@
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/profile.h"
 #include "lshdp/parallel/precision.h"
+#include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 
 namespace lshdp::cli {
@@ -66,6 +67,12 @@ void check_plan(const plan::Plan& plan, const model::Model& model, const measure
   if (!plan.mode.empty()) require_same(mode_text(plan.mode, plan.offload), mode_text(setup), "mode", source);
   require_same(plan.precision, parallel::to_text(setup.precision), "precision", source);
   require_same(plan.wire, parallel::to_text(setup.wire), "wire", source);
+  if (!plan.shard_weights.empty() && setup.mode != parallel::Mode::ddp) {
+    throw UsageError(
+        fmt::format("{}: \"shard_weight\" is for mode ddp; shards of fsdp follow --memory, those of lsdp "
+                    "are equal",
+                    source));
+  }
   if (request.total && plan.total != *request.total) {
     throw UsageError(
         fmt::format("--batches: {} adds up to {}, but --total is {}", request.batches, plan.total, *request.total));
@@ -88,12 +95,24 @@ plan::Profile given_profile(comm::Communicator& communicator, const model::Model
   return plan::profile_from_json(parse_json(text, "--profile"), "--profile");
 }
 
+/// Rank 0's word: ranks of different processors might round differently.
+plan::Plan solved_by_rank_0(comm::Communicator& communicator, const plan::Profile& profile,
+                            const PlanRequest& request) {
+  const std::string text = comm::on_rank_0(communicator, [&] {
+    const plan::SolverOptions options{.total = request.total, .max_accumulation = request.max_accumulation};
+    return plan::to_json(plan::solve(profile, options).plan).dump();
+  });
+  return plan::plan_from_json(parse_json(text, "the solved plan"), "the solved plan");
+}
+
 /// Tries the plan's largest micro-batch of each rank under its budget.
 void require_fit(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                  MemoryBudget& budget, const plan::Plan& plan) {
+  measure::RankSetup planned = setup;
+  planned.shard_weights = plan.shard_weights;
   const auto& mine = plan.ranks[static_cast<std::size_t>(communicator.rank())].micro_batches;
   const std::int64_t largest = mine.empty() ? 1 : *std::max_element(mine.begin(), mine.end());
-  const auto results = measure::probe_max_batches(communicator, model, setup, budget, {.largest = largest});
+  const auto results = measure::probe_max_batches(communicator, model, planned, budget, {.largest = largest});
   comm::agree(communicator, [&] {
     const measure::MaxBatchResult& result = results[static_cast<std::size_t>(communicator.rank())];
     if (result.limited_by != measure::LimitedBy::memory || result.max_batch >= largest) return;
@@ -102,21 +121,33 @@ void require_fit(comm::Communicator& communicator, const model::Model& model, co
   });
 }
 
+/// The profile was measured with equal shards: a rank that owns more needs more memory. Where it has not got it, shards
+/// stay equal.
+void keep_equal_shards_unless_fit(comm::Communicator& communicator, const model::Model& model,
+                                  const measure::RankSetup& setup, MemoryBudget& budget, const PlanRequest& request,
+                                  PlanChoice& choice) {
+  if (choice.plan.shard_weights.empty()) return;
+  try {
+    require_fit(communicator, model, setup, budget, choice.plan);
+  } catch (const AgreedError& error) {
+    if (communicator.rank() == 0) spdlog::warn("links differ, but shards stay equal: {}", error.what());
+    choice.profile = plan::with_equal_shards(std::move(*choice.profile));
+    choice.plan = solved_by_rank_0(communicator, *choice.profile, request);
+  }
+}
+
 PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                          MemoryBudget& budget, const PlanRequest& request, const fs::path& results) {
   const plan::Profile profile = measure::measure_profile(communicator, model, setup, budget,
                                                          {.total = request.total.value_or(0), .show_progress = true});
-  PlanChoice choice;
-  const std::string text = comm::on_rank_0(communicator, [&] {
-    plan::Plan plan = plan::solve(profile, {.total = request.total, .max_accumulation = request.max_accumulation}).plan;
-    if (!results.empty()) {
-      fs::create_directories(results);
-      plan::write_profile(results / "profile.json", profile);
-    }
-    return plan::to_json(plan).dump();
+  comm::on_rank_0(communicator, [&] {
+    if (results.empty()) return std::string();
+    fs::create_directories(results);
+    plan::write_profile(results / "profile.json", profile);
+    return std::string();
   });
-  choice.plan = plan::plan_from_json(parse_json(text, "the solved plan"), "the solved plan");
-  choice.profile = profile;
+  PlanChoice choice{.plan = solved_by_rank_0(communicator, profile, request), .max_batch = {}, .profile = profile};
+  keep_equal_shards_unless_fit(communicator, model, setup, budget, request, choice);
   return choice;
 }
 
@@ -126,6 +157,8 @@ std::string describe(const plan::Plan& plan) {
   std::string text = fmt::format("batches {} (total {})", fmt::join(batches, ","), plan.total);
   if (plan.predicted.step_seconds > 0)
     text += fmt::format(", predicted step {}", format_seconds(plan.predicted.step_seconds));
+  if (!plan.shard_weights.empty())
+    text += fmt::format(", links differ: shards as {}", fmt::join(plan.shard_weights, ":"));
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/mpi_command.h"
@@ -14,6 +15,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/text.h"
+#include "lshdp/plan/link_shares.h"
 #include "lshdp/train/evaluate.h"
 
 namespace lshdp::cli {
@@ -70,6 +72,19 @@ std::string network_line(const plan::NetworkProfile& network) {
                      format_seconds(network.cpu_seconds_per_byte * 1e9));
 }
 
+/// Each rank's own link, where they were measured.
+std::string links_line(const plan::Profile& profile) {
+  std::vector<double> rates;
+  std::vector<std::string> texts;
+  for (const plan::RankProfile& rank : profile.ranks) {
+    rates.push_back(rank.link_bytes_per_second);
+    texts.push_back(format_size(static_cast<std::int64_t>(rank.link_bytes_per_second)));
+  }
+  if (std::ranges::max(rates) <= 0) return "";
+  return fmt::format("links by rank, in a second: {}{}\n", fmt::join(texts, ", "),
+                     plan::relative_links(rates).empty() ? " (alike)" : " (they differ: a slow one can carry less)");
+}
+
 /// What the parts measured alone did not tell.
 std::string load_line(const plan::Profile& profile) {
   if (profile.network.bytes_per_second == 0) return "";
@@ -82,7 +97,8 @@ std::string load_line(const plan::Profile& profile) {
 void write_result(comm::Communicator& communicator, const plan::Profile& profile, const std::string& path) {
   comm::on_rank_0(communicator, [&]() -> std::string {
     plan::write_profile(path, profile);
-    fmt::print("{}{}{}written to {}\n", table_of(profile), network_line(profile.network), load_line(profile), path);
+    fmt::print("{}{}{}{}written to {}\n", table_of(profile), network_line(profile.network), links_line(profile),
+               load_line(profile), path);
     std::fflush(stdout);
     return "";
   });

@@ -2,7 +2,9 @@
 #include "lshdp/comm/network_probe.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <numeric>
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/clock.h"
@@ -13,6 +15,9 @@ namespace {
 constexpr std::size_t kRoundTrips = 15;
 constexpr std::size_t kRepetitions = 5;
 constexpr std::int64_t kFirstBytes = 4096, kLargestStream = 64 << 20;
+constexpr double kFirstToPeer = 64 << 10, kLeastToPeer = 4096;  // bytes, of one link's exchange
+constexpr int kCountedExchanges = 2;                            // whose best counts: noise only makes links slower
+constexpr std::int64_t kPiece = 256 << 10;                      // peers take turns by so many bytes
 
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -134,6 +139,82 @@ double cpu_per_byte(Communicator& communicator, const Counters& before) {
   return bytes > 0 ? cpu / bytes : 0;
 }
 
+/// Bytes that one rank exchanges with each other rank, both ways.
+using Portions = std::vector<double>;
+
+/// Posts the receives and sends of this rank's side of an exchange, piece by piece, the peers in turn.
+std::vector<Work> post_exchange(Communicator& communicator, const std::vector<int>& peers, const Portions& portions,
+                                std::vector<std::byte>& out, std::vector<std::byte>& in) {
+  std::vector<Work> works;
+  std::int64_t place = 0;
+  bool more = true;
+  for (std::int64_t skipped = 0; more; skipped += kPiece) {
+    more = false;
+    for (std::size_t i = 0; i < peers.size(); ++i) {
+      const std::int64_t bytes = std::min(kPiece, static_cast<std::int64_t>(portions[i]) - skipped);
+      if (bytes <= 0) continue;
+      more = true;
+      works.push_back(communicator.receive({in.data() + place, bytes, DataType::byte}, peers[i]));
+      works.push_back(communicator.send({out.data(), bytes, DataType::byte}, peers[i]));
+      place += bytes;
+    }
+  }
+  return works;
+}
+
+/// Rank `centre` exchanges portions[p] bytes both ways with each other rank p at once. Seconds it took each, by rank.
+std::vector<double> exchange(Communicator& communicator, int centre, const Portions& portions) {
+  const int rank = communicator.rank();
+  std::vector<int> peers;
+  Portions mine;
+  for (int peer = 0; peer < communicator.size(); ++peer) {
+    if (peer == rank || (rank != centre && peer != centre)) continue;
+    peers.push_back(peer);
+    mine.push_back(portions[static_cast<std::size_t>(rank == centre ? peer : rank)]);
+  }
+  std::vector<std::byte> out(static_cast<std::size_t>(kPiece));
+  std::vector<std::byte> in(static_cast<std::size_t>(std::accumulate(mine.begin(), mine.end(), 0.0)));
+  communicator.barrier();
+  const double begun = now_seconds();
+  for (Work& work : post_exchange(communicator, peers, mine, out, in)) work.wait();
+  return all_gather_values(communicator, now_seconds() - begun);
+}
+
+/// What each peer can exchange in `seconds`, going by the last exchange; all together at most kLargestStream.
+Portions next_portions(const Portions& last, const std::vector<double>& took, double seconds) {
+  Portions next(last.size(), 0);
+  for (std::size_t peer = 0; peer < last.size(); ++peer)
+    next[peer] = last[peer] > 0 ? last[peer] / took[peer] * seconds : 0;
+  const double total = std::accumulate(next.begin(), next.end(), 0.0);
+  const double scale = std::min(1.0, static_cast<double>(kLargestStream) / total);
+  for (std::size_t peer = 0; peer < last.size(); ++peer)
+    next[peer] = last[peer] > 0 ? std::max(kLeastToPeer, std::floor(next[peer] * scale)) : 0;
+  return next;
+}
+
+/// The rate of the link of rank `centre`, by whose word the next portions go. Exchanges grow until one lasts a good
+/// part of the time; that and the next count.
+double probe_link(Communicator& communicator, int centre, double budget_seconds) {
+  const auto size = static_cast<std::size_t>(communicator.size());
+  const double wanted = budget_seconds / (kCountedExchanges + 2);
+  Portions portions(size, kFirstToPeer);
+  portions[static_cast<std::size_t>(centre)] = 0;
+  double rate = 0;
+  for (int counted = 0; counted < kCountedExchanges;) {
+    const std::vector<double> took = exchange(communicator, centre, portions);
+    const double seconds = *std::max_element(took.begin(), took.end());
+    const double total = std::accumulate(portions.begin(), portions.end(), 0.0);
+    if (seconds >= wanted / 2 || total >= 0.9 * static_cast<double>(kLargestStream)) {
+      rate = std::max(rate, total / seconds);
+      ++counted;
+    }
+    if (seconds > budget_seconds) break;
+    portions = next_portions(portions, took, std::min(wanted, 4 * seconds));
+    communicator.broadcast({portions.data(), static_cast<std::int64_t>(size), DataType::float64}, centre).wait();
+  }
+  return rate;
+}
+
 }  // namespace
 
 NetworkMeasurement probe_network(Communicator& communicator, std::int64_t largest_bytes, double budget_seconds) {
@@ -152,6 +233,14 @@ NetworkMeasurement probe_network(Communicator& communicator, std::int64_t larges
     result.cpu_seconds_per_byte = cpu_per_byte(communicator, before);
   }
   return result;
+}
+
+std::vector<double> probe_links(Communicator& communicator, double budget_seconds) {
+  const int size = communicator.size();
+  std::vector<double> rates(static_cast<std::size_t>(size), 0);
+  for (int rank = 0; rank < size && size > 1; ++rank)
+    rates[static_cast<std::size_t>(rank)] = probe_link(communicator, rank, budget_seconds / size);
+  return rates;
 }
 
 }  // namespace lshdp::comm

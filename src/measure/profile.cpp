@@ -3,6 +3,7 @@
 #include "lshdp/measure/profile.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -18,6 +19,7 @@
 #include "lshdp/measure/curve.h"
 #include "lshdp/measure/rehearsal.h"
 #include "lshdp/measure/together.h"
+#include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 #include "lshdp/plan/under_load.h"
 
@@ -127,6 +129,15 @@ plan::NetworkProfile measure_network(comm::Communicator& communicator, std::int6
                                .curve = {}};
   for (const comm::AllReducePoint& point : measured.curve) network.curve.push_back({point.bytes, point.seconds});
   return network;
+}
+
+/// Ranks that share a host share a link: nothing is known of them one by one.
+void measure_links(comm::Communicator& communicator, plan::Profile& profile, double seconds) {
+  std::set<std::string> hosts;
+  for (const plan::RankProfile& rank : profile.ranks) hosts.insert(rank.host);
+  if (seconds <= 0 || hosts.size() < profile.ranks.size()) return;
+  const std::vector<double> rates = comm::probe_links(communicator, seconds);
+  for (std::size_t r = 0; r < rates.size(); ++r) profile.ranks[r].link_bytes_per_second = rates[r];
 }
 
 Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
@@ -239,12 +250,17 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
     const double owned = static_cast<double>(profile.parameter_count) / static_cast<double>(profile.ranks.size());
     rank.update_parameters_per_second = rank.update_seconds > 0 ? owned / rank.update_seconds : 0;
   }
-  if (speaks) spdlog::info("profile: network, at most about {}", format_seconds(options.network_seconds));
+  if (speaks)
+    spdlog::info("profile: network, at most about {}", format_seconds(options.network_seconds + options.link_seconds));
   profile.network =
       measure_network(communicator, std::min(profile.gradient_bytes, options.largest_message), options.network_seconds);
-  return communicator.size() > 1 && options.together_seconds > 0
-             ? corrected_by_steps(communicator, model, decided, std::move(profile), options)
-             : profile;
+  measure_links(communicator, profile, options.link_seconds);
+  if (communicator.size() == 1 || options.together_seconds <= 0) return profile;
+  // What unequal shards take was not probed: these steps may have all that the host can give.
+  if (!plan::shard_weights(profile).empty()) budget.set_limit(std::max(setup.spare_memory_bytes, setup.memory_bytes));
+  profile = corrected_by_steps(communicator, model, decided, std::move(profile), options);
+  budget.set_limit(setup.memory_bytes);
+  return profile;
 }
 
 }  // namespace lshdp::measure

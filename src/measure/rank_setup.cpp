@@ -103,7 +103,9 @@ parallel::StoreOptions store_options(const RankSetup& setup, const parallel::Ada
   parallel::StoreOptions options{
       .mode = setup.mode, .precision = setup.precision, .adamw = adamw, .offload = setup.offload, .wire = setup.wire};
   // What a host happens to have free would shift shards from run to run: only budgets that were given decide.
-  if (setup.given_memory_bytes.size() > 1) options.shard_weights = setup.given_memory_bytes;
+  if (setup.mode == parallel::Mode::fsdp && setup.given_memory_bytes.size() > 1)
+    options.shard_weights = setup.given_memory_bytes;
+  if (setup.mode == parallel::Mode::ddp) options.shard_weights = setup.shard_weights;
   options.resident = setup.resident.value_or(0);
   return options;
 }

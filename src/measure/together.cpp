@@ -25,6 +25,11 @@ std::int64_t passes_of(const plan::Plan& plan) {
   return static_cast<std::int64_t>(passes);
 }
 
+RankSetup with_shards_of(const plan::Plan& plan, RankSetup setup) {
+  setup.shard_weights = plan.shard_weights;
+  return setup;
+}
+
 /// One rank's part of the steps.
 class Together {
  public:
@@ -32,7 +37,7 @@ class Together {
       : mine_(plan.ranks[static_cast<std::size_t>(communicator.rank())]),
         update_{.learning_rate = 0, .global_terms = plan.total * model.terms_per_sample(), .passes = passes_of(plan)},
         emulator_(setup.speed),
-        store_(parallel::make_store(model, communicator, store_options(setup))),
+        store_(parallel::make_store(model, communicator, store_options(with_shards_of(plan, setup)))),
         walker_(model, *store_, {.precision = setup.precision, .recompute = setup.recompute}, &emulator_) {
     store_->set_values(model::initial_values(model, kSeed));
     if (!mine_.micro_batches.empty())

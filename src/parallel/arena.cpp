@@ -88,8 +88,9 @@ std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_c
 comm::Shards make_shards(std::int64_t count, int ranks, std::span<const std::int64_t> weights) {
   if (weights.empty()) return comm::equal_shards(count, ranks, kAlignment);
   if (weights.size() != static_cast<std::size_t>(ranks) ||
-      std::ranges::any_of(weights, [](std::int64_t weight) { return weight < 1; })) {
-    throw UsageError(fmt::format("shards in proportion need one weight above 0 for each of {} ranks", ranks));
+      std::ranges::any_of(weights, [](std::int64_t weight) { return weight < 0; }) || std::ranges::max(weights) == 0) {
+    throw UsageError(
+        fmt::format("shards in proportion need one weight for each of {} ranks, 0 or more and not all 0", ranks));
   }
   const auto total = static_cast<double>(std::accumulate(weights.begin(), weights.end(), std::int64_t{0}));
   const auto units = static_cast<double>((count + kAlignment - 1) / kAlignment);

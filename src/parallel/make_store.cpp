@@ -15,7 +15,8 @@ ReplicatedStoreOptions replicated_options(const StoreOptions& options) {
           .adamw = options.adamw,
           .bucket_bytes = options.bucket_bytes,
           .table_bytes = options.table_bytes,
-          .wire = options.wire};
+          .wire = options.wire,
+          .shard_weights = options.shard_weights};
 }
 
 FullyShardedStoreOptions fully_sharded_options(const StoreOptions& options) {

@@ -180,9 +180,9 @@ BucketState ReplicatedStore::make_bucket(const Bucket& layout) const {
 /// A table is cut between rows.
 comm::Shards ReplicatedStore::cut(const Bucket& layout) const {
   const int ranks = communicator_.size();
-  if (!layout.table) return comm::equal_shards(layout.count, ranks, kAlignment);
+  if (!layout.table) return make_shards(layout.count, ranks, options_.shard_weights);
   const std::vector<std::int64_t>& shape = layout_.shape({*layout_.table(), 0});
-  comm::Shards shards = comm::equal_shards(shape[0], ranks, kAlignment);
+  comm::Shards shards = make_shards(shape[0], ranks, options_.shard_weights);
   for (std::int64_t& bound : shards.bounds) bound *= shape[1];
   shards.bounds.back() = layout.count;
   return shards;

@@ -2,12 +2,14 @@
 #include "lshdp/plan/describe.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "lshdp/core/text.h"
+#include "lshdp/plan/link_shares.h"
 #include "time_curve.h"
 
 namespace lshdp::plan {
@@ -15,6 +17,8 @@ namespace {
 
 constexpr std::size_t kMostRanks = 64;
 constexpr std::size_t kMostTotals = 12;
+constexpr std::size_t kMostLinks = 8;
+constexpr double kLargestRate = 1e18;
 
 std::string rate(double samples_per_second) {
   if (samples_per_second < 100) return fmt::format("{:.3g}", samples_per_second);
@@ -22,15 +26,29 @@ std::string rate(double samples_per_second) {
 }
 
 std::string rank_table(const Profile& profile, const Plan& plan) {
-  Table table({"rank", "host", "device", "speed", "samples/s", "largest", "batch", "micro-batches", "compute", "idle"});
+  std::vector<std::string> header{"rank",    "host",  "device",        "speed",   "samples/s",
+                                  "largest", "batch", "micro-batches", "compute", "idle"};
+  if (!plan.shard_weights.empty()) header.push_back("own %");
+  Table table(header);
   const std::size_t shown = std::min(plan.ranks.size(), kMostRanks);
+  const auto owned =
+      static_cast<double>(std::accumulate(plan.shard_weights.begin(), plan.shard_weights.end(), std::int64_t{0}));
   for (std::size_t rank = 0; rank < shown; ++rank) {
     const RankProfile& measured = profile.ranks[rank];
     const double compute = plan.predicted.compute_seconds[rank];
-    table.add({std::to_string(rank), measured.host, measured.device, fmt::format("{:.3g}", measured.speed),
-               rate(TimeCurve(measured).best_samples_per_second()), format_count(measured.max_batch),
-               format_count(plan.ranks[rank].batch), describe_micro_batches(plan.ranks[rank].micro_batches),
-               format_seconds(compute), format_seconds(std::max(plan.predicted.step_seconds - compute, 0.0))});
+    std::vector<std::string> row{std::to_string(rank),
+                                 measured.host,
+                                 measured.device,
+                                 fmt::format("{:.3g}", measured.speed),
+                                 rate(TimeCurve(measured).best_samples_per_second()),
+                                 format_count(measured.max_batch),
+                                 format_count(plan.ranks[rank].batch),
+                                 describe_micro_batches(plan.ranks[rank].micro_batches),
+                                 format_seconds(compute),
+                                 format_seconds(std::max(plan.predicted.step_seconds - compute, 0.0))};
+    if (!plan.shard_weights.empty())
+      row.push_back(fmt::format("{:.1f}", 100 * static_cast<double>(plan.shard_weights[rank]) / owned));
+    table.add(std::move(row));
   }
   std::string text = table.to_string();
   if (shown < plan.ranks.size()) text += fmt::format(".. and {} more ranks\n", plan.ranks.size() - shown);
@@ -61,6 +79,45 @@ std::string binding_line(const Solution& solution) {
                         format_seconds(predicted.communication_seconds), format_seconds(predicted.exposed_seconds));
   }
   return text + '\n';
+}
+
+std::string link_rate(double bytes_per_second) {
+  return format_size(static_cast<std::int64_t>(std::min(bytes_per_second, kLargestRate))) + "/s";
+}
+
+/// "12.4 MiB/s on rank 2 (node2)", the slowest first, those within noise of the fastest left out.
+std::string slow_links(const Profile& profile, const std::vector<double>& links) {
+  std::vector<std::pair<double, std::size_t>> slow;
+  const double fastest = std::ranges::max(links);
+  for (std::size_t rank = 0; rank < links.size(); ++rank) {
+    if (links[rank] < fastest) slow.emplace_back(profile.ranks[rank].link_bytes_per_second, rank);
+  }
+  std::ranges::sort(slow);
+  std::vector<std::string> parts;
+  for (const auto& [bytes, rank] : slow) {
+    parts.push_back(parts.size() == kMostLinks
+                        ? fmt::format("and {} more", slow.size() - kMostLinks)
+                        : fmt::format("{} on rank {} ({})", link_rate(bytes), rank, profile.ranks[rank].host));
+    if (parts.size() > kMostLinks) break;
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+/// What slow links do to the plan; empty where links are alike or not known.
+std::string links_lines(const Profile& profile, const Solution& solution) {
+  std::vector<double> rates;
+  for (const RankProfile& rank : profile.ranks) rates.push_back(rank.link_bytes_per_second);
+  const std::vector<double> links = relative_links(rates);
+  if (links.empty()) return "";
+  std::string text = fmt::format("Links differ: {}; up to {} elsewhere.", slow_links(profile, links),
+                                 link_rate(std::ranges::max(rates)));
+  if (profile.mode != "ddp") return text + '\n';
+  if (!solution.equal_shards) return text + " Shards are equal: others would not make the step shorter.\n";
+  const double step = solution.plan.predicted.step_seconds, equal = solution.equal_shards->step_seconds;
+  return text + fmt::format(
+                    " A slow one carries less: shards are unequal (see own %).\nWith equal shards the step "
+                    "would take {}, {:.2f} times as long.\n",
+                    format_seconds(equal), equal / step);
 }
 
 /// What leaving out the ranks without samples would gain; empty if there are none.
@@ -124,8 +181,8 @@ std::string describe(const Profile& profile, const Solution& solution) {
   std::string text = fmt::format("{} samples a step of {} ({}, {}) over {} rank{}\n\n", format_count(plan.total),
                                  plan.model, plan.offload ? plan.mode + " with offload" : plan.mode,
                                  precision_text(plan), plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
-  text +=
-      rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) + idle_line(plan);
+  text += rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) +
+          links_lines(profile, solution) + idle_line(plan);
   if (!solution.frontier.empty()) text += '\n' + frontier_table(solution);
   return text;
 }

@@ -7,25 +7,41 @@
 #include <fmt/format.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/plan/link_shares.h"
 
 namespace lshdp::plan {
 namespace {
 
 constexpr std::int64_t kMostRanks = 100'000;
 
-/// The time of an all-reduce over `before` ranks (at least 2) on `after` of them.
-double carried_over(double seconds, double latency_seconds, double before, double after) {
+/// The time of an all-reduce over `before` ranks (at least 2) on `after` of them, whose slowest link is `faster` times
+/// as fast.
+double carried_over(double seconds, double latency_seconds, double before, double after, double faster) {
   const double latency = std::min(seconds, 2 * (before - 1) * latency_seconds);
-  return latency * (after - 1) / (before - 1) + (seconds - latency) * ((after - 1) / after) / ((before - 1) / before);
+  return latency * (after - 1) / (before - 1) +
+         (seconds - latency) * ((after - 1) / after) / ((before - 1) / before) / faster;
 }
 
-NetworkProfile carried_over(NetworkProfile network, std::size_t before, std::size_t after) {
+NetworkProfile carried_over(NetworkProfile network, std::size_t before, std::size_t after, double faster) {
   if (after < 2) return {};
+  network.bytes_per_second *= faster;
   for (NetworkPoint& point : network.curve) {
-    point.seconds =
-        carried_over(point.seconds, network.latency_seconds, static_cast<double>(before), static_cast<double>(after));
+    point.seconds = carried_over(point.seconds, network.latency_seconds, static_cast<double>(before),
+                                 static_cast<double>(after), faster);
   }
   return network;
+}
+
+/// How many times as fast the slowest link is without those that are left out; 1 where links were not measured or are
+/// alike.
+double faster_without(const Profile& profile, const std::vector<std::size_t>& ranks) {
+  std::vector<double> rates;
+  for (const RankProfile& rank : profile.ranks) rates.push_back(rank.link_bytes_per_second);
+  const std::vector<double> links = relative_links(rates);
+  if (links.empty() || ranks.empty()) return 1;
+  double slowest = links.at(ranks.front());
+  for (const std::size_t rank : ranks) slowest = std::min(slowest, links.at(rank));
+  return slowest / std::ranges::min(links);
 }
 
 }  // namespace
@@ -36,7 +52,7 @@ Profile on_other_ranks(const Profile& profile, const std::vector<std::size_t>& r
     throw UsageError("the profile is of one rank, whose network was not measured; profile two ranks or more");
   }
   Profile result = profile;
-  result.network = carried_over(profile.network, before, after);
+  result.network = carried_over(profile.network, before, after, faster_without(profile, ranks));
   result.ranks.clear();
   for (const std::size_t rank : ranks) {
     result.ranks.push_back(profile.ranks.at(rank));

@@ -1,6 +1,8 @@
 // batches.json: a Plan as JSON, checked as it is read, and plans from batches alone.
 #include "lshdp/plan/plan.h"
 
+#include <algorithm>
+
 #include "checked_json.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
@@ -14,6 +16,15 @@ constexpr std::int64_t kMostMicroBatches = 1'000'000;
 
 Json rank_to_json(const RankPlan& rank) {
   return {{"rank", rank.rank}, {"host", rank.host}, {"batch", rank.batch}, {"micro_batches", rank.micro_batches}};
+}
+
+Json ranks_to_json(const Plan& plan) {
+  Json ranks = Json::array();
+  for (const RankPlan& rank : plan.ranks) {
+    ranks.push_back(rank_to_json(rank));
+    if (!plan.shard_weights.empty()) ranks.back()["shard_weight"] = plan.shard_weights.at(ranks.size() - 1);
+  }
+  return ranks;
 }
 
 bool is_present(const Json& json, std::string_view key) { return json.contains(key) && !json.find(key)->is_null(); }
@@ -68,6 +79,23 @@ std::vector<RankPlan> ranks_from_json(const Json& json, const std::string& sourc
     ranks.push_back(rank_from_json(entry, ranks.size(), entry_source(source, "ranks", ranks.size())));
   }
   return ranks;
+}
+
+/// Of all ranks or of none.
+std::vector<std::int64_t> shard_weights_from_json(const Json& json, const std::string& source) {
+  std::vector<std::int64_t> weights;
+  if (json.contains("batches")) return weights;
+  std::size_t index = 0;
+  for (const Json& entry : json_list(json, "ranks", source)) {
+    const std::string at = entry_source(source, "ranks", index);
+    if (entry.contains("shard_weight") != (index == 0 ? entry.contains("shard_weight") : !weights.empty()))
+      throw_wrong_key(at, "shard_weight", "must be given for every rank, or for none");
+    if (entry.contains("shard_weight")) weights.push_back(json_int(entry, "shard_weight", at, 0, kLargestBatch));
+    ++index;
+  }
+  if (!weights.empty() && std::ranges::max(weights) == 0)
+    throw_wrong_key(source, "shard_weight", "must be above 0 for one rank at least");
+  return weights;
 }
 
 std::int64_t total_of(const std::vector<RankPlan>& ranks) {
@@ -142,8 +170,6 @@ Prediction prediction_from_json(const nlohmann::json& json, std::size_t ranks, c
 }
 
 nlohmann::json to_json(const Plan& plan) {
-  Json ranks = Json::array();
-  for (const RankPlan& rank : plan.ranks) ranks.push_back(rank_to_json(rank));
   const auto step_or_null = [](double seconds) { return seconds > 0 ? Json{{"step_seconds", seconds}} : Json(); };
   return {{"version", kVersion},
           {"model", plan.model},
@@ -152,7 +178,7 @@ nlohmann::json to_json(const Plan& plan) {
           {"precision", plan.precision},
           {"wire", plan.wire},
           {"total", plan.total},
-          {"ranks", std::move(ranks)},
+          {"ranks", ranks_to_json(plan)},
           {"predicted", to_json(plan.predicted)},
           {"equal_split", step_or_null(plan.equal_split_step_seconds)},
           {"without_idle_ranks", step_or_null(plan.without_idle_step_seconds)}};
@@ -167,6 +193,7 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
   plan.precision = json_value_or<std::string>(json, "precision", "", source);
   plan.wire = json_value_or<std::string>(json, "wire", "", source);
   plan.ranks = ranks_from_json(json, source);
+  plan.shard_weights = shard_weights_from_json(json, source);
   plan.total = total_of(plan.ranks);
   check_total(json, plan, source);
   if (is_present(json, "predicted")) {

@@ -21,6 +21,7 @@ Json rank_to_json(const RankProfile& rank) {
           {"cores", rank.cores},
           {"update_seconds", rank.update_seconds},
           {"host_link_bytes_per_second", rank.host_link_bytes_per_second},
+          {"link_bytes_per_second", rank.link_bytes_per_second},
           {"update_parameters_per_second", rank.update_parameters_per_second},
           {"load", rank.load},
           {"curve", std::move(curve)}};
@@ -79,6 +80,8 @@ RankProfile rank_from_json(const Json& json, std::size_t index, const std::strin
   rank.cores = json_positive(json, "cores", source, 1e6);
   rank.update_seconds = json_figure(json, "update_seconds", source, kLongestSeconds);
   rank.host_link_bytes_per_second = json_figure(json, "host_link_bytes_per_second", source);
+  if (json.contains("link_bytes_per_second"))
+    rank.link_bytes_per_second = json_figure(json, "link_bytes_per_second", source);
   rank.update_parameters_per_second = json_figure(json, "update_parameters_per_second", source);
   rank.load = json_positive(json, "load", source, 1e6);
   rank.curve = curve_from_json(json, rank.max_batch, source);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lshdp/core/median.h"
+#include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 #include "step_model.h"
 #include "time_curve.h"
@@ -100,7 +101,9 @@ Rebalancer::Rebalancer(Plan plan, std::optional<Profile> profile, const Rebalanc
       profile_(std::move(profile)),
       options_(options),
       slowness_(plan_.ranks.size(), 1.0),
-      required_gain_(options.least_gain) {}
+      required_gain_(options.least_gain) {
+  if (profile_) profile_ = with_shards_of(std::move(*profile_), plan_);
+}
 
 void Rebalancer::observe(const StepObservation& step) {
   if (step.step < first_step_) return;
@@ -123,14 +126,16 @@ Rebalancer::Steps Rebalancer::last_windows() const {
 /// The rank's work over what its profile says of it, as near to what was decided last as the figures allow: of the CPU
 /// time of transfers on the rank's core, what fell into its waiting did not lengthen its computing, and how much of it
 /// did is not known.
-double Rebalancer::slowness_of(std::size_t rank, double transfers, double compute_seconds, double wait_seconds) const {
+double Rebalancer::slowness_of(std::size_t rank, const StepModel& model, double compute_seconds,
+                               double wait_seconds) const {
+  const double update = model.update_seconds[rank], transfers = model.fixed_seconds[rank] - update;
   const RankProfile& measured = profile_->ranks[rank];
   const double before = slowness_[rank];
   const bool idle = plan_.ranks[rank].batch == 0;
   const double work = idle ? 0 : micro_batch_seconds(measured, plan_.ranks[rank].micro_batches);
-  if (compute_seconds <= 0 || work + measured.update_seconds <= 0 || (!idle && work <= 0)) return before;
+  if (compute_seconds <= 0 || work + update <= 0 || (!idle && work <= 0)) return before;
   // Without samples nothing but the update is timed, and transfers are all in the waiting.
-  const double profiled = work + measured.update_seconds + (idle ? 0 : transfers);
+  const double profiled = work + update + (idle ? 0 : transfers);
   const double least = compute_seconds / profiled;
   const double most = idle ? least : (compute_seconds + std::min(transfers * before, wait_seconds)) / profiled;
   return rounded(std::clamp(before, least, most));
@@ -140,10 +145,9 @@ std::vector<double> Rebalancer::slowness_in(Steps steps) const {
   const StepModel model(*profile_);
   std::vector<double> slowness;
   for (std::size_t rank = 0; rank < plan_.ranks.size(); ++rank) {
-    const double transfers = model.fixed_seconds[rank] - profile_->ranks[rank].update_seconds;
     const double compute = median_of(steps, [rank](const StepObservation& s) { return s.compute_seconds[rank]; });
     const double wait = median_of(steps, [rank](const StepObservation& s) { return s.wait_seconds[rank]; });
-    slowness.push_back(slowness_of(rank, transfers, compute, wait));
+    slowness.push_back(slowness_of(rank, model, compute, wait));
   }
   return slowness;
 }
@@ -177,7 +181,8 @@ std::optional<Rebalance> Rebalancer::decide() {
   judge_last_change(step_seconds);
   const std::vector<double> earlier = slowness_in(steps.first(window)), later = slowness_in(steps.last(window));
   slowness_ = slowness_in(steps);
-  const SolverOptions solver{.total = plan_.total, .max_accumulation = options_.max_accumulation};
+  const SolverOptions solver{
+      .total = plan_.total, .max_accumulation = options_.max_accumulation, .compare_equal_shards = false};
   Rebalance change{.batches = batches_of(solve(slowed(*profile_, slowness_), solver).plan),
                    .slowness = slowness_,
                    .step_seconds = step_seconds};
@@ -194,6 +199,7 @@ void Rebalancer::apply(const Rebalance& change, std::int64_t first) {
   if (!profile_) throw std::logic_error("Rebalancer: a change before anything was observed");
   Plan plan = plan_for(slowed(*profile_, change.slowness), change.batches, options_.max_accumulation);
   for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) plan.ranks[rank].host = plan_.ranks[rank].host;
+  plan.shard_weights = plan_.shard_weights;  // only batches move
   plan_ = std::move(plan);
   slowness_ = change.slowness;
   last_change_ = change;

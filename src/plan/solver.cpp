@@ -15,6 +15,7 @@
 #include "frontier.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/text.h"
+#include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/other_ranks.h"
 #include "ranks.h"
 
@@ -22,6 +23,8 @@ namespace lshdp::plan {
 namespace {
 
 using Batches = std::vector<std::int64_t>;
+
+constexpr double kWorthUnequalShards = 1.01;  // the step with equal ones over that with unequal ones
 
 /// The samples that all ranks together finish within `seconds`.
 std::int64_t samples_within(Ranks& ranks, double seconds) {
@@ -81,12 +84,12 @@ bool fits(Ranks& ranks, const Batches& batches) {
   return true;
 }
 
-Prediction predict_step(const Profile& profile, Ranks& ranks, const Batches& batches) {
+Prediction predict_step(Ranks& ranks, const Batches& batches) {
   Prediction predicted;
   double slowest = 0;
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     slowest = std::max(slowest, ranks.finish(rank, batches[rank]));
-    const double update = profile.ranks[rank].update_seconds;
+    const double update = ranks.model().update_seconds[rank];
     predicted.compute_seconds.push_back(ranks.cost(rank).seconds(batches[rank]) + update);
   }
   const auto total = static_cast<double>(std::accumulate(batches.begin(), batches.end(), std::int64_t{0}));
@@ -166,9 +169,9 @@ Batches shares(std::int64_t total, const std::vector<double>& weights) {
   return batches;
 }
 
-std::optional<Prediction> predict_if_fits(const Profile& profile, Ranks& ranks, const Batches& batches) {
+std::optional<Prediction> predict_if_fits(Ranks& ranks, const Batches& batches) {
   if (!fits(ranks, batches)) return std::nullopt;
-  return predict_step(profile, ranks, batches);
+  return predict_step(ranks, batches);
 }
 
 std::vector<double> speeds(Ranks& ranks) {
@@ -204,7 +207,8 @@ Plan plan_of(const Profile& profile, Ranks& ranks, const Batches& batches) {
                           ranks.cost(rank).micro_batches(batches[rank])});
     plan.total += batches[rank];
   }
-  plan.predicted = predict_step(profile, ranks, batches);
+  plan.shard_weights = shard_weights(profile);
+  plan.predicted = predict_step(ranks, batches);
   return plan;
 }
 
@@ -230,10 +234,12 @@ double step_without_idle(const Profile& profile, const Plan& plan, std::int64_t 
   return ranks.model().step_seconds(shortest_time(ranks, plan.total));
 }
 
-}  // namespace
+bool worth_unequal_shards(const Prediction& unequal, const Prediction& equal) {
+  return equal.step_seconds >= kWorthUnequalShards * unequal.step_seconds;
+}
 
-Solution solve(const Profile& profile, const SolverOptions& options) {
-  check(profile, options);
+/// With shards as the links of `profile` ask for.
+Solution solve_for_links(const Profile& profile, const SolverOptions& options) {
   const bool fixed = options.total.has_value();
   const std::int64_t limit = fixed || options.max_accumulation > 0 ? options.max_accumulation : 1;
   Ranks ranks(profile, limit, fixed ? *options.total : kLargestBatch);
@@ -246,26 +252,44 @@ Solution solve(const Profile& profile, const SolverOptions& options) {
   }
   const Batches batches = split(ranks, total);
   solution.plan = plan_of(profile, ranks, batches);
-  solution.equal_split = predict_if_fits(profile, ranks, shares(total, std::vector<double>(ranks.size(), 1.0)));
-  solution.proportional_split = predict_if_fits(profile, ranks, shares(total, speeds(ranks)));
+  solution.equal_split = predict_if_fits(ranks, shares(total, std::vector<double>(ranks.size(), 1.0)));
+  solution.proportional_split = predict_if_fits(ranks, shares(total, speeds(ranks)));
   if (solution.equal_split) solution.plan.equal_split_step_seconds = solution.equal_split->step_seconds;
   solution.plan.without_idle_step_seconds = step_without_idle(profile, solution.plan, limit);
   solution.bound_by = binding(profile, ranks, batches);
   return solution;
 }
 
+}  // namespace
+
+Solution solve(const Profile& profile, const SolverOptions& options) {
+  check(profile, options);
+  Solution solution = solve_for_links(profile, options);
+  if (solution.plan.shard_weights.empty() || !options.compare_equal_shards) return solution;
+  const Profile equal = with_equal_shards(profile);
+  const bool once = !options.total && options.max_accumulation == 0;
+  const SolverOptions same_total{.total = solution.plan.total, .max_accumulation = once ? 1 : options.max_accumulation};
+  solution.equal_shards = solve_for_links(equal, same_total).plan.predicted;
+  return worth_unequal_shards(solution.plan.predicted, *solution.equal_shards) ? solution
+                                                                               : solve_for_links(equal, options);
+}
+
 std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches,
                                   std::int64_t max_accumulation) {
   check_batches(profile, batches);
   Ranks ranks(profile, max_accumulation, kLargestBatch);
-  return predict_if_fits(profile, ranks, batches);
+  return predict_if_fits(ranks, batches);
 }
 
-Plan plan_for(const Profile& profile, const std::vector<std::int64_t>& batches, std::int64_t max_accumulation) {
+Plan plan_for(const Profile& profile, const std::vector<std::int64_t>& batches, std::int64_t max_accumulation,
+              bool compare_equal_shards) {
   check_batches(profile, batches);
   Ranks ranks(profile, max_accumulation, kLargestBatch);
   if (!fits(ranks, batches)) throw UsageError("the batches do not fit the ranks of the profile");
-  return plan_of(profile, ranks, batches);
+  Plan plan = plan_of(profile, ranks, batches);
+  if (plan.shard_weights.empty() || !compare_equal_shards) return plan;
+  Plan equal = plan_for(with_equal_shards(profile), batches, max_accumulation);
+  return worth_unequal_shards(plan.predicted, equal.predicted) ? plan : equal;
 }
 
 }  // namespace lshdp::plan

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lshdp/plan/link_shares.h"
+
 namespace lshdp::plan {
 namespace {
 
@@ -43,12 +45,16 @@ StepModel::StepModel(const Profile& profile) {
   const std::size_t ranks = profile.ranks.size();
   const NetworkProfile& network = profile.network;
   const std::int64_t mean_bytes = profile.gradient_bytes / 2 + profile.parameter_bytes / 2;
-  wire_seconds = all_reduce_seconds(network, ranks, mean_bytes);
-  boundary_seconds = network.boundary_load * all_reduce_seconds(network, ranks, profile.first_block_bytes);
+  const ShardEffect shards = shard_effect(profile);
+  wire_seconds = shards.wire * all_reduce_seconds(network, ranks, mean_bytes);
+  boundary_seconds =
+      shards.boundary * network.boundary_load * all_reduce_seconds(network, ranks, profile.first_block_bytes);
   const double moved = network.bytes_per_second > 0 ? 2 * ring_bytes(ranks, 2.0 * static_cast<double>(mean_bytes)) : 0;
-  for (const RankProfile& rank : profile.ranks) {
+  for (std::size_t r = 0; r < ranks; ++r) {
+    const RankProfile& rank = profile.ranks[r];
     const double transfers = rank.device == "cpu" ? network.cpu_seconds_per_byte * moved / rank.cores : 0;
-    fixed_seconds.push_back(rank.update_seconds + transfers);
+    update_seconds.push_back(rank.update_seconds * shards.update[r]);
+    fixed_seconds.push_back(update_seconds.back() + transfers * shards.traffic[r]);
   }
 }
 

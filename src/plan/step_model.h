@@ -18,14 +18,16 @@ double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std:
 ///   step = max(max over r of f_r(B_r) + fixed_seconds[r], wire_seconds) + boundary_seconds
 ///
 /// A step reduce-scatters gradient_bytes and all-gathers parameter_bytes: the traffic of one all-reduce of their mean.
+/// Where the profile's links ask for shards of unequal size (link_shares.h), all of this is for those.
 struct StepModel {
   explicit StepModel(const Profile& profile);
 
   /// From rank times (micro-batches plus fixed_seconds) to the step.
   double step_seconds(double slowest_rank_seconds) const;
 
-  double wire_seconds = 0;      // the step's transfers, if nothing else happened
+  double wire_seconds = 0;      // the step's transfers, if nothing else happened; shorter with shares of unequal size
   double boundary_seconds = 0;  // the first block's all-reduce, which no compute hides, times boundary_load
+  std::vector<double> update_seconds;  // by rank: of its share
   /// By rank, whatever its batch: the update of its share, and the CPU time of its transfers divided by the cores
   /// it has where they run on the cores that compute (device "cpu").
   std::vector<double> fixed_seconds;

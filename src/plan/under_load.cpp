@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/rebalance.h"
 #include "step_model.h"
 #include "time_curve.h"
@@ -24,7 +25,7 @@ double modelled_seconds(const RankProfile& rank, const RankPlan& planned, double
 }  // namespace
 
 Profile under_load(Profile profile, const Plan& plan, double step_seconds, std::span<const double> compute_seconds) {
-  const StepModel model(profile);
+  const StepModel model(with_shards_of(profile, plan));
   std::vector<double> loads(profile.ranks.size(), 1.0);
   double slowest = 0;
   for (std::size_t r = 0; r < profile.ranks.size(); ++r) {

@@ -137,6 +137,7 @@ void Trainer::prepare_folders() {
 }
 
 void Trainer::make_store() {
+  options_.setup.shard_weights = options_.plan.shard_weights;
   try {
     store_ =
         parallel::make_store(model_, communicator_, measure::store_options(options_.setup, options_.adamw), &trace_);

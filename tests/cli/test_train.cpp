@@ -115,6 +115,26 @@ TEST_F(Train, ContinuesOnAnotherNumberOfRanksAsIfItHadNeverStopped) {
   EXPECT_THAT(steps, testing::ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12));
 }
 
+TEST_F(Train, FollowsShardWeightsOfThePlanAndResumesWithoutThem) {
+  write_file(folder_ / "plan.json", R"({"version":1,"mode":"ddp","total":16,"ranks":[)"
+                                    R"({"rank":0,"batch":5,"micro_batches":[5],"shard_weight":1},)"
+                                    R"({"rank":1,"batch":5,"micro_batches":[3,2],"shard_weight":3},)"
+                                    R"({"rank":2,"batch":6,"micro_batches":[6],"shard_weight":0}]})");
+  const std::string common = "--precision fp64 --log warn --seed 4 ";
+  train(1, "vit", "--batches 16 --steps 12 --save " + out("through.safetensors") + " " + common);
+  train(3, "vit",
+        "--batches " + out("plan.json") + " --memory 256MiB --steps 7 --checkpoint-every 7 --results " + out("run") +
+            " " + common);
+  EXPECT_EQ(read_json(folder_ / "run/batches.json")["ranks"][2]["shard_weight"], 0);
+  train(2, "vit",
+        "--batches 3,13 --steps 10 --checkpoint-every 3 --resume " + out("run") + " --results " + out("run") + " " +
+            common);
+  train(3, "vit",
+        "--batches " + out("plan.json") + " --steps 12 --resume " + out("run") + " --save " +
+            out("resumed.safetensors") + " " + common);
+  EXPECT_LT(worst_difference(out("resumed.safetensors"), out("through.safetensors")), 1e-9);
+}
+
 TEST_F(Train, LeavesARunDirectoryThatSaysWhatHappened) {
   const CommandResult result = train(2, "vit",
                                      "--batches 12,4 --epochs 2 --eval-data " + files_->path("vit.h5") +

@@ -62,6 +62,14 @@ TEST_F(BadInput, BatchesThatMakeNoSense) {
   refused(vit() + "--steps 1 --batches 60,60", "100", 2, {2});
 }
 
+TEST_F(BadInput, ShardWeightsOfAnotherMode) {
+  write_file(folder_ / "plan.json",
+             R"({"version":1,"total":2,"ranks":[{"rank":0,"batch":1,"micro_batches":[1],"shard_weight":1},)"
+             R"({"rank":1,"batch":1,"micro_batches":[1],"shard_weight":0}]})");
+  for (const char* mode : {"fsdp", "lsdp"})
+    refused(vit() + "--steps 1 --batches " + out("plan.json") + " --mode " + mode, "is for mode ddp", 2, {2});
+}
+
 TEST_F(BadInput, PlansOfOthers) {
   write_file(folder_ / "three.json", R"({"version":1,"batches":[1,2,3]})");
   refused(vit() + "--steps 1 --batches " + out("three.json"), "3 ranks", 2, {2});

@@ -1,7 +1,9 @@
 // The network probe: plausible figures, the same on every rank, within the time it was given.
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include "comm_fixture.h"
@@ -56,6 +58,27 @@ TEST_F(NetworkProbe, EndsWithTheLargestSize) {
   if (size() == 1) return;
   ASSERT_EQ(measured.curve.size(), 3u);
   EXPECT_EQ(measured.curve.back().bytes, 50'000);
+}
+
+TEST_F(NetworkProbe, MeasuresEachRanksLinkAlikeOnAllRanks) {
+  const std::vector<double> rates = probe_links(communicator(), 0.4);
+  ASSERT_EQ(rates.size(), static_cast<std::size_t>(size()));
+  for (const auto& other : all_gather_text(communicator(), fmt::format("{}", fmt::join(rates, " "))))
+    EXPECT_EQ(other, fmt::format("{}", fmt::join(rates, " ")));
+  if (size() == 1) {
+    EXPECT_EQ(rates[0], 0);
+    return;
+  }
+  for (const double rate : rates) {
+    EXPECT_GT(rate, 1e6);
+    EXPECT_LT(rate, 1e12);
+  }
+}
+
+TEST_F(NetworkProbe, MeasuresLinksInTheTimeItIsGiven) {
+  const double begun = now_seconds();
+  probe_links(communicator(), 0.2);
+  EXPECT_LT(now_seconds() - begun, 10.0);  // a busy machine stretches it
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ Json sample_profile() {
                              .speed = 1.0 / (rank + 1),
                              .cores = 1.0 / (rank + 1),
                              .update_seconds = 1e-3,
+                             .link_bytes_per_second = rank == 1 ? 1e7 : 1e8,
                              .curve = {{1, 0.1}, {4, 0.3}, {8, 0.5}}});
   }
   return plan::to_json(profile);
@@ -46,6 +47,7 @@ Json sample_plan() {
   plan.precision = "fp32";
   plan.predicted = {1.5, 21, {1, 0, 1.5}, 0.5, 0.1};
   plan.equal_split_step_seconds = 2;
+  plan.shard_weights = {1500, 0, 1500};
   return plan::to_json(plan);
 }
 

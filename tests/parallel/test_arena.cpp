@@ -1,8 +1,10 @@
 // Tests of the layout of parameters in flat arenas.
 #include <set>
+#include <vector>
 
 #include <gtest/gtest.h>
 
+#include "lshdp/core/error.h"
 #include "lshdp/parallel/arena.h"
 #include "models.h"
 
@@ -73,6 +75,21 @@ TEST(Buckets, PutParametersWithDecayFirst) {
       EXPECT_EQ(decay, slot.offset < bucket.decay_count);
     }
   }
+}
+
+TEST(MakeShards, AreInProportionToWeightsAndMaybeEmpty) {
+  const comm::Shards shards = make_shards(600 * kAlignment + 5, 4, std::vector<std::int64_t>{1, 3, 0, 2});
+  EXPECT_EQ(shards.bounds.back(), 600 * kAlignment + 5);
+  EXPECT_EQ(shards.count(0), 100 * kAlignment);
+  EXPECT_NEAR(static_cast<double>(shards.count(1)), 300 * kAlignment, kAlignment);
+  EXPECT_EQ(shards.count(2), 0);
+  for (int rank = 0; rank < 3; ++rank) EXPECT_EQ(shards.end(rank) % kAlignment, 0);
+  EXPECT_EQ(make_shards(100, 2, {}).bounds, comm::equal_shards(100, 2, kAlignment).bounds);
+}
+
+TEST(MakeShards, RefuseWeightsThatMakeNoSense) {
+  for (const std::vector<std::int64_t>& weights : {std::vector<std::int64_t>{1, 2, 3}, {0, 0}, {1, -1}})
+    EXPECT_THROW(make_shards(100, 2, weights), UsageError);
 }
 
 }  // namespace

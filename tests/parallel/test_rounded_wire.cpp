@@ -26,9 +26,18 @@ class RoundedWire : public testing::Test {
     communicator_.reset();
   }
 
-  std::unique_ptr<ParameterStore> trained(comm::Wire wire, Precision precision, int steps, bool table = false) {
+  /// Weights of shards, of which rank 2 owns none.
+  std::vector<std::int64_t> unequal() const {
+    std::vector<std::int64_t> weights{1, 3, 0, 2};
+    weights.resize(static_cast<std::size_t>(communicator_->size()));
+    return weights;
+  }
+
+  std::unique_ptr<ParameterStore> trained(comm::Wire wire, Precision precision, int steps, bool table = false,
+                                          const std::vector<std::int64_t>& weights = {}) {
     const int rank = communicator_->rank(), ranks = communicator_->size();
-    ReplicatedStoreOptions options{.precision = precision, .bucket_bytes = 4096, .wire = wire};
+    ReplicatedStoreOptions options{
+        .precision = precision, .bucket_bytes = 4096, .wire = wire, .shard_weights = weights};
     if (table) options.table_bytes = 0;
     auto store = make_replicated_store(model_, *communicator_, options);
     store->set_values(model::initial_values(model_, 5));
@@ -72,8 +81,9 @@ class RoundedWire : public testing::Test {
 };
 
 TEST_F(RoundedWire, ReplicasAreIdenticalAndNoFurtherFromTheirMasterThanOneRounding) {
-  for (const bool table : {false, true}) {
-    const auto store = trained(comm::Wire::bf16, Precision::fp32, 20, table);
+  using Kind = std::pair<bool, std::vector<std::int64_t>>;
+  for (const auto& [table, weights] : {Kind{false, {}}, Kind{true, {}}, Kind{false, unequal()}, Kind{true, unequal()}}) {
+    const auto store = trained(comm::Wire::bf16, Precision::fp32, 20, table, weights);
     const at::Tensor mine = used(*store);
     at::Tensor first = mine.clone();
     communicator_->broadcast({first.data_ptr(), first.numel(), comm::DataType::float64}, 0).wait();
@@ -107,10 +117,12 @@ TEST_F(RoundedWire, TrainsNearlyAsExactly) {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     const at::Tensor initial = flat(model_, model::initial_values(model_, 5));
     const at::Tensor exact = flat(model_, trained(comm::Wire::exact, precision, 20)->gather_values());
-    const at::Tensor rounded = flat(model_, trained(comm::Wire::bf16, precision, 20)->gather_values());
-    const double distance = (exact - rounded).norm().item<double>() / (exact - initial).norm().item<double>();
-    // Gradients are rounded by 2^-9 of themselves at most; AdamW enlarges that where they nearly cancel.
-    EXPECT_LT(distance, 0.02);
+    for (const std::vector<std::int64_t>& weights : {std::vector<std::int64_t>(), unequal()}) {
+      const at::Tensor rounded = flat(model_, trained(comm::Wire::bf16, precision, 20, false, weights)->gather_values());
+      const double distance = (exact - rounded).norm().item<double>() / (exact - initial).norm().item<double>();
+      // Gradients are rounded by 2^-9 of themselves at most; AdamW enlarges that where they nearly cancel.
+      EXPECT_LT(distance, 0.02);
+    }
   }
 }
 

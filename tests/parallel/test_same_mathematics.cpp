@@ -1,4 +1,5 @@
 // Invariant 1: in every mode, training on several ranks is the training of one process with the whole batch.
+#include <array>
 #include <map>
 #include <tuple>
 
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int kSteps = 20;
 constexpr std::int64_t kBatch = 12;
+constexpr std::array<std::int64_t, 4> kOneOwnsNothing{1, 3, 0, 2};  // weights of shards
 
 struct Way {
   const char* name;
@@ -51,7 +53,8 @@ std::pair<std::int64_t, std::int64_t> slice(std::int64_t count, int rank, int ra
 
 StoreOptions store_options(const Way& way, Precision precision, int ranks) {
   StoreOptions options{.mode = way.mode, .precision = precision, .bucket_bytes = 4096, .offload = way.offload};
-  for (int rank = 0; way.weighted && rank < ranks; ++rank) options.shard_weights.push_back(3 * rank + 1);
+  for (int rank = 0; way.weighted && rank < ranks; ++rank)
+    options.shard_weights.push_back(way.mode == Mode::ddp ? kOneOwnsNothing[rank % 4] : 3 * rank + 1);
   options.resident = way.resident;
   if (way.table) options.bucket_bytes = options.table_bytes = 0;
   for (int rank = 0; way.nodes > 0 && rank < ranks; ++rank)
@@ -162,6 +165,8 @@ std::string name_of(const testing::TestParamInfo<SameMathematics::ParamType>& in
 
 constexpr Way kDdp{"Ddp", Mode::ddp, false, false, false};
 constexpr Way kDdpTable{.name = "DdpTable", .mode = Mode::ddp, .recompute = true, .table = true};
+constexpr Way kDdpWeighted{"DdpUnequalShards", Mode::ddp, false, false, true};
+constexpr Way kDdpWeightedTable{.name = "DdpTableUnequalShards", .mode = Mode::ddp, .weighted = true, .table = true};
 constexpr Way kFsdp{"Fsdp", Mode::fsdp, false, false, false};
 constexpr Way kFsdpOffload{"FsdpOffload", Mode::fsdp, true, true, true};
 constexpr Way kLsdpOneNode{"LsdpOneNode", Mode::lsdp, false, false, false, 0, 1};
@@ -177,7 +182,11 @@ INSTANTIATE_TEST_SUITE_P(Ddp, SameMathematics,
 INSTANTIATE_TEST_SUITE_P(DdpTable, SameMathematics,
                          testing::Combine(testing::Values(&test::small_gpt),
                                           testing::Values(kEqual, kUneven, kAccumulation, kClip, kPartial),
-                                          testing::Values(kDdpTable)),
+                                          testing::Values(kDdpTable, kDdpWeightedTable)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(DdpUnequalShards, SameMathematics,
+                         testing::Combine(kModels, testing::Values(kUneven, kAccumulation, kClip),
+                                          testing::Values(kDdpWeighted)),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(Fsdp, SameMathematics,
                          testing::Combine(kModels, testing::Values(kUneven, kAccumulation, kClip, kPartial),

@@ -1,6 +1,7 @@
 // profile.json and batches.json: what is written is read back, and each bad input names its key.
 #include <functional>
 #include <limits>
+#include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,6 +32,7 @@ Profile example_profile() {
   profile.ranks[1].cores = 0.34;
   profile.ranks[1].update_seconds = 0.002;
   profile.ranks[1].host_link_bytes_per_second = 8e9;
+  profile.ranks[1].link_bytes_per_second = 1.18e8;
   profile.ranks[1].update_parameters_per_second = 6e8;
   profile.ranks[1].host = "n\u00f6de \"2\"";
   return profile;
@@ -90,6 +92,7 @@ TEST(ProfileFile, IsReadBackAsItWasWritten) {
   EXPECT_EQ(read.ranks[1].host, written.ranks[1].host);
   EXPECT_EQ(read.ranks[1].speed, 0.35);
   EXPECT_EQ(read.ranks[1].cores, 0.34);
+  EXPECT_EQ(read.ranks[1].link_bytes_per_second, 1.18e8);
   EXPECT_EQ(read.ranks[0].curve[2].batch, 16);
   EXPECT_EQ(read.ranks[0].curve[2].seconds, 0.081);
   EXPECT_EQ(read.network.curve[1].bytes, 65536);
@@ -113,6 +116,10 @@ TEST(ProfileFile, IsRefusedWhereAnyKeyOfARankIsMissing) {
   for (const auto& [key, value] : whole["ranks"][1].items()) {
     Json json = whole;
     json["ranks"][1].erase(key);
+    if (key == "link_bytes_per_second") {  // profiles of before links were measured
+      EXPECT_EQ(profile_from_json(json, "p.json").ranks[1].link_bytes_per_second, 0);
+      continue;
+    }
     EXPECT_THAT(profile_refusal(json), AllOf(HasSubstr("ranks[1]"), HasSubstr('"' + key + "\" is missing")));
   }
 }
@@ -146,6 +153,7 @@ TEST(ProfileFile, IsRefusedWithFiguresThatCannotBe) {
   EXPECT_THAT(profile_refusal("/ranks/0/max_batch", -1), HasSubstr("must be at least 0"));
   EXPECT_THAT(profile_refusal("/ranks/0/max_batch", 2.5), HasSubstr("whole number"));
   EXPECT_THAT(profile_refusal("/ranks/0/update_seconds", 1e300), HasSubstr("must be at most"));
+  EXPECT_THAT(profile_refusal("/ranks/0/link_bytes_per_second", -1), HasSubstr("link_bytes_per_second"));
   EXPECT_THAT(profile_refusal("/network/bytes_per_second", -1), HasSubstr("bytes_per_second"));
   EXPECT_THAT(profile_refusal("/gradient_bytes", -1), HasSubstr("gradient_bytes"));
   EXPECT_THAT(profile_refusal("/data_shape", Json::parse("[3, 0]")), HasSubstr("data_shape"));
@@ -211,6 +219,36 @@ TEST(PlanFile, IsRefusedWhereFiguresDoNotAddUp) {
   EXPECT_THAT(plan_refusal("/ranks/2/rank", 1), HasSubstr("in order from 0"));
   EXPECT_THAT(plan_refusal("/version", 3), HasSubstr("version 3"));
   EXPECT_THAT(plan_refusal("/model", 3), HasSubstr("\"model\" must be text"));
+}
+
+TEST(PlanFile, HoldsShardWeightsOnlyWhereShardsAreUnequal) {
+  EXPECT_FALSE(to_json(example_plan())["ranks"][0].contains("shard_weight"));
+  Plan plan = example_plan();
+  plan.shard_weights = {1500, 0, 1500};
+  const Json json = to_json(plan);
+  EXPECT_EQ(json["ranks"][1]["shard_weight"], 0);
+  EXPECT_EQ(plan_from_json(json, "b.json").shard_weights, plan.shard_weights);
+  EXPECT_THAT(plan_from_json(to_json(example_plan()), "b.json").shard_weights, IsEmpty());
+}
+
+TEST(PlanFile, IsRefusedWithShardWeightsThatMakeNoSense) {
+  Plan plan = example_plan();
+  plan.shard_weights = {1500, 0, 1500};
+  const Json whole = to_json(plan);
+  for (const char* rank : {"0", "1", "2"}) {
+    Json json = whole;
+    json["ranks"][std::stoul(rank)].erase("shard_weight");
+    EXPECT_THAT(plan_refusal(json), AllOf(HasSubstr("\"shard_weight\""), HasSubstr("for every rank, or for none")));
+  }
+  const auto with = [&](const char* weights) {
+    Json json = whole;
+    const Json values = Json::parse(weights);
+    for (std::size_t r = 0; r < 3; ++r) json["ranks"][r]["shard_weight"] = values[r];
+    return plan_refusal(json);
+  };
+  EXPECT_THAT(with("[1, -1, 1]"), HasSubstr("must be at least 0"));
+  EXPECT_THAT(with("[0, 0, 0]"), HasSubstr("above 0 for one rank"));
+  EXPECT_THAT(with("[1, 0.5, 1]"), HasSubstr("whole number"));
 }
 
 TEST(PlanFile, IsRefusedWithAPredictionThatCannotBe) {

@@ -24,4 +24,14 @@ struct NetworkMeasurement {
 /// result. One rank gives zeros and an empty curve. All ranks must call it.
 NetworkMeasurement probe_network(Communicator& communicator, std::int64_t largest_bytes, double budget_seconds);
 
+/// Bytes a second, by rank, that each rank's own link carries in either direction while both are busy; every rank gets
+/// the same result. One rank gives {0}. All ranks must call it.
+///
+/// One rank after the other exchanges with all others at once: what each of them can take, so that a slow peer does not
+/// hold up the link that is measured. A link faster than all others together is measured as these. Each rank has an
+/// equal part of `budget_seconds`: the time does not grow with the ranks, but what is measured in it shrinks (at 1 Gb/s
+/// 2 s let each of 16 ranks move some 4 MB each way, twice) and gets noisier. Where ranks share a host they share a
+/// link, and figures of them one by one mean little.
+std::vector<double> probe_links(Communicator& communicator, double budget_seconds);
+
 }  // namespace lshdp::comm

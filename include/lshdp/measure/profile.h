@@ -18,6 +18,7 @@ struct ProfileOptions {
   double longest_try_seconds = 5;           // of the memory probe
   double curve_seconds = 25;                // for the compute curve
   double network_seconds = 5;               // for the network curve
+  double link_seconds = 2;                  // for each rank's own link; 0: not measured
   double together_seconds = 10;             // for steps of all ranks together, three at least; 0: none
   std::int64_t largest_message = 64 << 20;  // bytes of the network curve's last point at most
   bool show_progress = false;               // on rank 0
@@ -25,11 +26,11 @@ struct ProfileOptions {
 
 /// What `model` does on these ranks: the largest micro-batch under the budget, the compute curve on all ranks at the
 /// same time (a rank that is done computes on until all are, so that ranks of one host see each other's load; emulated
-/// speeds included), the update, the network; then some steps of the split these figures lead to, by which they are
-/// corrected (plan/under_load.h), unless a rank cannot hold the model. Every rank gets the same Profile. All ranks must
-/// call it. Throws AgreedError if the model fits on no rank; warns of ranks on which it does not fit (max_batch 0,
-/// empty curve). A rank's max_batch is where its curve ends: less than what fits where the curve ended before (time, no
-/// more gain).
+/// speeds included), the update, the network, each rank's link where no two ranks share a host; then some steps of the
+/// split these figures lead to, by which they are corrected (plan/under_load.h), unless a rank cannot hold the model.
+/// Every rank gets the same Profile. All ranks must call it. Throws AgreedError if the model fits on no rank; warns of
+/// ranks on which it does not fit (max_batch 0, empty curve). A rank's max_batch is where its curve ends: less than
+/// what fits where the curve ended before (time, no more gain).
 plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                               MemoryBudget& budget, const ProfileOptions& options);
 

@@ -40,7 +40,8 @@ struct RankSetup {
   double speed = 1;                              // share of a core (SpeedEmulator); 1: not emulated
   std::int64_t memory_bytes = 0;                 // budget of the rank's tensors
   std::int64_t spare_memory_bytes = 0;           // this rank's part of what its host has free, whatever the budget says
-  std::vector<std::int64_t> given_memory_bytes;  // --memory as the user gave it, for shards in proportion
+  std::vector<std::int64_t> given_memory_bytes;  // --memory as the user gave it, for shards of fsdp in proportion
+  std::vector<std::int64_t> shard_weights = {};  // ddp: the plan's, by rank; empty: equal shards
 };
 
 /// What would let such a rank train with less memory or with more, for messages: "raise --memory, or use --recompute".

@@ -43,7 +43,8 @@ std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t least_c
                                  std::int64_t least_table = kNoTable);
 
 /// `count` elements in a shard per rank that begins at a multiple of kAlignment: in proportion to `weights`, or equal
-/// where there are none. Throws UsageError unless there is one weight above 0 for each rank.
+/// where there are none. A weight of 0 gives an empty shard. Throws UsageError unless there is one weight, 0 or more,
+/// for each rank, and one of them is above 0.
 comm::Shards make_shards(std::int64_t count, int ranks, std::span<const std::int64_t> weights);
 
 }  // namespace lshdp::parallel

@@ -33,7 +33,7 @@ struct FullyShardedStoreOptions {
 /// Device memory of a rank: with s its share of the shards, s of the model's master values, gradients and two moments,
 /// which offload moves to the host; the slots, each as large as its largest bucket, and receive memory of (N-1) s of
 /// each gradient slot. `communicator`, `model` and `trace` (may be null) must outlive the store. Parameters are zero
-/// until set_values(). Throws UsageError if shard_weights is not one positive weight per rank.
+/// until set_values(). Throws UsageError on shard_weights that make_shards() refuses.
 std::unique_ptr<ParameterStore> make_fully_sharded_store(const model::Model& model, comm::Communicator& communicator,
                                                          const FullyShardedStoreOptions& options,
                                                          Trace* trace = nullptr);

@@ -23,7 +23,7 @@ struct StoreOptions {
   std::int64_t table_bytes = 4 << 20;     // ddp: see replicated_store.h
   bool offload = false;                   // fsdp: shards and their update in host memory
   comm::Wire wire = comm::Wire::exact;    // bf16 (rounded): see replicated_store.h; ddp only
-  // fsdp: shards in proportion to these, one per rank, e.g. the ranks' memory; empty: equal shards
+  // ddp, fsdp: shards in proportion to these, one per rank: what links carry, the ranks' memory; empty: equal shards
   std::vector<std::int64_t> shard_weights = {};
   std::size_t resident = 0;                  // lsdp: first blocks whose parameters stay on the device; by rank
   std::vector<std::string> node_names = {};  // lsdp: by rank, who shares a node; empty: host names

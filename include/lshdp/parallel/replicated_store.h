@@ -1,6 +1,8 @@
 // ReplicatedStore (ddp): whole parameters on every rank, the update and its state sharded over all ranks.
 #pragma once
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "lshdp/comm/communicator.h"
 #include "lshdp/core/trace.h"
@@ -22,6 +24,7 @@ struct ReplicatedStoreOptions {
   /// master weights by changes in bf16, the same on every rank; what one rounding leaves out goes with the next. Not
   /// for fp64.
   comm::Wire wire = comm::Wire::exact;
+  std::vector<std::int64_t> shard_weights = {};  // by rank, shards in proportion, maybe empty; no weights: equal
 };
 
 /// Tags [0, 2 * number of blocks + 6) of `communicator` are its own. Gradients of a bucket are reduce-scattered as soon
@@ -31,7 +34,8 @@ struct ReplicatedStoreOptions {
 /// parameters in the compute type (bf16: and this rank's master shard), summed gradients, receive scratch of (N-1)/N
 /// gradients (as they travel), and two moments of 1/N; with changes in bf16 also these (2 bytes a parameter) and this
 /// rank's master shard; for a table, the rows that this rank looks up and those that others look up in its shard,
-/// twice. Throws std::invalid_argument for fp64 with wire bf16.
+/// twice. With shard_weights its share s stands for 1/N and (N-1) s for (N-1)/N. Throws std::invalid_argument for fp64
+/// with wire bf16, UsageError on shard_weights that make_shards() refuses.
 std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model, comm::Communicator& communicator,
                                                       const ReplicatedStoreOptions& options, Trace* trace = nullptr);
 

@@ -8,8 +8,9 @@
 
 namespace lshdp::plan {
 
-/// The plan rank by rank, the step beside the equal and the proportional split, what binds, what leaving out idle ranks
-/// would gain, and the frontier if there is one. Several lines, each ended. At most 64 ranks and 12 totals are listed.
+/// The plan rank by rank, the step beside the equal and the proportional split, what binds, slow links
+/// and what shards of unequal size gain there, what leaving out idle ranks would gain, and the frontier if there is
+/// one. Several lines, each ended. At most 64 ranks and 12 totals are listed.
 std::string describe(const Profile& profile, const Solution& solution);
 
 /// The plan of the measured ranks and those of other numbers of ranks, with what the prediction assumes. Several lines.

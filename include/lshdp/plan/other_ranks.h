@@ -14,8 +14,9 @@ namespace lshdp::plan {
 /// curve and links as they were measured.
 ///
 /// Assumed: an all-reduce is a ring, so that of a measured time over N ranks at most 2(N-1) latencies grow with N-1 and
-/// the rest with (N-1)/N; a switch that all ranks can use at once; updates that shrink as their shares do. Throws
-/// UsageError if the profile is of one rank, whose network was not measured, and more are asked for.
+/// the rest with (N-1)/N, and with the slowest link where links differ; a switch that all ranks can use at once;
+/// updates that shrink as their shares do. Throws UsageError if the profile is of one rank, whose network was not
+/// measured, and more are asked for.
 Profile on_other_ranks(const Profile& profile, const std::vector<std::size_t>& ranks);
 
 /// A predicted run on `ranks` ranks.

@@ -34,10 +34,14 @@ struct Plan {
   double equal_split_step_seconds = 0;  // 0: not known, or the equal split does not fit
   double without_idle_step_seconds =
       0;  // with the ranks of batch 0 left out of the run; 0: not known, or there are none
+  /// ddp, by rank: each owns a shard of every vector in proportion, maybe none; 1000 is an equal share as we write it.
+  /// Empty: equal.
+  std::vector<std::int64_t> shard_weights;
 };
 
 /// batches.json, version 1, and the short form {"version":1,"batches":[16,16,48,48]}, whose micro-batches are one per
-/// rank. The reader throws UsageError naming the source and key: wrong version, negative batch, all batches 0,
+/// rank. A rank's "shard_weight" is there where shards are unequal, then of every rank. The reader throws UsageError
+/// naming the source and key: wrong version, negative batch, all batches 0, shard weights of some ranks only,
 /// micro-batches that do not add up to their batch or are not positive, batches that do not add up to the total, ranks
 /// not 0..N-1 in order.
 nlohmann::json to_json(const Plan& plan);

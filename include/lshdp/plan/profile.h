@@ -40,6 +40,7 @@ struct RankProfile {
   double update_seconds = 0;      // this rank's share of the optimizer's work in one step
   // lsdp: parameters from host memory to the device; 0: the mode copies none, or all stayed there
   double host_link_bytes_per_second = 0;
+  double link_bytes_per_second = 0;         // of its own link to the network, each way; 0: not measured
   double update_parameters_per_second = 0;  // of those the rank owns, by the optimizer; 0: not known
   double load = 1;  // in real steps, beside transfers, computing took so many times as long as alone: it is in `curve`
   std::vector<CurvePoint> curve;  // by batch, rising, from 1 to at most max_batch

@@ -10,6 +10,8 @@
 
 namespace lshdp::plan {
 
+struct StepModel;
+
 struct RebalanceOptions {
   std::int64_t max_accumulation = 0;  // micro-batches a rank may run in a step; 0: any number
   double least_gain = 0.05;           // share of the step that a new split must save
@@ -35,9 +37,9 @@ struct Rebalance {
 /// Watches a run and solves its split again where ranks have drifted from their profile.
 ///
 /// A rank's slowness is the time its batch took over the time the profile says; a rank with batch 0 is judged by its
-/// optimizer work alone. What the profile says of the network is taken to stay true. A new split is taken only where it
-/// saves least_gain in each of the last two windows of steps (their medians: one odd step moves nothing). Where a split
-/// does not keep half of what it promised, twice the gain is asked of the next.
+/// optimizer work alone. Shards stay as the plan has them. What the profile says of the network is taken to stay true.
+/// A new split is taken only where it saves least_gain in each of the last two windows of steps (their medians: one odd
+/// step moves nothing). Where a split does not keep half of what it promised, twice the gain is asked of the next.
 class Rebalancer {
  public:
   /// `profile`: what the ranks can do; none: learnt from the first windows as time in proportion to samples, with no
@@ -55,7 +57,7 @@ class Rebalancer {
  private:
   using Steps = std::span<const StepObservation>;
   std::vector<double> slowness_in(Steps steps) const;
-  double slowness_of(std::size_t rank, double transfers, double compute_seconds, double wait_seconds) const;
+  double slowness_of(std::size_t rank, const StepModel& model, double compute_seconds, double wait_seconds) const;
   double gain_of(const std::vector<std::int64_t>& batches, const std::vector<double>& slowness,
                  double step_seconds) const;
   void judge_last_change(double step_seconds);
