@@ -10,7 +10,7 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr double kAlike = 0.8;        // of the fastest of its kind: noise
+constexpr double kAlike = 0.5;        // of the fastest of its kind: noise, and what a busy core makes of a link
 constexpr double kSlowest = 1e-9;     // of the fastest: slower ones are as good as none
 constexpr double kEqualShare = 1000;  // in weights
 

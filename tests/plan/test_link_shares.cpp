@@ -117,7 +117,7 @@ TEST(LinkShares, AFastLinkCarriesMore) {
 }
 
 TEST(RelativeLinks, AreNotTakenForUnequalByNoise) {
-  EXPECT_THAT(relative_links(Rates{1e8, 0.85e8, 0.95e8, 0.81e8}), IsEmpty());
+  EXPECT_THAT(relative_links(Rates{1e8, 0.55e8, 0.95e8, 0.81e8}), IsEmpty());
   EXPECT_THAT(relative_links(Rates{1e8, 0, 1e7}), IsEmpty());
   EXPECT_THAT(relative_links(Rates{}), IsEmpty());
   const Rates links = relative_links(Rates{0.9e8, 1e7, 1e8, 1.1e7});

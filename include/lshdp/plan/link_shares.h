@@ -9,8 +9,9 @@
 
 namespace lshdp::plan {
 
-/// Rates relative to the fastest, those within a fifth of each other made alike (their mean): so much is measuring
-/// noise. Empty where a rate is 0 (not measured) or all are alike.
+/// Rates relative to the fastest, those within a factor of two of each other made alike (their mean): a link driven by
+/// a slow or busy core measures well below what it carries, and classes of Ethernet lie further apart. Empty where a
+/// rate is 0 (not measured) or all are alike.
 std::vector<double> relative_links(std::span<const double> bytes_per_second);
 
 /// Shares (sum 1) of a vector that its ranks own, for which a step's transfers take least time over full-duplex links
