@@ -82,7 +82,8 @@ class RoundedWire : public testing::Test {
 
 TEST_F(RoundedWire, ReplicasAreIdenticalAndNoFurtherFromTheirMasterThanOneRounding) {
   using Kind = std::pair<bool, std::vector<std::int64_t>>;
-  for (const auto& [table, weights] : {Kind{false, {}}, Kind{true, {}}, Kind{false, unequal()}, Kind{true, unequal()}}) {
+  for (const auto& [table, weights] :
+       {Kind{false, {}}, Kind{true, {}}, Kind{false, unequal()}, Kind{true, unequal()}}) {
     const auto store = trained(comm::Wire::bf16, Precision::fp32, 20, table, weights);
     const at::Tensor mine = used(*store);
     at::Tensor first = mine.clone();
@@ -118,7 +119,8 @@ TEST_F(RoundedWire, TrainsNearlyAsExactly) {
     const at::Tensor initial = flat(model_, model::initial_values(model_, 5));
     const at::Tensor exact = flat(model_, trained(comm::Wire::exact, precision, 20)->gather_values());
     for (const std::vector<std::int64_t>& weights : {std::vector<std::int64_t>(), unequal()}) {
-      const at::Tensor rounded = flat(model_, trained(comm::Wire::bf16, precision, 20, false, weights)->gather_values());
+      const at::Tensor rounded =
+          flat(model_, trained(comm::Wire::bf16, precision, 20, false, weights)->gather_values());
       const double distance = (exact - rounded).norm().item<double>() / (exact - initial).norm().item<double>();
       // Gradients are rounded by 2^-9 of themselves at most; AdamW enlarges that where they nearly cancel.
       EXPECT_LT(distance, 0.02);
