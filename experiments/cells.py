@@ -35,13 +35,14 @@ class Cell:
     def setup_name(self):
         """Of the record that holds the profile and the plans."""
         parts = [self.pair, "setup", *([] if self.setup_mode == "ddp" else [self.setup_mode]),
-                 *([] if self.case.wire == "exact" else [self.case.wire])]
+                 *([] if self.case.wire == "exact" else [self.case.wire]),
+                 *([f"resident{self.case.resident}"] if self.case.resident else [])]
         return "-".join(parts)
 
     def identity(self):
         return {"model": self.model.name, "cluster": self.cluster.name, "case": self.case.name,
                 "program": self.case.program, "mode": self.case.mode, "batches_policy": self.case.batches,
-                "wire": self.case.wire, "bucket_mb": self.bucket_mb, "repetition": self.repetition,
+                "wire": self.case.wire, "resident": self.case.resident, "bucket_mb": self.bucket_mb, "repetition": self.repetition,
                 "nodes": self.cluster.nodes, "cpus": list(self.cluster.cpus)}
 
 

@@ -103,6 +103,8 @@ def add_limit(row, setup, cpus):
         return
     profile = setup["profile"]
     size = profile["parameter_count"] * WIRE_BYTES[row.wire]
+    if row.mode == "fsdp":
+        size *= 1.5  # parameters are gathered twice
     row.floor = link_floor(setup["nodes"], size, profile["network"]["bytes_per_second"])
     if cpus and row.compute_cpu is not None:
         row.limit = limit_of(row.floor, row.compute_cpu, row.communication_cpu, cpus)

@@ -40,6 +40,7 @@ class Case:
     mode: str
     batches: str  # equal, solved (for the fixed total) or free (the solver also chooses the total)
     wire: str = "exact"
+    resident: str = ""  # of lsdp: auto, all, or how many blocks; "": auto
     bucket_mb: tuple = (None,)
     models: tuple = ()  # names of those that it is measured with; none: all
     clusters: tuple = ()
@@ -92,6 +93,8 @@ def read_case(name, values, where):
         raise DefinitionError(f"{where}: batches is {case.batches}; there are equal, solved and free")
     if case.wire not in ("exact", "bf16"):
         raise DefinitionError(f"{where}: wire is {case.wire}; there are exact and bf16")
+    if case.resident and case.mode != "lsdp":
+        raise DefinitionError(f"{where}: resident is for mode lsdp only")
     if case.mode == "fsdp2" and case.batches != "equal":
         raise DefinitionError(f"{where}: fsdp2 is measured with equal batches only")
     return case

@@ -149,8 +149,10 @@ class Runner:
         return cell.cluster.total or cell.model.total
 
     @staticmethod
-    def wire(cell):
-        return ["--wire", cell.case.wire] if cell.case.wire != "exact" else []
+    def store(cell):
+        """Options of the store beside its mode."""
+        return [*(["--wire", cell.case.wire] if cell.case.wire != "exact" else []),
+                *(["--resident", cell.case.resident] if cell.case.resident else [])]
 
     def measure_and_plan(self, name, cell, mode):
         free = any(case.batches == "free" for case in self.definition.cases)
@@ -158,7 +160,7 @@ class Runner:
         bound = ["--max", cell.model.max_batch] if free else ["--total", total]
         self.command(f"{name}-profile", [LSHDP, "profile", "--model", self.model_argument(cell.model), "--mode", mode,
                                          "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
-                                         *self.wire(cell), *bound, "--out", profile], True)
+                                         *self.store(cell), *bound, "--out", profile], True)
         plans = {"solved": self.optimize(name, profile, ["--total", total])}
         if free:
             plans["free"] = self.optimize(name + "-free", profile, [])
@@ -183,7 +185,7 @@ class Runner:
         results = self.work / "runs" / name
         self.command(name, [LSHDP, "train", "--model", self.model_argument(cell.model), "--mode", cell.case.mode,
                             "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
-                            *self.batches_arguments(cell, setup), *self.wire(cell), "--steps", steps, "--results", results, *further], True)
+                            *self.batches_arguments(cell, setup), *self.store(cell), "--steps", steps, "--results", results, *further], True)
         return results
 
     def run_lshdp_cell(self, cell):

@@ -40,6 +40,7 @@ class Definitions(InFolder):
         self.refuses("fsdp2 is measured with equal", cases={"x": {"program": "pytorch", "mode": "fsdp2", "batches": "solved"}})
         self.refuses("W9-A is no MODEL-CLUSTER", timeline=["W9-A"])
         self.refuses("cases is missing", cases=None)
+        self.refuses("x: resident is for mode lsdp", cases={"x": {"program": "lshdp", "mode": "ddp", "batches": "equal", "resident": "all"}})
         case = {"program": "lshdp", "mode": "ddp", "batches": "equal"}
         self.refuses("cases: x: models: W9 is none of this definition; there are M", cases={"x": {**case, "models": ["W9"]}})
         two = {"A": {"cpus": [25, 75]}, "B": {"cpus": [50, 50]}}

@@ -1,0 +1,146 @@
+# Bytes that a step of each mode sends, by the kernel's counters of each emulated node's interface.
+import argparse
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from experiments import cells, machines, tables
+from experiments.commentary import verdict
+from experiments.definitions import Cluster
+from experiments.machines import ROOT, CommandFailed
+
+LSHDP = ROOT / "build/lshdp"
+MODEL = {"type": "vit", "image_size": 32, "channels": 3, "patch_size": 8, "num_layers": 12, "num_heads": 6, "hidden_dim": 384,
+         "mlp_dim": 1536, "num_classes": 10}
+# How often the gradients' bytes cross the network in a step, each time (N-1)/N of them.
+CROSSINGS = {"ddp": 2, "fsdp": 3, "lsdp": 2}
+STEPS = (4, 12)  # two runs: what begin and end of a run send falls out of the difference
+HEADERS = 14 + 20 + 32  # bytes of Ethernet, IP and TCP before the payload of each packet
+MOST_OFF = 0.03
+TIMEOUT = 600
+
+
+# --- running -------------------------------------------------------------------------------------------------------------
+
+def sent_by(machine, node):
+    """Payload bytes that the node has sent since it is up."""
+    folder = "/sys/class/net/eth0/statistics"
+    # The counters of the node's own network are under a sysfs that is mounted in it.
+    script = f"mount -t sysfs none /sys && cat {folder}/tx_bytes {folder}/tx_packets"
+    done = subprocess.run([*machine.base, "exec", str(node), "bash", "-c", script], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CommandFailed(f"node {node}: {done.stderr.strip() or 'no counters'}", 1)
+    sent, packets = map(int, done.stdout.split())
+    return sent - HEADERS * packets
+
+
+def gradient_bytes(work, model):
+    """As many as the model's fp32 weights have, which the header of their file tells."""
+    weights = work / "weights.safetensors"
+    machines.run([str(LSHDP), "init", "--model", str(model), "--save", str(weights)], work / "logs/init.log", TIMEOUT)
+    with open(weights, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(end - begin for begin, end in (tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"))
+
+
+def train(machine, work, mode, steps, data, model):
+    """Payload bytes of each node in a run of so many steps."""
+    nodes = range(len(machine.cluster.cpus))
+    before = [sent_by(machine, node) for node in nodes]
+    machines.run([*machine.base, "run", str(LSHDP), "train", "--model", str(model), "--mode", mode, "--data", str(data), "--batches",
+                  "2,2,1,5", "--steps", str(steps), "--threads", "1", "--results", str(work / f"runs/{mode}-{steps}")],
+                 work / f"logs/{mode}-{steps}.log", TIMEOUT)
+    return [sent_by(machine, node) - sent for node, sent in zip(nodes, before)]
+
+
+def run(options, cluster, folder):
+    records, work = cells.Records(folder / "raw", machines.made()), folder / "work"
+    missing = [mode for mode in CROSSINGS if not records.is_done(mode)]
+    if not missing:
+        return
+    model, data = work / "model.json", work / "data.h5"
+    cells.write_json(model, MODEL)
+    if not data.exists():
+        machines.run([str(LSHDP), "data", "synthetic-images", "--count", "256", "--size", "32", "--channels", "3", "--classes", "10",
+                      "--out", str(data)], work / "logs/data.log", TIMEOUT)
+    gradients = gradient_bytes(work, model)
+    with machines.exclusive(options.cluster), machines.EmulatedCluster(options.cluster, cluster, work / "logs") as machine:
+        for mode in missing:
+            print(mode, flush=True)
+            few, many = (train(machine, work, mode, steps, data, model) for steps in STEPS)
+            per_step = [(b - a) / (STEPS[1] - STEPS[0]) for a, b in zip(few, many)]
+            records.write(mode, cells.DONE, mode=mode, gradient_bytes=gradients, bytes_per_step=per_step)
+
+
+# --- report --------------------------------------------------------------------------------------------------------------
+
+def rows_of(records):
+    rows = []
+    for mode, crossings in CROSSINGS.items():
+        record = records.read(mode)
+        if not record:
+            continue
+        nodes = len(record["bytes_per_step"])
+        gradients = record["gradient_bytes"]
+        expected = crossings * (nodes - 1) / nodes * gradients
+        rows.append({"mode": mode, "crossings": crossings, "gradients": gradients, "expected": expected, "nodes": record["bytes_per_step"],
+                     "off": max(abs(sent / expected - 1) for sent in record["bytes_per_step"])})
+    return rows
+
+
+def write_report(folder):
+    records = cells.Records(folder / "raw")
+    rows = rows_of(records)
+    if not rows:
+        print(f"interface_bytes: {folder}: no figures are there yet", file=sys.stderr)
+        return
+    made = records.read(rows[0]["mode"])["made"]
+    lines = [f"{row['mode']}: {row['crossings']}(N-1)/N of the gradients' {row['gradients'] / 1e6:.1f} MB, off by "
+             f"{100 * row['off']:.1f} % on the worst node{verdict(row['off'], MOST_OFF, False)}." for row in rows]
+    table = tables.markdown(["mode", "expected MB", *[f"node {node}" for node in range(len(rows[0]["nodes"]))]],
+                            [[row["mode"], f"{row['expected'] / 1e6:.2f}", *[f"{sent / 1e6:.2f}" for sent in row["nodes"]]] for row in rows])
+    parts = ["# Bytes sent in a step, by the kernel's counters",
+             f"Made by `experiments/interface_bytes.sh` at {made['revision']} on {made['machine']}. A ViT of 21 M parameters in fp32, exact, one rank a "
+             f"node; what the interface of each node sent in {STEPS[1]} steps less what it sent in {STEPS[0]}, less {HEADERS} bytes of headers a "
+             "packet. Shards are equal, whatever the batches.",
+             "\n".join(f"- {line}" for line in lines), table]
+    (folder / "interface_bytes.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(folder / "interface_bytes.md", flush=True)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="experiments/interface_bytes.sh", description="Counts what a step of each mode sends.",
+                                     epilog="Finished modes are kept: started again, it goes on where it was.")
+    parser.add_argument("--cpus", type=lambda text: tuple(map(int, text.split(","))), default=(35, 35, 25, 95),
+                        help="percent of a core, by node (default: 35,35,25,95)")
+    parser.add_argument("--results", default="results", metavar="DIR", help="results go to DIR/interface_bytes (default: results)")
+    parser.add_argument("--cluster", default="exp", metavar="NAME", help="name of the emulated cluster (default: exp)")
+    parser.add_argument("--report-only", action="store_true", help="run nothing; write the report of what is there")
+    parser.add_argument("--restart", action="store_true", help="throw away what earlier runs measured")
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
+    folder = (pathlib.Path(options.results) / "interface_bytes").resolve()
+    if options.restart:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if not options.report_only:
+            if not LSHDP.exists():
+                raise CommandFailed("build/lshdp is missing: cmake --preset release && cmake --build --preset release", 2)
+            run(options, Cluster("interface_bytes", options.cpus, nodes=len(options.cpus)), folder)
+        write_report(folder)
+    except CommandFailed as error:
+        print(f"interface_bytes: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("interface_bytes: interrupted; started again, it goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
