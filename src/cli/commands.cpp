@@ -8,6 +8,7 @@ const std::vector<Command>& commands() {
       {"data", "converts data sets and tells what is in them", false, run_data},
       {"init", "writes the fresh weights of a model", false, run_init},
       {"max-batch", "finds the largest micro-batch of each rank", true, run_max_batch},
+      {"memory", "shows what the memory of each rank goes to", true, run_memory},
       {"profile", "measures what each rank and the network can do", true, run_profile},
       {"optimize", "splits a step over the ranks of a profile", false, run_optimize},
       {"train", "trains a model on unequal ranks", true, run_train},

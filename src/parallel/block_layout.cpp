@@ -45,6 +45,16 @@ std::vector<SlotPlace> BlockLayout::find_places(std::size_t block) const {
   return places;
 }
 
+comm::Shards BlockLayout::shards(std::size_t bucket, int ranks, std::span<const std::int64_t> weights) const {
+  const Bucket& layout = buckets_[bucket];
+  if (!layout.table) return make_shards(layout.count, ranks, weights);
+  const std::vector<std::int64_t>& rows = shape({bucket, 0});
+  comm::Shards shards = make_shards(rows[0], ranks, weights);
+  for (std::int64_t& bound : shards.bounds) bound *= rows[1];
+  shards.bounds.back() = layout.count;
+  return shards;
+}
+
 const std::vector<std::int64_t>& BlockLayout::shape(const SlotPlace& place) const {
   const Slot& slot = buckets_[place.bucket].slots[place.slot];
   return model_.blocks[slot.block]->parameters()[slot.parameter].shape;

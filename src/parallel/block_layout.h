@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "lshdp/comm/communicator.h"
 #include "lshdp/model/model.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/arena.h"
@@ -35,6 +36,8 @@ class BlockLayout {
   /// The buckets that hold places(block), each once, its own first. The first block has no part in the table's.
   std::span<const std::size_t> buckets_of(std::size_t block) const { return buckets_of_block_[block]; }
 
+  /// How the bucket is cut over ranks: as make_shards says, a table between its rows.
+  comm::Shards shards(std::size_t bucket, int ranks, std::span<const std::int64_t> weights) const;
   const std::vector<std::int64_t>& shape(const SlotPlace& place) const;
   /// The part of `arena`, 1-D with a bucket's count, that belongs to a parameter, in its shape.
   at::Tensor view(const at::Tensor& arena, const SlotPlace& place) const;

@@ -58,6 +58,17 @@ Turns take_turns(const BlockLayout& layout, std::size_t blocks, std::size_t shar
   return turns;
 }
 
+/// By slot: bytes that the sums of its buckets are received into.
+std::vector<std::int64_t> scratch_of_slots(const Turns& turns, const std::vector<comm::Shards>& shards,
+                                           comm::DataType type, int rank) {
+  std::vector<std::int64_t> bytes(turns.counts.size());
+  for (std::size_t index = 0; index < shards.size(); ++index) {
+    std::int64_t& most = bytes[turns.slot_of[index]];
+    most = std::max(most, static_cast<std::int64_t>(comm::scratch_bytes(shards[index], type, rank)));
+  }
+  return bytes;
+}
+
 struct BucketState {
   comm::Shards shards;
   ShardState shard;             // this rank's part: master, moments
@@ -211,12 +222,10 @@ void FullyShardedStore::make_parameter_slots() {
 
 void FullyShardedStore::make_gradient_slots() {
   const at::ScalarType master = master_type(options_.precision);
-  std::vector<std::int64_t> scratch_bytes(gradient_turns_.counts.size());
-  for (std::size_t index = 0; index < buckets_.size(); ++index) {
-    std::int64_t& bytes = scratch_bytes[gradient_turns_.slot_of[index]];
-    bytes = std::max(bytes, static_cast<std::int64_t>(
-                                comm::scratch_bytes(buckets_[index].shards, wire_type(master), communicator_.rank())));
-  }
+  std::vector<comm::Shards> shards;
+  for (const BucketState& bucket : buckets_) shards.push_back(bucket.shards);
+  const std::vector<std::int64_t> scratch_bytes =
+      scratch_of_slots(gradient_turns_, shards, wire_type(master), communicator_.rank());
   std::vector<at::Tensor> sums, scratch;
   for (std::size_t slot = 0; slot < gradient_turns_.counts.size(); ++slot) {
     sums.push_back(at::zeros({gradient_turns_.counts[slot]}, master));
@@ -442,6 +451,32 @@ StepTraffic fully_sharded_traffic(const model::Model& model, const FullyShardedS
     if (index < 2) traffic.boundary_gradient_bytes += buckets[index].count * master;
   }
   return traffic;
+}
+
+StoreMemory fully_sharded_memory(const model::Model& model, const FullyShardedStoreOptions& options, int rank,
+                                 int ranks) {
+  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision));
+  const Turns parameters = take_turns(layout, model.blocks.size(), kParameterSlots);
+  const Turns gradients = take_turns(layout, model.blocks.size(), kGradientSlots);
+  const at::ScalarType type = master_type(options.precision);
+  const auto master = static_cast<std::int64_t>(at::elementSize(type));
+  const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
+  StoreMemory memory;
+  MemoryParts& owned = options.offload ? memory.host : memory.device;
+  std::vector<comm::Shards> shards;
+  for (const Bucket& bucket : layout.buckets()) {
+    shards.push_back(make_shards(bucket.count, ranks, options.shard_weights));
+    const std::int64_t mine = shards.back().count(rank);
+    const std::int64_t bytes = options.offload ? HostArena::bytes_of(mine, type) : mine * master;
+    owned.parameters += bytes;
+    owned.moments += 2 * bytes;
+    owned.gradients += bytes;
+  }
+  for (const std::int64_t count : parameters.counts) memory.device.parameters += count * compute;
+  for (const std::int64_t count : gradients.counts) memory.device.gradients += count * master;
+  for (const std::int64_t bytes : scratch_of_slots(gradients, shards, wire_type(type), rank))
+    memory.device.buffers += bytes;
+  return memory;
 }
 
 }  // namespace lshdp::parallel

@@ -459,4 +459,34 @@ std::int64_t locally_sharded_device_bytes(const model::Model& model, const Local
   return elements * static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
 }
 
+StoreMemory locally_sharded_memory(const model::Model& model, const LocallyShardedStoreOptions& options, int rank) {
+  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision));
+  const comm::NodeMap map = comm::map_nodes(options.node_names);
+  const std::vector<int> order = map.in_node_order();
+  const int ranks = static_cast<int>(order.size());
+  const int place = static_cast<int>(std::ranges::find(order, rank) - order.begin());
+  const at::ScalarType type = master_type(options.precision);
+  const auto master = static_cast<std::int64_t>(at::elementSize(type));
+  const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
+  const bool apart = type != compute_type(options.precision), leads = map.leads(rank);
+  StoreMemory memory;
+  memory.device.parameters = locally_sharded_device_bytes(model, options);
+  std::vector<comm::Shards> of_nodes;
+  for (const Bucket& bucket : layout.buckets()) {
+    const Cut shards = cut(bucket.count, map, ranks);
+    const std::int64_t bytes = HostArena::bytes_of(shards.of_ranks.count(place), type);
+    memory.host.parameters += apart ? bytes : 0;
+    memory.host.moments += 2 * bytes;
+    of_nodes.push_back(shards.of_nodes);
+    if (!leads) continue;
+    memory.node.parameters += bucket.count * compute;
+    memory.node.gradients += bucket.count * master;
+  }
+  if (!leads) return memory;
+  memory.node.buffers = bookkeeping_bytes(layout, options.precision);
+  for (const std::int64_t bytes : NodeExchange::region_sizes(of_nodes, wire_type(type), map.node_of(rank)))
+    memory.host.buffers += bytes;
+  return memory;
+}
+
 }  // namespace lshdp::parallel

@@ -62,4 +62,16 @@ StepTraffic step_traffic(const model::Model& model, const StoreOptions& options)
   throw std::invalid_argument("no such mode");
 }
 
+StoreMemory store_memory(const model::Model& model, const StoreOptions& options, int rank, int ranks) {
+  switch (options.mode) {
+    case Mode::ddp:
+      return replicated_memory(model, replicated_options(options), rank, ranks);
+    case Mode::fsdp:
+      return fully_sharded_memory(model, fully_sharded_options(options), rank, ranks);
+    case Mode::lsdp:
+      return locally_sharded_memory(model, locally_sharded_options(options), rank);
+  }
+  throw std::invalid_argument("no such mode");
+}
+
 }  // namespace lshdp::parallel

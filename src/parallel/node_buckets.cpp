@@ -47,6 +47,13 @@ std::int64_t bytes_of(const BlockLayout& layout, Precision precision) {
 
 }  // namespace
 
+std::int64_t bookkeeping_bytes(const BlockLayout& layout, Precision precision) {
+  std::int64_t bytes = bytes_of(layout, precision);
+  for (const Bucket& bucket : layout.buckets())
+    bytes -= bucket.count * (element(compute_type(precision)) + element(master_type(precision)));
+  return bytes;
+}
+
 NodeBuckets::NodeBuckets(comm::Communicator& communicator, const comm::NodeMap& map, const BlockLayout& layout,
                          Precision precision)
     : memory_(communicator, map, bytes_of(layout, precision), [](std::byte* data) { new (data) comm::NodeMonitor; }),

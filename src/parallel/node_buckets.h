@@ -27,6 +27,9 @@ struct BucketProgress {
   bool adding = false;             // a rank adds gradients
 };
 
+/// Bytes that NodeBuckets takes beside parameters and gradients, rounding up included.
+std::int64_t bookkeeping_bytes(const BlockLayout& layout, Precision precision);
+
 /// The node's copy of all parameters (compute type) and its sum of gradients (master type) in memory that its ranks see
 /// together. All ranks must construct it together.
 class NodeBuckets {

@@ -28,20 +28,22 @@ NodeExchange::NodeExchange(NodeBuckets& buckets, std::unique_ptr<comm::Communica
       shards_(std::move(shards)),
       trace_(trace),
       on_error_(std::move(on_error)),
-      scratch_(sum(region_sizes())),
+      scratch_(sum(region_sizes(shards_, type(), leaders_->rank()))),
       states_(buckets.size()),
       post_bucket_(buckets.size() - 1) {
-  for (const std::int64_t bytes : region_sizes()) regions_.push_back({scratch_.take(bytes, at::kByte), std::nullopt});
+  for (const std::int64_t bytes : region_sizes(shards_, type(), leaders_->rank()))
+    regions_.push_back({scratch_.take(bytes, at::kByte), std::nullopt});
   starter_ = std::thread([this] { guarded(&NodeExchange::start_loop); });
   teller_ = std::thread([this] { guarded(&NodeExchange::tell_loop); });
 }
 
-/// A region is as large as the largest bucket that uses it.
-std::vector<std::int64_t> NodeExchange::region_sizes() const {
+comm::DataType NodeExchange::type() const { return wire_type(buckets_.gradients(0).scalar_type()); }
+
+std::vector<std::int64_t> NodeExchange::region_sizes(const std::vector<comm::Shards>& shards, comm::DataType type,
+                                                     int leader) {
   std::vector<std::int64_t> sizes(kRegions, 0);
-  for (std::size_t bucket = 0; bucket < shards_.size(); ++bucket) {
-    const auto bytes = static_cast<std::int64_t>(
-        comm::scratch_bytes(shards_[bucket], wire_type(buckets_.gradients(bucket).scalar_type()), leaders_->rank()));
+  for (std::size_t bucket = 0; bucket < shards.size(); ++bucket) {
+    const auto bytes = static_cast<std::int64_t>(comm::scratch_bytes(shards[bucket], type, leader));
     std::int64_t& size = sizes[bucket % kRegions];
     size = std::max(size, HostArena::bytes_of(bytes, at::kByte));
   }

@@ -45,6 +45,10 @@ class NodeExchange {
   void stop();
   std::int64_t scratch_bytes() const { return scratch_.bytes(); }
   comm::Counters counters() const { return leaders_->counters(); }
+  /// Bytes of the regions that sums are received into: each as large as the largest bucket that uses it. `leader`:
+  /// among leaders.
+  static std::vector<std::int64_t> region_sizes(const std::vector<comm::Shards>& shards, comm::DataType type,
+                                                int leader);
 
  private:
   static constexpr std::size_t kRegions = 4;
@@ -60,7 +64,7 @@ class NodeExchange {
     std::optional<std::size_t> user;  // until its sum is reduced
   };
 
-  std::vector<std::int64_t> region_sizes() const;
+  comm::DataType type() const;
   void start_loop();
   bool advance();
   bool post_next();

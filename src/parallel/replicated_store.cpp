@@ -63,8 +63,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void publish() override;
 
  private:
-  BucketState make_bucket(const Bucket& layout) const;
-  comm::Shards cut(const Bucket& layout) const;
+  BucketState make_bucket(std::size_t index) const;
   void make_row_exchange(int first_tag);
   static void start_gather(BucketState& bucket);
   static void finish_gather(BucketState& bucket) noexcept;
@@ -133,7 +132,7 @@ ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& 
               least_count(options.table_bytes, options.precision)),
       parameters_(model.blocks.size()),
       thread_(*this, layout_.buckets().size(), communicator, static_cast<int>(2 * layout_.buckets().size()), trace) {
-  for (const Bucket& layout : layout_.buckets()) buckets_.push_back(make_bucket(layout));
+  for (std::size_t index = 0; index < layout_.buckets().size(); ++index) buckets_.push_back(make_bucket(index));
   make_leaves();
   if (layout_.table()) make_row_exchange(static_cast<int>(2 * buckets_.size() + 1));
 }
@@ -158,11 +157,12 @@ void ReplicatedStore::finish_gather(BucketState& bucket) noexcept {
   }
 }
 
-BucketState ReplicatedStore::make_bucket(const Bucket& layout) const {
+BucketState ReplicatedStore::make_bucket(std::size_t index) const {
+  const Bucket& layout = layout_.buckets()[index];
   const at::ScalarType master = master_type(options_.precision), compute = compute_type(options_.precision);
   const int rank = communicator_.rank();
   BucketState bucket;
-  bucket.shards = cut(layout);
+  bucket.shards = layout_.shards(index, communicator_.size(), options_.shard_weights);
   bucket.values = at::zeros({layout.count}, compute);
   bucket.gradients = at::zeros({layout.count}, master);
   bucket.scratch =
@@ -175,17 +175,6 @@ BucketState ReplicatedStore::make_bucket(const Bucket& layout) const {
   }
   bucket.touched.resize(layout.slots.size());
   return bucket;
-}
-
-/// A table is cut between rows.
-comm::Shards ReplicatedStore::cut(const Bucket& layout) const {
-  const int ranks = communicator_.size();
-  if (!layout.table) return make_shards(layout.count, ranks, options_.shard_weights);
-  const std::vector<std::int64_t>& shape = layout_.shape({*layout_.table(), 0});
-  comm::Shards shards = make_shards(shape[0], ranks, options_.shard_weights);
-  for (std::int64_t& bound : shards.bounds) bound *= shape[1];
-  shards.bounds.back() = layout.count;
-  return shards;
 }
 
 void ReplicatedStore::make_row_exchange(int first_tag) {
@@ -493,6 +482,28 @@ StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreO
                                                    least_count(options.table_bytes, options.precision));
   return traffic_of_each_once(buckets, rounds ? at::kBFloat16 : master_type(options.precision),
                               rounds ? at::kBFloat16 : compute_type(options.precision));
+}
+
+StoreMemory replicated_memory(const model::Model& model, const ReplicatedStoreOptions& options, int rank, int ranks) {
+  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision),
+                           least_count(options.table_bytes, options.precision));
+  const at::ScalarType master_weights = master_type(options.precision), used = compute_type(options.precision);
+  const auto master = static_cast<std::int64_t>(at::elementSize(master_weights));
+  const auto compute = static_cast<std::int64_t>(at::elementSize(used));
+  const bool changes = changes_travel(options), apart = changes || master_weights != used;
+  StoreMemory memory;
+  for (std::size_t index = 0; index < layout.buckets().size(); ++index) {
+    const std::int64_t count = layout.buckets()[index].count;
+    const comm::Shards shards = layout.shards(index, ranks, options.shard_weights);
+    const std::int64_t mine = shards.count(rank);
+    memory.device.parameters += count * compute + (apart ? mine * master : 0);
+    memory.device.gradients += count * master;
+    memory.device.moments += 2 * mine * master;
+    memory.device.buffers +=
+        static_cast<std::int64_t>(comm::scratch_bytes(shards, wire_type(master_weights), rank, options.wire));
+    if (changes) memory.device.buffers += count * static_cast<std::int64_t>(sizeof(Bf16));
+  }
+  return memory;
 }
 
 }  // namespace lshdp::parallel

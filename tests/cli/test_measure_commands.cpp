@@ -64,6 +64,25 @@ TEST_F(MeasureCommands, AModelThatFitsNowhereFailsWithTheBytesOfEachRank) {
   EXPECT_EQ(count_lines_with(result.errors, "lshdp "), 1) << result.errors;
 }
 
+TEST_F(MeasureCommands, MemoryShowsPartsPredictedAndMeasured) {
+  const auto result =
+      run_lshdp_on(2, "memory " + model() + " --mode lsdp --memory 64MiB --batch 8,4 --out " + path("out.json"));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("rank 0"), HasSubstr("rank 1"), HasSubstr("moments"),
+                                   HasSubstr("within the 64.0 MiB budget")));
+  const Json json = read_json(path("out.json"));
+  EXPECT_EQ(json.at("mode"), "lsdp");
+  ASSERT_EQ(json.at("ranks").size(), 2U);
+  EXPECT_EQ(json["ranks"][0]["batch"], 8);
+  EXPECT_EQ(json["ranks"][1]["batch"], 4);
+  EXPECT_GT(json["ranks"][1]["measured"]["host_bytes"], 0);
+}
+
+TEST_F(MeasureCommands, MemoryRefusesBatchesThatItCannotDrawALineTo) {
+  expect_refused(2, "memory " + model() + " --batch 3", "--batch");
+  expect_refused(3, "memory " + model() + " --batch 8,8", "--batch");
+}
+
 TEST_F(MeasureCommands, ProfileWritesWhatTheOptimizerReads) {
   const auto result = run_lshdp_on(
       2, "profile " + model() + " --memory 32MiB --total 12 --emulate-speed 0.5,0.25 --curve-seconds 1 --out " +

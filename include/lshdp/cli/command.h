@@ -22,6 +22,7 @@ const std::vector<Command>& commands();
 int run_data(const Arguments& arguments);
 int run_init(const Arguments& arguments);
 int run_max_batch(const Arguments& arguments);
+int run_memory(const Arguments& arguments);
 int run_profile(const Arguments& arguments);
 int run_optimize(const Arguments& arguments);
 int run_train(const Arguments& arguments);

@@ -10,6 +10,7 @@
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/parallel/store.h"
+#include "lshdp/parallel/store_memory.h"
 
 namespace lshdp::parallel {
 
@@ -37,6 +38,10 @@ struct FullyShardedStoreOptions {
 std::unique_ptr<ParameterStore> make_fully_sharded_store(const model::Model& model, comm::Communicator& communicator,
                                                          const FullyShardedStoreOptions& options,
                                                          Trace* trace = nullptr);
+
+/// What the store of `rank` holds.
+StoreMemory fully_sharded_memory(const model::Model& model, const FullyShardedStoreOptions& options, int rank,
+                                 int ranks);
 
 /// What a step of one pass moves: gradients once; parameters once for forward, and all but those still in their slots
 /// for backward: 3(N-1)/N of them in all, less two of its buckets and what is borrowed. Each further pass moves as much

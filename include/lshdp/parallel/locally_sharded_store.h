@@ -13,6 +13,7 @@
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/parallel/store.h"
+#include "lshdp/parallel/store_memory.h"
 
 namespace lshdp::parallel {
 
@@ -46,6 +47,9 @@ std::unique_ptr<ParameterStore> make_locally_sharded_store(const model::Model& m
 
 /// Bytes that a step reduces and gathers between nodes, and the part that nothing can hide; see StepTraffic.
 StepTraffic locally_sharded_traffic(const model::Model& model, const LocallyShardedStoreOptions& options);
+
+/// What the store of `rank` holds; options.node_names must say who shares a node.
+StoreMemory locally_sharded_memory(const model::Model& model, const LocallyShardedStoreOptions& options, int rank);
 
 /// Device memory that the store keeps for parameters with so many resident blocks.
 std::int64_t locally_sharded_device_bytes(const model::Model& model, const LocallyShardedStoreOptions& options);

@@ -11,6 +11,7 @@
 #include "lshdp/parallel/mode.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/parallel/store.h"
+#include "lshdp/parallel/store_memory.h"
 
 namespace lshdp::parallel {
 
@@ -37,5 +38,9 @@ std::unique_ptr<ParameterStore> make_store(const model::Model& model, comm::Comm
 
 /// What a step of such a store moves.
 StepTraffic step_traffic(const model::Model& model, const StoreOptions& options);
+
+/// What such a store of `rank` holds, from the sizes of its arenas; nothing is allocated. lsdp: options.node_names must
+/// be given.
+StoreMemory store_memory(const model::Model& model, const StoreOptions& options, int rank, int ranks);
 
 }  // namespace lshdp::parallel

@@ -9,6 +9,7 @@
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/parallel/store.h"
+#include "lshdp/parallel/store_memory.h"
 
 namespace lshdp::parallel {
 
@@ -38,6 +39,9 @@ struct ReplicatedStoreOptions {
 /// with wire bf16, UsageError on shard_weights that make_shards() refuses.
 std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model, comm::Communicator& communicator,
                                                       const ReplicatedStoreOptions& options, Trace* trace = nullptr);
+
+/// What the store of `rank` holds.
+StoreMemory replicated_memory(const model::Model& model, const ReplicatedStoreOptions& options, int rank, int ranks);
 
 /// What a step moves: its gradients once, its parameters once, 2(N-1)/N of them in all.
 StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreOptions& options);

@@ -1,0 +1,105 @@
+// lshdp memory: what each rank's memory goes to, predicted and measured.
+#include <cstdio>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "lshdp/cli/command.h"
+#include "lshdp/cli/mpi_command.h"
+#include "lshdp/cli/options.h"
+#include "lshdp/cli/rank_options.h"
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/text.h"
+#include "lshdp/measure/memory_report.h"
+
+namespace lshdp::cli {
+namespace {
+
+constexpr std::int64_t kLeastBatch = 4;
+
+Options memory_options() {
+  Options options("memory", "Shows what each rank's memory goes to, predicted and measured.",
+                  "mpirun -np 4 lshdp memory --model gpt2 --mode lsdp --batch 8");
+  options.required("model", "MODEL", "a preset or a JSON file");
+  add_rank_options(options);
+  options.option("batch", "B,..", fmt::format("samples of a micro-batch, at least {}", kLeastBatch), "8")
+      .option("out", "FILE", "also write the figures to FILE");
+  return options;
+}
+
+std::string size_or_dash(std::int64_t bytes) { return bytes == 0 ? "-" : format_size(bytes); }
+
+std::string error_text(std::int64_t predicted, std::int64_t measured) {
+  if (measured == 0) return "-";
+  return fmt::format("{:+.1f} %", 100 * (static_cast<double>(predicted) / static_cast<double>(measured) - 1));
+}
+
+/// One rank's table, but for the line that names it.
+std::string table_of(const measure::MemoryReport& report) {
+  const parallel::MemoryParts &device = report.store.device, &host = report.store.host, &node = report.store.node;
+  Table table({"", "device", "host", "shared by its node"});
+  const auto part = [&](const char* name, std::int64_t parallel::MemoryParts::*bytes) {
+    table.add({name, size_or_dash(device.*bytes), size_or_dash(host.*bytes), size_or_dash(node.*bytes)});
+  };
+  part("parameters", &parallel::MemoryParts::parameters);
+  part("gradients", &parallel::MemoryParts::gradients);
+  part("moments", &parallel::MemoryParts::moments);
+  part("buffers", &parallel::MemoryParts::buffers);
+  table.add({"data", size_or_dash(report.data_bytes), "-", "-"});
+  table.add({fmt::format("a step (from {} and {} samples)", report.from[0], report.from[1]),
+             size_or_dash(report.step_bytes), "-", "-"});
+  table.add({"predicted", format_size(report.predicted_device_bytes()), size_or_dash(host.total()),
+             size_or_dash(node.total())});
+  table.add({"measured", format_size(report.measured_device_bytes),
+             fmt::format("{} with its node's", size_or_dash(report.measured_host_bytes)), ""});
+  table.add({"error", error_text(report.predicted_device_bytes(), report.measured_device_bytes),
+             error_text(report.predicted_host_bytes(), report.measured_host_bytes), ""});
+  return table.to_string();
+}
+
+std::string budget_text(const measure::MemoryReport& report) {
+  const bool fits = report.measured_device_bytes <= report.budget_bytes;
+  return fmt::format("micro-batch of {}, {} the {} budget", report.batch, fits ? "within" : "over",
+                     format_size(report.budget_bytes));
+}
+
+/// Ranks with the same figures are shown once.
+void print(const std::vector<measure::MemoryReport>& reports) {
+  std::vector<std::pair<std::vector<std::string>, std::string>> shown;
+  for (const measure::MemoryReport& report : reports) {
+    const std::string name = fmt::format("{} ({})", report.rank, report.host);
+    const std::string text = fmt::format(": {}\n{}", budget_text(report), table_of(report));
+    if (!shown.empty() && shown.back().second == text)
+      shown.back().first.push_back(name);
+    else
+      shown.push_back({{name}, text});
+  }
+  for (const auto& [names, text] : shown) fmt::print("rank {}{}\n", fmt::join(names, ", "), text);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int run_memory(const Arguments& arguments) {
+  const Values values = memory_options().parse(arguments);
+  if (values.help()) return 0;
+  const measure::RankRequest request = rank_request(values);
+  const std::vector<std::int64_t> batches = values.integers("batch", kLeastBatch);
+  return with_ranks("memory", [&](comm::Communicator& communicator) {
+    model::Model model;
+    comm::agree(communicator, [&] { model = model::make_model(values.text("model")); });
+    MemoryBudget budget;
+    const measure::RankSetup setup = measure::set_up_rank(communicator, request);
+    const auto reports = measure::report_memory_of_ranks(communicator, model, setup, budget, batches);
+    comm::on_rank_0(communicator, [&]() -> std::string {
+      print(reports);
+      if (values.has("out")) write_json(values.text("out"), measure::memory_to_json(reports, model.name, setup));
+      return "";
+    });
+  });
+}
+
+}  // namespace lshdp::cli
