@@ -2,13 +2,11 @@
 import argparse
 import csv
 import json
-import pathlib
 import re
-import shutil
 import statistics
 import sys
 
-from experiments import cells, machines, tables
+from experiments import cells, command, machines, tables
 from experiments.commentary import verdict
 from experiments.definitions import Cluster
 from experiments.machines import ROOT, CommandFailed
@@ -164,33 +162,23 @@ def parse_arguments():
     parser.add_argument("--rate", default="1gbit", help="of the links (default: 1gbit)")
     parser.add_argument("--sizes", default="16MB,64MB,256MB", help="default: 16MB,64MB,256MB")
     parser.add_argument("--repetitions", type=int, default=5, help="timed runs of each (default: 5)")
-    parser.add_argument("--results", default="results", metavar="DIR", help="results go to DIR/allreduce (default: results)")
-    parser.add_argument("--cluster", default="exp", metavar="NAME", help="name of the emulated cluster (default: exp)")
-    parser.add_argument("--report-only", action="store_true", help="run nothing; write the report of what is there")
-    parser.add_argument("--restart", action="store_true", help="throw away what earlier runs measured")
+    command.add_result_options(parser, "allreduce")
     return parser.parse_args()
+
+
+def measure_and_report(options):
+    folder = command.folder_of(options, "allreduce")
+    if not options.report_only:
+        command.require_built(PROGRAM)
+        if max(options.nodes) > len(options.cpus) or min(options.nodes) < 2:
+            raise CommandFailed(f"--nodes: from 2 to {len(options.cpus)}, as many as --cpus names", 2)
+        run(options, Cluster("allreduce", options.cpus, (options.rate,), nodes=len(options.cpus)), folder)
+    write_report(folder)
 
 
 def main():
     options = parse_arguments()
-    folder = (pathlib.Path(options.results) / "allreduce").resolve()
-    if options.restart:
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
-        if not options.report_only:
-            if not PROGRAM.exists():
-                raise CommandFailed("build/benchmarks/allreduce is missing: cmake --preset release && cmake --build --preset release", 2)
-            if max(options.nodes) > len(options.cpus) or min(options.nodes) < 2:
-                raise CommandFailed(f"--nodes: from 2 to {len(options.cpus)}, as many as --cpus names", 2)
-            run(options, Cluster("allreduce", options.cpus, (options.rate,), nodes=len(options.cpus)), folder)
-        write_report(folder)
-    except CommandFailed as error:
-        print(f"allreduce: {error}", file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        print("allreduce: interrupted; started again, it goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    return command.exit_code_of("allreduce", lambda: measure_and_report(options))
 
 
 if __name__ == "__main__":

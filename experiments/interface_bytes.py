@@ -1,17 +1,15 @@
 # Bytes that a step of each mode sends, by the kernel's counters of each emulated node's interface.
 import argparse
 import json
-import pathlib
-import shutil
 import subprocess
 import sys
 
-from experiments import cells, machines, tables
+from experiments import cells, command, machines, tables
 from experiments.commentary import verdict
 from experiments.definitions import Cluster
-from experiments.machines import ROOT, CommandFailed
+from experiments.machines import CommandFailed
+from experiments.runner import LSHDP
 
-LSHDP = ROOT / "build/lshdp"
 MODEL = {"type": "vit", "image_size": 32, "channels": 3, "patch_size": 8, "num_layers": 12, "num_heads": 6, "hidden_dim": 384,
          "mlp_dim": 1536, "num_classes": 10}
 # How often the gradients' bytes cross the network in a step, each time (N-1)/N of them.
@@ -115,31 +113,21 @@ def parse_arguments():
                                      epilog="Finished modes are kept: started again, it goes on where it was.")
     parser.add_argument("--cpus", type=lambda text: tuple(map(int, text.split(","))), default=(35, 35, 25, 95),
                         help="percent of a core, by node (default: 35,35,25,95)")
-    parser.add_argument("--results", default="results", metavar="DIR", help="results go to DIR/interface_bytes (default: results)")
-    parser.add_argument("--cluster", default="exp", metavar="NAME", help="name of the emulated cluster (default: exp)")
-    parser.add_argument("--report-only", action="store_true", help="run nothing; write the report of what is there")
-    parser.add_argument("--restart", action="store_true", help="throw away what earlier runs measured")
+    command.add_result_options(parser, "interface_bytes")
     return parser.parse_args()
+
+
+def measure_and_report(options):
+    folder = command.folder_of(options, "interface_bytes")
+    if not options.report_only:
+        command.require_built(LSHDP)
+        run(options, Cluster("interface_bytes", options.cpus, nodes=len(options.cpus)), folder)
+    write_report(folder)
 
 
 def main():
     options = parse_arguments()
-    folder = (pathlib.Path(options.results) / "interface_bytes").resolve()
-    if options.restart:
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
-        if not options.report_only:
-            if not LSHDP.exists():
-                raise CommandFailed("build/lshdp is missing: cmake --preset release && cmake --build --preset release", 2)
-            run(options, Cluster("interface_bytes", options.cpus, nodes=len(options.cpus)), folder)
-        write_report(folder)
-    except CommandFailed as error:
-        print(f"interface_bytes: {error}", file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        print("interface_bytes: interrupted; started again, it goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    return command.exit_code_of("interface_bytes", lambda: measure_and_report(options))
 
 
 if __name__ == "__main__":

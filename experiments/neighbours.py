@@ -4,14 +4,12 @@ import csv
 import dataclasses
 import itertools
 import json
-import pathlib
 import random
-import shutil
 import statistics
 import sys
 import time
 
-from experiments import cells, commentary, definitions, machines, tables
+from experiments import cells, command, commentary, definitions, machines, tables
 from experiments.machines import ROOT, CommandFailed
 from experiments.runner import LSHDP, Runner, minutes
 
@@ -298,10 +296,7 @@ def parse_arguments():
     parser.add_argument("--steps", type=int, default=8, help="of a run; the first two are not counted (default: 8)")
     parser.add_argument("--fastest", type=int, default=3, help="so many of the fastest neighbours run again (default: 3)")
     parser.add_argument("--again", type=int, default=2, help="so often (default: 2)")
-    parser.add_argument("--results", default="results", metavar="DIR", help="results go to DIR/neighbours (default: results)")
-    parser.add_argument("--cluster", default="exp", metavar="NAME", help="name of the emulated cluster (default: exp)")
-    parser.add_argument("--report-only", action="store_true", help="run nothing; write table and plot of what is there")
-    parser.add_argument("--restart", action="store_true", help="throw away what earlier runs measured")
+    command.add_result_options(parser, "neighbours", "table and plot")
     return parser.parse_args()
 
 
@@ -316,24 +311,18 @@ def definition_of(options):
     return definitions.Definition("neighbours", f"Splits near the solved one, {options.pair}", (model,), (cluster,), (case,), steps=options.steps)
 
 
+def measure_and_report(options):
+    definition = definition_of(options)
+    folder = command.folder_of(options, "neighbours")
+    if not options.report_only:
+        with machines.exclusive(options.cluster):
+            Neighbours(definition, folder, options).run()
+    write_report(definition, folder)
+
+
 def main():
     options = parse_arguments()
-    try:
-        definition = definition_of(options)
-        folder = (pathlib.Path(options.results) / "neighbours").resolve()
-        if options.restart:
-            shutil.rmtree(folder, ignore_errors=True)
-        if not options.report_only:
-            with machines.exclusive(options.cluster):
-                Neighbours(definition, folder, options).run()
-        write_report(definition, folder)
-    except (CommandFailed, definitions.DefinitionError) as error:
-        print(f"neighbours: {error}", file=sys.stderr)
-        return 2 if isinstance(error, definitions.DefinitionError) else error.code
-    except KeyboardInterrupt:
-        print("neighbours: interrupted; started again, it goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    return command.exit_code_of("neighbours", lambda: measure_and_report(options))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import shutil
 import statistics
 import sys
 
-from experiments import cells, machines, tables
+from experiments import cells, command, machines, tables
 from experiments.machines import ROOT, CommandFailed
 from experiments.runner import LSHDP
 
@@ -105,8 +105,8 @@ def run_task(task, options, work):
             continue
         print(f"{task.title}: {variant.text}, {options.steps} steps", flush=True)
         shutil.rmtree(results, ignore_errors=True)
-        command = [str(part) for part in train_command(task, variant, options.steps, results)]
-        machines.run(command, work / f"logs/{results.name}.log", TIMEOUT, environment)
+        words = [str(part) for part in train_command(task, variant, options.steps, results)]
+        machines.run(words, work / f"logs/{results.name}.log", TIMEOUT, environment)
 
 
 def folder_of(task, variant, work):
@@ -246,28 +246,22 @@ def keep_settings(options, work):
     cells.write_json(path, mine)
 
 
-def main():
-    options = parse_arguments()
-    folder = (pathlib.Path(options.results) / "wire").resolve()
+def train_and_report(options):
+    folder = command.folder_of(options, "wire")
     work = folder / "work"
-    if options.restart:
-        shutil.rmtree(folder, ignore_errors=True)
     try:
         keep_settings(options, work)
         tasks = [image_task(options, work)] + ([text_task(options, work)] if options.text else [])
         for task in tasks:
             run_task(task, options, work)
         write_report({task.name: curves_of(task.title, task.name, work) for task in tasks}, options.steps, folder)
-    except CommandFailed as error:
-        print(f"wire_curves: {error}", file=sys.stderr)
-        return error.code
     except OSError as error:
-        print(f"wire_curves: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("wire_curves: interrupted; started again, it goes on from here", file=sys.stderr)
-        return 130
-    return 0
+        raise CommandFailed(f"{error.filename}: {error.strerror}", 2) from error
+
+
+def main():
+    options = parse_arguments()
+    return command.exit_code_of("wire_curves", lambda: train_and_report(options))
 
 
 if __name__ == "__main__":
