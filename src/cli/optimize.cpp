@@ -9,6 +9,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
+#include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/describe.h"
 #include "lshdp/plan/other_ranks.h"
 #include "lshdp/plan/solver.h"
@@ -29,6 +30,12 @@ std::string plan_given_batches(const plan::Profile& profile, const std::vector<s
   const double step = given.predicted.step_seconds, best = solved.predicted.step_seconds;
   return fmt::format("predicted step {}, {:.3f} times that of the solved split ({})\n", format_seconds(step),
                      step / best, format_seconds(best));
+}
+
+std::string alike_text(const plan::PooledProfile& pooled) {
+  std::string text;
+  for (const std::string& line : plan::describe(pooled.alike)) text += line + '\n';
+  return text;
 }
 
 void write_scale(const std::string& path, const std::vector<plan::ScalePoint>& points) {
@@ -62,15 +69,17 @@ int run_optimize(const Arguments& arguments) {
   plan::SolverOptions options;
   if (values.has("total")) options.total = values.integer("total", 1);
   if (values.has("max-accumulation")) options.max_accumulation = values.integer("max-accumulation", 0);
-  const plan::Profile profile = plan::read_profile(values.text("profile"));
+  const plan::PooledProfile pooled = plan::pool_alike_ranks(plan::read_profile(values.text("profile")));
+  const plan::Profile& profile = pooled.profile;
   if (values.has("scale-out") && !values.has("scale")) throw UsageError("--scale-out needs --scale");
   if (values.has("batches")) {
     if (values.has("scale")) throw UsageError("--batches and --scale exclude each other");
-    fmt::print("{}", plan_given_batches(profile, values.integers("batches", 0), options, values.text("out")));
+    const std::string text = plan_given_batches(profile, values.integers("batches", 0), options, values.text("out"));
+    fmt::print("{}{}", alike_text(pooled), text);
     return 0;
   }
   const plan::Solution solution = plan::solve(profile, options);
-  std::string text = plan::describe(profile, solution);
+  std::string text = plan::describe(profile, solution) + alike_text(pooled);
   if (values.has("scale")) {
     const auto points = plan::predict_scale(profile, solution.plan.total, options.max_accumulation,
                                             parse_int_list(values.text("scale"), "--scale"));

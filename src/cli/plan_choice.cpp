@@ -15,6 +15,7 @@
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/profile.h"
 #include "lshdp/parallel/precision.h"
+#include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 
@@ -79,7 +80,7 @@ void check_plan(const plan::Plan& plan, const model::Model& model, const measure
   }
 }
 
-/// The profile of --profile, by rank 0's word only.
+/// The profile of --profile as optimize plans with it, by rank 0's word only.
 plan::Profile given_profile(comm::Communicator& communicator, const model::Model& model,
                             const measure::RankSetup& setup, const std::string& path) {
   const std::string text = comm::on_rank_0(communicator, [&] {
@@ -90,7 +91,7 @@ plan::Profile given_profile(comm::Communicator& communicator, const model::Model
     require_same(mode_text(profile.mode, profile.offload), mode_text(setup), "mode", source);
     require_same(profile.precision, parallel::to_text(setup.precision), "precision", source);
     require_same(profile.wire, parallel::to_text(setup.wire), "wire", source);
-    return plan::to_json(profile).dump();
+    return plan::to_json(plan::pool_alike_ranks(profile).profile).dump();
   });
   return plan::profile_from_json(parse_json(text, "--profile"), "--profile");
 }
@@ -103,6 +104,16 @@ plan::Plan solved_by_rank_0(comm::Communicator& communicator, const plan::Profil
     return plan::to_json(plan::solve(profile, options).plan).dump();
   });
   return plan::plan_from_json(parse_json(text, "the solved plan"), "the solved plan");
+}
+
+/// What was measured as it is planned with, by rank 0's word for the same reason.
+plan::Profile pooled_by_rank_0(comm::Communicator& communicator, const plan::Profile& measured) {
+  const std::string text = comm::on_rank_0(communicator, [&] {
+    const plan::PooledProfile pooled = plan::pool_alike_ranks(measured);
+    for (const std::string& line : plan::describe(pooled.alike)) spdlog::info("{}", line);
+    return plan::to_json(pooled.profile).dump();
+  });
+  return plan::profile_from_json(parse_json(text, "the profile"), "the profile");
 }
 
 /// Tries the plan's largest micro-batch of each rank under its budget.
@@ -138,14 +149,15 @@ void keep_equal_shards_unless_fit(comm::Communicator& communicator, const model:
 
 PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                          MemoryBudget& budget, const PlanRequest& request, const fs::path& results) {
-  const plan::Profile profile = measure::measure_profile(communicator, model, setup, budget,
-                                                         {.total = request.total.value_or(0), .show_progress = true});
+  const plan::Profile measured = measure::measure_profile(communicator, model, setup, budget,
+                                                          {.total = request.total.value_or(0), .show_progress = true});
   comm::on_rank_0(communicator, [&] {
     if (results.empty()) return std::string();
     fs::create_directories(results);
-    plan::write_profile(results / "profile.json", profile);
+    plan::write_profile(results / "profile.json", measured);
     return std::string();
   });
+  const plan::Profile profile = pooled_by_rank_0(communicator, measured);
   PlanChoice choice{.plan = solved_by_rank_0(communicator, profile, request), .max_batch = {}, .profile = profile};
   keep_equal_shards_unless_fit(communicator, model, setup, budget, request, choice);
   return choice;

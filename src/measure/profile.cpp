@@ -19,6 +19,7 @@
 #include "lshdp/measure/curve.h"
 #include "lshdp/measure/rehearsal.h"
 #include "lshdp/measure/together.h"
+#include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 #include "lshdp/plan/under_load.h"
@@ -188,7 +189,7 @@ std::string plan_of_steps(const plan::Profile& profile, const ProfileOptions& op
   plan::SolverOptions solver;
   if (options.total > 0) solver.total = options.total;
   try {
-    const plan::Plan plan = plan::solve(profile, solver).plan;
+    const plan::Plan plan = plan::solve(plan::pool_alike_ranks(profile).profile, solver).plan;
     const double affordable = options.together_seconds / plan.predicted.step_seconds - kUncountedSteps;
     return Json{{"plan", plan::to_json(plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMostSteps)}}
         .dump();

@@ -98,6 +98,18 @@ TEST_F(Optimize, WithoutATotalShowsTheFrontierWithTheBestMarked) {
   EXPECT_LE(std::count(frontier.begin(), frontier.end(), '\n'), 15);
 }
 
+TEST_F(Optimize, SaysWhichRanksItTakesForEqual) {
+  using plan::test::linear_rank;
+  plan::write_profile(profile_, plan::test::make_profile({linear_rank(64, 0.001, 1e-3), linear_rank(64, 0.001, 1.02e-3),
+                                                          linear_rank(64, 0.001, 2e-3)}));
+  for (const char* options : {"--total 100", "--batches 40,40,20"}) {
+    const CommandResult result = optimize(options);
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    EXPECT_THAT(result.output, HasSubstr("Ranks 0 and 1 measured alike (1.8 % apart): planned as equal."));
+    EXPECT_EQ(plan::read_plan(out_).ranks[0].batch, plan::read_plan(out_).ranks[1].batch);
+  }
+}
+
 TEST_F(Optimize, RefusesATotalThatCannotBeMet) {
   expect_refusal("--total 300 --max-accumulation 1", "at most 256 samples");
   expect_refusal("--total 0", "--total");

@@ -5,6 +5,7 @@
 
 #include "driver.h"
 #include "lshdp/core/text.h"
+#include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
 #include "lshdp/plan/solver.h"
@@ -82,6 +83,18 @@ TEST(Fuzz, SolverOfAFixedTotal) {
     std::int64_t total = 0;
     for (const auto& rank : solution.plan.ranks) total += rank.batch;
     EXPECT_EQ(total, 48);
+  });
+}
+
+TEST(Fuzz, SolverOfAlikeRanks) {
+  Json sample = sample_profile();
+  sample["ranks"][1]["speed"] = sample["ranks"][0]["speed"];
+  sample["ranks"][1]["cores"] = sample["ranks"][0]["cores"];
+  sample["ranks"][1]["curve"][1]["seconds"] = 0.31;
+  fuzz_json({sample}, [](const Json& json) {
+    const plan::PooledProfile pooled = plan::pool_alike_ranks(plan::profile_from_json(json, "profile.json"));
+    read_profile_tree(plan::to_json(pooled.profile));
+    EXPECT_GT(plan::solve(pooled.profile, {.total = 48}).plan.predicted.step_seconds, 0);
   });
 }
 

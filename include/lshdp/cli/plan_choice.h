@@ -33,7 +33,7 @@ PlanRequest plan_request(const Values& values);
 struct PlanChoice {
   plan::Plan plan;
   std::vector<std::int64_t> max_batch;   // by rank; empty: not known
-  std::optional<plan::Profile> profile;  // measured now, or --profile
+  std::optional<plan::Profile> profile;  // measured now, or --profile; alike ranks pooled
 };
 
 /// The plan of this run, the same on every rank. "auto" measures a profile and solves it; profile.json and batches.json

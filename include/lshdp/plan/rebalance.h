@@ -42,8 +42,9 @@ struct Rebalance {
 /// step moves nothing). Where a split does not keep half of what it promised, twice the gain is asked of the next.
 class Rebalancer {
  public:
-  /// `profile`: what the ranks can do; none: learnt from the first windows as time in proportion to samples, with no
-  /// micro-batch larger than the plan's own (a rank without samples then stays without).
+  /// `profile`: what the ranks can do, as it was planned with (alike_ranks.h); none: learnt from the first windows as
+  /// time in proportion to samples, with no micro-batch larger than the plan's own (a rank without samples then stays
+  /// without).
   Rebalancer(Plan plan, std::optional<Profile> profile, const RebalanceOptions& options);
 
   const Plan& plan() const { return plan_; }
