@@ -27,6 +27,9 @@ comm::Wire known_wire(const Values& values, const measure::RankRequest& request)
   }
   if (request.precision == parallel::Precision::fp64)
     throw UsageError("--wire: bf16 would undo --precision fp64; leave one of them out");
+  if (request.precision == parallel::Precision::fp16)
+    throw UsageError(
+        "--wire: bf16 is not for --precision fp16, whose parameters travel in 2 bytes anyway; leave it out");
   return wire;
 }
 
@@ -57,7 +60,8 @@ void add_rank_options(Options& options) {
       .flag("offload", "fsdp: keep each rank's shard and its update in host memory, outside --memory")
       .option("resident", "K",
               "lsdp: the model's first K blocks stay on the device; auto: as many as --memory holds; or all")
-      .option("precision", "TYPE", "fp32, bf16 (computes in bf16, keeps fp32) or fp64", "fp32")
+      .option("precision", "TYPE", "fp32, bf16 or fp16 (compute in it, keep fp32; fp16 scales the loss) or fp64",
+              "fp32")
       .option("wire", "TYPE", "what travels between ranks: exact, or bf16 (rounded: half the bytes)", "exact")
       .flag("recompute", "keep only block inputs and run each forward again in backward: less memory, more time")
       .option("device", "DEVICE", "auto or cpu", "auto")

@@ -69,6 +69,7 @@ train::StepRecord step_from_json(const Json& json, std::size_t ranks, const std:
   step.compute_seconds = by_rank(json, "compute_seconds", ranks, source);
   step.communication_seconds = by_rank(json, "communication_seconds", ranks, source);
   step.wait_seconds = by_rank(json, "wait_seconds", ranks, source);
+  step.skipped = json_value_or<bool>(json, "skipped", false, source);
   return step;
 }
 

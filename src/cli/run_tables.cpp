@@ -1,4 +1,5 @@
 // Tables of runs for `lshdp report`.
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -89,6 +90,13 @@ std::string rank_table(const RunDirectory& run, const Figures& figures) {
   return table.to_string();
 }
 
+/// The precision, and how many steps it cost.
+std::string precision_of(const RunDirectory& run) {
+  const auto skipped = std::ranges::count_if(run.steps, &StepRecord::skipped);
+  if (skipped == 0) return run.run.precision;
+  return fmt::format("{} ({} of {} steps skipped)", run.run.precision, skipped, run.steps.size());
+}
+
 /// Median time of the steps [first, end); 0 if there are none.
 double median_step(const RunDirectory& run, std::int64_t first, std::int64_t end) {
   std::vector<double> times;
@@ -130,7 +138,7 @@ std::string describe(const std::vector<RunDirectory>& runs) {
     const Figures figures = figures_of(run);
     table.add(run_row(run, figures, first));
     ranks += fmt::format("\n{}: {}, {}, {}{}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
-                         run.run.offload ? run.run.mode + " with offload" : run.run.mode, run.run.precision,
+                         run.run.offload ? run.run.mode + " with offload" : run.run.mode, precision_of(run),
                          run.run.wire == "bf16" ? ", rounded to bf16 on the wire" : "", rank_table(run, figures));
     ranks += rebalance_table(run);
   }

@@ -130,6 +130,8 @@ void print_result(const Json& summary) {
                         100 * summary["prediction_error"].get<double>());
   }
   fmt::print("{}\n", line);
+  if (const std::int64_t skipped = summary["skipped_steps"]; skipped > 0)
+    fmt::print("{} steps skipped because gradients overflowed in fp16\n", skipped);
   const Json& evaluation = summary["evaluation"];
   if (!evaluation.is_null() && !evaluation["loss"].is_null()) {
     fmt::print("evaluation loss {:.4f}", evaluation["loss"].get<double>());

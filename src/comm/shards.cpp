@@ -12,6 +12,7 @@ std::size_t size_of(DataType type) {
     case DataType::byte:
       return 1;
     case DataType::bfloat16:
+    case DataType::float16:
       return 2;
     case DataType::float32:
       return 4;

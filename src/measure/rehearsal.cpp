@@ -14,13 +14,20 @@ parallel::WalkerOptions walker_options(const RankSetup& setup) {
   return {.precision = setup.precision, .recompute = setup.recompute};
 }
 
+/// A step that overflows would leave out the update. Nobody learns from the gradients: the smallest scale is best.
+parallel::StoreOptions options_of(const RankSetup& setup) {
+  parallel::StoreOptions options = store_options(setup);
+  options.loss_scaling.initial = 1;
+  return options;
+}
+
 }  // namespace
 
 Rehearsal::Rehearsal(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator)
     : model_(model),
       setup_(setup),
       communicator_(comm::make_null_communicator(rank, ranks)),
-      store_(parallel::make_store(model, *communicator_, store_options(setup))),
+      store_(parallel::make_store(model, *communicator_, options_of(setup))),
       walker_(model, *store_, walker_options(setup), emulator) {}
 
 void Rehearsal::initialise() {
@@ -36,7 +43,7 @@ void Rehearsal::begin_step(const model::SyntheticBatch& batch) {
     in_step_ = false;
   }
   if (in_step_) return;
-  walker_.begin_step({.step = ++step_}, 1, batch.input);
+  walker_.begin_step({.step = ++step_, .global_terms = batch.target.numel()}, 1, batch.input);
   input_ = batch.input;
   in_step_ = true;
 }

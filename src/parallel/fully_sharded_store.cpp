@@ -99,6 +99,10 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   void add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) override;
   void synchronize() override;
   double local_squared_norm(std::int64_t step) const override { return thread_.local_squared_norm(step); }
+  double backward_scale() const override { return thread_.backward_scale(update_); }
+  double loss_scale_of(std::int64_t step) const override { return thread_.loss_scale_of(step); }
+  LossScale loss_scale() const override { return thread_.loss_scale(); }
+  void set_loss_scale(const LossScale& state) override { thread_.set_loss_scale(state); }
   double wait_seconds() const override { return wait_seconds_; }
   double update_seconds() const override { return thread_.update_seconds(); }
   std::int64_t host_bytes() const override { return host_bytes_; }
@@ -126,6 +130,7 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   void finish_reduce(std::size_t index) override;
   double make_mean(std::size_t index, const Update& update) override;
   void update(std::size_t index, const Update& update, double scale) override;
+  void drop_gradients(std::size_t index) override { buckets_[index].summed = false; }
   void send_parameters(std::size_t) override {}  // they are gathered when they are wanted
 
   comm::Communicator& communicator_;
@@ -158,7 +163,8 @@ FullyShardedStore::FullyShardedStore(const model::Model& model, comm::Communicat
       gradient_turns_(take_turns(layout_, model.blocks.size(), kGradientSlots)),
       buckets_(layout_.buckets().size()),
       parameters_(model.blocks.size()),
-      thread_(*this, buckets_.size(), communicator, static_cast<int>(2 * buckets_.size()), trace) {
+      thread_(*this, buckets_.size(), communicator, static_cast<int>(2 * buckets_.size()), trace,
+              make_loss_scaler(options.precision, options.loss_scaling)) {
   make_shards_of_ranks();
   make_shard_memory();
   make_parameter_slots();
@@ -375,14 +381,14 @@ void FullyShardedStore::finish_reduce(std::size_t index) {
 double FullyShardedStore::make_mean(std::size_t index, const Update& update) {
   const at::Tensor& gradient = buckets_[index].gradient;
   if (gradient.numel() == 0) return 0;
-  const double norm = at::linalg_vector_norm(gradient, 2).item<double>() / static_cast<double>(update.global_terms);
+  const double norm = at::linalg_vector_norm(gradient, 2).item<double>() / update.sum_over_mean();
   return norm * norm;
 }
 
 void FullyShardedStore::update(std::size_t index, const Update& update, double scale) {
   BucketState& bucket = buckets_[index];
   update_shard(bucket.shard, bucket.gradient, layout_.buckets()[index].decay_count, options_.adamw, update,
-               scale / static_cast<double>(update.global_terms));
+               scale / update.sum_over_mean());
   bucket.summed = false;
 }
 

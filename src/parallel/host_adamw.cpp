@@ -9,6 +9,8 @@
 
 #include <ATen/Parallel.h>
 
+#include "lshdp/core/fp16.h"
+
 namespace lshdp::parallel {
 namespace {
 
@@ -40,20 +42,21 @@ Factors<T> factors_of(double gradient_scale, double weight_decay, const AdamW& a
 }
 
 struct None {};
-using Half = std::uint16_t;  // the bits of a bf16: the upper half of an fp32
+using Bf16 = std::uint16_t;  // its bits: the upper half of an fp32
 
 inline float widened(float value) { return value; }
 inline double widened(double value) { return value; }
-inline float widened(Half value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); }
+inline float widened(Bf16 value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); }
 
 inline void store(None*, std::int64_t, float) {}
 inline void store(None*, std::int64_t, double) {}
 inline void store(float* to, std::int64_t i, float value) { to[i] = value; }
-inline void store(Half* to, std::int64_t i, float value) {
+inline void store(Bf16* to, std::int64_t i, float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet_nan = bits >> 16 | 0x40;
-  to[i] = static_cast<Half>((bits & 0x7fffffff) > 0x7f800000 ? quiet_nan : nearest);
+  to[i] = static_cast<Bf16>((bits & 0x7fffffff) > 0x7f800000 ? quiet_nan : nearest);
 }
+inline void store(Fp16* to, std::int64_t i, float value) { to[i] = rounded_to_fp16(value); }
 
 /// Pointers to a part of a range.
 template <typename G, typename T, typename C>
@@ -96,10 +99,12 @@ template <typename G, typename T, typename C>
 #endif
 LSHDP_FOR_VECTOR_UNITS void run(const Part<float, float, None>& p, const Factors<float>& by) { either_loop(p, by); }
 LSHDP_FOR_VECTOR_UNITS void run(const Part<float, float, float>& p, const Factors<float>& by) { either_loop(p, by); }
-LSHDP_FOR_VECTOR_UNITS void run(const Part<float, float, Half>& p, const Factors<float>& by) { either_loop(p, by); }
-LSHDP_FOR_VECTOR_UNITS void run(const Part<Half, float, None>& p, const Factors<float>& by) { either_loop(p, by); }
-LSHDP_FOR_VECTOR_UNITS void run(const Part<Half, float, float>& p, const Factors<float>& by) { either_loop(p, by); }
-LSHDP_FOR_VECTOR_UNITS void run(const Part<Half, float, Half>& p, const Factors<float>& by) { either_loop(p, by); }
+LSHDP_FOR_VECTOR_UNITS void run(const Part<float, float, Bf16>& p, const Factors<float>& by) { either_loop(p, by); }
+LSHDP_FOR_VECTOR_UNITS void run(const Part<float, float, Fp16>& p, const Factors<float>& by) { either_loop(p, by); }
+LSHDP_FOR_VECTOR_UNITS void run(const Part<Bf16, float, None>& p, const Factors<float>& by) { either_loop(p, by); }
+LSHDP_FOR_VECTOR_UNITS void run(const Part<Bf16, float, float>& p, const Factors<float>& by) { either_loop(p, by); }
+LSHDP_FOR_VECTOR_UNITS void run(const Part<Bf16, float, Bf16>& p, const Factors<float>& by) { either_loop(p, by); }
+LSHDP_FOR_VECTOR_UNITS void run(const Part<Bf16, float, Fp16>& p, const Factors<float>& by) { either_loop(p, by); }
 LSHDP_FOR_VECTOR_UNITS void run(const Part<double, double, None>& p, const Factors<double>& by) { either_loop(p, by); }
 #undef LSHDP_FOR_VECTOR_UNITS
 
@@ -123,7 +128,8 @@ template <typename G>
 void run_with_copy(const HostRange& range, const Factors<float>& by) {
   if (!range.copy.defined()) return run_on_threads<G, float, None>(range, by);
   if (range.copy.scalar_type() == at::kFloat) return run_on_threads<G, float, float>(range, by);
-  run_on_threads<G, float, Half>(range, by);
+  if (range.copy.scalar_type() == at::kHalf) return run_on_threads<G, float, Fp16>(range, by);
+  run_on_threads<G, float, Bf16>(range, by);
 }
 
 void require(bool holds, const char* what) {
@@ -145,8 +151,9 @@ void validate(const HostRange& range) {
   require(range.gradient.scalar_type() == type || (narrow && range.gradient.scalar_type() == at::kBFloat16),
           "gradients have the master type, or are bf16 beside fp32");
   if (!range.copy.defined()) return;
-  require(narrow && (range.copy.scalar_type() == at::kFloat || range.copy.scalar_type() == at::kBFloat16),
-          "copies are of fp32 weights, in fp32 or bf16");
+  const auto copy = range.copy.scalar_type();
+  require(narrow && (copy == at::kFloat || copy == at::kBFloat16 || copy == at::kHalf),
+          "copies are of fp32 weights, in fp32, bf16 or fp16");
 }
 
 }  // namespace
@@ -158,7 +165,7 @@ void adamw_on_host(const HostRange& range, double gradient_scale, double weight_
     return run_on_threads<double, double, None>(range, factors_of<double>(gradient_scale, weight_decay, adamw, update));
   }
   const auto by = factors_of<float>(gradient_scale, weight_decay, adamw, update);
-  if (range.gradient.scalar_type() == at::kBFloat16) return run_with_copy<Half>(range, by);
+  if (range.gradient.scalar_type() == at::kBFloat16) return run_with_copy<Bf16>(range, by);
   run_with_copy<float>(range, by);
 }
 

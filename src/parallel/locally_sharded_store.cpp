@@ -66,6 +66,10 @@ class LocallyShardedStore final : public ParameterStore, private BucketWork {
   void add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) override;
   void synchronize() override;
   double local_squared_norm(std::int64_t step) const override { return thread_.local_squared_norm(step); }
+  double backward_scale() const override { return thread_.backward_scale(update_); }
+  double loss_scale_of(std::int64_t step) const override { return thread_.loss_scale_of(step); }
+  LossScale loss_scale() const override { return thread_.loss_scale(); }
+  void set_loss_scale(const LossScale& state) override { thread_.set_loss_scale(state); }
   double wait_seconds() const override { return wait_seconds_; }
   double update_seconds() const override { return thread_.update_seconds(); }
   HostLink host_link() const override { return slots_.copied(); }
@@ -150,7 +154,8 @@ LocallyShardedStore::LocallyShardedStore(const model::Model& model, comm::Commun
       delivered_(node_.size()),
       exchange_(make_exchange()),
       queue_([this](const BlockGradients& gradients) { add_to_node(gradients); }, on_error()),
-      thread_(*this, node_.size(), communicator, static_cast<int>(2 * node_.size()), trace) {
+      thread_(*this, node_.size(), communicator, static_cast<int>(2 * node_.size()), trace,
+              make_loss_scaler(options.precision, options.loss_scaling)) {
   make_shards();
   make_leaves();
 }
@@ -354,13 +359,13 @@ void LocallyShardedStore::finish_reduce(std::size_t index) {
 double LocallyShardedStore::make_mean(std::size_t index, const Update& update) {
   const at::Tensor sum = shard_of(node_.gradients(index), shards_[index]);
   if (sum.numel() == 0) return 0;
-  const double norm = at::linalg_vector_norm(sum, 2).item<double>() / static_cast<double>(update.global_terms);
+  const double norm = at::linalg_vector_norm(sum, 2).item<double>() / update.sum_over_mean();
   return norm * norm;
 }
 
 void LocallyShardedStore::update(std::size_t index, const Update& update, double scale) {
   update_shard(shards_[index], shard_of(node_.gradients(index), shards_[index]), layout_.buckets()[index].decay_count,
-               options_.adamw, update, scale / static_cast<double>(update.global_terms), node_.values(index));
+               options_.adamw, update, scale / update.sum_over_mean(), node_.values(index));
 }
 
 void LocallyShardedStore::send_parameters(std::size_t index) {

@@ -16,7 +16,8 @@ ReplicatedStoreOptions replicated_options(const StoreOptions& options) {
           .bucket_bytes = options.bucket_bytes,
           .table_bytes = options.table_bytes,
           .wire = options.wire,
-          .shard_weights = options.shard_weights};
+          .shard_weights = options.shard_weights,
+          .loss_scaling = options.loss_scaling};
 }
 
 FullyShardedStoreOptions fully_sharded_options(const StoreOptions& options) {
@@ -24,7 +25,8 @@ FullyShardedStoreOptions fully_sharded_options(const StoreOptions& options) {
           .adamw = options.adamw,
           .bucket_bytes = options.bucket_bytes,
           .offload = options.offload,
-          .shard_weights = options.shard_weights};
+          .shard_weights = options.shard_weights,
+          .loss_scaling = options.loss_scaling};
 }
 
 LocallyShardedStoreOptions locally_sharded_options(const StoreOptions& options) {
@@ -32,7 +34,8 @@ LocallyShardedStoreOptions locally_sharded_options(const StoreOptions& options) 
           .adamw = options.adamw,
           .bucket_bytes = options.bucket_bytes,
           .resident = options.resident,
-          .node_names = options.node_names};
+          .node_names = options.node_names,
+          .loss_scaling = options.loss_scaling};
 }
 
 }  // namespace

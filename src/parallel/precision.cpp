@@ -12,8 +12,9 @@ namespace lshdp::parallel {
 Precision precision_from_text(std::string_view text) {
   if (text == "fp32") return Precision::fp32;
   if (text == "bf16") return Precision::bf16;
+  if (text == "fp16") return Precision::fp16;
   if (text == "fp64") return Precision::fp64;
-  throw UsageError(fmt::format("--precision: unknown precision '{}'; use fp32, bf16 or fp64", text));
+  throw UsageError(fmt::format("--precision: unknown precision '{}'; use fp32, bf16, fp16 or fp64", text));
 }
 
 std::string to_text(Precision precision) {
@@ -22,6 +23,8 @@ std::string to_text(Precision precision) {
       return "fp32";
     case Precision::bf16:
       return "bf16";
+    case Precision::fp16:
+      return "fp16";
     case Precision::fp64:
       return "fp64";
   }
@@ -31,7 +34,8 @@ std::string to_text(Precision precision) {
 at::ScalarType master_type(Precision precision) { return precision == Precision::fp64 ? at::kDouble : at::kFloat; }
 
 at::ScalarType compute_type(Precision precision) {
-  return precision == Precision::bf16 ? at::kBFloat16 : master_type(precision);
+  if (precision == Precision::bf16) return at::kBFloat16;
+  return precision == Precision::fp16 ? at::kHalf : master_type(precision);
 }
 
 comm::Wire wire_from_text(std::string_view text) {
@@ -50,6 +54,8 @@ comm::DataType wire_type(at::ScalarType type) {
       return comm::DataType::float64;
     case at::kBFloat16:
       return comm::DataType::bfloat16;
+    case at::kHalf:
+      return comm::DataType::float16;
     default:
       throw std::invalid_argument("a type that no communicator moves");
   }

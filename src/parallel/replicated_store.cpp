@@ -55,6 +55,10 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) override;
   void synchronize() override;
   double local_squared_norm(std::int64_t step) const override { return thread_.local_squared_norm(step); }
+  double backward_scale() const override { return thread_.backward_scale(update_); }
+  double loss_scale_of(std::int64_t step) const override { return thread_.loss_scale_of(step); }
+  LossScale loss_scale() const override { return thread_.loss_scale(); }
+  void set_loss_scale(const LossScale& state) override { thread_.set_loss_scale(state); }
   double wait_seconds() const override { return wait_seconds_; }
   double update_seconds() const override { return thread_.update_seconds(); }
   void set_values(const model::Values& values) override;
@@ -131,7 +135,8 @@ ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& 
       layout_(model, least_count(options.bucket_bytes, options.precision),
               least_count(options.table_bytes, options.precision)),
       parameters_(model.blocks.size()),
-      thread_(*this, layout_.buckets().size(), communicator, static_cast<int>(2 * layout_.buckets().size()), trace) {
+      thread_(*this, layout_.buckets().size(), communicator, static_cast<int>(2 * layout_.buckets().size()), trace,
+              make_loss_scaler(options.precision, options.loss_scaling)) {
   for (std::size_t index = 0; index < layout_.buckets().size(); ++index) buckets_.push_back(make_bucket(index));
   make_leaves();
   if (layout_.table()) make_row_exchange(static_cast<int>(2 * buckets_.size() + 1));
@@ -398,7 +403,7 @@ void ReplicatedStore::finish_reduce(std::size_t index) {
 
 double ReplicatedStore::make_mean(std::size_t index, const Update& update) {
   const BucketState& bucket = buckets_[index];
-  const at::Tensor mean = shard_of(bucket.gradients, bucket.shard).mul_(1.0 / static_cast<double>(update.global_terms));
+  const at::Tensor mean = shard_of(bucket.gradients, bucket.shard).mul_(1.0 / update.sum_over_mean());
   const double norm = mean.numel() == 0 ? 0 : at::linalg_vector_norm(mean, 2).item<double>();
   return norm * norm;
 }
@@ -473,6 +478,8 @@ std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model,
                                                       const ReplicatedStoreOptions& options, Trace* trace) {
   if (options.wire == comm::Wire::bf16 && options.precision == Precision::fp64)
     throw std::invalid_argument("fp64 does not travel as bf16");
+  if (options.wire == comm::Wire::bf16 && options.precision == Precision::fp16)
+    throw std::invalid_argument("fp16 parameters do not travel as bf16");
   return std::make_unique<ReplicatedStore>(model, communicator, options, trace);
 }
 

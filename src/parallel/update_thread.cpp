@@ -15,13 +15,14 @@
 namespace lshdp::parallel {
 
 UpdateThread::UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, int norm_tag,
-                           Trace* trace)
+                           Trace* trace, std::optional<LossScaler> scaler)
     : work_(work),
       communicator_(communicator),
       norm_tag_(norm_tag),
       trace_(trace),
       steps_(buckets),
-      squared_norms_(buckets) {
+      squared_norms_(buckets),
+      scaler_(scaler) {
   thread_ = start_helper([this] { loop(); });
 }
 
@@ -76,12 +77,28 @@ void UpdateThread::rethrow_error() {
   if (error_) std::rethrow_exception(error_);
 }
 
-double UpdateThread::local_squared_norm(std::int64_t step) const {
+UpdateThread::Done UpdateThread::done(std::int64_t step) const {
   const std::scoped_lock lock(mutex_);
-  for (const auto& [done, norm] : done_norms_) {
-    if (done == step) return norm;
+  for (const Done& each : done_) {
+    if (each.step == step) return each;
   }
   throw std::logic_error("the norm of a step that is not one of the last two done");
+}
+
+/// Of the step under way, until its last update begins.
+double UpdateThread::backward_scale(const Update& update) const {
+  const std::scoped_lock lock(mutex_);
+  return scaler_ ? scale_of_summed_loss(scaler_->state().scale, update.global_terms) : 1;
+}
+
+LossScale UpdateThread::loss_scale() const {
+  const std::scoped_lock lock(mutex_);
+  return scaler_ ? scaler_->state() : LossScale{};
+}
+
+void UpdateThread::set_loss_scale(const LossScale& state) {
+  const std::scoped_lock lock(mutex_);
+  if (scaler_) scaler_->set_state(state);
 }
 
 double UpdateThread::update_seconds() const {
@@ -120,14 +137,16 @@ std::deque<UpdateThread::Delivery>::iterator UpdateThread::oldest_reduced() {
   return std::ranges::find_if(deliveries_, [this](const Delivery& delivery) { return work_.reduced(delivery.bucket); });
 }
 
-void UpdateThread::handle(const Delivery& delivery) {
+void UpdateThread::handle(Delivery delivery) {
   reduce(delivery);
   if (!delivery.complete) return;
+  // No step begins backward before the step before is judged: the scale is still that of this one.
+  delivery.update.backward_scale = backward_scale(delivery.update);
   const bool all_reduced = note_norm(delivery);
-  if (delivery.update.clip_norm == 0) {
+  if (delivery.update.clip_norm == 0 && !scaler_) {
     apply(delivery.bucket, delivery, 1);
   } else if (all_reduced) {
-    clip_and_apply(delivery);
+    judge_and_apply(delivery);
   }
 }
 
@@ -149,13 +168,18 @@ bool UpdateThread::note_norm(const Delivery& delivery) {
   norms_known_ = 0;
   // Added up in one order, whatever order they came in: the same bits in every run.
   const double sum = std::accumulate(squared_norms_.begin(), squared_norms_.end(), 0.0);
-  done_norms_ = {done_norms_[1], {delivery.update.step, sum}};
+  done_ = {done_[1], {delivery.update.step, sum, scaler_ ? scaler_->state().scale : 1}};
   return true;
 }
 
-void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, double scale) {
+/// Without a scale: parameters travel as they were.
+void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, std::optional<double> scale) {
   const double begun = now_seconds();
-  work_.update(bucket, delivery.update, scale);
+  if (scale) {
+    work_.update(bucket, delivery.update, *scale);
+  } else {
+    work_.drop_gradients(bucket);
+  }
   const double ended = now_seconds();
   if (trace_ != nullptr && trace_->enabled()) trace_->record(fmt::format("update {}", bucket), "update", begun, ended);
   {
@@ -168,17 +192,24 @@ void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, double sc
   changed_.notify_all();
 }
 
-void UpdateThread::clip_and_apply(const Delivery& delivery) {
+/// The norm over all ranks decides, so all ranks decide alike.
+void UpdateThread::judge_and_apply(Delivery delivery) {
   double squared = 0;
   {
     const std::scoped_lock lock(mutex_);
-    squared = done_norms_[1].second;
+    squared = done_[1].squared_norm;
   }
   communicator_.all_reduce_sum({&squared, 1, comm::DataType::float64}, {.tag = norm_tag_, .priority = kNormPriority})
       .wait();
-  const double norm = std::sqrt(squared);
+  std::optional<double> scale = 1;
   // As torch.nn.utils.clip_grad_norm_ computes it.
-  const double scale = std::min(1.0, delivery.update.clip_norm / (norm + 1e-6));
+  if (delivery.update.clip_norm > 0) scale = std::min(1.0, delivery.update.clip_norm / (std::sqrt(squared) + 1e-6));
+  if (scaler_) {
+    const std::scoped_lock lock(mutex_);
+    delivery.update.step -= scaler_->state().skipped_steps;
+    if (!std::isfinite(squared)) scale.reset();
+    scaler_->end_step(scale.has_value());
+  }
   for (std::size_t bucket = 0; bucket < steps_.size(); ++bucket) apply(bucket, delivery, scale);
 }
 

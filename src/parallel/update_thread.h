@@ -16,6 +16,7 @@
 
 #include "lshdp/comm/communicator.h"
 #include "lshdp/core/trace.h"
+#include "lshdp/parallel/loss_scaler.h"
 #include "lshdp/parallel/store.h"
 
 namespace lshdp::parallel {
@@ -41,19 +42,23 @@ class BucketWork {
   virtual double make_mean(std::size_t bucket, const Update& update) = 0;
   /// Updates the shard with `scale` times its mean gradient.
   virtual void update(std::size_t bucket, const Update& update, double scale) = 0;
+  /// In place of update(): the step's gradients are worth nothing.
+  virtual void drop_gradients(std::size_t) {}
   /// The bucket's parameters are new here: they may travel.
   virtual void send_parameters(std::size_t bucket) = 0;
   /// The thread ends with this error.
   virtual void thread_failed(std::exception_ptr) noexcept {}
 };
 
-/// Buckets 0 .. n-1, each delivered complete once a step, the last one first; those with clip_norm wait for bucket 0
-/// and one scalar all-reduce over ranks. Before that, a bucket may be delivered with a part of its sum (a pass of the
+/// Buckets 0 .. n-1, each delivered complete once a step, the last one first; those with clip_norm or a loss scale wait
+/// for bucket 0 and one scalar all-reduce over ranks, the squared norm: where that is not finite, a step with a loss
+/// scale updates nothing on any rank. Before that, a bucket may be delivered with a part of its sum (a pass of the
 /// step). `work` and `communicator` must outlive stop(). Deliveries come from one thread.
 class UpdateThread {
  public:
-  /// `norm_tag`: of the all-reduce that clipping needs. `trace` may be null.
-  UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, int norm_tag, Trace* trace);
+  /// `norm_tag`: of the all-reduce that clipping and the loss scale need. `trace` may be null. `scaler`: in fp16.
+  UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, int norm_tag, Trace* trace,
+               std::optional<LossScaler> scaler);
   /// After the first delivery, stop() must have been called, while `work` was whole.
   ~UpdateThread();
   UpdateThread(const UpdateThread&) = delete;
@@ -76,7 +81,11 @@ class UpdateThread {
   void stop(bool in_step);
 
   /// As ParameterStore's of the same name.
-  double local_squared_norm(std::int64_t step) const;
+  double local_squared_norm(std::int64_t step) const { return done(step).squared_norm; }
+  double loss_scale_of(std::int64_t step) const { return done(step).loss_scale; }
+  double backward_scale(const Update& update) const;
+  LossScale loss_scale() const;
+  void set_loss_scale(const LossScale& state);
   double update_seconds() const;
 
  private:
@@ -92,14 +101,20 @@ class UpdateThread {
     std::int64_t unreduced = 0;  // deliveries whose sums are under way
   };
 
+  struct Done {
+    std::int64_t step = 0;  // Update::step
+    double squared_norm = 0, loss_scale = 1;
+  };
+
+  Done done(std::int64_t step) const;
   void loop();
   std::optional<Delivery> next_delivery();
   std::deque<Delivery>::iterator oldest_reduced();
-  void handle(const Delivery& delivery);
+  void handle(Delivery delivery);
   void reduce(const Delivery& delivery);
   bool note_norm(const Delivery& delivery);
-  void apply(std::size_t bucket, const Delivery& delivery, double scale);
-  void clip_and_apply(const Delivery& delivery);
+  void apply(std::size_t bucket, const Delivery& delivery, std::optional<double> scale);
+  void judge_and_apply(Delivery delivery);
 
   BucketWork& work_;
   comm::Communicator& communicator_;
@@ -118,9 +133,10 @@ class UpdateThread {
   std::vector<Steps> steps_;         // by bucket
   std::exception_ptr error_;
   bool stopping_ = false;
-  std::vector<double> squared_norms_;                            // by bucket: of the step under way
-  std::size_t norms_known_ = 0;                                  // of them
-  std::array<std::pair<std::int64_t, double>, 2> done_norms_{};  // Update::step and squared norm of the last two done
+  std::vector<double> squared_norms_;  // by bucket: of the step under way
+  std::size_t norms_known_ = 0;        // of them
+  std::array<Done, 2> done_{};         // the last two steps
+  std::optional<LossScaler> scaler_;
   double update_seconds_ = 0;
   std::thread thread_;
 };

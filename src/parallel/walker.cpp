@@ -150,6 +150,7 @@ double BlockWalker::backward_blocks(std::vector<Kept> kept, const at::Tensor& ta
       if (block + 1 == model_.blocks.size()) {
         output = model::summed_cross_entropy(output, target, options_.label_smoothing);
         loss = output.item<double>();
+        if (const double scale = store_.backward_scale(); scale != 1) gradient = at::full_like(output, scale);
       }
       gradient = backward_block(block, mine, output, gradient, last);
       kept[block] = {};

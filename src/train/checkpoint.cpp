@@ -13,6 +13,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "lshdp/parallel/precision.h"
 
 namespace lshdp::train {
 namespace {
@@ -93,11 +94,35 @@ void remove_old(const fs::path& run, int keep) {
   }
 }
 
-Json manifest_json(const CheckpointInfo& info, int ranks) {
+/// Only fp16 has a loss scale; without it, such a run would not go on as if it had never stopped.
+bool scales_loss(const std::string& precision) { return precision == parallel::to_text(parallel::Precision::fp16); }
+
+Json manifest_json(const CheckpointInfo& info, const parallel::LossScale& scale, int ranks) {
   Json files = Json::array();
   for (int rank = 0; rank < ranks; ++rank) files.push_back(file_name(rank));
-  return {{"version", kVersion},         {"step", info.step},   {"total", info.total}, {"seed", info.seed},
-          {"precision", info.precision}, {"model", info.model}, {"files", files}};
+  Json json{{"version", kVersion},         {"step", info.step},   {"total", info.total}, {"seed", info.seed},
+            {"precision", info.precision}, {"model", info.model}, {"files", files}};
+  if (scales_loss(info.precision)) {
+    json["loss_scale"] = {
+        {"scale", scale.scale}, {"good_steps", scale.good_steps}, {"skipped_steps", scale.skipped_steps}};
+  }
+  return json;
+}
+
+/// Sets the loss scale that the manifest tells of.
+void read_loss_scale(const fs::path& checkpoint, parallel::ParameterStore& store) {
+  const std::string source = (checkpoint / kManifest).string();
+  const Json manifest = read_json(source);
+  if (!scales_loss(json_value<std::string>(manifest, "precision", source))) return;
+  const Json json = json_value<Json>(manifest, "loss_scale", source);
+  const std::string inner = source + ": loss_scale";
+  try {
+    store.set_loss_scale({.scale = json_value<double>(json, "scale", inner),
+                          .good_steps = json_value<std::int64_t>(json, "good_steps", inner),
+                          .skipped_steps = json_value<std::int64_t>(json, "skipped_steps", inner)});
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(fmt::format("{}: {}", inner, error.what()));
+  }
 }
 
 std::vector<std::string> files_of(const fs::path& checkpoint) {
@@ -194,7 +219,7 @@ void write_checkpoint(comm::Communicator& communicator, const fs::path& run, par
   });
   comm::agree(communicator, [&] { write_rank_file(folder / file_name(communicator.rank()), store.owned_state()); });
   comm::on_rank_0(communicator, [&] {
-    write_json(folder / kManifest, manifest_json(info, communicator.size()));
+    write_json(folder / kManifest, manifest_json(info, store.loss_scale(), communicator.size()));
     remove_old(run, keep);
     return std::string();
   });
@@ -224,7 +249,10 @@ CheckpointInfo read_checkpoint_info(const fs::path& checkpoint) {
 
 void load_checkpoint(comm::Communicator& communicator, const fs::path& checkpoint, const model::Model& model,
                      parallel::ParameterStore& store) {
-  comm::agree(communicator, [&] { read_owned_state(checkpoint, model, store); });
+  comm::agree(communicator, [&] {
+    read_owned_state(checkpoint, model, store);
+    read_loss_scale(checkpoint, store);
+  });
   store.publish();
 }
 

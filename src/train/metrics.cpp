@@ -70,21 +70,26 @@ Json to_json(const RunRecord& record) {
 }
 
 Json to_json(const StepRecord& record) {
-  return {{"record", "step"},
-          {"step", record.step},
-          {"epoch", record.epoch},
-          {"loss", number_or_null(record.loss)},
-          {"learning_rate", record.learning_rate},
-          {"gradient_norm", number_or_null(record.gradient_norm)},
-          {"samples", record.samples},
-          {"step_seconds", record.step_seconds},
-          {"samples_per_second", samples_per_second(record)},
-          {"batches", record.batches},
-          {"compute_seconds", record.compute_seconds},
-          {"communication_seconds", record.communication_seconds},
-          {"wait_seconds", record.wait_seconds},
-          {"cpu_seconds", record.cpu_seconds},
-          {"communication_cpu_seconds", record.communication_cpu_seconds}};
+  Json json{{"record", "step"},
+            {"step", record.step},
+            {"epoch", record.epoch},
+            {"loss", number_or_null(record.loss)},
+            {"learning_rate", record.learning_rate},
+            {"gradient_norm", number_or_null(record.gradient_norm)},
+            {"samples", record.samples},
+            {"step_seconds", record.step_seconds},
+            {"samples_per_second", samples_per_second(record)},
+            {"batches", record.batches},
+            {"compute_seconds", record.compute_seconds},
+            {"communication_seconds", record.communication_seconds},
+            {"wait_seconds", record.wait_seconds},
+            {"cpu_seconds", record.cpu_seconds},
+            {"communication_cpu_seconds", record.communication_cpu_seconds}};
+  if (record.loss_scale) {
+    json["loss_scale"] = *record.loss_scale;
+    json["skipped"] = record.skipped;
+  }
+  return json;
 }
 
 Json to_json(const EvaluationRecord& record) {
@@ -165,6 +170,7 @@ Json MetricsWriter::summary(double seconds) const {
           {"total", run_.total},
           {"steps", steps_.empty() ? 0 : steps_.back().step},
           {"samples", samples},
+          {"skipped_steps", std::ranges::count_if(steps_, &StepRecord::skipped)},
           {"seconds", seconds},
           {"step_seconds", {{"median", typical}, {"mean", average}}},
           {"samples_per_second",

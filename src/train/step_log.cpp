@@ -23,6 +23,7 @@ StepLog::StepLog(std::int64_t first, std::int64_t last)
 void StepLog::step(const StepRecord& record) {
   if (progress_.on_terminal()) progress_.clear();
   spdlog::info("{}", step_line(record, last_));
+  if (record.skipped) spdlog::info("{}", skipped_line(record));
   if (progress_.on_terminal()) progress_.update(record.step - first_, fmt::format("loss {:.4f}", record.loss));
 }
 
@@ -35,6 +36,11 @@ void StepLog::evaluation(const EvaluationRecord& record) {
 void StepLog::message(const std::string& text) {
   progress_.clear();
   spdlog::info("{}", text);
+}
+
+std::string skipped_line(const StepRecord& record) {
+  return fmt::format("step {} skipped: gradients overflow in fp16; loss scale now {:.0f}", record.step,
+                     record.loss_scale.value_or(2) / 2);
 }
 
 std::string step_line(const StepRecord& record, std::int64_t last) {

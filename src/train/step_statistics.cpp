@@ -57,6 +57,7 @@ StepStatistics::~StepStatistics() {
 
 std::vector<GatheredStep> StepStatistics::end_step(const LocalStep& local) {
   std::vector<GatheredStep> done = receive();
+  if (without_norm_) without_norm_->loss_scale = local.loss_scale_of_previous;
   const double now = now_seconds();
   Round round{local.step, std::vector<double>(static_cast<std::size_t>(shards_.bounds.back())), {}};
   double* mine = round.values.data() + shards_.begin(communicator_.rank());
@@ -88,9 +89,10 @@ std::vector<GatheredStep> StepStatistics::receive() {
   return done;
 }
 
-std::vector<GatheredStep> StepStatistics::flush(double squared_norm) {
+std::vector<GatheredStep> StepStatistics::flush(double squared_norm, double loss_scale) {
   std::vector<GatheredStep> done = receive();
   if (!without_norm_) return done;
+  without_norm_->loss_scale = loss_scale;
   communicator_.all_reduce_sum({&squared_norm, 1, comm::DataType::float64}).wait();
   done.push_back(complete(*without_norm_, squared_norm));
   without_norm_.reset();
@@ -98,7 +100,8 @@ std::vector<GatheredStep> StepStatistics::flush(double squared_norm) {
 }
 
 GatheredStep StepStatistics::complete(const Round& round, double global_squared_norm) const {
-  GatheredStep step{round.step, column(round.values, kLoss), sum(column(round.values, kInterrupted)) > 0, {}};
+  GatheredStep step{
+      round.step, column(round.values, kLoss), sum(column(round.values, kInterrupted)) > 0, round.loss_scale, {}};
   step.record.step = round.step;
   step.record.gradient_norm = std::sqrt(global_squared_norm);
   step.record.step_seconds = round.values[kSeconds];  // rank 0's clock speaks for all: they go in step

@@ -66,6 +66,8 @@ class Trainer {
   void rebalance(std::int64_t done);
   void share_micro_batches();
   void report(const std::vector<GatheredStep>& steps);
+  bool was_skipped(const GatheredStep& gathered) const;
+  void require_finite(const GatheredStep& gathered);
   void report_step(const GatheredStep& gathered);
   void report_pending();
   void run_evaluation(std::int64_t step);
@@ -138,9 +140,10 @@ void Trainer::prepare_folders() {
 
 void Trainer::make_store() {
   options_.setup.shard_weights = options_.plan.shard_weights;
+  parallel::StoreOptions store = measure::store_options(options_.setup, options_.adamw);
+  store.loss_scaling = options_.loss_scaling;
   try {
-    store_ =
-        parallel::make_store(model_, communicator_, measure::store_options(options_.setup, options_.adamw), &trace_);
+    store_ = parallel::make_store(model_, communicator_, store, &trace_);
   } catch (const std::exception& error) {
     if (!is_out_of_memory(error)) throw;
     throw RunError(fmt::format("rank {}: out of memory before the first step: {}; {}", communicator_.rank(),
@@ -329,6 +332,7 @@ void Trainer::collect(std::int64_t step, double loss, std::int64_t samples) {
   report(statistics_->end_step({.step = step + 1,
                                 .loss = loss,
                                 .squared_norm_of_previous = step > first_step_ ? store_->local_squared_norm(step) : 0,
+                                .loss_scale_of_previous = step > first_step_ ? store_->loss_scale_of(step) : 1,
                                 .compute_seconds = compute_seconds(step, samples),
                                 .communication_seconds = counters.busy_seconds,
                                 .wait_seconds = store_->wait_seconds() + data_wait_seconds_,
@@ -339,16 +343,36 @@ void Trainer::collect(std::int64_t step, double loss, std::int64_t samples) {
 
 void Trainer::report(const std::vector<GatheredStep>& steps) {
   for (const GatheredStep& gathered : steps) {
-    for (std::size_t rank = 0; rank < gathered.losses.size(); ++rank) {
-      if (std::isfinite(gathered.losses[rank])) continue;
-      store_->synchronize();  // all ranks come here: what they have under way can end
-      throw AgreedError(fmt::format("the loss is not finite at step {} on rank {}; try a smaller --lr, or --clip",
-                                    gathered.step, rank),
-                        1);
-    }
+    require_finite(gathered);
     interrupted_anywhere_ = interrupted_anywhere_ || gathered.interrupted;
     if (sampler_->global_count(gathered.step - 1) == sampler_->total()) rebalancing_->observe(gathered.record);
     report_step(gathered);
+  }
+}
+
+/// As all ranks' stores decided: see ParameterStore::local_squared_norm().
+bool Trainer::was_skipped(const GatheredStep& gathered) const {
+  return options_.setup.precision == parallel::Precision::fp16 && !std::isfinite(gathered.record.gradient_norm);
+}
+
+/// Where a smaller loss scale may help, a step that was skipped is no error.
+void Trainer::require_finite(const GatheredStep& gathered) {
+  const bool skipped = was_skipped(gathered);
+  if (skipped && gathered.loss_scale > 1) return;
+  const auto fail = [&](const std::string& what) {
+    store_->synchronize();  // all ranks come here: what they have under way can end
+    throw AgreedError(what, 1);
+  };
+  for (std::size_t rank = 0; rank < gathered.losses.size(); ++rank) {
+    if (std::isfinite(gathered.losses[rank])) continue;
+    fail(fmt::format("the loss is not finite at step {} on rank {}; try a smaller --lr, or --clip", gathered.step,
+                     rank));
+  }
+  if (skipped) {
+    fail(
+        fmt::format("gradients overflow in fp16 at step {} with a loss scale of 1; try --precision fp32, or a smaller "
+                    "--lr",
+                    gathered.step));
   }
 }
 
@@ -362,6 +386,8 @@ void Trainer::report_step(const GatheredStep& gathered) {
   record.loss = std::accumulate(gathered.losses.begin(), gathered.losses.end(), 0.0) /
                 static_cast<double>(samples * model_.terms_per_sample());
   record.learning_rate = learning_rate_at(options_.schedule, step);
+  record.skipped = was_skipped(gathered);
+  if (options_.setup.precision == parallel::Precision::fp16) record.loss_scale = gathered.loss_scale;
   metrics_->add(record);
   log_->step(record);
 }
@@ -390,7 +416,9 @@ void Trainer::share_micro_batches() {
 /// Reads the figures of the steps that are done. All ranks call it, with a synchronized store.
 void Trainer::report_pending() {
   store_->synchronize();
-  report(statistics_->flush(steps_done_ > first_step_ ? store_->local_squared_norm(steps_done_) : 0));
+  const bool any = steps_done_ > first_step_;
+  report(statistics_->flush(any ? store_->local_squared_norm(steps_done_) : 0,
+                            any ? store_->loss_scale_of(steps_done_) : 1));
 }
 
 void Trainer::run_evaluation(std::int64_t step) {

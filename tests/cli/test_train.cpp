@@ -91,6 +91,20 @@ TEST_F(Train, RoundsWhatTravelsOnlyIfItIsTold) {
   EXPECT_EQ(read_json(folder_ / "run/summary.json").at("wire"), "bf16");
 }
 
+TEST_F(Train, MeasuresSolvesAndLearnsInFp16InEveryMode) {
+  for (const std::string mode : {"ddp", "fsdp", "lsdp"}) {
+    train(2, "vit",
+          "--precision fp16 --mode " + mode + " --batches auto --total 24 --steps 60 --lr 3e-3 --memory 256MiB --log " +
+              "warn --results " + out(mode.c_str()));
+    const Json summary = read_json(folder_ / mode.c_str() / "summary.json");
+    EXPECT_EQ(summary["precision"], "fp16");
+    EXPECT_EQ(read_json(folder_ / mode.c_str() / "profile.json")["precision"], "fp16");
+    EXPECT_GT(read_json(folder_ / mode.c_str() / "profile.json")["ranks"][0]["update_seconds"], 0);
+    EXPECT_LT(summary["loss"], 0.9 * std::log(5.0));
+    EXPECT_LT(summary["skipped_steps"], 20);
+  }
+}
+
 TEST_F(Train, AugmentsTheSameWhateverTheSplit) {
   const std::string common = "--steps 6 --precision fp64 --crop-padding 2 --flip --log warn --save ";
   train(1, "vit", "--batches 20 " + common + out("one.safetensors"));

@@ -46,6 +46,8 @@ TEST_F(BadInput, UnknownModelModeOrOption) {
   refused(vit() + "--steps 1 --epochs 1 --batches 1", "--steps or --epochs", 2, {2});
   refused(vit() + "--steps 1 --batches 1 --wire fp16", "--wire", 2, {2});
   refused(vit() + "--steps 1 --batches 1 --wire bf16 --precision fp64", "--wire: bf16 would undo", 2, {2});
+  refused(vit() + "--steps 1 --batches 1 --wire bf16 --precision fp16", "--wire: bf16 is not for --precision fp16", 2,
+          {2});
   refused(vit() + "--steps 1 --batches 1 --precision fp8", "--precision", 2, {2});
   refused(vit() + "--steps 1 --batches 1 --device cuda", "--device", 2, {2});
 }

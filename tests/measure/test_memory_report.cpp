@@ -55,7 +55,8 @@ std::vector<Way> ways() {
                         {"fsdp in fp64", setup_of(Mode::fsdp, Precision::fp64)},
                         {"fsdp with offload", setup_of(Mode::fsdp, Precision::fp32, true)},
                         {"lsdp", setup_of(Mode::lsdp, Precision::fp32)},
-                        {"lsdp in bf16", setup_of(Mode::lsdp, Precision::bf16)}};
+                        {"lsdp in bf16", setup_of(Mode::lsdp, Precision::bf16)},
+                        {"ddp in fp16", setup_of(Mode::ddp, Precision::fp16)}};
   ways[2].setup.wire = comm::Wire::bf16;
   ways[3].setup.shard_weights = {1, 4, 0};
   ways[8].setup.resident = 3;

@@ -69,7 +69,7 @@ TEST(HostAdamW, FoldsTheScaleOfTheGradientIn) {
 }
 
 TEST(HostAdamW, RoundsTheCopyAsLibTorchDoes) {
-  for (const auto type : {at::kBFloat16, at::kFloat}) {
+  for (const auto type : {at::kBFloat16, at::kHalf, at::kFloat}) {
     HostRange range = random_range(at::kFloat);
     range.copy = at::zeros({kCount}, type);
     // A learning rate of 0 leaves the master weights as they are: ties and values around them reach the copy.
@@ -78,14 +78,18 @@ TEST(HostAdamW, RoundsTheCopyAsLibTorchDoes) {
     range.master[2] = -(1 + 1.001 / 256);  // just above the middle
     range.master[3] = 3.4e38;              // rounds to infinity
     range.master[4] = 1e-40;               // subnormal
+    range.master[5] = 1 + 1.0 / 2048;      // between two numbers of fp16, to even
+    range.master[6] = 3.1e-6;              // subnormal in fp16
     adamw_on_host(range, 1, 0, {}, {.step = 1, .learning_rate = 0});
     EXPECT_TRUE(at::equal(range.copy, range.master.to(type)));
   }
-  HostRange broken = random_range(at::kFloat);
-  broken.copy = at::zeros({kCount}, at::kBFloat16);
-  broken.master[5] = std::numeric_limits<float>::quiet_NaN();
-  adamw_on_host(broken, 1, 0, {}, {.step = 1, .learning_rate = 0});
-  EXPECT_TRUE(broken.copy[5].isnan().item<bool>());
+  for (const auto type : {at::kBFloat16, at::kHalf}) {
+    HostRange broken = random_range(at::kFloat);
+    broken.copy = at::zeros({kCount}, type);
+    broken.master[5] = std::numeric_limits<float>::quiet_NaN();
+    adamw_on_host(broken, 1, 0, {}, {.step = 1, .learning_rate = 0});
+    EXPECT_TRUE(broken.copy[5].isnan().item<bool>());
+  }
 }
 
 TEST(HostAdamW, TakesGradientsInBf16) {

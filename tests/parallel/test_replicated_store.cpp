@@ -186,6 +186,7 @@ TEST(StepTraffic, CountsWhatAStepMoves) {
   EXPECT_EQ(fp32.parameter_bytes, fp32.gradient_bytes);
   const StepTraffic bf16 = replicated_traffic(model, {.precision = Precision::bf16});
   EXPECT_EQ(bf16.parameter_bytes * 2, bf16.gradient_bytes);
+  EXPECT_EQ(replicated_traffic(model, {.precision = Precision::fp16}).parameter_bytes, bf16.parameter_bytes);
   const StepTraffic per_block = replicated_traffic(model, {.bucket_bytes = 0});
   EXPECT_LT(per_block.boundary_gradient_bytes, per_block.gradient_bytes);
 }

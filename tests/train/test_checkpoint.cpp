@@ -7,6 +7,7 @@
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/checkpoint.h"
@@ -79,6 +80,60 @@ TEST_F(Checkpoint, ContinuesAsIfNothingHadHappened) {
   const model::Values a = through->gather_values(), b = second->gather_values();
   for (std::size_t block = 0; block < a.size(); ++block) {
     for (std::size_t i = 0; i < a[block].size(); ++i) EXPECT_TRUE(at::equal(a[block][i], b[block][i]));
+  }
+}
+
+TEST_F(Checkpoint, GoesOnWithTheLossScaleOfFp16) {
+  const auto fp16 = [&](double scale) {
+    auto result = parallel::make_store(
+        model_, *communicator_,
+        {.precision = parallel::Precision::fp16, .loss_scaling = {.initial = scale, .growth_interval = 2}});
+    result->set_values(model::initial_values(model_, 1));
+    return result;
+  };
+  const auto go = [&](parallel::ParameterStore& store, int from, int to) {
+    parallel::BlockWalker walker(model_, store, {.precision = parallel::Precision::fp16});
+    for (int step = from; step <= to; ++step) {
+      const model::SyntheticBatch batch = model::synthetic_batch(model_.input, 4, static_cast<std::uint64_t>(step));
+      if (step == 3) batch.input.fill_(1e6);  // no number of fp16
+      walker.begin_step({.step = step, .learning_rate = 0.01, .global_terms = 4}, 1, batch.input);
+      walker.train_micro_batch(batch.input, batch.target, true);
+    }
+    store.synchronize();
+  };
+  CheckpointInfo written = info(4);
+  written.precision = "fp16";
+  const auto through = fp16(256), first = fp16(256), second = fp16(1);
+  go(*through, 1, 9);
+  go(*first, 1, 4);
+  write_checkpoint(*communicator_, folder_.path(), *first, written, 1);
+  EXPECT_EQ(read_json(step_folder(4) / "manifest.json")["loss_scale"],
+            Json({{"scale", 256.0}, {"good_steps", 1}, {"skipped_steps", 1}}));
+  load_checkpoint(*communicator_, step_folder(4), model_, *second);
+  go(*second, 5, 9);
+  const auto a = through->owned_state(), b = second->owned_state();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_TRUE(at::equal(a[i].value, b[i].value));
+    EXPECT_TRUE(at::equal(a[i].second_moment, b[i].second_moment));
+  }
+  EXPECT_EQ(through->loss_scale().scale, second->loss_scale().scale);
+  EXPECT_EQ(second->loss_scale().skipped_steps, 1);
+  EXPECT_EQ(second->loss_scale().good_steps, through->loss_scale().good_steps);
+}
+
+TEST_F(Checkpoint, WithoutALossScaleIsNoneOfFp16) {
+  write(*store(1), 1);
+  EXPECT_FALSE(read_json(step_folder(1) / "manifest.json").contains("loss_scale"));
+  Json manifest = read_json(step_folder(1) / "manifest.json");
+  manifest["precision"] = "fp16";
+  write_json(step_folder(1) / "manifest.json", manifest);
+  const auto target = store(1);
+  try {
+    load_checkpoint(*communicator_, step_folder(1), model_, *target);
+    FAIL() << "accepted";
+  } catch (const AgreedError& error) {
+    EXPECT_EQ(error.exit_code(), 2);
+    EXPECT_NE(std::string(error.what()).find("loss_scale"), std::string::npos);
   }
 }
 

@@ -115,6 +115,28 @@ TEST(Metrics, WritesWhatJsonCannotHoldAsNull) {
   EXPECT_TRUE(to_json(record)["loss"].is_null());
 }
 
+TEST(Metrics, TellsOfStepsThatFp16Skipped) {
+  const test::TemporaryDirectory folder;
+  MetricsWriter writer(folder.path(), run_of_two(), 0);
+  StepRecord skipped = step(1, 1), good = step(2, 1);
+  skipped.gradient_norm = std::numeric_limits<double>::infinity();
+  skipped.loss_scale = 65536;
+  skipped.skipped = true;
+  good.loss_scale = 32768;
+  writer.add(skipped);
+  writer.add(good);
+  writer.add(step(3, 1));
+  const std::vector<Json> lines = lines_of(folder / "metrics.jsonl");
+  EXPECT_EQ(lines.at(1)["skipped"], true);
+  EXPECT_EQ(lines.at(1)["loss_scale"], 65536);
+  EXPECT_TRUE(lines.at(1)["gradient_norm"].is_null());
+  EXPECT_EQ(lines.at(2)["skipped"], false);
+  EXPECT_EQ(lines.at(2)["loss_scale"], 32768);
+  EXPECT_FALSE(lines.at(3).contains("loss_scale"));
+  EXPECT_EQ(writer.summary(1)["skipped_steps"], 1);
+  EXPECT_EQ(skipped_line(skipped), "step 1 skipped: gradients overflow in fp16; loss scale now 32768");
+}
+
 TEST(Metrics, SaysWhyAFileCannotBeWritten) {
   EXPECT_THROW(MetricsWriter("/nonexistent/folder", run_of_two(), 0), Error);
 }

@@ -26,16 +26,18 @@ TEST_F(StepFigures, OfAllRanksComeOutInOrderWithTheNormThatFollowed) {
     take(statistics.end_step({.step = step,
                               .loss = static_cast<double>(10 * step + rank),
                               .squared_norm_of_previous = static_cast<double>(step - 1),
+                              .loss_scale_of_previous = static_cast<double>(100 * (step - 1)),
                               .compute_seconds = static_cast<double>(step * (rank + 1)),
                               .interrupted = step == 3 && rank == ranks - 1}));
     EXPECT_EQ(seen.size(), static_cast<std::size_t>(std::max<std::int64_t>(0, step - 2)));
   }
-  take(statistics.flush(6));
+  take(statistics.flush(6, 600));
   EXPECT_TRUE(statistics.flush(0).empty());
   ASSERT_EQ(seen.size(), 6U);
   for (std::size_t i = 0; i < 6; ++i) {
     EXPECT_EQ(seen[i].step, static_cast<std::int64_t>(i + 1));
     EXPECT_DOUBLE_EQ(seen[i].record.gradient_norm, std::sqrt(static_cast<double>((i + 1)) * ranks));
+    EXPECT_DOUBLE_EQ(seen[i].loss_scale, static_cast<double>(100 * (i + 1)));
     EXPECT_EQ(seen[i].interrupted, i == 2);
     for (int r = 0; r < ranks; ++r) {
       EXPECT_DOUBLE_EQ(seen[i].losses[static_cast<std::size_t>(r)], static_cast<double>(10 * (i + 1)) + r);

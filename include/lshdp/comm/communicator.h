@@ -10,7 +10,7 @@
 
 namespace lshdp::comm {
 
-enum class DataType : std::uint8_t { byte, bfloat16, float32, float64 };
+enum class DataType : std::uint8_t { byte, bfloat16, float16, float32, float64 };
 
 /// Bytes of one element.
 std::size_t size_of(DataType type);

@@ -20,6 +20,7 @@ struct FullyShardedStoreOptions {
   std::int64_t bucket_bytes = 256 << 10;         // blocks are put together until their gradients have this many bytes
   bool offload = false;                          // this rank's shards and their update in host memory (HostArena)
   std::vector<std::int64_t> shard_weights = {};  // by rank, shards in proportion; empty: equal
+  LossScaling loss_scaling = {};                 // fp16
 };
 
 /// Tags [0, 2 * number of blocks] of `communicator` are its own; passes are collective (gathers_every_pass()).
@@ -29,7 +30,7 @@ struct FullyShardedStoreOptions {
 /// their own and are gathered once a step. In each pass a bucket's gradients are reduce-scattered as soon as its
 /// backward has added them, from one of two gradient slots, and the owner adds them to its shard's sum. The owner
 /// updates its shard behind the rest of backward; updated parameters travel when the next forward wants them. With
-/// clip_norm, one scalar all-reduce comes before any update.
+/// clip_norm or in fp16, one scalar all-reduce comes before any update.
 ///
 /// Device memory of a rank: with s its share of the shards, s of the model's master values, gradients and two moments,
 /// which offload moves to the host; the slots, each as large as its largest bucket, and receive memory of (N-1) s of

@@ -26,6 +26,7 @@ struct LocallyShardedStoreOptions {
   std::size_t resident = 0;
   /// By rank: ranks of the same name share a node. Empty: the names of their hosts. The same on all ranks.
   std::vector<std::string> node_names = {};
+  LossScaling loss_scaling = {};  // fp16
 };
 
 inline constexpr std::size_t kAllResident = std::numeric_limits<std::size_t>::max();
@@ -33,12 +34,12 @@ inline constexpr std::size_t kAllResident = std::numeric_limits<std::size_t>::ma
 /// On the device: the resident blocks' parameters and two slots, each as large as the largest bucket that takes turns
 /// in it, both in the compute type; and at most two blocks' gradients. In the node's memory, once per node: all
 /// parameters in the compute type, the sum of gradients in the master type. In host memory of the rank: two moments of
-/// 1/N and, for bf16, master weights of 1/N (N: all ranks); on the leader of a node also what a few buckets' sums are
-/// received into. No MemoryBudget counts host memory.
+/// 1/N and, for bf16 and fp16, master weights of 1/N (N: all ranks); on the leader of a node also what a few buckets'
+/// sums are received into. No MemoryBudget counts host memory.
 ///
 /// Ranks of a node add their gradients up in that node's memory, in the order in which they come: with three or more
 /// ranks on a node (or two that accumulate), the last bit of a sum may differ between runs. Between nodes, their
-/// leaders exchange 2(N-1)/N of the gradients' bytes (N: nodes). `communicator` carries the norm where it is clipped;
+/// leaders exchange 2(N-1)/N of the gradients' bytes (N: nodes). `communicator` carries the norm where it is wanted;
 /// tags [0, 2
 /// * number of blocks] of it are the store's.
 std::unique_ptr<ParameterStore> make_locally_sharded_store(const model::Model& model, comm::Communicator& communicator,

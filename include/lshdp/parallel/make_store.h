@@ -28,6 +28,7 @@ struct StoreOptions {
   std::vector<std::int64_t> shard_weights = {};
   std::size_t resident = 0;                  // lsdp: first blocks whose parameters stay on the device; by rank
   std::vector<std::string> node_names = {};  // lsdp: by rank, who shares a node; empty: host names
+  LossScaling loss_scaling = {};             // fp16: how the scale of the loss moves
 };
 
 /// The store of options.mode; see the header of each for what it keeps where. All ranks must call it with the same

@@ -9,11 +9,11 @@
 
 namespace lshdp::parallel {
 
-/// fp32 and fp64 keep and compute in one type; bf16 computes in bf16 with fp32 master weights, gradient sums and
-/// moments.
-enum class Precision : std::uint8_t { fp32, bf16, fp64 };
+/// fp32 and fp64 keep and compute in one type; bf16 and fp16 compute in theirs with fp32 master weights, gradient sums
+/// and moments. fp16 scales the loss (loss_scaler.h).
+enum class Precision : std::uint8_t { fp32, bf16, fp16, fp64 };
 
-/// "fp32", "bf16", "fp64"; throws UsageError naming --precision otherwise.
+/// "fp32", "bf16", "fp16", "fp64"; throws UsageError naming --precision otherwise.
 Precision precision_from_text(std::string_view text);
 std::string to_text(Precision precision);
 

@@ -23,20 +23,21 @@ struct ReplicatedStoreOptions {
   std::int64_t table_bytes = 4 << 20;
   /// bf16 (rounded): each rank's gradients travel in bf16 and are added in fp32, and fp32 parameters follow their
   /// master weights by changes in bf16, the same on every rank; what one rounding leaves out goes with the next. Not
-  /// for fp64.
+  /// for fp64 and fp16.
   comm::Wire wire = comm::Wire::exact;
   std::vector<std::int64_t> shard_weights = {};  // by rank, shards in proportion, maybe empty; no weights: equal
+  LossScaling loss_scaling = {};                 // fp16
 };
 
 /// Tags [0, 2 * number of blocks + 6) of `communicator` are its own. Gradients of a bucket are reduce-scattered as soon
 /// as the last one is there; the owner of each shard updates it on a thread of the store and its parameters are
-/// gathered behind the next forward. With clip_norm, one scalar all-reduce stands between the two. `communicator`,
-/// `model` and `trace` (may be null) must outlive the store. Parameters are zero until set_values(). Per rank it holds:
-/// parameters in the compute type (bf16: and this rank's master shard), summed gradients, receive scratch of (N-1)/N
-/// gradients (as they travel), and two moments of 1/N; with changes in bf16 also these (2 bytes a parameter) and this
-/// rank's master shard; for a table, the rows that this rank looks up and those that others look up in its shard,
-/// twice. With shard_weights its share s stands for 1/N and (N-1) s for (N-1)/N. Throws std::invalid_argument for fp64
-/// with wire bf16, UsageError on shard_weights that make_shards() refuses.
+/// gathered behind the next forward. With clip_norm or in fp16, one scalar all-reduce stands between the two.
+/// `communicator`, `model` and `trace` (may be null) must outlive the store. Parameters are zero until set_values().
+/// Per rank it holds: parameters in the compute type (bf16, fp16: and this rank's master shard), summed gradients,
+/// receive scratch of (N-1)/N gradients (as they travel), and two moments of 1/N; with changes in bf16 also these (2
+/// bytes a parameter) and this rank's master shard; for a table, the rows that this rank looks up and those that others
+/// look up in its shard, twice. With shard_weights its share s stands for 1/N and (N-1) s for (N-1)/N. Throws
+/// std::invalid_argument for fp64 or fp16 with wire bf16, UsageError on shard_weights that make_shards() refuses.
 std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model, comm::Communicator& communicator,
                                                       const ReplicatedStoreOptions& options, Trace* trace = nullptr);
 

@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "lshdp/model/weights.h"
+#include "lshdp/parallel/loss_scaler.h"
 
 namespace lshdp::parallel {
 
@@ -20,11 +21,15 @@ struct AdamW {
 
 /// What the update of one step needs to know; the same on all ranks.
 struct Update {
-  std::int64_t step = 1;  // updates so far, this one included: AdamW's bias correction
+  std::int64_t step = 1;  // steps so far, this one included: AdamW's bias correction, without those that were skipped
   double learning_rate = 0;
   std::int64_t global_terms = 1;  // loss terms of the step over all ranks: summed gradients are divided by it
   double clip_norm = 0;           // gradients are scaled so that their global norm is at most this; 0: not clipped
   std::int64_t passes = 1;        // micro-batches of the rank that has most in this step, at least 1
+  double backward_scale = 1;      // ParameterStore::backward_scale() of the step, which the store fills in
+
+  /// How many times the mean gradient the sum over micro-batches and ranks is.
+  double sum_over_mean() const { return static_cast<double>(global_terms) * backward_scale; }
 };
 
 /// Bytes that a step reduces and gathers, of which each rank sends (N-1)/N, and the part that nothing can hide: the two
@@ -87,8 +92,17 @@ class ParameterStore {
 
   /// This rank's part of the squared global norm of the mean gradient, before clipping, of the step whose Update::step
   /// was `step`: parts add up over ranks. Known after synchronize(), or once the next step has acquired every block, of
-  /// the last two such steps (std::logic_error otherwise).
+  /// the last two such steps (std::logic_error otherwise). In fp16, a step whose global norm is not finite was skipped:
+  /// no rank updated anything.
   virtual double local_squared_norm(std::int64_t step) const = 0;
+  /// fp16: what the gradient of the summed loss must be multiplied with in the step under way; known once the step has
+  /// acquired every block. Gradients handed to add_gradient() are so many times too large.
+  virtual double backward_scale() const { return 1; }
+  /// fp16: the loss scale of a step, known when its norm is.
+  virtual double loss_scale_of(std::int64_t) const { return 1; }
+  /// fp16: where the loss scale stands, for checkpoints: after synchronize(), the same on all ranks.
+  virtual LossScale loss_scale() const { return {}; }
+  virtual void set_loss_scale(const LossScale&) {}
   /// Seconds this rank's thread stood in acquire() and synchronize() so far.
   virtual double wait_seconds() const = 0;
   /// Seconds of optimizer work so far.

@@ -50,7 +50,7 @@ struct Profile {
   std::string model;
   std::string mode;                      // "ddp", "fsdp", "lsdp"
   bool offload = false;                  // fsdp: shards and their update in host memory
-  std::string precision;                 // "fp32", "bf16", "fp64"
+  std::string precision;                 // "fp32", "bf16", "fp16", "fp64"
   std::string wire = "exact";            // or "bf16": what travels is rounded
   std::vector<std::int64_t> data_shape;  // of one sample
   std::int64_t parameter_count = 0;

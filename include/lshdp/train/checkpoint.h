@@ -33,8 +33,8 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 /// What the manifest says. Throws UsageError: not complete, wrong version, files missing.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& checkpoint);
 
-/// Loads values and moments, written by any number of ranks, into `store`. All ranks must call it. Throws an
-/// AgreedError naming the checkpoint: damaged, elements missing.
+/// Loads values and moments, written by any number of ranks, and in fp16 the loss scale, into `store`. All ranks must
+/// call it. Throws an AgreedError naming the checkpoint: damaged, elements missing.
 void load_checkpoint(comm::Communicator& communicator, const std::filesystem::path& checkpoint,
                      const model::Model& model, parallel::ParameterStore& store);
 

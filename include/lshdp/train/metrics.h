@@ -46,6 +46,8 @@ struct StepRecord {
   std::vector<double> wait_seconds;               // the rank stood still for parameters or data
   std::vector<double> cpu_seconds;                // CPU time of the rank's process
   std::vector<double> communication_cpu_seconds;  // of it, the engine thread's
+  std::optional<double> loss_scale = {};          // fp16
+  bool skipped = false;                           // fp16: gradients overflowed, and no rank updated anything
 };
 
 struct EvaluationRecord {

@@ -27,4 +27,7 @@ class StepLog {
 /// the step: compute of the busiest rank, wait of the rank that waits most).
 std::string step_line(const StepRecord& record, std::int64_t last);
 
+/// "step 12 skipped: gradients overflow in fp16; loss scale now 32768"
+std::string skipped_line(const StepRecord& record);
+
 }  // namespace lshdp::train

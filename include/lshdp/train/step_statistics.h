@@ -15,6 +15,7 @@ struct LocalStep {
   std::int64_t step = 0;                // counted from 1
   double loss = 0;                      // summed over this rank's terms
   double squared_norm_of_previous = 0;  // this rank's part, of the step before: its own is not reduced yet
+  double loss_scale_of_previous = 1;    // fp16
   double compute_seconds = 0, communication_seconds = 0, wait_seconds = 0;
   double cpu_seconds = 0, communication_cpu_seconds = 0;  // of the process, and of them its engine thread's
   bool interrupted = false;
@@ -25,6 +26,7 @@ struct GatheredStep {
   std::int64_t step = 0;
   std::vector<double> losses;  // by rank, summed over its terms
   bool interrupted = false;    // some rank was
+  double loss_scale = 1;       // fp16
   StepRecord record;           // step, gradient_norm, step_seconds and the vectors; the rest is the caller's
 };
 
@@ -45,8 +47,8 @@ class StepStatistics {
   }
   /// The end of a step on this rank: sends its figures round.
   std::vector<GatheredStep> end_step(const LocalStep& local);
-  /// Brings out all steps; `squared_norm`: this rank's part for the last one. Waits for all ranks.
-  std::vector<GatheredStep> flush(double squared_norm);
+  /// Brings out all steps; `squared_norm` (this rank's part) and `loss_scale` are of the last one. Waits for all ranks.
+  std::vector<GatheredStep> flush(double squared_norm, double loss_scale = 1);
 
  private:
   /// The figures of one step by rank, as they travel.
@@ -54,6 +56,7 @@ class StepStatistics {
     std::int64_t step = 0;
     std::vector<double> values;
     comm::Work work;
+    double loss_scale = 1;  // the same on all ranks: it does not travel
   };
   /// Waits for the round under way; it becomes the one whose norm is missing, and the one before comes out.
   std::vector<GatheredStep> receive();

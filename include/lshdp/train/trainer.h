@@ -35,7 +35,8 @@ struct TrainOptions {
   std::optional<std::int64_t> epochs;  // or this many passes over the data; exactly one of the two
   Schedule schedule;                   // total_steps is filled in
   parallel::AdamW adamw;
-  double clip_norm = 0;  // 0: not clipped
+  double clip_norm = 0;                // 0: not clipped
+  parallel::LossScaling loss_scaling;  // fp16; a resumed run goes on with the scale that it had
   double label_smoothing = 0;
   std::uint64_t seed = 0;
   data::Augmentation augmentation;
@@ -56,8 +57,8 @@ struct TrainOptions {
 /// Trains and returns what summary.json says (on every rank). Rank 0 logs a line per step. The first SIGINT or SIGTERM
 /// of any rank ends the run after the step with a checkpoint (if there is a run directory) and RunError. All ranks must
 /// call it with the same options. Throws AgreedError where all ranks can know (bad data, a resume that does not fit, a
-/// loss that is not finite: with step and rank), RunError on the rank that failed otherwise (out of memory: with what
-/// would help).
+/// loss that is not finite: with step and rank, or gradients that overflow in fp16 without any scale), RunError on the
+/// rank that failed otherwise (out of memory: with what would help).
 nlohmann::json train(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options);
 
 }  // namespace lshdp::train
