@@ -14,11 +14,15 @@
 #include <fmt/format.h>
 #include <malloc.h>
 
+#include "lshdp/core/device.h"
 #include "lshdp/core/text.h"
 
 namespace lshdp {
 
-struct MemoryBudget::Counters {
+namespace {
+
+/// Shared with the pieces handed out, which may outlive the counter.
+struct Counters {
   static constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
   std::atomic<std::int64_t> used{0}, peak{0}, limit{kNoLimit}, needed{0};
 
@@ -41,9 +45,7 @@ struct MemoryBudget::Counters {
   void give_back(std::int64_t bytes) { used.fetch_sub(bytes, std::memory_order_relaxed); }
 };
 
-namespace {
-
-using SharedCounters = std::shared_ptr<MemoryBudget::Counters>;
+using SharedCounters = std::shared_ptr<Counters>;
 
 [[noreturn]] void refuse(const std::string& message) {
   throw c10::OutOfMemoryError({__func__, __FILE__, __LINE__}, message);
@@ -120,33 +122,47 @@ CountingAllocator& counting_allocator() {
   return *allocator;
 }
 
-std::int64_t limit_or_none(std::optional<std::int64_t> limit_bytes) {
-  return limit_bytes.value_or(MemoryBudget::Counters::kNoLimit);
-}
+class HostMemoryCounter final : public MemoryCounter {
+ public:
+  HostMemoryCounter() {
+    if (counting_allocator().in_use()) throw std::logic_error("a MemoryBudget is already installed");
+    counting_allocator().set_counters(counters_);
+    c10::SetCPUAllocator(&counting_allocator(), 1);
+  }
+  ~HostMemoryCounter() override {
+    counting_allocator().set_counters(nullptr);
+    c10::SetCPUAllocator(inner_allocator(), 1);
+  }
+  HostMemoryCounter(const HostMemoryCounter&) = delete;
+  HostMemoryCounter& operator=(const HostMemoryCounter&) = delete;
+
+  std::int64_t used() const override { return counters_->used; }
+  std::int64_t peak() const override { return counters_->peak; }
+  void reset_peak() override { counters_->peak = counters_->used.load(); }
+  std::optional<std::int64_t> limit() const override {
+    const std::int64_t limit = counters_->limit;
+    return limit == Counters::kNoLimit ? std::nullopt : std::optional(limit);
+  }
+  void set_limit(std::optional<std::int64_t> limit_bytes) override {
+    counters_->limit = limit_bytes.value_or(Counters::kNoLimit);
+  }
+  std::int64_t needed() const override { return counters_->needed; }
+
+ private:
+  const SharedCounters counters_ = std::make_shared<Counters>();
+};
 
 }  // namespace
 
-MemoryBudget::MemoryBudget(std::optional<std::int64_t> limit_bytes) : counters_(std::make_shared<Counters>()) {
-  if (counting_allocator().in_use()) throw std::logic_error("a MemoryBudget is already installed");
+std::unique_ptr<MemoryCounter> make_host_memory_counter() { return std::make_unique<HostMemoryCounter>(); }
+
+MemoryBudget::MemoryBudget(std::optional<std::int64_t> limit_bytes) : counter_(make_host_memory_counter()) {
   set_limit(limit_bytes);
-  counting_allocator().set_counters(counters_);
-  c10::SetCPUAllocator(&counting_allocator(), 1);
 }
 
-MemoryBudget::~MemoryBudget() {
-  counting_allocator().set_counters(nullptr);
-  c10::SetCPUAllocator(inner_allocator(), 1);
-}
-
-std::int64_t MemoryBudget::used() const { return counters_->used; }
-std::int64_t MemoryBudget::peak() const { return counters_->peak; }
-void MemoryBudget::reset_peak() { counters_->peak = counters_->used.load(); }
-std::int64_t MemoryBudget::needed() const { return counters_->needed; }
-void MemoryBudget::set_limit(std::optional<std::int64_t> limit_bytes) { counters_->limit = limit_or_none(limit_bytes); }
-
-std::optional<std::int64_t> MemoryBudget::limit() const {
-  const std::int64_t limit = counters_->limit;
-  return limit == Counters::kNoLimit ? std::nullopt : std::optional(limit);
+MemoryBudget::MemoryBudget(ComputeDevice& device, std::optional<std::int64_t> limit_bytes)
+    : counter_(device.count_memory()) {
+  set_limit(limit_bytes);
 }
 
 void keep_freed_memory() {

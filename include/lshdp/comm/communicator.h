@@ -106,6 +106,8 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  /// Whether reduce_scatter_sum and all_gather take vectors in the memory of the rank's device, not only of the host.
+  virtual bool moves_device_memory() const { return false; }
 
   /// In place: afterwards this rank's shard of `vector` is the sum over ranks; the rest of `vector` is undefined.
   /// float32 or float64. The sum of a shard has the same bits whichever order operations complete in.

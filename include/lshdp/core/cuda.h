@@ -1,0 +1,16 @@
+// CUDA devices, where the build has them (LSHDP_CUDA): cuda_*.cpp implement this, or no_cuda.cpp.
+#pragma once
+#include <memory>
+
+#include "lshdp/core/device.h"
+
+namespace lshdp {
+
+/// Whether this build can use CUDA devices at all.
+bool built_with_cuda();
+/// CUDA devices of this host that can be used; 0 without a driver, or in a build without CUDA.
+int cuda_device_count();
+/// Device `index`, which becomes the calling thread's current one. Throws RunError if it cannot be used.
+std::shared_ptr<ComputeDevice> make_cuda_device(int index);
+
+}  // namespace lshdp

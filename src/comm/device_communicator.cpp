@@ -1,0 +1,381 @@
+// Sums and gathers of device memory in two levels, each finished on a thread, in the order in which they began.
+#include "lshdp/comm/device_communicator.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "lshdp/comm/node.h"
+#include "lshdp/core/clock.h"
+#include "lshdp/core/error.h"
+#include "validate.h"
+
+namespace lshdp::comm {
+namespace {
+
+/// One operation. Its two halves are given by those who know: what begins it, and what is left when it has begun.
+class DeviceWork final : public Work::State {
+ public:
+  using Finish = std::function<void()>;
+  /// `begin` runs on the thread that starts the operation, and gives what is to run on the lane's thread.
+  DeviceWork(std::function<Finish()> begin, std::function<void(std::function<void()>)> give_lane, bool deferred)
+      : begin_(std::move(begin)), give_lane_(std::move(give_lane)), deferred_(deferred) {}
+
+  /// Not in the constructor: the lane keeps the operation alive.
+  static Work launch(std::shared_ptr<DeviceWork> work) {
+    if (!work->deferred_) work->run(work);
+    work->self_ = work->deferred_ ? std::weak_ptr(work) : std::weak_ptr<DeviceWork>();
+    return Work(std::move(work));
+  }
+
+  void start() override {
+    if (!deferred_) throw std::logic_error("Work::start() of an operation that was not deferred");
+    const std::shared_ptr<DeviceWork> self = std::exchange(self_, {}).lock();
+    if (!self) throw std::logic_error("Work::start() was called twice");
+    run(self);
+  }
+  void wait() override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return finished_ > 0; });
+    if (error_) std::rethrow_exception(error_);
+  }
+  bool done() const override {
+    const std::scoped_lock lock(mutex_);
+    return finished_ > 0;
+  }
+  void when_done(std::function<void()> call) override {
+    std::unique_lock lock(mutex_);
+    if (finished_ == 0) {
+      calls_.push_back(std::move(call));
+      return;
+    }
+    lock.unlock();
+    call();
+  }
+  double began() const override {
+    const std::scoped_lock lock(mutex_);
+    return began_;
+  }
+  double finished() const override {
+    const std::scoped_lock lock(mutex_);
+    return finished_;
+  }
+
+ private:
+  void run(const std::shared_ptr<DeviceWork>& self) {
+    {
+      const std::scoped_lock lock(mutex_);
+      began_ = now_seconds();
+    }
+    give_lane_([self, finish = begin_()] { self->finish(finish); });
+  }
+  void finish(const Finish& rest) {
+    std::exception_ptr error;
+    try {
+      rest();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    std::vector<std::function<void()>> calls;
+    {
+      const std::scoped_lock lock(mutex_);
+      error_ = error;
+      finished_ = now_seconds();
+      calls.swap(calls_);
+    }
+    changed_.notify_all();
+    for (const auto& call : calls) call();
+  }
+
+  const std::function<Finish()> begin_;
+  const std::function<void(std::function<void()>)> give_lane_;
+  const bool deferred_;
+  std::weak_ptr<DeviceWork> self_;  // until it is started
+  mutable std::mutex mutex_;        // guards what follows
+  std::condition_variable changed_;
+  double began_ = 0, finished_ = 0;
+  std::exception_ptr error_;
+  std::vector<std::function<void()>> calls_;
+};
+
+/// A thread that finishes operations, one after the other.
+class Lane {
+ public:
+  explicit Lane(ComputeDevice& device) : thread_([this, &device] { run(device); }) {}
+  /// Finishes what was given.
+  ~Lane() {
+    {
+      const std::scoped_lock lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+
+  void give(std::function<void()> job) {
+    {
+      const std::scoped_lock lock(mutex_);
+      jobs_.push_back(std::move(job));
+    }
+    changed_.notify_all();
+  }
+
+ private:
+  void run(ComputeDevice& device) {
+    const auto helping = device.help();
+    while (true) {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      const std::function<void()> job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      job();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> jobs_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+/// Whole pages: what is pinned must not share one with anything else.
+class Pages {
+ public:
+  static constexpr std::size_t kPage = 4096;
+  Pages() : Pages(0) {}
+  explicit Pages(std::size_t bytes)
+      : memory_(bytes == 0 ? nullptr
+                           : static_cast<std::byte*>(std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage)),
+                &std::free),
+        bytes_(bytes) {
+    if (bytes > 0 && memory_ == nullptr) throw std::bad_alloc();
+  }
+  std::byte* data() const { return memory_.get(); }
+  std::size_t size() const { return bytes_; }
+
+ private:
+  std::unique_ptr<std::byte, void (*)(void*)> memory_;
+  std::size_t bytes_;
+};
+
+/// Memory of the host by tag, so that each step uses that of the step before.
+class Staging {
+ public:
+  explicit Staging(ComputeDevice& device) : device_(device) {}
+  std::byte* of(int tag, std::int64_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    Place& place = places_[tag];
+    if (place.memory.size() != static_cast<std::size_t>(bytes)) {
+      place = {};
+      place.memory = Pages(static_cast<std::size_t>(bytes));
+      place.pin = device_.pin(place.memory.data(), bytes);
+    }
+    return place.memory.data();
+  }
+
+ private:
+  struct Place {
+    Pages memory;
+    std::shared_ptr<void> pin;  // goes first
+  };
+  ComputeDevice& device_;
+  std::mutex mutex_;
+  std::map<int, Place> places_;
+};
+
+class DeviceCommunicator final : public Communicator {
+ public:
+  DeviceCommunicator(Communicator& host, const std::vector<std::string>& names, DeviceGroups groups,
+                     ComputeDevice& device)
+      : host_(host),
+        device_(device),
+        map_(map_nodes(names)),
+        groups_(std::move(groups)),
+        staging_(device),
+        sums_(device),
+        gathers_(device) {
+    refuse_unequal_groups(names);
+    if (map_.nodes.size() > 1) column_ = host.subgroup(column());
+  }
+
+  int rank() const override { return host_.rank(); }
+  int size() const override { return host_.size(); }
+  bool moves_device_memory() const override { return true; }
+
+  Work reduce_scatter_sum(Buffer vector, const Shards& shards, const Transfer& how) override {
+    if (!device_.holds(vector.data)) return host_.reduce_scatter_sum(vector, shards, how);
+    refuse_rounding(how);
+    Transfer without_scratch = how;
+    without_scratch.scratch = {};
+    validate_sum(vector, shards, without_scratch, rank(), size());
+    return work([=, this] { return begin_sum(vector, shards, how); }, sums_, how);
+  }
+
+  Work all_gather(Buffer vector, const Shards& shards, const Transfer& how) override {
+    if (!device_.holds(vector.data)) return host_.all_gather(vector, shards, how);
+    refuse_rounding(how);
+    validate_gather(vector, shards, how, size());
+    return work([=, this] { return begin_gather(vector, shards, how); }, gathers_, how);
+  }
+
+  Work all_reduce_sum(Buffer vector, const Transfer& how) override { return host_.all_reduce_sum(vector, how); }
+  Work all_to_all(Buffer out, const Shards& out_shards, Buffer in, const Shards& in_shards,
+                  const Transfer& how) override {
+    return host_.all_to_all(out, out_shards, in, in_shards, how);
+  }
+  Work broadcast(Buffer vector, int root, const Transfer& how) override { return host_.broadcast(vector, root, how); }
+  Work send(Buffer vector, int to, const Transfer& how) override { return host_.send(vector, to, how); }
+  Work receive(Buffer vector, int from, const Transfer& how) override { return host_.receive(vector, from, how); }
+  void barrier() override { host_.barrier(); }
+  std::unique_ptr<Communicator> subgroup(const std::vector<int>& ranks) override { return host_.subgroup(ranks); }
+  void abandon() override {
+    host_.abandon();
+    if (column_) column_->abandon();
+    groups_.sums->abandon();
+    groups_.gathers->abandon();
+  }
+  Counters counters() const override { return host_.counters(); }
+
+ private:
+  static void refuse_rounding(const Transfer& how) {
+    if (how.wire != Wire::exact) throw std::invalid_argument("vectors of a device travel exactly");
+  }
+
+  static std::function<void()> starter(const Work& work) {
+    return [held = work]() mutable { held.start(); };
+  }
+
+  /// The ranks of this one's place in every group.
+  std::vector<int> column() const {
+    std::vector<int> ranks;
+    for (const auto& group : map_.nodes) ranks.push_back(group[static_cast<std::size_t>(map_.local_rank(rank()))]);
+    std::ranges::sort(ranks);
+    return ranks;
+  }
+
+  static Work work(std::function<DeviceWork::Finish()> begin, Lane& lane, const Transfer& how) {
+    const auto give = [&lane](std::function<void()> job) { lane.give(std::move(job)); };
+    return DeviceWork::launch(std::make_shared<DeviceWork>(std::move(begin), give, how.deferred));
+  }
+
+  /// Each rank's shard, at the rank of this group that has its place.
+  std::vector<Piece> pieces(const Shards& shards) const {
+    std::vector<Piece> pieces;
+    for (int other = 0; other < size(); ++other)
+      pieces.push_back({shards.begin(other), shards.count(other), map_.local_rank(other)});
+    return pieces;
+  }
+
+  /// The shards of the column's ranks, one behind the other.
+  Shards column_shards(const Shards& shards) const {
+    Shards result{{0}};
+    for (const int other : column()) result.bounds.push_back(result.bounds.back() + shards.count(other));
+    return result;
+  }
+
+  /// One of the column's shards: in the vector, in the memory that is staged, and its bytes.
+  struct Part {
+    int rank;
+    std::byte *there, *staged;
+    std::int64_t bytes;
+  };
+  std::vector<Part> parts(const Buffer& vector, const Shards& shards, std::byte* staged) const {
+    const auto element = static_cast<std::int64_t>(size_of(vector.type));
+    std::vector<Part> parts;
+    for (const int other : column()) {
+      const std::int64_t bytes = shards.count(other) * element;
+      parts.push_back({other, static_cast<std::byte*>(vector.data) + shards.begin(other) * element, staged, bytes});
+      staged += bytes;
+    }
+    return parts;
+  }
+  std::byte* stage(const Buffer& vector, const Shards& there, const Transfer& how) {
+    return staging_.of(how.tag, there.bounds.back() * static_cast<std::int64_t>(size_of(vector.type)));
+  }
+
+  DeviceWork::Finish begin_sum(const Buffer& vector, const Shards& shards, const Transfer& how) {
+    const Moment summed = groups_.sums->reduce(vector, pieces(shards), device_.now());
+    if (!column_) return [summed] { summed.wait(); };
+    const Shards there = column_shards(shards);
+    std::byte* staged = stage(vector, there, how);
+    const std::vector<Part> of_column = parts(vector, shards, staged);
+    Work exchange = column_->reduce_scatter_sum({staged, there.bounds.back(), vector.type}, there,
+                                                {.tag = how.tag, .priority = how.priority, .deferred = true});
+    for (const Part& part : of_column) {
+      const bool last = part.rank == of_column.back().rank;
+      device_.copy_out(part.staged, part.there, part.bytes, summed, last ? starter(exchange) : nullptr);
+    }
+    return [=, this, exchange = exchange]() mutable {
+      exchange.wait();
+      for (const Part& part : of_column) {
+        if (part.rank == rank()) device_.copy_in(part.there, part.staged, part.bytes, {}).wait();
+      }
+    };
+  }
+
+  DeviceWork::Finish begin_gather(const Buffer& vector, const Shards& shards, const Transfer& how) {
+    if (!column_) {
+      const Moment there = groups_.gathers->broadcast(vector, pieces(shards), device_.now());
+      return [there] { there.wait(); };
+    }
+    const Shards there = column_shards(shards);
+    std::byte* staged = stage(vector, there, how);
+    const std::vector<Part> of_column = parts(vector, shards, staged);
+    Work exchange = column_->all_gather({staged, there.bounds.back(), vector.type}, there,
+                                        {.tag = how.tag, .priority = how.priority, .deferred = true});
+    const Moment ready = device_.now();
+    for (const Part& part : of_column) {
+      if (part.rank == rank()) device_.copy_out(part.staged, part.there, part.bytes, ready, starter(exchange));
+    }
+    return [=, this, exchange = exchange]() mutable {
+      exchange.wait();
+      Moment in;
+      for (const Part& part : of_column) in = device_.copy_in(part.there, part.staged, part.bytes, {});
+      groups_.gathers->broadcast(vector, pieces(shards), in).wait();
+    };
+  }
+
+  Communicator& host_;
+  ComputeDevice& device_;
+  NodeMap map_;
+  DeviceGroups groups_;
+  std::unique_ptr<Communicator> column_;  // none with one group
+  Staging staging_;
+  Lane sums_, gathers_;  // last: they end before what they use
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_device_communicator(Communicator& host, const std::vector<std::string>& names,
+                                                       DeviceGroups groups, ComputeDevice& device) {
+  return std::make_unique<DeviceCommunicator>(host, names, std::move(groups), device);
+}
+
+void refuse_unequal_groups(const std::vector<std::string>& names) {
+  const NodeMap map = map_nodes(names);
+  for (const auto& group : map.nodes) {
+    if (group.size() == map.nodes.front().size()) continue;
+    throw UsageError(
+        fmt::format("--comm: hierarchical needs as many ranks on every host, but {} has {} and {} has {}; use mpi",
+                    names[static_cast<std::size_t>(map.nodes.front().front())], map.nodes.front().size(),
+                    names[static_cast<std::size_t>(group.front())], group.size()));
+  }
+}
+
+}  // namespace lshdp::comm

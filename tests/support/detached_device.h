@@ -1,0 +1,144 @@
+// DetachedDevice: computes on the host, but as if its memory were apart: copies come late, on threads of their own.
+#pragma once
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <ATen/ATen.h>
+
+#include "lshdp/core/clock.h"
+#include "lshdp/core/device.h"
+
+namespace lshdp::test {
+
+/// Does one thing after the other, each a little later than asked.
+class LateWorker {
+ public:
+  LateWorker() : thread_([this] { run(); }) {}
+  ~LateWorker() {
+    {
+      const std::scoped_lock lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  LateWorker(const LateWorker&) = delete;
+  LateWorker& operator=(const LateWorker&) = delete;
+
+  void give(std::function<void()> job) {
+    {
+      const std::scoped_lock lock(mutex_);
+      jobs_.push_back(std::move(job));
+      ++given_;
+    }
+    changed_.notify_all();
+  }
+  void settle() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this, given = given_] { return done_ >= given; });
+  }
+
+ private:
+  void run() {
+    for (unsigned turn = 0;; ++turn) {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      const std::function<void()> job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      std::this_thread::sleep_for(std::chrono::microseconds(turn * 97 % 300));
+      job();
+      lock.lock();
+      ++done_;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> jobs_;
+  std::uint64_t given_ = 0, done_ = 0;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+/// What a copy will fill is made useless when it is asked for: whoever reads it too early finds that.
+class DetachedDevice final : public ComputeDevice {
+ public:
+  c10::Device where() const override { return c10::Device(c10::DeviceType::CPU); }
+  bool apart() const override { return true; }
+  std::string description() const override { return "a test's"; }
+  std::unique_ptr<MemoryCounter> count_memory() override { return make_host_memory_counter(); }
+  std::int64_t free_memory() const override { return std::numeric_limits<std::int64_t>::max(); }
+  bool holds(const void*) const override { return true; }  // there is no telling
+  std::shared_ptr<void> pin(void*, std::int64_t) override { return nullptr; }
+  std::shared_ptr<void> help() override { return nullptr; }
+  Moment now() override { return Moment(now_seconds()); }
+  Moment copy_in(void* to, const void* from, std::int64_t bytes, const Moment& after) override {
+    return copy(in_, to, from, bytes, after, {});
+  }
+  Moment copy_out(void* to, const void* from, std::int64_t bytes, const Moment& after,
+                  std::function<void()> then) override {
+    return copy(out_, to, from, bytes, after, std::move(then));
+  }
+  void follow(const Moment& moment) override { moment.wait(); }
+  void settle() override {
+    in_.settle();
+    out_.settle();
+  }
+  at::Tensor upload(const at::Tensor& host) override { return host.clone(); }
+
+ private:
+  class Done final : public Moment::State {
+   public:
+    void set() {
+      {
+        const std::scoped_lock lock(mutex_);
+        seconds_ = now_seconds();
+      }
+      changed_.notify_all();
+    }
+    void wait() override {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return seconds_ > 0; });
+    }
+    double seconds() override {
+      const std::scoped_lock lock(mutex_);
+      return seconds_;
+    }
+
+   private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    double seconds_ = 0;
+  };
+
+  static Moment copy(LateWorker& worker, void* to, const void* from, std::int64_t bytes, const Moment& after,
+                     std::function<void()> then) {
+    const auto size = static_cast<std::size_t>(bytes);
+    after.wait();
+    if (size > 0) std::memset(to, 0xff, size);  // as floating point numbers: none
+    auto done = std::make_shared<Done>();
+    worker.give([=] {
+      if (size > 0) std::memcpy(to, from, size);
+      if (then) then();
+      done->set();
+    });
+    return Moment(done);
+  }
+
+  LateWorker in_, out_;
+};
+
+}  // namespace lshdp::test

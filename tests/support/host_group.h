@@ -1,0 +1,58 @@
+// HostGroup: a DeviceGroup of ranks whose "devices" are the host, over a communicator: for tests without devices.
+#pragma once
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "lshdp/comm/device_communicator.h"
+#include "lshdp/comm/node.h"
+
+namespace lshdp::test {
+
+class HostGroup final : public comm::DeviceGroup {
+ public:
+  explicit HostGroup(std::unique_ptr<comm::Communicator> group) : group_(std::move(group)) {}
+
+  Moment reduce(const comm::Buffer& vector, std::span<const comm::Piece> pieces, const Moment& after) override {
+    after.wait();
+    const bool is_double = vector.type == comm::DataType::float64;
+    const at::Tensor mine = at::from_blob(vector.data, {vector.count}, is_double ? at::kDouble : at::kFloat);
+    const at::Tensor sum = mine.clone();
+    group_->all_reduce_sum({sum.data_ptr(), vector.count, vector.type}).wait();
+    mine.fill_(std::numeric_limits<double>::quiet_NaN());  // undefined, but where this rank is the root
+    for (const comm::Piece& piece : pieces) {
+      if (piece.root == group_->rank())
+        mine.narrow(0, piece.offset, piece.count).copy_(sum.narrow(0, piece.offset, piece.count));
+    }
+    return Moment(0.0);
+  }
+
+  Moment broadcast(const comm::Buffer& vector, std::span<const comm::Piece> pieces, const Moment& after) override {
+    after.wait();
+    for (const comm::Piece& piece : pieces) {
+      auto* data =
+          static_cast<std::byte*>(vector.data) + piece.offset * static_cast<std::int64_t>(comm::size_of(vector.type));
+      if (piece.count > 0) group_->broadcast({data, piece.count, vector.type}, piece.root).wait();
+    }
+    return Moment(0.0);
+  }
+
+  void abandon() override { group_->abandon(); }
+
+ private:
+  std::unique_ptr<comm::Communicator> group_;
+};
+
+/// Of the ranks of `host` that have this rank's name. All ranks must call it.
+inline comm::DeviceGroups host_groups(comm::Communicator& host, const std::vector<std::string>& names) {
+  const comm::NodeMap map = comm::map_nodes(names);
+  const std::vector<int>& mine = map.nodes[static_cast<std::size_t>(map.node_of(host.rank()))];
+  return {std::make_unique<HostGroup>(host.subgroup(mine)), std::make_unique<HostGroup>(host.subgroup(mine))};
+}
+
+}  // namespace lshdp::test
