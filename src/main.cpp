@@ -7,6 +7,7 @@
 
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/launch.h"
+#include "lshdp/core/cuda.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
@@ -33,6 +34,17 @@ int print(const std::string& text) {
   return 0;
 }
 
+/// And what this build can compute on, here.
+std::string version() {
+  std::string devices = lshdp::built_with_cuda() ? "CUDA build, no device here" : "CPU build";
+  for (int index = 0; index < lshdp::cuda_device_count(); ++index) {
+    const auto device = lshdp::make_cuda_device(index);
+    devices =
+        fmt::format("{}{} {}", index == 0 ? "CUDA build; " : devices + ", ", device->name(), device->description());
+  }
+  return fmt::format("lshdp {} ({})\n", LSHDP_VERSION, devices);
+}
+
 int unknown_command(const std::string& name) {
   std::string names;
   for (const Command& command : lshdp::cli::commands()) names += (names.empty() ? "" : ", ") + command.name;
@@ -55,7 +67,7 @@ int main(int argc, char** argv) {
   lshdp::keep_freed_memory();
   const Arguments arguments(argv + 1, argv + argc);
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h") return print(overview());
-  if (arguments[0] == "--version") return print("lshdp " LSHDP_VERSION "\n");
+  if (arguments[0] == "--version") return print(version());
   for (const Command& command : lshdp::cli::commands()) {
     if (command.name == arguments[0]) return run(command, arguments);
   }

@@ -40,7 +40,7 @@ int run_evaluate(const Arguments& arguments) {
   return with_ranks("evaluate", [&](comm::Communicator& communicator) {
     const model::Model model = shared_model(communicator, values.text("model"));
     const measure::RankSetup setup = measure::set_up_rank(communicator, ranks);
-    MemoryBudget budget(setup.memory_bytes);
+    MemoryBudget budget(*setup.compute_device, setup.memory_bytes);
     const auto store = parallel::make_store(model, communicator, measure::store_options(setup));
     std::unique_ptr<data::Dataset> dataset;
     comm::agree(communicator, [&] {
@@ -48,7 +48,7 @@ int run_evaluate(const Arguments& arguments) {
       store->set_values(model::read_weights(model, values.text("init")));
       dataset = train::open_for_model(values.text("data"), model);
     });
-    parallel::BlockWalker walker(model, *store, {.precision = setup.precision});
+    parallel::BlockWalker walker(model, *store, measure::walker_options(setup));
     const std::vector<std::int64_t> equal(static_cast<std::size_t>(communicator.size()), 1);
     const train::EvaluationRecord result = train::evaluate(communicator, model, walker, *dataset,
                                                            train::preparation_for(model, {}), equal, micro_batch, 0);

@@ -76,8 +76,8 @@ int run_max_batch(const Arguments& arguments) {
       require_writable_folder(std::filesystem::absolute(values.text("out")).parent_path(), "--out");
       return "";
     });
-    MemoryBudget budget;
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
+    MemoryBudget budget(*setup.compute_device);
     const auto results = measure::probe_max_batches(communicator, model, setup, budget, options);
     write_result(communicator, results, model.name, setup, values.text("out"));
     comm::agree(communicator, [&] { measure::require_fit_somewhere(results, model.name, setup); });

@@ -91,8 +91,8 @@ int run_memory(const Arguments& arguments) {
   return with_ranks("memory", [&](comm::Communicator& communicator) {
     model::Model model;
     comm::agree(communicator, [&] { model = model::make_model(values.text("model")); });
-    MemoryBudget budget;
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
+    MemoryBudget budget(*setup.compute_device);
     const auto reports = measure::report_memory_of_ranks(communicator, model, setup, budget, batches);
     comm::on_rank_0(communicator, [&]() -> std::string {
       print(reports);

@@ -124,10 +124,13 @@ int run_profile(const Arguments& arguments) {
       require_writable_folder(std::filesystem::absolute(values.text("out")).parent_path(), "--out");
       return "";
     });
-    MemoryBudget budget;
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
-    write_result(communicator, measure::measure_profile(communicator, model, setup, budget, options),
-                 values.text("out"));
+    const auto between_devices = measure::make_device_communicator(communicator, request, setup);
+    MemoryBudget budget(*setup.compute_device);
+    write_result(
+        communicator,
+        measure::measure_profile(between_devices ? *between_devices : communicator, model, setup, budget, options),
+        values.text("out"));
   });
 }
 

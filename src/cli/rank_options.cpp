@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/core/text.h"
 #include "lshdp/parallel/locally_sharded_store.h"
 
 namespace lshdp::cli {
@@ -42,10 +43,15 @@ std::optional<std::size_t> resident_blocks(const Values& values, parallel::Mode 
   return static_cast<std::size_t>(values.integer("resident", 0));
 }
 
-std::string known_device(const Values& values) {
-  const std::string& device = values.choice("device", {"auto", "cpu", "cuda"});
-  if (device == "cuda") throw UsageError("--device: cuda is not in this version; use cpu");
-  return "cpu";
+/// One for all ranks, or one per rank.
+std::vector<std::string> known_devices(const Values& values) {
+  std::vector<std::string> devices = split_list(values.text("device"), "--device");
+  for (const std::string& device : devices) {
+    if (device != "auto" && device != "cpu" && device != "cuda")
+      throw UsageError(
+          fmt::format("--device: unknown '{}'; use auto, cpu or cuda, one for all ranks or one per rank", device));
+  }
+  return devices;
 }
 
 }  // namespace
@@ -64,7 +70,13 @@ void add_rank_options(Options& options) {
               "fp32")
       .option("wire", "TYPE", "what travels between ranks: exact, or bf16 (rounded: half the bytes)", "exact")
       .flag("recompute", "keep only block inputs and run each forward again in backward: less memory, more time")
-      .option("device", "DEVICE", "auto or cpu", "auto")
+      .flag("offload-activations", "with --recompute: block inputs wait for backward in host memory, outside --memory")
+      .option("device", "DEVICE,..",
+              "auto (CUDA where a rank's host has it), cpu or cuda; one for all ranks or one each", "auto")
+      .option("comm", "WAY",
+              "how devices exchange: mpi (by way of the host), nccl, hierarchical (nccl within hosts, mpi between), or "
+              "auto",
+              "auto")
       .option("memory", "SIZE,..",
               "budget of a rank's tensors (default: 80 % of what the host has free over its ranks)")
       .option("threads", "T,..", "threads a rank computes with (default: the host's cores over its ranks)")
@@ -78,8 +90,17 @@ measure::RankRequest rank_request(const Values& values) {
   request.precision = parallel::precision_from_text(values.text("precision"));
   request.wire = known_wire(values, request);
   request.recompute = values.flag("recompute");
+  request.offload_activations = values.flag("offload-activations");
+  if (request.offload_activations && !request.recompute)
+    throw UsageError("--offload-activations: what goes to the host are block inputs; add --recompute");
   request.resident = resident_blocks(values, request.mode);
-  request.device = known_device(values);
+  request.devices = known_devices(values);
+  request.communicator = values.choice("comm", {"auto", "mpi", "nccl", "hierarchical"});
+  if (request.wire == comm::Wire::bf16) {
+    if (request.communicator == "nccl" || request.communicator == "hierarchical")
+      throw UsageError("--wire: bf16 is for --comm mpi; between devices everything travels exactly");
+    request.communicator = "mpi";
+  }
   if (values.has("memory")) request.memory_bytes = values.sizes("memory");
   if (values.has("threads")) request.threads = values.integers("threads", 1);
   if (values.has("emulate-speed")) request.speeds = values.reals("emulate-speed");

@@ -172,10 +172,12 @@ int run_train(const Arguments& arguments) {
   const PlanRequest request = plan_request(values);
   train::TrainOptions options = read_options(values);
   watch_interrupts();
-  return with_ranks("train", [&](comm::Communicator& communicator) {
-    const model::Model model = shared_model(communicator, values.text("model"));
-    MemoryBudget budget;
-    options.setup = measure::set_up_rank(communicator, ranks);
+  return with_ranks("train", [&](comm::Communicator& world) {
+    const model::Model model = shared_model(world, values.text("model"));
+    options.setup = measure::set_up_rank(world, ranks);
+    const auto between_devices = measure::make_device_communicator(world, ranks, options.setup);
+    comm::Communicator& communicator = between_devices ? *between_devices : world;
+    MemoryBudget budget(*options.setup.compute_device);
     const std::int64_t samples = sample_count(communicator, options.data, model);
     PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples, options.results);
     options.plan = std::move(choice.plan);

@@ -18,10 +18,11 @@ namespace lshdp::data {
 class PrefetchingLoader::Thread {
  public:
   Thread(Dataset& dataset, Preparation preparation, std::function<std::optional<Request>(std::int64_t)> request,
-         int ahead)
+         std::shared_ptr<ComputeDevice> device, int ahead)
       : dataset_(dataset),
         preparation_(preparation),
         request_(std::move(request)),
+        device_(std::move(device)),
         ahead_(static_cast<std::size_t>(ahead)) {
     // ATen hands the last number of threads anyone set to threads it meets later, so we set ours back for those.
     const int threads = at::get_num_threads();
@@ -105,12 +106,14 @@ class PrefetchingLoader::Thread {
     if (dataset_.info().kind == DatasetInfo::Kind::images) {
       batch.input = prepare_images(batch.input, request->samples, request->epoch, preparation_, dataset_.info());
     }
+    if (device_) batch = {device_->upload(batch.input), device_->upload(batch.target)};
     return batch;
   }
 
   Dataset& dataset_;
   const Preparation preparation_;
   const std::function<std::optional<Request>(std::int64_t)> request_;
+  const std::shared_ptr<ComputeDevice> device_;
   const std::size_t ahead_;
 
   std::mutex mutex_;
@@ -123,9 +126,10 @@ class PrefetchingLoader::Thread {
 };
 
 PrefetchingLoader::PrefetchingLoader(Dataset& dataset, Preparation preparation,
-                                     std::function<std::optional<Request>(std::int64_t k)> request, int ahead) {
+                                     std::function<std::optional<Request>(std::int64_t k)> request,
+                                     std::shared_ptr<ComputeDevice> device, int ahead) {
   if (ahead < 1) throw UsageError(fmt::format("{} batches to read ahead; there must be at least 1", ahead));
-  thread_ = std::make_unique<Thread>(dataset, preparation, std::move(request), ahead);
+  thread_ = std::make_unique<Thread>(dataset, preparation, std::move(request), std::move(device), ahead);
 }
 
 PrefetchingLoader::~PrefetchingLoader() = default;

@@ -28,7 +28,8 @@ struct Probe {
   /// a run does at its begin and its end.
   double train(std::int64_t batch) const {
     std::vector<model::SyntheticBatch> loaded;
-    for (int i = 0; i <= options.batches_ahead; ++i) loaded.push_back(synthetic_batch(model.input, batch, kSeed));
+    for (int i = 0; i <= options.batches_ahead; ++i)
+      loaded.push_back(synthetic_batch_there(model.input, batch, kSeed, setup));
     Rehearsal rehearsal(model, setup, rank, ranks);
     if (batch == 1) rehearsal.initialise();
     const double begun = now_seconds();

@@ -48,7 +48,7 @@ StepMemory measure_step(const model::Model& model, const RankSetup& setup, int r
   const std::int64_t before = budget.used();
   std::vector<model::SyntheticBatch> loaded;
   for (int i = 0; i <= MaxBatchOptions().batches_ahead; ++i)
-    loaded.push_back(synthetic_batch(model.input, batch, kSeed));
+    loaded.push_back(synthetic_batch_there(model.input, batch, kSeed, setup));
   StepMemory memory{.data_bytes = budget.used() - before};
   Rehearsal rehearsal(model, setup, rank, ranks);
   budget.reset_peak();

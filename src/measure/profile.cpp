@@ -100,13 +100,13 @@ ComputeProfile measure_compute(comm::Communicator& communicator, const model::Mo
                     options.show_progress && communicator.rank() == 0);
   SpeedEmulator emulator(setup.speed);
   Rehearsal rehearsal(model, setup, communicator.rank(), communicator.size(), &emulator);
-  model::SyntheticBatch batch = synthetic_batch(model.input, 1, kSeed);
+  model::SyntheticBatch batch = synthetic_batch_there(model.input, 1, kSeed, setup);
   result.update_seconds = time_update(rehearsal, batch);
   double wall = 0, cpu = 0;
   const auto time = [&](std::int64_t size, int count) {
     if (batch.input.size(0) != size) {
       batch = {};
-      batch = synthetic_batch(model.input, size, kSeed);
+      batch = synthetic_batch_there(model.input, size, kSeed, setup);
     }
     const double cpu_begun = process_cpu_seconds(), seconds = rehearsal.time_micro_batches(batch, count);
     cpu += process_cpu_seconds() - cpu_begun;
@@ -144,7 +144,7 @@ void measure_links(comm::Communicator& communicator, plan::Profile& profile, dou
 Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
   Json curve = Json::array();
   for (const plan::CurvePoint& point : mine.curve) curve.push_back({point.batch, point.seconds});
-  return {{"device", setup.device},
+  return {{"device", setup.compute_device->name()},
           {"speed", setup.speed},
           {"cores", mine.cores},
           {"update_seconds", mine.update_seconds},

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/comm/agree.h"
+#include "lshdp/core/cuda.h"
 #include "lshdp/core/emulate.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/log.h"
@@ -22,6 +23,46 @@ T choose(const std::vector<T>& values, T otherwise, const comm::Communicator& co
   return values.empty() ? otherwise : value_of_rank(values, communicator.rank(), communicator.size(), option);
 }
 
+bool computes_on_cuda(const std::string& wish, double speed, const std::string& host) {
+  if (wish == "auto") return speed == 1 && cuda_device_count() > 0;
+  if (wish != "cuda") return false;
+  if (speed != 1) throw UsageError("--emulate-speed: only CPU ranks can be slowed down; use --device cpu");
+  if (!built_with_cuda())
+    throw UsageError("--device: this build has no CUDA; configure it with -DLSHDP_CUDA=ON, or use cpu");
+  if (cuda_device_count() == 0) throw UsageError(fmt::format("--device: {} has no CUDA device; use cpu there", host));
+  return true;
+}
+
+/// What this rank computes on, and how many ranks share it.
+struct ChosenDevice {
+  std::shared_ptr<ComputeDevice> device;
+  std::int64_t ranks = 1;
+};
+
+ChosenDevice choose_device(comm::Communicator& communicator, const RankRequest& request, double speed,
+                           const std::vector<std::string>& hosts) {
+  const auto rank = static_cast<std::size_t>(communicator.rank());
+  bool cuda = false;
+  comm::agree(communicator, [&] {
+    const std::string wish = choose<std::string>(request.devices, "auto", communicator, "--device");
+    cuda = computes_on_cuda(wish, speed, hosts[rank]);
+  });
+  const auto on_cuda = comm::all_gather_values(communicator, cuda ? 1 : 0);
+  std::int64_t before = 0, all = 0;
+  for (std::size_t other = 0; other < hosts.size(); ++other) {
+    if (hosts[other] != hosts[rank] || (on_cuda[other] == 1) != cuda) continue;
+    ++all;
+    if (other < rank) ++before;
+  }
+  ChosenDevice chosen{make_host_device(), all};
+  comm::agree(communicator, [&] {
+    if (!cuda) return;
+    const std::int64_t count = cuda_device_count(), index = before % count;
+    chosen = {make_cuda_device(static_cast<int>(index)), (all - index + count - 1) / count};
+  });
+  return chosen;
+}
+
 void check_speeds(comm::Communicator& communicator, const RankSetup& setup, const std::vector<std::string>& hosts) {
   const auto speeds = comm::all_gather_values(communicator, setup.speed);
   const auto threads = comm::all_gather_values(communicator, setup.threads);
@@ -33,16 +74,18 @@ void check_speeds(comm::Communicator& communicator, const RankSetup& setup, cons
   comm::agree(communicator, [&] { validate_speeds(ranks); });
 }
 
-/// Budgets beyond what a host has are the user's word, but a host that runs out of memory kills processes without one.
+/// Budgets of CPU ranks beyond what a host has are the user's word, but a host that runs out of memory kills processes
+/// without one.
 void warn_of_crowded_hosts(comm::Communicator& communicator, const RankSetup& setup,
-                           const std::vector<std::string>& hosts, std::int64_t available) {
-  const auto budgets = comm::all_gather_values(communicator, static_cast<double>(setup.memory_bytes));
-  const auto free = comm::all_gather_values(communicator, static_cast<double>(available));
+                           const std::vector<std::string>& hosts) {
+  const bool of_host = !setup.compute_device->apart();
+  const auto budgets = comm::all_gather_values(communicator, of_host ? static_cast<double>(setup.memory_bytes) : 0);
+  const auto free = comm::all_gather_values(communicator, static_cast<double>(available_host_memory()));
   if (communicator.rank() != 0) return;
   std::map<std::string, std::pair<double, double>> sums;  // budgets, free
   for (std::size_t i = 0; i < hosts.size(); ++i) {
     sums[hosts[i]].first += budgets[i];
-    sums[hosts[i]].second = free[i];
+    sums[hosts[i]].second = std::max(sums[hosts[i]].second, free[i]);
   }
   for (const auto& [host, sum] : sums) {
     if (sum.first <= sum.second) continue;
@@ -60,14 +103,13 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
                   .precision = request.precision,
                   .wire = request.wire,
                   .recompute = request.recompute,
+                  .offload_activations = request.offload_activations,
                   .resident = request.resident,
-                  .device = request.device,
                   .host = hosts[static_cast<std::size_t>(communicator.rank())],
                   .given_memory_bytes = request.memory_bytes};
   const auto on_host = std::count(hosts.begin(), hosts.end(), setup.host);
   const bool emulated =
       std::any_of(request.speeds.begin(), request.speeds.end(), [](double speed) { return speed != 1; });
-  std::int64_t available = 0;
   comm::agree(communicator, [&] {
     setup.speed = choose(request.speeds, 1.0, communicator, "--emulate-speed");
     const std::int64_t threads_each = emulated ? 1 : std::max<std::int64_t>(1, usable_cores() / on_host);
@@ -76,20 +118,27 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
       throw UsageError(fmt::format("--threads: {} is not in 1..{}", threads, kMostThreads));
     }
     setup.threads = static_cast<int>(threads);
-    available = available_host_memory();
-    setup.spare_memory_bytes = static_cast<std::int64_t>(kMemoryShare * static_cast<double>(available)) / on_host;
+  });
+  const ChosenDevice chosen = choose_device(communicator, request, setup.speed, hosts);
+  setup.compute_device = chosen.device;
+  comm::agree(communicator, [&] {
+    const std::int64_t available = chosen.device->apart() ? chosen.device->free_memory() : available_host_memory();
+    setup.spare_memory_bytes = static_cast<std::int64_t>(kMemoryShare * static_cast<double>(available)) / chosen.ranks;
     setup.memory_bytes = choose(request.memory_bytes, setup.spare_memory_bytes, communicator, "--memory");
     if (setup.memory_bytes < 1) throw UsageError("--memory: must be above 0");
   });
   check_speeds(communicator, setup, hosts);
-  warn_of_crowded_hosts(communicator, setup, hosts, available);
+  warn_of_crowded_hosts(communicator, setup, hosts);
   at::set_num_threads(setup.threads);
   return setup;
 }
 
 std::string memory_advice(const RankSetup& setup) {
   std::string advice = "raise --memory";
-  if (!setup.recompute) advice += ", use --recompute";
+  if (!setup.recompute)
+    advice += ", use --recompute";
+  else if (!setup.offload_activations)
+    advice += ", use --offload-activations";
   if (setup.mode == parallel::Mode::ddp) advice += ", use --mode fsdp or lsdp";
   if (setup.mode == parallel::Mode::fsdp && !setup.offload) advice += ", use --offload";
   return advice;
@@ -107,7 +156,15 @@ parallel::StoreOptions store_options(const RankSetup& setup, const parallel::Ada
     options.shard_weights = setup.given_memory_bytes;
   if (setup.mode == parallel::Mode::ddp) options.shard_weights = setup.shard_weights;
   options.resident = setup.resident.value_or(0);
+  options.device = setup.compute_device;
   return options;
+}
+
+parallel::WalkerOptions walker_options(const RankSetup& setup) {
+  return {.precision = setup.precision,
+          .recompute = setup.recompute,
+          .offload_activations = setup.offload_activations,
+          .device = setup.compute_device};
 }
 
 }  // namespace lshdp::measure

@@ -10,10 +10,6 @@ namespace {
 
 constexpr std::uint64_t kSeed = 1;
 
-parallel::WalkerOptions walker_options(const RankSetup& setup) {
-  return {.precision = setup.precision, .recompute = setup.recompute};
-}
-
 /// A step that overflows would leave out the update. Nobody learns from the gradients: the smallest scale is best.
 parallel::StoreOptions options_of(const RankSetup& setup) {
   parallel::StoreOptions options = store_options(setup);
@@ -22,6 +18,12 @@ parallel::StoreOptions options_of(const RankSetup& setup) {
 }
 
 }  // namespace
+
+model::SyntheticBatch synthetic_batch_there(const model::InputSpec& input, std::int64_t batch, std::uint64_t seed,
+                                            const RankSetup& setup) {
+  const model::SyntheticBatch made = model::synthetic_batch(input, batch, seed);
+  return {setup.compute_device->upload(made.input), setup.compute_device->upload(made.target)};
+}
 
 Rehearsal::Rehearsal(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator)
     : model_(model),

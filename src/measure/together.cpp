@@ -10,6 +10,7 @@
 #include "lshdp/core/clock.h"
 #include "lshdp/core/emulate.h"
 #include "lshdp/core/median.h"
+#include "lshdp/measure/rehearsal.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
@@ -38,10 +39,10 @@ class Together {
         update_{.learning_rate = 0, .global_terms = plan.total * model.terms_per_sample(), .passes = passes_of(plan)},
         emulator_(setup.speed),
         store_(parallel::make_store(model, communicator, store_options(with_shards_of(plan, setup)))),
-        walker_(model, *store_, {.precision = setup.precision, .recompute = setup.recompute}, &emulator_) {
+        walker_(model, *store_, walker_options(setup), &emulator_) {
     store_->set_values(model::initial_values(model, kSeed));
     if (!mine_.micro_batches.empty())
-      batch_ = model::synthetic_batch(model.input, std::ranges::max(mine_.micro_batches), kSeed);
+      batch_ = synthetic_batch_there(model.input, std::ranges::max(mine_.micro_batches), kSeed, setup);
   }
 
   void step() {

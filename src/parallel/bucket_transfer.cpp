@@ -2,6 +2,8 @@
 #include "bucket_transfer.h"
 
 #include <algorithm>
+#include <exception>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -15,6 +17,34 @@ comm::Buffer buffer_of(const at::Tensor& tensor) {
 void trace_transfer(Trace* trace, const char* what, std::size_t bucket, const comm::Work& work) {
   if (trace == nullptr || !trace->enabled()) return;
   trace->record(fmt::format("{} {}", what, bucket), what, work.began(), work.finished());
+}
+
+std::shared_ptr<ComputeDevice> device_or_host(const std::shared_ptr<ComputeDevice>& device) {
+  return device ? device : make_host_device();
+}
+
+bool copies_for_wire(const ComputeDevice& device, const comm::Communicator& communicator) {
+  return device.apart() && communicator.size() > 1 && !communicator.moves_device_memory();
+}
+
+Moment copy_in(ComputeDevice& device, const at::Tensor& to, const at::Tensor& from, const Moment& after) {
+  return device.copy_in(to.data_ptr(), from.data_ptr(), static_cast<std::int64_t>(to.nbytes()), after);
+}
+
+Moment copy_out(ComputeDevice& device, const at::Tensor& to, const at::Tensor& from, const Moment& after,
+                std::function<void()> then) {
+  return device.copy_out(to.data_ptr(), from.data_ptr(), static_cast<std::int64_t>(to.nbytes()), after,
+                         std::move(then));
+}
+
+void copy_aside(const at::Tensor& to, const at::Tensor& from) { to.copy_(from, /*non_blocking=*/true); }
+
+void settle(ComputeDevice& device) noexcept {
+  try {
+    device.settle();
+  } catch (const std::exception&) {
+    // The memory may go.
+  }
 }
 
 std::int64_t least_count(std::int64_t bucket_bytes, Precision precision) {

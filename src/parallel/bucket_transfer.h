@@ -2,11 +2,14 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/parallel/arena.h"
 #include "lshdp/parallel/precision.h"
@@ -18,6 +21,19 @@ namespace lshdp::parallel {
 comm::Buffer buffer_of(const at::Tensor& tensor);
 /// The span of an operation that is done, as "`what` `bucket`". `trace` may be null.
 void trace_transfer(Trace* trace, const char* what, std::size_t bucket, const comm::Work& work);
+/// The device of a store's options.
+std::shared_ptr<ComputeDevice> device_or_host(const std::shared_ptr<ComputeDevice>& device);
+/// Whether what such a rank sends and receives is copied between its device and host memory. A rank alone sends
+/// nothing, and some communicators do it themselves.
+bool copies_for_wire(const ComputeDevice& device, const comm::Communicator& communicator);
+/// ComputeDevice's copies, of contiguous tensors of one type and length.
+Moment copy_in(ComputeDevice& device, const at::Tensor& to, const at::Tensor& from, const Moment& after);
+Moment copy_out(ComputeDevice& device, const at::Tensor& to, const at::Tensor& from, const Moment& after,
+                std::function<void()> then = {});
+/// Copies between the device and host memory that is pinned, as a part of what this thread gives the device.
+void copy_aside(const at::Tensor& to, const at::Tensor& from);
+/// ComputeDevice::settle() on the way out, when nobody is left to hear of a failure.
+void settle(ComputeDevice& device) noexcept;
 /// Elements from which on a bucket's gradients have `bucket_bytes` bytes.
 std::int64_t least_count(std::int64_t bucket_bytes, Precision precision);
 /// A step that reduces each bucket's gradients once and gathers its parameters once, elements of these types.

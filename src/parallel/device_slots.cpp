@@ -8,6 +8,7 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include "bucket_transfer.h"
 #include "helper_thread.h"
 #include "lshdp/core/clock.h"
 
@@ -42,10 +43,11 @@ std::vector<std::int64_t> slot_counts(const BlockLayout& layout, const std::vect
   return counts;
 }
 
-DeviceSlots::DeviceSlots(NodeBuckets& node, const BlockLayout& layout, std::vector<bool> resident, Trace* trace,
-                         std::function<void(std::exception_ptr)> on_error)
+DeviceSlots::DeviceSlots(NodeBuckets& node, const BlockLayout& layout, std::vector<bool> resident,
+                         ComputeDevice& device, Trace* trace, std::function<void(std::exception_ptr)> on_error)
     : node_(node),
       layout_(layout),
+      device_(device),
       trace_(trace),
       on_error_(std::move(on_error)),
       slot_of_(node.size()),
@@ -54,13 +56,14 @@ DeviceSlots::DeviceSlots(NodeBuckets& node, const BlockLayout& layout, std::vect
       pins_(node.size(), 0) {
   // Not zeroed: nothing is read before a copy has filled it.
   for (const std::int64_t count : slot_counts(layout, resident))
-    storage_.push_back(at::empty({count}, node.values(0).options()));
+    storage_.push_back(at::empty({count}, node.values(0).options().device(device.where())));
   std::size_t turn = 0, own = kShared;
   for (std::size_t bucket = 0; bucket < node.size(); ++bucket) {
     slot_of_[bucket] = resident[bucket] ? own++ : turn++ % kShared;
     values_.push_back(storage_[slot_of_[bucket]].narrow(0, 0, node.values(bucket).numel()));
   }
   holder_.resize(storage_.size());
+  free_.resize(storage_.size());
   thread_ = start_helper([this] { loop(); });
 }
 
@@ -95,8 +98,12 @@ void DeviceSlots::acquire(std::size_t block, bool in_step) {
 }
 
 void DeviceSlots::release(std::size_t block) {
+  const Moment free = device_.now();
   const NodeBuckets::Lock lock = node_.lock();
-  for (const std::size_t bucket : layout_.buckets_of(block)) --pins_[bucket];
+  for (const std::size_t bucket : layout_.buckets_of(block)) {
+    --pins_[bucket];
+    free_[slot_of_[bucket]] = free;
+  }
   if (pick()) node_.ring();
 }
 
@@ -137,16 +144,20 @@ void DeviceSlots::stop() {
 
 void DeviceSlots::loop() {
   const c10::NoGradGuard no_grad;
+  const auto helping = device_.help();
   try {
     while (true) {
       std::optional<std::size_t> bucket;
+      Moment free;
       {
         const NodeBuckets::Lock lock = node_.lock();
         if (!node_.wait_or_end([&] { return stopping_ || (bucket = pick()).has_value(); }) || stopping_) return;
         // Not to be taken for what it held before while it is written to.
         holder_[slot_of_[*bucket]].reset();
         version_[*bucket] = expected_[*bucket];
+        free = free_[slot_of_[*bucket]];
       }
+      free.wait();
       copy(*bucket);
     }
   } catch (...) {
@@ -156,7 +167,8 @@ void DeviceSlots::loop() {
 
 void DeviceSlots::copy(std::size_t bucket) {
   const double begun = now_seconds();
-  values_[bucket].copy_(node_.values(bucket));
+  copy_aside(values_[bucket], node_.values(bucket));
+  device_.now().wait();
   const double ended = now_seconds();
   if (trace_ != nullptr && trace_->enabled())
     trace_->record(fmt::format("copy in {}", bucket), "copy in", begun, ended);

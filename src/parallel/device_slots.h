@@ -12,6 +12,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "block_layout.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/parallel/store.h"
 #include "node_buckets.h"
@@ -31,8 +32,8 @@ std::vector<std::int64_t> slot_counts(const BlockLayout& layout, const std::vect
 class DeviceSlots {
  public:
   /// `on_error` is called on the thread if it ends with an error. `resident`: by bucket.
-  DeviceSlots(NodeBuckets& node, const BlockLayout& layout, std::vector<bool> resident, Trace* trace,
-              std::function<void(std::exception_ptr)> on_error);
+  DeviceSlots(NodeBuckets& node, const BlockLayout& layout, std::vector<bool> resident, ComputeDevice& device,
+              Trace* trace, std::function<void(std::exception_ptr)> on_error);
   ~DeviceSlots();
 
   /// The bucket's parameters on the device, 1-D, compute type. The same memory for good; what it holds is the bucket's
@@ -64,6 +65,7 @@ class DeviceSlots {
 
   NodeBuckets& node_;
   const BlockLayout& layout_;
+  ComputeDevice& device_;
   Trace* trace_;
   std::function<void(std::exception_ptr)> on_error_;
   std::vector<at::Tensor> storage_;   // by slot: two that are shared, then those of resident buckets
@@ -72,6 +74,7 @@ class DeviceSlots {
 
   // Under the node's monitor.
   std::vector<std::optional<std::size_t>> holder_;  // by slot: the bucket whose parameters it holds
+  std::vector<Moment> free_;                        // by slot: the computation that read it last is done
   std::vector<std::int64_t> version_;               // by bucket: what its slot holds, if it is the holder
   std::vector<std::int64_t> expected_;              // by bucket
   std::vector<int> pins_;                           // by bucket

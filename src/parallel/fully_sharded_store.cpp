@@ -14,6 +14,7 @@
 #include "block_layout.h"
 #include "bucket_transfer.h"
 #include "lshdp/core/clock.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/parallel/host_arena.h"
 #include "lshdp/parallel/sharded_adamw.h"
@@ -71,11 +72,15 @@ std::vector<std::int64_t> scratch_of_slots(const Turns& turns, const std::vector
 
 struct BucketState {
   comm::Shards shards;
-  ShardState shard;             // this rank's part: master, moments
-  at::Tensor gradient;          // this rank's part of the step's sum, master type
-  at::Tensor values;            // [count], compute type: its place in a slot
-  at::Tensor sum;               // [count], master type: gradients of a pass, in a slot
+  ShardState shard;     // this rank's part: master, moments
+  at::Tensor gradient;  // this rank's part of the step's sum, master type
+  // On the device, in slots.
+  at::Tensor values;  // [count], compute type
+  at::Tensor sum;     // [count], master type: gradients of a pass
+  // In the memory that the network uses: the same two, unless they are copied for it.
+  at::Tensor wire_values, wire_sum;
   at::Tensor scratch;           // bytes that reduce-scatter receives into
+  Moment sent, computed;        // its shard of the values, and its sum, are where the network takes them
   std::vector<bool> touched;    // by slot of the layout: this pass has written its gradient
   std::size_t blocks_left = 0;  // without their gradient of this pass
   bool gathered = false;        // `values` are current, or will be when `gather` is done
@@ -114,12 +119,15 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
  private:
   void make_shards_of_ranks();
   void make_shard_memory();
+  void make_wire_memory();
+  std::vector<at::Tensor> on_wire(const std::vector<at::Tensor>& slots);
   void make_parameter_slots();
   void make_gradient_slots();
   void begin_pass();
   void follow(std::size_t block);
   std::optional<std::size_t> next_wanted(std::size_t block) const;
   void gather(std::size_t index);
+  void send_shard(BucketState& bucket);
   void wait_for_values(std::size_t index);
   void prepare(std::size_t index);
   void accumulate(const SlotPlace& place, const at::Tensor& gradient);
@@ -135,12 +143,17 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
 
   comm::Communicator& communicator_;
   FullyShardedStoreOptions options_;
+  std::shared_ptr<ComputeDevice> device_;
+  bool copies_;  // for the network
   Trace* trace_;
   BlockLayout layout_;
   Turns parameter_turns_, gradient_turns_;
+  std::optional<HostArena> wire_memory_;  // where it copies
   std::vector<BucketState> buckets_;
   std::vector<std::vector<at::Tensor>> parameters_;     // by block: its own, then those it borrows, as leaves
   std::vector<std::optional<std::size_t>> occupants_;   // by parameter slot: the bucket last gathered there
+  std::vector<Moment> slots_free_;                      // by parameter slot: what read it last is done
+  std::vector<Moment> slots_filled_;                    // by parameter slot: the network's copy of it is read
   std::vector<std::optional<std::size_t>> last_users_;  // by gradient slot: the bucket last summed there
   Update update_;
   std::int64_t host_bytes_ = 0;
@@ -157,16 +170,19 @@ FullyShardedStore::FullyShardedStore(const model::Model& model, comm::Communicat
                                      const FullyShardedStoreOptions& options, Trace* trace)
     : communicator_(communicator),
       options_(options),
+      device_(device_or_host(options.device)),
+      copies_(copies_for_wire(*device_, communicator)),
       trace_(trace),
       layout_(model, least_count(options.bucket_bytes, options.precision)),
       parameter_turns_(take_turns(layout_, model.blocks.size(), kParameterSlots)),
       gradient_turns_(take_turns(layout_, model.blocks.size(), kGradientSlots)),
       buckets_(layout_.buckets().size()),
       parameters_(model.blocks.size()),
-      thread_(*this, buckets_.size(), communicator, static_cast<int>(2 * buckets_.size()), trace,
+      thread_(*this, buckets_.size(), communicator, *device_, static_cast<int>(2 * buckets_.size()), trace,
               make_loss_scaler(options.precision, options.loss_scaling)) {
   make_shards_of_ranks();
   make_shard_memory();
+  if (copies_) make_wire_memory();
   make_parameter_slots();
   make_gradient_slots();
 }
@@ -183,6 +199,7 @@ FullyShardedStore::~FullyShardedStore() {
       // The memory may go. Nobody is left to hear of a failure.
     }
   }
+  settle(*device_);
 }
 
 void FullyShardedStore::make_shards_of_ranks() {
@@ -201,25 +218,53 @@ void FullyShardedStore::make_shard_memory() {
   for (const BucketState& bucket : buckets_) bytes += 4 * HostArena::bytes_of(bucket.shards.count(rank), master);
   std::optional<HostArena> host;
   if (options_.offload) {
-    host.emplace(bytes);
-    host_bytes_ = bytes;
+    host.emplace(bytes, *device_);
+    host_bytes_ += bytes;
   }
   for (BucketState& bucket : buckets_) {
     const std::int64_t count = bucket.shards.count(rank);
-    const auto take = [&] { return host ? host->take(count, master) : at::zeros({count}, master); };
+    const auto take = [&] {
+      return host ? host->take(count, master) : at::zeros({count}, at::TensorOptions(device_->where()).dtype(master));
+    };
     bucket.shard = {bucket.shards.begin(rank), take(), take(), take()};
     bucket.gradient = take();
   }
 }
 
+void FullyShardedStore::make_wire_memory() {
+  std::int64_t bytes = 0;
+  for (const std::int64_t count : parameter_turns_.counts)
+    bytes += HostArena::bytes_of(count, compute_type(options_.precision));
+  for (const std::int64_t count : gradient_turns_.counts)
+    bytes += HostArena::bytes_of(count, master_type(options_.precision));
+  wire_memory_.emplace(bytes, *device_);
+  host_bytes_ += bytes;
+}
+
+/// What the network uses in place of slots of the device.
+std::vector<at::Tensor> FullyShardedStore::on_wire(const std::vector<at::Tensor>& slots) {
+  if (!copies_) return slots;
+  std::vector<at::Tensor> there;
+  for (const at::Tensor& slot : slots) there.push_back(wire_memory_->take(slot.numel(), slot.scalar_type()));
+  return there;
+}
+
 /// A bucket's values always lie at the same place: what forward keeps of them for backward is found there again.
 void FullyShardedStore::make_parameter_slots() {
   std::vector<at::Tensor> slots;
-  for (const std::int64_t count : parameter_turns_.counts)
-    slots.push_back(at::zeros({count}, compute_type(options_.precision)));
+  for (const std::int64_t count : parameter_turns_.counts) {
+    slots.push_back(at::zeros({count}, at::TensorOptions(device_->where()).dtype(compute_type(options_.precision))));
+  }
+  const std::vector<at::Tensor> wire_slots = on_wire(slots);
   occupants_.resize(slots.size());
-  for (std::size_t index = 0; index < buckets_.size(); ++index)
-    buckets_[index].values = slots[parameter_turns_.slot_of[index]].narrow(0, 0, layout_.buckets()[index].count);
+  slots_free_.resize(slots.size());
+  slots_filled_.resize(slots.size());
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    const std::size_t slot = parameter_turns_.slot_of[index];
+    const std::int64_t count = layout_.buckets()[index].count;
+    buckets_[index].values = slots[slot].narrow(0, 0, count);
+    buckets_[index].wire_values = wire_slots[slot].narrow(0, 0, count);
+  }
   for (std::size_t block = 0; block < parameters_.size(); ++block) {
     for (const SlotPlace& place : layout_.places(block))
       parameters_[block].push_back(layout_.leaf(buckets_[place.bucket].values, place));
@@ -234,13 +279,16 @@ void FullyShardedStore::make_gradient_slots() {
       scratch_of_slots(gradient_turns_, shards, wire_type(master), communicator_.rank());
   std::vector<at::Tensor> sums, scratch;
   for (std::size_t slot = 0; slot < gradient_turns_.counts.size(); ++slot) {
-    sums.push_back(at::zeros({gradient_turns_.counts[slot]}, master));
+    sums.push_back(at::zeros({gradient_turns_.counts[slot]}, at::TensorOptions(device_->where()).dtype(master)));
     scratch.push_back(at::empty({scratch_bytes[slot]}, at::kByte));
+    if (device_->apart()) host_bytes_ += scratch_bytes[slot];
   }
+  const std::vector<at::Tensor> wire_sums = on_wire(sums);
   last_users_.resize(sums.size());
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     const std::size_t slot = gradient_turns_.slot_of[index];
     buckets_[index].sum = sums[slot].narrow(0, 0, layout_.buckets()[index].count);
+    buckets_[index].wire_sum = wire_sums[slot].narrow(0, 0, layout_.buckets()[index].count);
     buckets_[index].scratch = scratch[slot];
   }
 }
@@ -305,17 +353,35 @@ void FullyShardedStore::gather(std::size_t index) {
   std::optional<std::size_t>& occupant = occupants_[parameter_turns_.slot_of[index]];
   if (occupant) buckets_[*occupant].gathered = false;
   occupant = index;
-  copy_master_to(bucket.values, bucket.shard);
-  bucket.gather = communicator_.all_gather(buffer_of(bucket.values), bucket.shards,
-                                           {.tag = static_cast<int>(2 * index + 1), .priority = kParameterPriority});
+  slots_filled_[parameter_turns_.slot_of[index]].wait();
+  bucket.gather = communicator_.all_gather(
+      buffer_of(bucket.wire_values), bucket.shards,
+      {.tag = static_cast<int>(2 * index + 1), .priority = kParameterPriority, .deferred = true});
+  send_shard(bucket);
   bucket.gathered = bucket.arriving = true;
+}
+
+void FullyShardedStore::send_shard(BucketState& bucket) {
+  copy_master_to(options_.offload ? bucket.wire_values : bucket.values, bucket.shard);
+  if (copies_ && !options_.offload) {
+    bucket.sent = copy_out(*device_, shard_of(bucket.wire_values, bucket.shard), shard_of(bucket.values, bucket.shard),
+                           device_->now(), [gather = bucket.gather]() mutable { gather.start(); });
+  } else {
+    bucket.gather.start();
+  }
 }
 
 void FullyShardedStore::wait_for_values(std::size_t index) {
   BucketState& bucket = buckets_[index];
   if (!bucket.arriving) return;
+  bucket.sent.wait();
   bucket.gather.wait();
   bucket.arriving = false;
+  if (copies_) {
+    const std::size_t slot = parameter_turns_.slot_of[index];
+    slots_filled_[slot] = copy_in(*device_, bucket.values, bucket.wire_values, slots_free_[slot]);
+    device_->follow(slots_filled_[slot]);
+  }
   trace_transfer(trace_, "all-gather", index, bucket.gather);
 }
 
@@ -329,13 +395,17 @@ void FullyShardedStore::prepare(std::size_t index) {
       static_cast<std::byte*>(bucket.scratch.data_ptr()),
       comm::scratch_bytes(bucket.shards, wire_type(bucket.sum.scalar_type()), communicator_.rank()));
   bucket.reduce = communicator_.reduce_scatter_sum(
-      buffer_of(bucket.sum), bucket.shards,
+      buffer_of(bucket.wire_sum), bucket.shards,
       {.tag = static_cast<int>(2 * index), .priority = kSumPriority, .deferred = true, .scratch = scratch});
   bucket.prepared = true;
 }
 
 /// What the slots hold stays there until another bucket needs the place.
-void FullyShardedStore::release(std::size_t) {}
+void FullyShardedStore::release(std::size_t block) {
+  if (!copies_) return;
+  const Moment free = device_->now();
+  for (const std::size_t index : layout_.buckets_of(block)) slots_free_[parameter_turns_.slot_of[index]] = free;
+}
 
 void FullyShardedStore::add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) {
   const std::size_t index = layout_.bucket_of(block);
@@ -359,7 +429,13 @@ void FullyShardedStore::accumulate(const SlotPlace& place, const at::Tensor& gra
 void FullyShardedStore::deliver(std::size_t index, bool last) {
   BucketState& bucket = buckets_[index];
   layout_.clear_untouched(bucket.sum, index, bucket.touched);
-  bucket.reduce.start();
+  bucket.computed = device_->now();
+  if (copies_) {
+    bucket.computed = copy_out(*device_, bucket.wire_sum, bucket.sum, bucket.computed,
+                               [reduce = bucket.reduce]() mutable { reduce.start(); });
+  } else {
+    bucket.reduce.start();
+  }
   if (last) bucket.gathered = false;  // the update will change them, and this step needs them no more
   thread_.deliver(index, step_, update_, last);
   if (--buckets_left_ > 0) return;
@@ -369,13 +445,15 @@ void FullyShardedStore::deliver(std::size_t index, bool last) {
 
 void FullyShardedStore::finish_reduce(std::size_t index) {
   BucketState& bucket = buckets_[index];
+  bucket.computed.wait();
   bucket.reduce.wait();
   trace_transfer(trace_, "reduce-scatter", index, bucket.reduce);
-  const at::Tensor part = shard_of(bucket.sum, bucket.shard);
+  const at::Tensor part = shard_of(bucket.wire_sum, bucket.shard);
   if (std::exchange(bucket.summed, true))
-    bucket.gradient.add_(part);
+    bucket.gradient.add_(part.to(bucket.gradient.device()));
   else
     bucket.gradient.copy_(part);
+  device_->now().wait();  // the next pass sums in the same memory
 }
 
 double FullyShardedStore::make_mean(std::size_t index, const Update& update) {
@@ -389,6 +467,7 @@ void FullyShardedStore::update(std::size_t index, const Update& update, double s
   BucketState& bucket = buckets_[index];
   update_shard(bucket.shard, bucket.gradient, layout_.buckets()[index].decay_count, options_.adamw, update,
                scale / update.sum_over_mean());
+  device_->now().wait();
   bucket.summed = false;
 }
 
@@ -478,10 +557,17 @@ StoreMemory fully_sharded_memory(const model::Model& model, const FullyShardedSt
     owned.moments += 2 * bytes;
     owned.gradients += bytes;
   }
-  for (const std::int64_t count : parameters.counts) memory.device.parameters += count * compute;
-  for (const std::int64_t count : gradients.counts) memory.device.gradients += count * master;
-  for (const std::int64_t bytes : scratch_of_slots(gradients, shards, wire_type(type), rank))
-    memory.device.buffers += bytes;
+  const bool apart = device_or_host(options.device)->apart(), copies = apart && ranks > 1;
+  for (const std::int64_t count : parameters.counts) {
+    memory.device.parameters += count * compute;
+    if (copies) memory.host.buffers += HostArena::bytes_of(count, compute_type(options.precision));
+  }
+  for (const std::int64_t count : gradients.counts) {
+    memory.device.gradients += count * master;
+    if (copies) memory.host.buffers += HostArena::bytes_of(count, type);
+  }
+  MemoryParts& received = apart ? memory.host : memory.device;
+  for (const std::int64_t bytes : scratch_of_slots(gradients, shards, wire_type(type), rank)) received.buffers += bytes;
   return memory;
 }
 

@@ -10,9 +10,9 @@
 
 namespace lshdp::parallel {
 
-GradientQueue::GradientQueue(std::function<void(const BlockGradients&)> add,
+GradientQueue::GradientQueue(ComputeDevice& device, std::function<void(const BlockGradients&)> add,
                              std::function<void(std::exception_ptr)> on_error)
-    : add_(std::move(add)), on_error_(std::move(on_error)) {
+    : device_(device), add_(std::move(add)), on_error_(std::move(on_error)) {
   thread_ = start_helper([this] { loop(); });
 }
 
@@ -40,12 +40,14 @@ void GradientQueue::stop() {
 
 void GradientQueue::loop() {
   const c10::NoGradGuard no_grad;
+  const auto helping = device_.help();
   try {
     while (true) {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return stopping_ || pending_; });
       if (stopping_) return;
       lock.unlock();
+      held_.computed.wait();
       add_(held_);  // push() leaves it alone while it is pending
       lock.lock();
       if (held_.block == 0) held_.gradients.clear();

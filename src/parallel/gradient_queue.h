@@ -11,6 +11,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "lshdp/core/device.h"
 #include "lshdp/parallel/store.h"
 
 namespace lshdp::parallel {
@@ -19,6 +20,7 @@ namespace lshdp::parallel {
 struct BlockGradients {
   std::size_t block = 0;
   std::vector<at::Tensor> gradients;
+  Moment computed;  // the device has them
   std::int64_t step = 0;
   bool completes_bucket = false;  // the last of this rank for the block's bucket in this step
   Update update;
@@ -29,9 +31,10 @@ struct BlockGradients {
 /// thread is, and what a probe measures holds for every run.
 class GradientQueue {
  public:
-  /// `add` is called on the thread, in the order of push(). `on_error` is called on the thread if it ends with an
-  /// error; nothing is added after that.
-  GradientQueue(std::function<void(const BlockGradients&)> add, std::function<void(std::exception_ptr)> on_error);
+  /// `add` is called on the thread, in the order of push(), when the device has the gradients. `on_error` is called on
+  /// the thread if it ends with an error; nothing is added after that.
+  GradientQueue(ComputeDevice& device, std::function<void(const BlockGradients&)> add,
+                std::function<void(std::exception_ptr)> on_error);
   ~GradientQueue();
 
   /// Returns once the gradients pushed before are added and gone.
@@ -42,6 +45,7 @@ class GradientQueue {
  private:
   void loop();
 
+  ComputeDevice& device_;
   std::function<void(const BlockGradients&)> add_;
   std::function<void(std::exception_ptr)> on_error_;
   std::mutex mutex_;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -29,6 +30,17 @@ std::shared_ptr<std::byte> map(std::int64_t bytes) {
 }  // namespace
 
 HostArena::HostArena(std::int64_t bytes) : bytes_(bytes), memory_(map(bytes)) {}
+
+HostArena::HostArena(std::int64_t bytes, ComputeDevice& device) : HostArena(bytes) {
+  std::shared_ptr<void> pin = device.pin(memory_.get(), bytes);
+  if (!pin) return;
+  std::byte* begin = memory_.get();
+  // The pin goes before the memory.
+  memory_ = {begin, [memory = std::move(memory_), pin = std::move(pin)](std::byte*) mutable {
+               pin.reset();
+               memory.reset();
+             }};
+}
 
 std::int64_t HostArena::bytes_of(std::int64_t count, at::ScalarType type) {
   const std::int64_t bytes = count * static_cast<std::int64_t>(at::elementSize(type));

@@ -53,6 +53,15 @@ Cut cut(std::int64_t count, const comm::NodeMap& map, int ranks) {
   return result;
 }
 
+/// Elements that a device apart needs room for in host memory, where one gradient arrives that is added to others.
+std::int64_t landing_count(const BlockLayout& layout, const ComputeDevice& device) {
+  std::int64_t largest = 0;
+  for (const Bucket& bucket : layout.buckets()) {
+    for (const Slot& slot : bucket.slots) largest = std::max(largest, slot.count);
+  }
+  return device.apart() ? largest : 0;
+}
+
 class LocallyShardedStore final : public ParameterStore, private BucketWork {
  public:
   LocallyShardedStore(const model::Model& model, comm::Communicator& communicator,
@@ -99,6 +108,7 @@ class LocallyShardedStore final : public ParameterStore, private BucketWork {
   // On the thread that takes gradients off the device.
   void add_to_node(const BlockGradients& gradients);
   void accumulate(const SlotPlace& place, const at::Tensor& gradient, std::int64_t step);
+  at::Tensor on_host(const at::Tensor& gradient);
   void contribute(std::size_t index, std::int64_t step);
   void hold(std::size_t index);
   void let_go(std::size_t index);
@@ -114,6 +124,7 @@ class LocallyShardedStore final : public ParameterStore, private BucketWork {
   std::exception_ptr error_;  // of one of the threads, the first
   comm::Communicator& communicator_;
   LocallyShardedStoreOptions options_;
+  std::shared_ptr<ComputeDevice> device_;
   Trace* trace_;
   BlockLayout layout_;
   comm::NodeMap map_;
@@ -121,6 +132,7 @@ class LocallyShardedStore final : public ParameterStore, private BucketWork {
   std::vector<Cut> cuts_;   // by bucket
   NodeBuckets node_;
   std::unique_ptr<HostArena> arena_;
+  at::Tensor landing_;              // where a device apart leaves gradients that are to be added to others
   std::vector<ShardState> shards_;  // by bucket: this rank's part
   DeviceSlots slots_;
   std::vector<std::vector<at::Tensor>> parameters_;  // by block: its own, then those it borrows, as leaves
@@ -141,20 +153,23 @@ LocallyShardedStore::LocallyShardedStore(const model::Model& model, comm::Commun
                                          const LocallyShardedStoreOptions& options, Trace* trace)
     : communicator_(communicator),
       options_(options),
+      device_(device_or_host(options.device)),
       trace_(trace),
       layout_(model, least_count(options.bucket_bytes, options.precision)),
       map_(node_map(communicator, options)),
       order_(map_.in_node_order()),
       cuts_(make_cuts()),
-      node_(communicator, map_, layout_, options.precision),
-      slots_(node_, layout_, resident_buckets(layout_, model.blocks.size(), options.resident), trace, on_error()),
+      node_(communicator, map_, layout_, options.precision, *device_),
+      slots_(node_, layout_, resident_buckets(layout_, model.blocks.size(), options.resident), *device_, trace,
+             on_error()),
       parameters_(model.blocks.size()),
       acquired_(model.blocks.size()),
       blocks_left_(node_.size()),
       delivered_(node_.size()),
       exchange_(make_exchange()),
-      queue_([this](const BlockGradients& gradients) { add_to_node(gradients); }, on_error()),
-      thread_(*this, node_.size(), communicator, static_cast<int>(2 * node_.size()), trace,
+      queue_(
+          *device_, [this](const BlockGradients& gradients) { add_to_node(gradients); }, on_error()),
+      thread_(*this, node_.size(), communicator, *device_, static_cast<int>(2 * node_.size()), trace,
               make_loss_scaler(options.precision, options.loss_scaling)) {
   make_shards();
   make_leaves();
@@ -176,6 +191,7 @@ LocallyShardedStore::~LocallyShardedStore() {
   thread_.stop(!finished);
   if (exchange_) exchange_->stop();
   slots_.stop();
+  settle(*device_);
 }
 
 std::vector<Cut> LocallyShardedStore::make_cuts() const {
@@ -207,7 +223,10 @@ void LocallyShardedStore::make_shards() {
   const int tensors = master_is_shared() ? 2 : 3;
   std::int64_t bytes = 0;
   for (std::size_t index = 0; index < node_.size(); ++index) bytes += tensors * HostArena::bytes_of(own(index), master);
-  arena_ = std::make_unique<HostArena>(bytes);
+  const at::ScalarType computed = compute_type(options_.precision);
+  const std::int64_t landing = landing_count(layout_, *device_);
+  arena_ = std::make_unique<HostArena>(bytes + HostArena::bytes_of(landing, computed), *device_);
+  landing_ = arena_->take(landing, computed);
   for (std::size_t index = 0; index < node_.size(); ++index) {
     const std::int64_t begin = cuts_[index].of_ranks.begin(static_cast<int>(place));
     const at::Tensor values =
@@ -288,7 +307,9 @@ void LocallyShardedStore::add_gradient(std::size_t block, std::span<const at::Te
     if (--buckets_left_ == 0) in_step_ = false;
   }
   if (gradients.empty() && !completes) return;
-  guarded([&] { queue_.push({block, {gradients.begin(), gradients.end()}, step_, completes, update_}); });
+  guarded([&] {
+    queue_.push({block, {gradients.begin(), gradients.end()}, device_->now(), step_, completes, update_});
+  });
 }
 
 void LocallyShardedStore::add_to_node(const BlockGradients& gradients) {
@@ -298,7 +319,9 @@ void LocallyShardedStore::add_to_node(const BlockGradients& gradients) {
     if (i == 0 || places[i].bucket != places[i - 1].bucket) hold(places[i].bucket);
     accumulate(places[i], gradients.gradients[i], gradients.step);
     const bool more = i + 1 < gradients.gradients.size() && places[i + 1].bucket == places[i].bucket;
-    if (!more) let_go(places[i].bucket);
+    if (more) continue;
+    device_->now().wait();
+    let_go(places[i].bucket);
   }
   if (trace_ != nullptr && trace_->enabled() && !gradients.gradients.empty())
     trace_->record(fmt::format("gradients of block {}", gradients.block), "copy out", begun, now_seconds());
@@ -313,9 +336,18 @@ void LocallyShardedStore::accumulate(const SlotPlace& place, const at::Tensor& g
   std::int64_t& touched = node_.touched(place.bucket)[place.slot];
   const at::Tensor sum = layout_.view(node_.gradients(place.bucket), place);
   if (std::exchange(touched, step) == step)
-    sum.add_(gradient);
+    sum.add_(on_host(gradient));
   else
-    sum.copy_(gradient);
+    copy_aside(sum, gradient);
+}
+
+/// Of the type that it is summed in, in memory that the next call uses again.
+at::Tensor LocallyShardedStore::on_host(const at::Tensor& gradient) {
+  if (!device_->apart()) return gradient;
+  const at::Tensor place = landing_.narrow(0, 0, gradient.numel()).view(gradient.sizes());
+  copy_aside(place, gradient);
+  device_->now().wait();
+  return place;
 }
 
 /// This rank adds nothing more to the bucket. The last one of the node sees to what nobody has written.
@@ -487,6 +519,8 @@ StoreMemory locally_sharded_memory(const model::Model& model, const LocallyShard
     memory.node.parameters += bucket.count * compute;
     memory.node.gradients += bucket.count * master;
   }
+  memory.host.buffers +=
+      HostArena::bytes_of(landing_count(layout, *device_or_host(options.device)), compute_type(options.precision));
   if (!leads) return memory;
   memory.node.buffers = bookkeeping_bytes(layout, options.precision);
   for (const std::int64_t bytes : NodeExchange::region_sizes(of_nodes, wire_type(type), map.node_of(rank)))

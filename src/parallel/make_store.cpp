@@ -17,7 +17,8 @@ ReplicatedStoreOptions replicated_options(const StoreOptions& options) {
           .table_bytes = options.table_bytes,
           .wire = options.wire,
           .shard_weights = options.shard_weights,
-          .loss_scaling = options.loss_scaling};
+          .loss_scaling = options.loss_scaling,
+          .device = options.device};
 }
 
 FullyShardedStoreOptions fully_sharded_options(const StoreOptions& options) {
@@ -26,7 +27,8 @@ FullyShardedStoreOptions fully_sharded_options(const StoreOptions& options) {
           .bucket_bytes = options.bucket_bytes,
           .offload = options.offload,
           .shard_weights = options.shard_weights,
-          .loss_scaling = options.loss_scaling};
+          .loss_scaling = options.loss_scaling,
+          .device = options.device};
 }
 
 LocallyShardedStoreOptions locally_sharded_options(const StoreOptions& options) {
@@ -35,7 +37,8 @@ LocallyShardedStoreOptions locally_sharded_options(const StoreOptions& options) 
           .bucket_bytes = options.bucket_bytes,
           .resident = options.resident,
           .node_names = options.node_names,
-          .loss_scaling = options.loss_scaling};
+          .loss_scaling = options.loss_scaling,
+          .device = options.device};
 }
 
 }  // namespace

@@ -55,9 +55,10 @@ std::int64_t bookkeeping_bytes(const BlockLayout& layout, Precision precision) {
 }
 
 NodeBuckets::NodeBuckets(comm::Communicator& communicator, const comm::NodeMap& map, const BlockLayout& layout,
-                         Precision precision)
+                         Precision precision, ComputeDevice& device)
     : memory_(communicator, map, bytes_of(layout, precision), [](std::byte* data) { new (data) comm::NodeMonitor; }),
       local_size_(static_cast<int>(map.nodes[static_cast<std::size_t>(map.node_of(communicator.rank()))].size())) {
+  pin_ = device.pin(memory_.data(), memory_.bytes());
   Cutter memory(memory_.data());
   monitor_ = reinterpret_cast<comm::NodeMonitor*>(memory.take(sizeof(comm::NodeMonitor)));
   progress_ = memory.take<BucketProgress>(layout.buckets().size());

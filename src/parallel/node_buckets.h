@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "block_layout.h"
 #include "lshdp/comm/communicator.h"
 #include "lshdp/comm/node.h"
+#include "lshdp/core/device.h"
 #include "lshdp/parallel/precision.h"
 
 namespace lshdp::parallel {
@@ -37,7 +39,7 @@ class NodeBuckets {
   using Lock = std::unique_lock<comm::NodeMonitor>;
 
   NodeBuckets(comm::Communicator& communicator, const comm::NodeMap& map, const BlockLayout& layout,
-              Precision precision);
+              Precision precision, ComputeDevice& device);
 
   std::size_t size() const { return values_.size(); }
   int local_size() const { return local_size_; }
@@ -60,6 +62,7 @@ class NodeBuckets {
 
  private:
   comm::NodeMemory memory_;
+  std::shared_ptr<void> pin_;  // of this rank's view of it, for its device
   int local_size_;
   comm::NodeMonitor* monitor_ = nullptr;
   std::span<BucketProgress> progress_;

@@ -18,6 +18,8 @@
 #include "bucket_transfer.h"
 #include "lshdp/core/bf16.h"
 #include "lshdp/core/clock.h"
+#include "lshdp/core/device.h"
+#include "lshdp/parallel/host_arena.h"
 #include "lshdp/parallel/sharded_adamw.h"
 #include "row_exchange.h"
 #include "update_thread.h"
@@ -27,11 +29,15 @@ namespace {
 
 struct BucketState {
   comm::Shards shards;
-  at::Tensor values;             // [count], compute type
-  at::Tensor changes;            // [count], bf16: what the step adds to values; only where that travels instead of them
-  at::Tensor gradients;          // [count], master type; padding is always zero
+  // On the device.
+  at::Tensor values;     // [count], compute type
+  at::Tensor changes;    // [count], bf16: what the step adds to values; only where that travels instead of them
+  at::Tensor gradients;  // [count], master type; padding is always zero
+  ShardState shard;      // this rank's part: master, moments
+  // In the memory that the network uses: `gradients`, and values or changes, themselves unless they are copied for it.
+  at::Tensor wire_gradients, wire_parameters;
   at::Tensor scratch;            // bytes that reduce-scatter receives into
-  ShardState shard;              // this rank's part: master, moments
+  Moment computed;               // the gradients delivered last are there, and in the memory that the network uses
   std::vector<bool> touched;     // by slot: this step has written its gradient
   std::size_t blocks_left = 0;   // without their last gradient of this step
   bool prepared = false;         // this step's receives are posted
@@ -61,18 +67,22 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void set_loss_scale(const LossScale& state) override { thread_.set_loss_scale(state); }
   double wait_seconds() const override { return wait_seconds_; }
   double update_seconds() const override { return thread_.update_seconds(); }
+  std::int64_t host_bytes() const override;
   void set_values(const model::Values& values) override;
   model::Values gather_values() override;
   std::vector<StatePiece> owned_state() override;
   void publish() override;
 
  private:
-  BucketState make_bucket(std::size_t index) const;
+  void make_wire_memory();
+  BucketState make_bucket(std::size_t index);
+  at::Tensor on_wire(const at::Tensor& arena);
   void make_row_exchange(int first_tag);
   static void start_gather(BucketState& bucket);
   static void finish_gather(BucketState& bucket) noexcept;
   void make_leaves();
   static const at::Tensor& gathered(const BucketState& bucket);
+  static void round_changes(const BucketState& bucket);
   static void add_changes(const BucketState& bucket);
   void wait_for_bucket(std::size_t index);
   const SlotPlace& table_place() const { return layout_.places(0)[table_parameter_]; }
@@ -87,6 +97,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void accumulate(const SlotPlace& place, const at::Tensor& gradient);
   void note_last_gradient(std::size_t index);
   void deliver(std::size_t index);
+  void send_gradients(BucketState& bucket);
 
   // On the update thread.
   bool reduced(std::size_t index) const override;
@@ -97,8 +108,11 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
 
   comm::Communicator& communicator_;
   ReplicatedStoreOptions options_;
+  std::shared_ptr<ComputeDevice> device_;
+  bool copies_;  // for the network
   Trace* trace_;
   BlockLayout layout_;
+  std::optional<HostArena> wire_memory_;  // where it copies
   std::vector<BucketState> buckets_;
   std::vector<std::vector<at::Tensor>> parameters_;  // by block: its own, then those it borrows, as leaves
 
@@ -127,16 +141,25 @@ bool changes_travel(const ReplicatedStoreOptions& options) {
   return options.wire == comm::Wire::bf16 && compute_type(options.precision) == at::kFloat;
 }
 
+/// Host memory for copies of a bucket's gradients and of what is gathered.
+std::int64_t wire_bytes(std::int64_t count, const ReplicatedStoreOptions& options) {
+  const at::ScalarType parameters = changes_travel(options) ? at::kBFloat16 : compute_type(options.precision);
+  return HostArena::bytes_of(count, master_type(options.precision)) + HostArena::bytes_of(count, parameters);
+}
+
 ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& communicator,
                                  const ReplicatedStoreOptions& options, Trace* trace)
     : communicator_(communicator),
       options_(options),
+      device_(device_or_host(options.device)),
+      copies_(copies_for_wire(*device_, communicator)),
       trace_(trace),
       layout_(model, least_count(options.bucket_bytes, options.precision),
-              least_count(options.table_bytes, options.precision)),
+              communicator.moves_device_memory() ? kNoTable : least_count(options.table_bytes, options.precision)),
       parameters_(model.blocks.size()),
-      thread_(*this, layout_.buckets().size(), communicator, static_cast<int>(2 * layout_.buckets().size()), trace,
-              make_loss_scaler(options.precision, options.loss_scaling)) {
+      thread_(*this, layout_.buckets().size(), communicator, *device_, static_cast<int>(2 * layout_.buckets().size()),
+              trace, make_loss_scaler(options.precision, options.loss_scaling)) {
+  if (copies_) make_wire_memory();
   for (std::size_t index = 0; index < layout_.buckets().size(); ++index) buckets_.push_back(make_bucket(index));
   make_leaves();
   if (layout_.table()) make_row_exchange(static_cast<int>(2 * buckets_.size() + 1));
@@ -147,6 +170,7 @@ ReplicatedStore::~ReplicatedStore() {
   const bool done = !in_step_ && std::ranges::all_of(buckets_, &BucketState::gather_started);
   thread_.stop(!done);
   for (BucketState& bucket : buckets_) finish_gather(bucket);
+  settle(*device_);
 }
 
 /// For the thread that computes, once the bucket is updated.
@@ -162,22 +186,38 @@ void ReplicatedStore::finish_gather(BucketState& bucket) noexcept {
   }
 }
 
-BucketState ReplicatedStore::make_bucket(std::size_t index) const {
+void ReplicatedStore::make_wire_memory() {
+  std::int64_t bytes = 0;
+  for (const Bucket& bucket : layout_.buckets()) bytes += wire_bytes(bucket.count, options_);
+  wire_memory_.emplace(bytes, *device_);
+}
+
+/// What the network uses in place of an arena of the device.
+at::Tensor ReplicatedStore::on_wire(const at::Tensor& arena) {
+  return copies_ ? wire_memory_->take(arena.numel(), arena.scalar_type()) : arena;
+}
+
+BucketState ReplicatedStore::make_bucket(std::size_t index) {
   const Bucket& layout = layout_.buckets()[index];
   const at::ScalarType master = master_type(options_.precision), compute = compute_type(options_.precision);
+  const auto zeros = [&](at::ScalarType type) {
+    return at::zeros({layout.count}, at::TensorOptions(device_->where()).dtype(type));
+  };
   const int rank = communicator_.rank();
   BucketState bucket;
   bucket.shards = layout_.shards(index, communicator_.size(), options_.shard_weights);
-  bucket.values = at::zeros({layout.count}, compute);
-  bucket.gradients = at::zeros({layout.count}, master);
+  bucket.values = zeros(compute);
+  bucket.gradients = zeros(master);
   bucket.scratch =
       at::empty({static_cast<std::int64_t>(comm::scratch_bytes(bucket.shards, wire_type(master), rank, options_.wire))},
                 at::kByte);
   bucket.shard = make_shard_state(bucket.values, master, bucket.shards.begin(rank), bucket.shards.end(rank));
   if (changes_travel(options_)) {
-    bucket.changes = at::zeros({layout.count}, at::kBFloat16);
+    bucket.changes = zeros(at::kBFloat16);
     bucket.shard.master = bucket.shard.master.clone();  // not a view of values, which follow it in rounded steps
   }
+  bucket.wire_gradients = on_wire(bucket.gradients);
+  bucket.wire_parameters = on_wire(gathered(bucket));
   bucket.touched.resize(layout.slots.size());
   return bucket;
 }
@@ -226,7 +266,7 @@ void ReplicatedStore::begin_step(const Update& update) {
 void ReplicatedStore::look_up(const at::Tensor& rows) {
   if (!in_step_ || looked_up_.defined()) throw std::logic_error("look_up that does not follow begin_step");
   rows_->look_up(rows);
-  looked_up_ = rows;
+  looked_up_ = device_->upload(rows);
 }
 
 void ReplicatedStore::acquire(std::size_t block) {
@@ -262,7 +302,7 @@ at::Tensor ReplicatedStore::current_rows() {
   at::Tensor rows;
   if (!table_whole_) rows_->expect_rows(gathered(bucket).scalar_type());
   thread_.wait_updated(index);
-  if (!table_whole_) rows = rows_->fetch(owned_rows(gathered(bucket)));
+  if (!table_whole_) rows = device_->upload(rows_->fetch(owned_rows(bucket.wire_parameters).cpu()));
   start_gather(buckets_[index]);
   if (rows.defined() && !bucket.changes.defined()) return rows;
   const at::Tensor known = layout_.view(bucket.values, table_place()).index_select(0, looked_up_);
@@ -287,12 +327,21 @@ void ReplicatedStore::wait_for_bucket(std::size_t index) {
   bucket.gather.wait();
   wait_seconds_ += now_seconds() - begun;
   if (std::exchange(bucket.gather_worked_in, true)) return;
+  if (copies_) {
+    // Nothing has read them since the step's gradients left, but rows of a table may just be looked up.
+    const Moment free = layout_.buckets()[index].table ? device_->now() : Moment();
+    device_->follow(copy_in(*device_, gathered(bucket), bucket.wire_parameters, free));
+  }
   if (bucket.changes.defined()) add_changes(bucket);
   trace_transfer(trace_, "all-gather", index, bucket.gather);
 }
 
 /// The same on every rank, the owner included, so replicas stay identical.
 void ReplicatedStore::add_changes(const BucketState& bucket) {
+  if (!bucket.values.is_cpu()) {
+    bucket.values.add_(bucket.changes);
+    return;
+  }
   auto* values = bucket.values.mutable_data_ptr<float>();
   const auto* changes = static_cast<const Bf16*>(bucket.changes.const_data_ptr());
   at::parallel_for(0, bucket.values.numel(), at::internal::GRAIN_SIZE, [=](std::int64_t begin, std::int64_t end) {
@@ -316,7 +365,7 @@ void ReplicatedStore::prepare(std::size_t index) {
   BucketState& bucket = buckets_[index];
   const std::span scratch(static_cast<std::byte*>(bucket.scratch.data_ptr()),
                           static_cast<std::size_t>(bucket.scratch.numel()));
-  bucket.reduce = communicator_.reduce_scatter_sum(buffer_of(bucket.gradients), bucket.shards,
+  bucket.reduce = communicator_.reduce_scatter_sum(buffer_of(bucket.wire_gradients), bucket.shards,
                                                    {.tag = static_cast<int>(2 * index),
                                                     .priority = sum_priority(index),
                                                     .wire = options_.wire,
@@ -350,7 +399,7 @@ void ReplicatedStore::add_row_gradients(const at::Tensor& gradients) {
 
 void ReplicatedStore::send_row_gradients() {
   if (!row_gradients_.defined()) add_row_gradients(at::zeros_like(parameters_[0][table_parameter_].detach()));
-  rows_->send_gradients(std::exchange(row_gradients_, {}));
+  rows_->send_gradients(std::exchange(row_gradients_, {}).cpu());
 }
 
 void ReplicatedStore::note_last_gradient(std::size_t index) {
@@ -373,7 +422,7 @@ void ReplicatedStore::accumulate(const SlotPlace& place, const at::Tensor& gradi
 void ReplicatedStore::deliver(std::size_t index) {
   BucketState& bucket = buckets_[index];
   layout_.clear_untouched(bucket.gradients, index, bucket.touched);
-  bucket.gather = communicator_.all_gather(buffer_of(gathered(bucket)), bucket.shards,
+  bucket.gather = communicator_.all_gather(buffer_of(bucket.wire_parameters), bucket.shards,
                                            {.tag = static_cast<int>(2 * index + 1),
                                             .priority = kReducePriority + static_cast<int>(buckets_.size() + index),
                                             .deferred = true});
@@ -383,10 +432,21 @@ void ReplicatedStore::deliver(std::size_t index) {
     table_whole_ = bucket.gather_started = false;
   }
   bucket.reduce.when_done(thread_.waker());
-  bucket.reduce.start();
+  send_gradients(bucket);
   bucket.gather_worked_in = false;
   thread_.deliver(index, step_, update_);
   if (--buckets_left_ == 0) in_step_ = false;
+}
+
+/// As soon as the device has them.
+void ReplicatedStore::send_gradients(BucketState& bucket) {
+  bucket.computed = device_->now();
+  if (copies_) {
+    bucket.computed = copy_out(*device_, bucket.wire_gradients, bucket.gradients, bucket.computed,
+                               [reduce = bucket.reduce]() mutable { reduce.start(); });
+  } else {
+    bucket.reduce.start();
+  }
 }
 
 bool ReplicatedStore::reduced(std::size_t index) const {
@@ -396,9 +456,11 @@ bool ReplicatedStore::reduced(std::size_t index) const {
 /// Waits for the bucket's sum.
 void ReplicatedStore::finish_reduce(std::size_t index) {
   BucketState& bucket = buckets_[index];
+  device_->follow(bucket.computed);
   bucket.reduce.wait();
   trace_transfer(trace_, "reduce-scatter", index, bucket.reduce);
-  if (layout_.buckets()[index].table) delivered_->add_to(owned_rows(bucket.gradients));
+  if (layout_.buckets()[index].table) delivered_->add_to(owned_rows(bucket.wire_gradients));
+  if (copies_) copy_aside(shard_of(bucket.gradients, bucket.shard), shard_of(bucket.wire_gradients, bucket.shard));
 }
 
 double ReplicatedStore::make_mean(std::size_t index, const Update& update) {
@@ -414,10 +476,20 @@ void ReplicatedStore::update(std::size_t index, const Update& update, double sca
   const bool rounds = bucket.changes.defined();
   update_shard(bucket.shard, gradient, layout_.buckets()[index].decay_count, options_.adamw, update, scale,
                rounds ? at::Tensor() : bucket.values);
-  if (!rounds) return;
-  round_difference_to_bf16(
-      bucket.shard.master.const_data_ptr<float>(), shard_of(bucket.values, bucket.shard).const_data_ptr<float>(),
-      static_cast<Bf16*>(shard_of(bucket.changes, bucket.shard).mutable_data_ptr()), bucket.shard.master.numel());
+  if (rounds) round_changes(bucket);
+  if (copies_) copy_aside(shard_of(bucket.wire_parameters, bucket.shard), shard_of(gathered(bucket), bucket.shard));
+  device_->now().wait();
+}
+
+void ReplicatedStore::round_changes(const BucketState& bucket) {
+  const at::Tensor& master = bucket.shard.master;
+  const at::Tensor values = shard_of(bucket.values, bucket.shard), changes = shard_of(bucket.changes, bucket.shard);
+  if (!master.is_cpu()) {
+    changes.copy_(master - values);
+    return;
+  }
+  round_difference_to_bf16(master.const_data_ptr<float>(), values.const_data_ptr<float>(),
+                           static_cast<Bf16*>(changes.mutable_data_ptr()), master.numel());
 }
 
 void ReplicatedStore::send_parameters(std::size_t index) {
@@ -429,6 +501,12 @@ void ReplicatedStore::synchronize() {
   if (in_step_) throw std::logic_error("synchronize within a step");
   for (std::size_t index = 0; index < buckets_.size(); ++index) wait_for_bucket(index);
   table_whole_ = true;
+}
+
+std::int64_t ReplicatedStore::host_bytes() const {
+  std::int64_t bytes = wire_memory_ ? wire_memory_->bytes() : 0;
+  for (const BucketState& bucket : buckets_) bytes += device_->apart() ? bucket.scratch.numel() : 0;
+  return bytes;
 }
 
 void ReplicatedStore::set_values(const model::Values& values) {
@@ -467,7 +545,9 @@ void ReplicatedStore::publish() {
   const c10::NoGradGuard no_grad;
   for (BucketState& bucket : buckets_) {
     copy_master_to(bucket.values, bucket.shard);
-    communicator_.all_gather(buffer_of(bucket.values), bucket.shards).wait();
+    const at::Tensor whole = bucket.values.cpu();  // itself where the host computes
+    communicator_.all_gather(buffer_of(whole), bucket.shards).wait();
+    if (device_->apart()) bucket.values.copy_(whole);
   }
   table_whole_ = true;
 }
@@ -498,7 +578,9 @@ StoreMemory replicated_memory(const model::Model& model, const ReplicatedStoreOp
   const auto master = static_cast<std::int64_t>(at::elementSize(master_weights));
   const auto compute = static_cast<std::int64_t>(at::elementSize(used));
   const bool changes = changes_travel(options), apart = changes || master_weights != used;
+  const bool computes_apart = device_or_host(options.device)->apart(), copies = computes_apart && ranks > 1;
   StoreMemory memory;
+  MemoryParts& received = computes_apart ? memory.host : memory.device;
   for (std::size_t index = 0; index < layout.buckets().size(); ++index) {
     const std::int64_t count = layout.buckets()[index].count;
     const comm::Shards shards = layout.shards(index, ranks, options.shard_weights);
@@ -506,9 +588,10 @@ StoreMemory replicated_memory(const model::Model& model, const ReplicatedStoreOp
     memory.device.parameters += count * compute + (apart ? mine * master : 0);
     memory.device.gradients += count * master;
     memory.device.moments += 2 * mine * master;
-    memory.device.buffers +=
+    received.buffers +=
         static_cast<std::int64_t>(comm::scratch_bytes(shards, wire_type(master_weights), rank, options.wire));
     if (changes) memory.device.buffers += count * static_cast<std::int64_t>(sizeof(Bf16));
+    if (copies) memory.host.buffers += wire_bytes(count, options);
   }
   return memory;
 }

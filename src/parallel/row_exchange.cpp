@@ -41,7 +41,7 @@ void ArrivingRows::add_to(const at::Tensor& owned) {
   work_.wait();
   for (int rank = 0; rank < static_cast<int>(asked_.size()); ++rank) {
     const at::Tensor gradients = rank == rank_ ? own_ : received_.narrow(0, shards_.begin(rank), shards_.count(rank));
-    owned.index_add_(0, asked_[static_cast<std::size_t>(rank)], gradients.to(owned.scalar_type()));
+    owned.index_add_(0, asked_[static_cast<std::size_t>(rank)].to(owned.device()), gradients.to(owned.options()));
   }
 }
 

@@ -17,7 +17,8 @@ class ArrivingRows {
   /// Whether add_to() would not wait; `call` runs when that is so, as Work::when_done() says.
   bool there() const { return work_.done(); }
   void when_there(std::function<void()> call) { work_.when_done(std::move(call)); }
-  /// Waits, and adds the gradients of every rank, in the order of ranks, to `owned` [rows of this rank, width].
+  /// Waits, and adds the gradients of every rank, in the order of ranks, to `owned` [rows of this rank, width], on
+  /// whatever device.
   void add_to(const at::Tensor& owned);
 
  private:
@@ -30,9 +31,9 @@ class ArrivingRows {
   int rank_ = 0;
 };
 
-/// One object per rank; all ranks make the same calls. In each step look_up(), know(), and then both halves or the
-/// second only: expect_rows() and fetch(); expect_gradients() and send_gradients(). The gradients that arrived in one
-/// step must have been added before the next step's expect_gradients().
+/// All tensors are of the host. One object per rank; all ranks make the same calls. In each step look_up(), know(), and
+/// then both halves or the second only: expect_rows() and fetch(); expect_gradients() and send_gradients(). The
+/// gradients that arrived in one step must have been added before the next step's expect_gradients().
 class RowExchange {
  public:
   static constexpr int kTags = 3;

@@ -19,12 +19,26 @@ struct ShardUpdate {
   const Update& update;
 };
 
+/// LibTorch's fused kernel: one pass as well. It reads the step from a tensor. Its own scale of gradients is fp32 at
+/// best, so a scale that is not 1 takes a pass.
+void adamw_on_device(const HostRange& range, double gradient_scale, double weight_decay, const AdamW& adamw,
+                     const Update& update) {
+  const at::Tensor step = at::full({}, static_cast<double>(update.step), range.master.options().dtype(at::kFloat));
+  at::Tensor gradient = range.gradient.to(range.master.scalar_type());
+  if (gradient_scale != 1) gradient = gradient.mul(gradient_scale);
+  at::_fused_adamw_({range.master}, {gradient}, {range.first_moment}, {range.second_moment}, {}, {step},
+                    update.learning_rate, adamw.beta1, adamw.beta2, weight_decay, adamw.epsilon,
+                    /*amsgrad=*/false, /*maximize=*/false);
+  if (range.copy.defined()) range.copy.copy_(range.master);
+}
+
 void update_range(const ShardUpdate& all, std::int64_t begin, std::int64_t end, double weight_decay) {
   if (begin >= end) return;
   const auto part = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, end - begin); };
   const HostRange range{part(all.gradient), part(all.shard.master), part(all.shard.first_moment),
                         part(all.shard.second_moment), all.copy.defined() ? part(all.copy) : at::Tensor()};
-  adamw_on_host(range, all.gradient_scale, weight_decay, all.adamw, all.update);
+  const auto adamw_there = range.master.is_cpu() ? adamw_on_host : adamw_on_device;
+  adamw_there(range, all.gradient_scale, weight_decay, all.adamw, all.update);
 }
 
 /// Where the shard's parameters are wanted in `arena`; undefined if they are there already.
@@ -38,7 +52,8 @@ at::Tensor place_of_copy(const at::Tensor& arena, const ShardState& shard) {
 
 ShardState make_shard_state(const at::Tensor& values, at::ScalarType master, std::int64_t begin, std::int64_t end) {
   const at::Tensor mine = values.narrow(0, begin, end - begin);
-  return {begin, mine.to(master), at::zeros({end - begin}, master), at::zeros({end - begin}, master)};
+  const at::TensorOptions options = values.options().dtype(master);
+  return {begin, mine.to(master), at::zeros({end - begin}, options), at::zeros({end - begin}, options)};
 }
 
 void reset_shard(ShardState& shard, const at::Tensor& arena) {

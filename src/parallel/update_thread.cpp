@@ -14,10 +14,11 @@
 
 namespace lshdp::parallel {
 
-UpdateThread::UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, int norm_tag,
-                           Trace* trace, std::optional<LossScaler> scaler)
+UpdateThread::UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator,
+                           ComputeDevice& device, int norm_tag, Trace* trace, std::optional<LossScaler> scaler)
     : work_(work),
       communicator_(communicator),
+      device_(device),
       norm_tag_(norm_tag),
       trace_(trace),
       steps_(buckets),
@@ -108,6 +109,7 @@ double UpdateThread::update_seconds() const {
 
 void UpdateThread::loop() {
   const c10::NoGradGuard no_grad;
+  const auto helping = device_.help();
   try {
     while (const auto delivery = next_delivery()) handle(*delivery);
   } catch (...) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/parallel/loss_scaler.h"
 #include "lshdp/parallel/store.h"
@@ -29,7 +30,7 @@ inline constexpr int kReducePriority = 1;
 inline constexpr int kGatherPriority = 2;
 
 /// What a store does with a delivered bucket. Called on the update thread only, without a lock, in this order; all but
-/// finish_reduce() only where the bucket is complete.
+/// finish_reduce() only where the bucket is complete. What it gives the device does not queue behind the computation.
 class BucketWork {
  public:
   virtual ~BucketWork() = default;
@@ -57,8 +58,8 @@ class BucketWork {
 class UpdateThread {
  public:
   /// `norm_tag`: of the all-reduce that clipping and the loss scale need. `trace` may be null. `scaler`: in fp16.
-  UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, int norm_tag, Trace* trace,
-               std::optional<LossScaler> scaler);
+  UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, ComputeDevice& device,
+               int norm_tag, Trace* trace, std::optional<LossScaler> scaler);
   /// After the first delivery, stop() must have been called, while `work` was whole.
   ~UpdateThread();
   UpdateThread(const UpdateThread&) = delete;
@@ -118,6 +119,7 @@ class UpdateThread {
 
   BucketWork& work_;
   comm::Communicator& communicator_;
+  ComputeDevice& device_;
   int norm_tag_;
   Trace* trace_;
 

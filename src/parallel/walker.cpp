@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "bucket_transfer.h"
+#include "host_inputs.h"
 #include "lshdp/core/clock.h"
 
 namespace lshdp::parallel {
@@ -22,7 +24,16 @@ constexpr double kRealWait = 200e-6;
 
 BlockWalker::BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options,
                          SpeedEmulator* emulator, Trace* trace)
-    : model_(model), store_(store), options_(options), emulator_(emulator), trace_(trace) {}
+    : model_(model),
+      store_(store),
+      options_(options),
+      device_(device_or_host(options.device)),
+      emulator_(emulator),
+      trace_(trace) {
+  if (options.offload_activations) host_inputs_ = std::make_unique<HostInputs>(*device_, model.blocks.size());
+}
+
+BlockWalker::~BlockWalker() { settle(*device_); }
 
 void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input) {
   store_.begin_step(update);
@@ -34,13 +45,17 @@ void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches, c
 
 double BlockWalker::train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last) {
   if (emulator_ != nullptr) emulator_->begin();
-  const at::Tensor first = store_.looks_up_rows() ? in_rows(input) : to_compute_type(input);
-  return backward_blocks(forward_blocks(first), target, last);
+  stretches_.clear();  // of one that ended with an error
+  const at::Tensor there = device_->upload(input);
+  const at::Tensor first = store_.looks_up_rows() ? in_rows(there) : to_compute_type(there);
+  return backward_blocks(forward_blocks(first), device_->upload(target), last);
 }
 
 void BlockWalker::look_up(const at::Tensor& input) {
-  rows_ = input.defined() ? std::get<0>(at::_unique(input.flatten(), /*sorted=*/true)) : at::empty({0}, at::kLong);
-  store_.look_up(rows_);
+  const at::Tensor rows =
+      input.defined() ? std::get<0>(at::_unique(input.flatten(), /*sorted=*/true)).cpu() : at::empty({0}, at::kLong);
+  store_.look_up(rows);
+  rows_ = device_->upload(rows);
 }
 
 /// The input as numbers of the rows that the step looks up.
@@ -71,7 +86,7 @@ void BlockWalker::forward_nothing() {
 
 at::Tensor BlockWalker::forward(const at::Tensor& input) {
   const c10::NoGradGuard no_grad;
-  at::Tensor x = to_compute_type(input);
+  at::Tensor x = to_compute_type(device_->upload(input));
   for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
     acquire(block);
     x = run_block(block, x);
@@ -82,8 +97,8 @@ at::Tensor BlockWalker::forward(const at::Tensor& input) {
 
 Evaluation BlockWalker::evaluate(const at::Tensor& input, const at::Tensor& target) {
   const c10::NoGradGuard no_grad;
-  const at::Tensor logits = forward(input);
-  return {model::summed_cross_entropy(logits, target, 0).item<double>(), model::correct_predictions(logits, target),
+  const at::Tensor logits = forward(input), wanted = device_->upload(target);
+  return {model::summed_cross_entropy(logits, wanted, 0).item<double>(), model::correct_predictions(logits, wanted),
           target.numel()};
 }
 
@@ -131,6 +146,7 @@ std::vector<BlockWalker::Kept> BlockWalker::forward_blocks(const at::Tensor& inp
       } else {
         const c10::NoGradGuard no_grad;
         x = run_block(block, x);
+        put_away(block, kept.back());
       }
     });
     store_.release(block);
@@ -139,17 +155,18 @@ std::vector<BlockWalker::Kept> BlockWalker::forward_blocks(const at::Tensor& inp
 }
 
 double BlockWalker::backward_blocks(std::vector<Kept> kept, const at::Tensor& target, bool last) {
-  double loss = 0;
+  at::Tensor loss;
   at::Tensor gradient;  // of the loss by the output of the block in hand
   for (std::size_t block = model_.blocks.size(); block-- > 0;) {
     acquire(block);
     compute("backward", block, [&] {
       Kept mine = std::move(kept[block]);
+      bring_back(block, mine);
       if (!mine.output.defined()) mine = keep(block, mine.input, true);
       at::Tensor output = std::move(mine.output);
       if (block + 1 == model_.blocks.size()) {
         output = model::summed_cross_entropy(output, target, options_.label_smoothing);
-        loss = output.item<double>();
+        loss = output.detach();
         if (const double scale = store_.backward_scale(); scale != 1) gradient = at::full_like(output, scale);
       }
       gradient = backward_block(block, mine, output, gradient, last);
@@ -157,7 +174,23 @@ double BlockWalker::backward_blocks(std::vector<Kept> kept, const at::Tensor& ta
     });
     store_.release(block);
   }
-  return loss;
+  // Only now: a device would stand idle while this thread waited for it in between.
+  const double value = loss.item<double>();
+  count_stretches();
+  return value;
+}
+
+/// What recomputation needs of forward; the first block's input stays, it is the data.
+void BlockWalker::put_away(std::size_t block, Kept& kept) {
+  if (!host_inputs_ || block == 0) return;
+  host_inputs_->put(block, kept.input);
+  kept.input.reset();
+}
+
+void BlockWalker::bring_back(std::size_t block, Kept& kept) {
+  if (!host_inputs_) return;
+  if (!kept.input.defined()) kept.input = host_inputs_->take(block);
+  if (block > 1) host_inputs_->prefetch(block - 1);
 }
 
 /// Hands the gradients of the block's parameters to the store and returns that of its input.
@@ -174,14 +207,22 @@ at::Tensor BlockWalker::backward_block(std::size_t block, const Kept& kept, cons
 }
 
 void BlockWalker::compute(const char* phase, std::size_t block, const std::function<void()>& work) {
-  const double begun = now_seconds();
+  const Moment begun = device_->now();
   work();
   if (emulator_ != nullptr) emulator_->pay();
-  const double ended = now_seconds();
-  compute_seconds_ += ended - begun;
-  if (trace_ != nullptr && trace_->enabled()) {
-    trace_->record(fmt::format("{} {}", phase, model_.blocks[block]->name()), "compute", begun, ended);
+  stretches_.push_back({phase, block, begun, device_->now()});
+}
+
+/// When the device has done them.
+void BlockWalker::count_stretches() {
+  stretches_.back().ended.wait();
+  for (const Stretch& stretch : stretches_) {
+    const double begun = stretch.begun.seconds(), ended = stretch.ended.seconds();
+    compute_seconds_ += ended - begun;
+    if (trace_ == nullptr || !trace_->enabled()) continue;
+    trace_->record(fmt::format("{} {}", stretch.phase, model_.blocks[stretch.block]->name()), "compute", begun, ended);
   }
+  stretches_.clear();
 }
 
 }  // namespace lshdp::parallel

@@ -158,12 +158,9 @@ void Trainer::load_state() {
   } else {
     resume_state();
   }
-  walker_ =
-      std::make_unique<parallel::BlockWalker>(model_, *store_,
-                                              parallel::WalkerOptions{.precision = options_.setup.precision,
-                                                                      .recompute = options_.setup.recompute,
-                                                                      .label_smoothing = options_.label_smoothing},
-                                              &emulator_, &trace_);
+  parallel::WalkerOptions walking = measure::walker_options(options_.setup);
+  walking.label_smoothing = options_.label_smoothing;
+  walker_ = std::make_unique<parallel::BlockWalker>(model_, *store_, walking, &emulator_, &trace_);
 }
 
 void Trainer::fresh_state() {
@@ -229,8 +226,9 @@ Json Trainer::run() {
     log_ = std::make_unique<StepLog>(first_step_, last_step_);
     return std::string();
   });
-  loader_ = std::make_unique<data::PrefetchingLoader>(*data_, preparation_for(model_, options_.augmentation),
-                                                      [this](std::int64_t k) { return request(k); });
+  loader_ = std::make_unique<data::PrefetchingLoader>(
+      *data_, preparation_for(model_, options_.augmentation), [this](std::int64_t k) { return request(k); },
+      options_.setup.compute_device);
   statistics_ = std::make_unique<StepStatistics>(communicator_);
   rebalancing_ =
       std::make_unique<Rebalancing>(communicator_, options_.plan, options_.profile,

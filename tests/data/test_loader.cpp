@@ -204,7 +204,7 @@ TEST_F(LoaderTest, ReadsNoFurtherAheadThanAsked) {
         asked = k;
         return Request{{k % 12}, 0};
       },
-      3);
+      nullptr, 3);
   const auto settle = [&](std::int64_t expected) {
     for (int i = 0; i < 500 && asked < expected; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -259,7 +259,7 @@ TEST_F(LoaderTest, LeavesTheNumberOfThreadsAlone) {
 }
 
 TEST_F(LoaderTest, RefusesToReadNothingAhead) {
-  EXPECT_THROW(PrefetchingLoader(*dataset_, {}, pairs(1), 0), UsageError);
+  EXPECT_THROW(PrefetchingLoader(*dataset_, {}, pairs(1), nullptr, 0), UsageError);
 }
 
 }  // namespace

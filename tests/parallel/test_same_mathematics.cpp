@@ -9,9 +9,12 @@
 
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/comm/null_communicator.h"
+#include "lshdp/core/cuda.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
+#include "support/detached_device.h"
+#include "support/host_group.h"
 
 namespace lshdp::parallel {
 namespace {
@@ -19,6 +22,10 @@ namespace {
 constexpr int kSteps = 20;
 constexpr std::int64_t kBatch = 12;
 constexpr std::array<std::int64_t, 4> kOneOwnsNothing{1, 3, 0, 2};  // weights of shards
+
+/// What ranks compute on. Mixed: ranks of odd number apart, the others on the host. Grouped: apart, over a communicator
+/// between devices, in groups of two.
+enum class Where { host, apart, mixed, grouped, cuda };
 
 struct Way {
   const char* name;
@@ -29,6 +36,8 @@ struct Way {
   std::size_t resident = 0;
   int nodes = 0;       // rank r on node r % nodes; 0: one node
   bool table = false;  // a bucket for each block, and one for the table that rows are looked up in
+  Where where = Where::host;
+  bool offload_activations = false;
 };
 
 void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
@@ -62,17 +71,40 @@ StoreOptions store_options(const Way& way, Precision precision, int ranks) {
   return options;
 }
 
+std::shared_ptr<ComputeDevice> device_of(Where where, int rank) {
+  if (where == Where::cuda) return make_cuda_device(rank % cuda_device_count());
+  const bool apart = where == Where::apart || where == Where::grouped || (where == Where::mixed && rank % 2 == 1);
+  return apart ? std::make_shared<test::DetachedDevice>() : make_host_device();
+}
+
 std::int64_t micro_batches(const Split& split, std::pair<std::int64_t, std::int64_t> slice) {
   const std::int64_t micro = split.micro_batch > 0 ? split.micro_batch : kBatch;
   return (slice.second - slice.first + micro - 1) / micro;
 }
 
-model::Values train(const model::Model& model, comm::Communicator& communicator, Precision precision,
-                    const Split& split, const Way& way) {
-  const int ranks = communicator.size();
-  const auto store = make_store(model, communicator, store_options(way, precision, ranks));
+/// Null: over `world` itself.
+std::unique_ptr<comm::Communicator> between_devices(comm::Communicator& world, Where where, ComputeDevice& device) {
+  if (where != Where::grouped) return nullptr;
+  std::vector<std::string> names;
+  for (int rank = 0; rank < world.size(); ++rank)
+    names.push_back(world.size() % 2 == 0 ? std::to_string(rank / 2) : "all");
+  return comm::make_device_communicator(world, names, test::host_groups(world, names), device);
+}
+
+model::Values train(const model::Model& model, comm::Communicator& world, Precision precision, const Split& split,
+                    const Way& way) {
+  const int ranks = world.size();
+  StoreOptions options = store_options(way, precision, ranks);
+  options.device = device_of(way.where, world.rank());
+  const auto over = between_devices(world, way.where, *options.device);
+  comm::Communicator& communicator = over ? *over : world;
+  const auto store = make_store(model, communicator, options);
   store->set_values(model::initial_values(model, 5));
-  BlockWalker walker(model, *store, {.precision = precision, .recompute = way.recompute});
+  BlockWalker walker(model, *store,
+                     {.precision = precision,
+                      .recompute = way.recompute,
+                      .offload_activations = way.offload_activations,
+                      .device = options.device});
   for (int step = 1; step <= kSteps; ++step) {
     const std::int64_t count = split.partial && step % 5 == 0 ? kBatch / 2 + 1 : kBatch;
     const model::SyntheticBatch batch =
@@ -115,6 +147,10 @@ std::pair<double, double> difference(const model::Values& a, const model::Values
 
 class SameMathematics : public testing::TestWithParam<std::tuple<model::Model (*)(), Split, Way>> {
  protected:
+  void SetUp() override {
+    if (std::get<Way>(GetParam()).where == Where::cuda && cuda_device_count() == 0)
+      GTEST_SKIP() << "no CUDA device here, or none in this build";
+  }
   static void SetUpTestSuite() {
     at::set_num_threads(1);
     communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
@@ -209,6 +245,52 @@ INSTANTIATE_TEST_SUITE_P(LsdpOwnNodes, SameMathematics,
                          name_of);
 INSTANTIATE_TEST_SUITE_P(LsdpAllResident, SameMathematics,
                          testing::Combine(kModels, testing::Values(kClip, kPartial), testing::Values(kLsdpResident)),
+                         name_of);
+
+// What a device of its own memory adds: copies to and fro, in all modes.
+constexpr Way kDdpApart{.name = "DdpApart", .mode = Mode::ddp, .where = Where::apart};
+constexpr Way kDdpMixed{.name = "DdpMixedDevices",
+                        .mode = Mode::ddp,
+                        .recompute = true,
+                        .where = Where::mixed,
+                        .offload_activations = true};
+constexpr Way kDdpTableApart{
+    .name = "DdpTableApart", .mode = Mode::ddp, .weighted = true, .table = true, .where = Where::apart};
+constexpr Way kFsdpApart{.name = "FsdpApart", .mode = Mode::fsdp, .weighted = true, .where = Where::apart};
+constexpr Way kFsdpOffloadMixed{
+    .name = "FsdpOffloadMixedDevices", .mode = Mode::fsdp, .offload = true, .where = Where::mixed};
+constexpr Way kDdpGrouped{.name = "DdpGroupedDevices", .mode = Mode::ddp, .weighted = true, .where = Where::grouped};
+constexpr Way kFsdpGrouped{.name = "FsdpGroupedDevices", .mode = Mode::fsdp, .where = Where::grouped};
+constexpr Way kLsdpApart{.name = "LsdpApart", .mode = Mode::lsdp, .nodes = 2, .where = Where::apart};
+constexpr Way kLsdpMixed{
+    .name = "LsdpMixedDevices", .mode = Mode::lsdp, .resident = 2, .nodes = 4, .where = Where::mixed};
+const auto kWaysApart = testing::Values(kDdpApart, kDdpMixed, kDdpGrouped, kFsdpApart, kFsdpGrouped, kFsdpOffloadMixed,
+                                        kLsdpApart, kLsdpMixed);
+INSTANTIATE_TEST_SUITE_P(Apart, SameMathematics,
+                         testing::Combine(testing::Values(&test::small_gpt), testing::Values(kAccumulation),
+                                          kWaysApart),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(ApartClip, SameMathematics,
+                         testing::Combine(testing::Values(&test::small_mlp), testing::Values(kClip), kWaysApart),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(TableApart, SameMathematics,
+                         testing::Combine(testing::Values(&test::small_gpt), testing::Values(kAccumulation),
+                                          testing::Values(kDdpTableApart)),
+                         name_of);
+
+constexpr Way kDdpCuda{.name = "DdpCuda", .mode = Mode::ddp, .where = Where::cuda};
+constexpr Way kDdpTableCuda{.name = "DdpTableCuda", .mode = Mode::ddp, .table = true, .where = Where::cuda};
+constexpr Way kFsdpCuda{
+    .name = "FsdpCuda", .mode = Mode::fsdp, .recompute = true, .where = Where::cuda, .offload_activations = true};
+constexpr Way kFsdpOffloadCuda{.name = "FsdpOffloadCuda", .mode = Mode::fsdp, .offload = true, .where = Where::cuda};
+constexpr Way kLsdpCuda{.name = "LsdpCuda", .mode = Mode::lsdp, .nodes = 2, .where = Where::cuda};
+constexpr Way kLsdpResidentCuda{
+    .name = "LsdpResidentCuda", .mode = Mode::lsdp, .resident = 2, .nodes = 1, .where = Where::cuda};
+INSTANTIATE_TEST_SUITE_P(Cuda, SameMathematics,
+                         testing::Combine(testing::Values(&test::small_vit, &test::small_gpt),
+                                          testing::Values(kUneven, kAccumulation, kClip),
+                                          testing::Values(kDdpCuda, kDdpTableCuda, kFsdpCuda, kFsdpOffloadCuda,
+                                                          kLsdpCuda, kLsdpResidentCuda)),
                          name_of);
 
 }  // namespace

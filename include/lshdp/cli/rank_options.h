@@ -5,7 +5,8 @@
 
 namespace lshdp::cli {
 
-/// Adds --mode, --offload, --resident, --precision, --wire, --recompute, --device, --memory, --threads and
+/// Adds --mode, --offload, --resident, --precision, --wire, --recompute, --offload-activations, --device, --comm,
+/// --memory, --threads and
 /// --emulate-speed.
 void add_rank_options(Options& options);
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "lshdp/core/device.h"
 #include "lshdp/data/dataset.h"
 
 namespace lshdp::data {
@@ -37,9 +38,10 @@ struct Request {
 class PrefetchingLoader {
  public:
   /// `request(k)` names the k-th batch; it is called on the loader's thread, at most `ahead` batches before it is
-  /// needed.
+  /// needed. With a `device`, batches are brought there.
   PrefetchingLoader(Dataset& dataset, Preparation preparation,
-                    std::function<std::optional<Request>(std::int64_t k)> request, int ahead = 2);
+                    std::function<std::optional<Request>(std::int64_t k)> request,
+                    std::shared_ptr<ComputeDevice> device = nullptr, int ahead = 2);
   ~PrefetchingLoader();
   PrefetchingLoader(const PrefetchingLoader&) = delete;
   PrefetchingLoader& operator=(const PrefetchingLoader&) = delete;

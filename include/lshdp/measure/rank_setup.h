@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/walker.h"
 
 namespace lshdp::measure {
 
@@ -19,11 +21,13 @@ struct RankRequest {
   parallel::Precision precision = parallel::Precision::fp32;
   comm::Wire wire = comm::Wire::exact;
   bool recompute = false;
+  bool offload_activations = false;
   std::optional<std::size_t> resident;  // lsdp: blocks that stay on the device; none: as many as fit
-  std::string device = "cpu";
+  std::vector<std::string> devices;     // "auto", "cpu" or "cuda"
   std::vector<std::int64_t> memory_bytes;
   std::vector<std::int64_t> threads;
-  std::vector<double> speeds;  // --emulate-speed
+  std::vector<double> speeds;         // --emulate-speed
+  std::string communicator = "auto";  // or "mpi", "nccl", "hierarchical"
 };
 
 /// What one rank works with.
@@ -33,15 +37,16 @@ struct RankSetup {
   parallel::Precision precision = parallel::Precision::fp32;
   comm::Wire wire = comm::Wire::exact;
   bool recompute = false;
+  bool offload_activations = false;
   std::optional<std::size_t> resident;  // none: 0 until resident_blocks() has decided
-  std::string device = "cpu";
   std::string host;
   int threads = 1;
-  double speed = 1;                              // share of a core (SpeedEmulator); 1: not emulated
-  std::int64_t memory_bytes = 0;                 // budget of the rank's tensors
-  std::int64_t spare_memory_bytes = 0;           // this rank's part of what its host has free, whatever the budget says
+  double speed = 1;                     // share of a core (SpeedEmulator); 1: not emulated
+  std::int64_t memory_bytes = 0;        // budget of the rank's tensors
+  std::int64_t spare_memory_bytes = 0;  // this rank's part of what its device has free, whatever the budget says
   std::vector<std::int64_t> given_memory_bytes;  // --memory as the user gave it, for shards of fsdp in proportion
   std::vector<std::int64_t> shard_weights = {};  // ddp: the plan's, by rank; empty: equal shards
+  std::shared_ptr<ComputeDevice> compute_device = make_host_device();
 };
 
 /// What would let such a rank train with less memory or with more, for messages: "raise --memory, or use --recompute".
@@ -54,10 +59,22 @@ std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup);
 /// The store that such ranks train with.
 parallel::StoreOptions store_options(const RankSetup& setup, const parallel::AdamW& adamw = {});
 
+/// How such ranks walk through a model.
+parallel::WalkerOptions walker_options(const RankSetup& setup);
+
 /// This rank's part of `request`, with defaults filled in: threads = the host's cores over its ranks (1 where speeds
-/// are emulated), memory = kMemoryShare of what the host has free over its ranks. Sets LibTorch's number of threads.
-/// All ranks must call it; throws AgreedError on a list of wrong length, figures out of range, speeds a host cannot
-/// keep.
+/// are emulated), device = CUDA where a host has it and no speed is emulated, memory = kMemoryShare of what the host,
+/// or the CUDA device, has free over its ranks. The ranks of a host take its CUDA devices in turn. Sets LibTorch's
+/// number of threads. All ranks must call it; throws AgreedError on a list of wrong length, figures out of range,
+/// speeds a host cannot keep, devices that are not there.
 RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& request);
+
+/// Over which such ranks exchange gradients and parameters: null stands for `communicator` itself, which takes them by
+/// way of the host. "nccl": straight between CUDA devices; "hierarchical": so within each host, and between hosts by
+/// way of the host's memory. "auto": nccl on one host, hierarchical on several with as many ranks each, more than one,
+/// where every rank has a CUDA device for itself; and mpi otherwise. All ranks must call it; throws AgreedError (naming
+/// --comm) where what was asked for cannot be.
+std::unique_ptr<comm::Communicator> make_device_communicator(comm::Communicator& communicator,
+                                                             const RankRequest& request, const RankSetup& setup);
 
 }  // namespace lshdp::measure

@@ -12,6 +12,10 @@
 
 namespace lshdp::measure {
 
+/// model::synthetic_batch() on the device that the rank computes on.
+model::SyntheticBatch synthetic_batch_there(const model::InputSpec& input, std::int64_t batch, std::uint64_t seed,
+                                            const RankSetup& setup);
+
 /// Has the buffers and does the work of rank `rank` of `ranks` over a NullCommunicator, on synthetic batches.
 /// Parameters are zero and stay so: what is measured does not depend on values. `model` and `emulator` (may be null)
 /// must outlive it.

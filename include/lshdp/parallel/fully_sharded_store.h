@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/precision.h"
@@ -21,6 +22,7 @@ struct FullyShardedStoreOptions {
   bool offload = false;                          // this rank's shards and their update in host memory (HostArena)
   std::vector<std::int64_t> shard_weights = {};  // by rank, shards in proportion; empty: equal
   LossScaling loss_scaling = {};                 // fp16
+  std::shared_ptr<ComputeDevice> device = nullptr;  // without one: the host
 };
 
 /// Tags [0, 2 * number of blocks] of `communicator` are its own; passes are collective (gathers_every_pass()).

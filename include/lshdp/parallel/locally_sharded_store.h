@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/precision.h"
@@ -26,7 +27,8 @@ struct LocallyShardedStoreOptions {
   std::size_t resident = 0;
   /// By rank: ranks of the same name share a node. Empty: the names of their hosts. The same on all ranks.
   std::vector<std::string> node_names = {};
-  LossScaling loss_scaling = {};  // fp16
+  LossScaling loss_scaling = {};                    // fp16
+  std::shared_ptr<ComputeDevice> device = nullptr;  // without one: the host
 };
 
 inline constexpr std::size_t kAllResident = std::numeric_limits<std::size_t>::max();

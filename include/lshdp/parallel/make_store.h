@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/mode.h"
@@ -29,6 +30,8 @@ struct StoreOptions {
   std::size_t resident = 0;                  // lsdp: first blocks whose parameters stay on the device; by rank
   std::vector<std::string> node_names = {};  // lsdp: by rank, who shares a node; empty: host names
   LossScaling loss_scaling = {};             // fp16: how the scale of the loss moves
+  // What this rank computes on; ranks may differ. Without one: the host.
+  std::shared_ptr<ComputeDevice> device = nullptr;
 };
 
 /// The store of options.mode; see the header of each for what it keeps where. All ranks must call it with the same

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/device.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/precision.h"
@@ -19,14 +20,16 @@ struct ReplicatedStoreOptions {
   std::int64_t bucket_bytes = 256 << 10;  // blocks are put together until their gradients have this many bytes
   /// From this size on (in gradients), a table that the first block looks rows up in and a later one uses whole has a
   /// bucket of its own, summed from what later blocks give, early in backward, and gathered for them, late in forward;
-  /// the rows looked up travel by themselves at the step's boundary.
+  /// the rows looked up travel by themselves at the step's boundary. Not over a communicator that moves device memory:
+  /// it would have to keep an order that rows do not.
   std::int64_t table_bytes = 4 << 20;
   /// bf16 (rounded): each rank's gradients travel in bf16 and are added in fp32, and fp32 parameters follow their
   /// master weights by changes in bf16, the same on every rank; what one rounding leaves out goes with the next. Not
   /// for fp64 and fp16.
   comm::Wire wire = comm::Wire::exact;
-  std::vector<std::int64_t> shard_weights = {};  // by rank, shards in proportion, maybe empty; no weights: equal
-  LossScaling loss_scaling = {};                 // fp16
+  std::vector<std::int64_t> shard_weights = {};     // by rank, shards in proportion, maybe empty; no weights: equal
+  LossScaling loss_scaling = {};                    // fp16
+  std::shared_ptr<ComputeDevice> device = nullptr;  // without one: the host
 };
 
 /// Tags [0, 2 * number of blocks + 6) of `communicator` are its own. Gradients of a bucket are reduce-scattered as soon
