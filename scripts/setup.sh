@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what is missing on Debian 12: apt packages, and pinned Python wheels in .venv. A second run changes nothing.
-# usage: scripts/setup.sh [--baselines] [FURTHER_APT_PACKAGE...]
+# usage: scripts/setup.sh [--baselines | --cuda] [FURTHER_APT_PACKAGE...]
 #   --baselines: also what the PyTorch programs of experiments/baselines import (2 GB to download)
+#   --cuda:      the same libraries, for builds with CUDA
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 baselines=false
-if [[ ${1:-} == --baselines ]]; then
+if [[ ${1:-} == --baselines || ${1:-} == --cuda ]]; then
   baselines=true
   shift
 fi

@@ -27,6 +27,8 @@ ncclDataType_t nccl_type(DataType type) {
       return ncclUint8;
     case DataType::bfloat16:
       return ncclBfloat16;
+    case DataType::float16:
+      return ncclFloat16;
     case DataType::float32:
       return ncclFloat32;
     case DataType::float64:
