@@ -14,6 +14,7 @@
 #include "lshdp/core/text.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/profile.h"
+#include "lshdp/measure/transfer.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/link_shares.h"
@@ -119,7 +120,7 @@ plan::Profile pooled_by_rank_0(comm::Communicator& communicator, const plan::Pro
 /// Tries the plan's largest micro-batch of each rank under its budget.
 void require_fit(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                  MemoryBudget& budget, const plan::Plan& plan) {
-  measure::RankSetup planned = setup;
+  measure::RankSetup planned = measure::with_transfer_sizes(setup, plan.transfer);
   planned.shard_weights = plan.shard_weights;
   const auto& mine = plan.ranks[static_cast<std::size_t>(communicator.rank())].micro_batches;
   const std::int64_t largest = mine.empty() ? 1 : *std::max_element(mine.begin(), mine.end());
@@ -143,7 +144,9 @@ void keep_equal_shards_unless_fit(comm::Communicator& communicator, const model:
   } catch (const AgreedError& error) {
     if (communicator.rank() == 0) spdlog::warn("links differ, but shards stay equal: {}", error.what());
     choice.profile = plan::with_equal_shards(std::move(*choice.profile));
+    const std::optional<plan::TransferSizes> transfer = choice.plan.transfer;  // links differ all the same
     choice.plan = solved_by_rank_0(communicator, *choice.profile, request);
+    choice.plan.transfer = transfer;
   }
 }
 
@@ -171,6 +174,7 @@ std::string describe(const plan::Plan& plan) {
     text += fmt::format(", predicted step {}", format_seconds(plan.predicted.step_seconds));
   if (!plan.shard_weights.empty())
     text += fmt::format(", links differ: shards as {}", fmt::join(plan.shard_weights, ":"));
+  if (plan.transfer) text += ", " + plan::describe(*plan.transfer);
   return text;
 }
 

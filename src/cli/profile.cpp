@@ -16,6 +16,7 @@
 #include "lshdp/core/file.h"
 #include "lshdp/core/text.h"
 #include "lshdp/plan/link_shares.h"
+#include "lshdp/plan/transfer_sizes.h"
 #include "lshdp/train/evaluate.h"
 
 namespace lshdp::cli {
@@ -72,6 +73,12 @@ std::string network_line(const plan::NetworkProfile& network) {
                      format_seconds(network.cpu_seconds_per_byte * 1e9));
 }
 
+/// The sizes that follow from it.
+std::string sizes_line(const plan::Profile& profile) {
+  const auto sizes = plan::transfer_sizes(profile);
+  return sizes ? fmt::format("sizes in flight for it: {}\n", plan::describe(*sizes)) : "";
+}
+
 /// Each rank's own link, where they were measured.
 std::string links_line(const plan::Profile& profile) {
   std::vector<double> rates;
@@ -97,8 +104,8 @@ std::string load_line(const plan::Profile& profile) {
 void write_result(comm::Communicator& communicator, const plan::Profile& profile, const std::string& path) {
   comm::on_rank_0(communicator, [&]() -> std::string {
     plan::write_profile(path, profile);
-    fmt::print("{}{}{}{}written to {}\n", table_of(profile), network_line(profile.network), links_line(profile),
-               load_line(profile), path);
+    fmt::print("{}{}{}{}{}written to {}\n", table_of(profile), network_line(profile.network), sizes_line(profile),
+               links_line(profile), load_line(profile), path);
     std::fflush(stdout);
     return "";
   });

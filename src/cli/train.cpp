@@ -17,6 +17,7 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/max_batch.h"
+#include "lshdp/measure/transfer.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/trainer.h"
 
@@ -181,6 +182,7 @@ int run_train(const Arguments& arguments) {
     const std::int64_t samples = sample_count(communicator, options.data, model);
     PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples, options.results);
     options.plan = std::move(choice.plan);
+    options.setup = measure::follow_transfer_sizes(communicator, options.setup, options.plan.transfer);
     options.max_batch = std::move(choice.max_batch);
     options.profile = std::move(choice.profile);
     options.rebalance_every = request.rebalance;

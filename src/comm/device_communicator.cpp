@@ -244,6 +244,12 @@ class DeviceCommunicator final : public Communicator {
   Work receive(Buffer vector, int from, const Transfer& how) override { return host_.receive(vector, from, how); }
   void barrier() override { host_.barrier(); }
   std::unique_ptr<Communicator> subgroup(const std::vector<int>& ranks) override { return host_.subgroup(ranks); }
+  /// What goes by way of the host; between groups that is the column's, which is idle when all operations are done.
+  void set_send_sizes(const SendSizes& sizes) override {
+    host_.set_send_sizes(sizes);
+    if (column_) column_->set_send_sizes(sizes);
+  }
+  SendSizes send_sizes() const override { return host_.send_sizes(); }
   void abandon() override {
     host_.abandon();
     if (column_) column_->abandon();

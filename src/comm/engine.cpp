@@ -64,7 +64,10 @@ std::set<int> peers_of(const std::vector<Message>& messages) {
 }  // namespace
 
 Engine::Engine(const EngineOptions& options, std::vector<int> members, std::shared_ptr<Meter> meter)
-    : options_(options), members_(std::move(members)), meter_(std::move(meter)) {
+    : options_(options),
+      members_(std::move(members)),
+      meter_(std::move(meter)),
+      sends_in_flight_(options.sends_in_flight) {
   std::promise<void> ready;
   auto opened = ready.get_future();
   thread_ = std::thread([this, &ready] { run(ready); });
@@ -94,10 +97,16 @@ Work Engine::submit(Schedule schedule, Buffer vector, const Transfer& how, int m
     if (how.tag != kInOrder && !tags_.insert(how.tag).second)
       throw std::invalid_argument(fmt::format("an operation with tag {} is under way already", how.tag));
     submitted_.push_back(std::move(active));
+    ++under_way_;
     work->enqueued();
   }
   bell_->ring();
   return Work(std::move(work));
+}
+
+bool Engine::idle() const {
+  const std::lock_guard lock(mutex_);
+  return under_way_ == 0;
 }
 
 void Engine::abandon() {
@@ -318,7 +327,7 @@ bool Engine::send_ready() {
       sent = true;
     }
   }
-  while (in_flight_ < options_.sends_in_flight) {
+  while (in_flight_ < sends_in_flight_) {
     Active* best = most_urgent();
     if (best == nullptr) break;
     send_next(*best);
@@ -371,6 +380,7 @@ void Engine::retire(Active& active, const std::string& error) {
     // Free for use again before anybody can know that the operation is done.
     const std::lock_guard lock(mutex_);
     tags_.erase(active.operation.tag());
+    --under_way_;
   }
   active.operation.work()->finish(error);
 }

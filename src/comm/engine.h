@@ -43,6 +43,11 @@ class Engine {
   /// Enqueues an operation whose messages carry `mpi_tag`. Throws std::invalid_argument if how.tag is under way
   /// already.
   Work submit(Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small);
+  /// Nothing submitted is left to finish.
+  bool idle() const;
+  /// From the next send on.
+  void set_sends_in_flight(int sends) { sends_in_flight_ = sends; }
+  int sends_in_flight() const { return sends_in_flight_; }
   /// Fails what is under way and all that comes.
   void abandon();
   Counters counters() const;
@@ -101,9 +106,11 @@ class Engine {
   const std::shared_ptr<Meter> meter_;
 
   // Shared with callers, under mutex_.
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Active>> submitted_;
   std::set<int> tags_;
+  std::int64_t under_way_ = 0;
+  std::atomic<int> sends_in_flight_;
   std::atomic<bool> stopping_ = false, abandoned_ = false;
 
   // Of the engine thread only.

@@ -35,10 +35,15 @@ void require_tags() {
                     largest, 3 * kTagRange));
 }
 
+void validate_sizes(const SendSizes& sizes) {
+  if (sizes.sends_in_flight < 1 || sizes.segment_bytes < 1 || sizes.segment_bytes > (1 << 30))
+    throw std::invalid_argument(fmt::format("segments of {} bytes, {} in flight, are out of range", sizes.segment_bytes,
+                                            sizes.sends_in_flight));
+}
+
 EngineOptions checked(const EngineOptions& options) {
-  if (options.sends_in_flight < 1 || options.segment_bytes < 1 || options.segment_bytes > (1 << 30) ||
-      !(options.longest_sleep_seconds > 0))
-    throw std::invalid_argument("engine options out of range");
+  validate_sizes({options.segment_bytes, options.sends_in_flight});
+  if (!(options.longest_sleep_seconds > 0)) throw std::invalid_argument("engine options out of range");
   require_tags();
   return options;
 }
@@ -112,8 +117,26 @@ class MpiCommunicator : public Communicator {
     validate_members(ranks, rank(), size());
     std::vector<int> members;
     for (const int rank : ranks) members.push_back(members_.empty() ? rank : members_[static_cast<std::size_t>(rank)]);
-    return std::make_unique<MpiCommunicator>(options_, members, engine_.meter());
+    const EngineOptions options{.sends_in_flight = engine_.sends_in_flight(),
+                                .segment_bytes = segment_bytes_,
+                                .longest_sleep_seconds = options_.longest_sleep_seconds};
+    return std::make_unique<MpiCommunicator>(options, members, engine_.meter());
   }
+
+  void set_send_sizes(const SendSizes& sizes) override {
+    const Wanted mine{sizes.segment_bytes, sizes.sends_in_flight, engine_.idle() ? 1 : 0};
+    // By the sizes so far: a rank can go on only when all have come here, so none is ahead with new ones.
+    const std::vector<Wanted> all = wanted_by_all(mine);
+    if (std::ranges::any_of(all, [](const Wanted& other) { return other.idle == 0; }))
+      throw std::logic_error("sizes in flight cannot change while an operation is under way");
+    if (std::ranges::any_of(all, [&](const Wanted& other) { return !other.same_sizes(mine); }))
+      throw std::invalid_argument("ranks disagree about the sizes in flight");
+    validate_sizes(sizes);
+    segment_bytes_ = sizes.segment_bytes;
+    engine_.set_sends_in_flight(sizes.sends_in_flight);
+  }
+
+  SendSizes send_sizes() const override { return {segment_bytes_, engine_.sends_in_flight()}; }
 
   void abandon() override { engine_.abandon(); }
 
@@ -121,6 +144,22 @@ class MpiCommunicator : public Communicator {
 
  private:
   using Count = std::atomic<std::uint32_t>;
+
+  /// What a rank says before sizes change.
+  struct Wanted {
+    std::int64_t segment_bytes = 0, sends_in_flight = 0, idle = 0;
+    bool same_sizes(const Wanted& other) const {
+      return segment_bytes == other.segment_bytes && sends_in_flight == other.sends_in_flight;
+    }
+  };
+
+  std::vector<Wanted> wanted_by_all(const Wanted& mine) {
+    std::vector<Wanted> all(static_cast<std::size_t>(size()));
+    all[static_cast<std::size_t>(rank())] = mine;
+    const auto bytes = static_cast<std::int64_t>(all.size() * sizeof(Wanted));
+    all_gather({all.data(), bytes, DataType::byte}, equal_shards(bytes, size(), sizeof(Wanted)), {}).wait();
+    return all;
+  }
 
   static bool small(const Buffer& vector) {
     return vector.count <= kSmallBytes / static_cast<std::int64_t>(size_of(vector.type));
@@ -148,7 +187,7 @@ class MpiCommunicator : public Communicator {
 
   const EngineOptions options_;
   const std::vector<int> members_;
-  const std::int64_t segment_bytes_;
+  std::atomic<std::int64_t> segment_bytes_;
   Engine engine_;
   Count collectives_in_order_ = 0;
   std::vector<Count> sends_in_order_, receives_in_order_;

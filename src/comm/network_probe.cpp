@@ -15,6 +15,9 @@ namespace {
 constexpr std::size_t kRoundTrips = 15;
 constexpr std::size_t kRepetitions = 5;
 constexpr std::int64_t kFirstBytes = 4096, kLargestStream = 64 << 20;
+// Shorter ones travel another way, and of longer ones the bytes are all that counts.
+constexpr std::int64_t kFirstMessage = 8 << 10, kLargestMessage = 2 << 20;
+constexpr std::size_t kMessageRepetitions = 9;
 constexpr double kFirstToPeer = 64 << 10, kLeastToPeer = 4096;  // bytes, of one link's exchange
 constexpr int kCountedExchanges = 2;                            // whose best counts: noise only makes links slower
 constexpr std::int64_t kPiece = 256 << 10;                      // peers take turns by so many bytes
@@ -102,6 +105,25 @@ double probe_bandwidth(Communicator& communicator, double budget_seconds) {
     if (spent + 4 * seconds > budget_seconds) break;
   }
   return rate;
+}
+
+/// Messages that travel one at a time. What the time ends before is left out.
+std::vector<MessagePoint> probe_messages(Communicator& communicator, double budget_seconds) {
+  std::vector<MessagePoint> points;
+  double spent = 0, last = 0;
+  for (std::int64_t bytes = kFirstMessage; bytes <= kLargestMessage; bytes *= 4) {
+    if (!points.empty() && spent + 4 * last > budget_seconds) break;
+    std::vector<std::byte> out(static_cast<std::size_t>(bytes)), in(out.size());
+    std::vector<double> seconds;
+    const double deadline = spent + budget_seconds / 5;
+    do {
+      seconds.push_back(stream_round(communicator, bytes, out, in));
+      last = seconds.back();
+      spent += last;
+    } while (seconds.size() < kMessageRepetitions && spent + last < deadline);
+    points.push_back({bytes, median(std::move(seconds))});
+  }
+  return points;
 }
 
 /// 4 KiB, 16 KiB, .. and `largest_bytes` itself.
@@ -223,6 +245,7 @@ NetworkMeasurement probe_network(Communicator& communicator, std::int64_t larges
   const double deadline = now_seconds() + budget_seconds;
   result.latency_seconds = probe_latency(communicator, 0.1 * budget_seconds);
   result.bytes_per_second = probe_bandwidth(communicator, 0.25 * budget_seconds);
+  result.messages = probe_messages(communicator, 0.15 * budget_seconds);
   double last_seconds = 0;
   for (const std::int64_t bytes : sizes_up_to(largest_bytes)) {
     // Up to four times the bytes of the size before: what cannot be done in the time left is left out.

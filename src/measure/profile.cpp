@@ -19,6 +19,7 @@
 #include "lshdp/measure/curve.h"
 #include "lshdp/measure/rehearsal.h"
 #include "lshdp/measure/together.h"
+#include "lshdp/measure/transfer.h"
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
@@ -129,16 +130,27 @@ plan::NetworkProfile measure_network(comm::Communicator& communicator, std::int6
                                .cpu_seconds_per_byte = measured.cpu_seconds_per_byte,
                                .curve = {}};
   for (const comm::AllReducePoint& point : measured.curve) network.curve.push_back({point.bytes, point.seconds});
+  for (const comm::MessagePoint& point : measured.messages) network.messages.push_back({point.bytes, point.seconds});
   return network;
 }
 
-/// Ranks that share a host share a link: nothing is known of them one by one.
-void measure_links(comm::Communicator& communicator, plan::Profile& profile, double seconds) {
-  std::set<std::string> hosts;
-  for (const plan::RankProfile& rank : profile.ranks) hosts.insert(rank.host);
-  if (seconds <= 0 || hosts.size() < profile.ranks.size()) return;
-  const std::vector<double> rates = comm::probe_links(communicator, seconds);
-  for (std::size_t r = 0; r < rates.size(); ++r) profile.ranks[r].link_bytes_per_second = rates[r];
+/// By rank. Ranks that share a host share a link: nothing is known of them one by one, and all are 0.
+std::vector<double> measure_links(comm::Communicator& communicator, double seconds) {
+  const std::vector<std::string> names = comm::all_gather_hosts(communicator);
+  if (seconds <= 0 || std::set(names.begin(), names.end()).size() < names.size())
+    return std::vector<double>(names.size(), 0);
+  return comm::probe_links(communicator, seconds);
+}
+
+/// Network and links, with ranks that have nothing else yet.
+plan::Profile measure_transfers(comm::Communicator& communicator, std::int64_t gradient_bytes,
+                                const ProfileOptions& options) {
+  plan::Profile profile;
+  profile.network =
+      measure_network(communicator, std::min(gradient_bytes, options.largest_message), options.network_seconds);
+  for (const double rate : measure_links(communicator, options.link_seconds))
+    profile.ranks.emplace_back().link_bytes_per_second = rate;
+  return profile;
 }
 
 Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
@@ -231,31 +243,34 @@ plan::Profile describe(const model::Model& model, const RankSetup& setup) {
 plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                               MemoryBudget& budget, const ProfileOptions& options) {
   const bool speaks = communicator.rank() == 0;
-  plan::Profile profile = describe(model, setup);
+  if (speaks)
+    spdlog::info("profile: network, at most about {}", format_seconds(options.network_seconds + options.link_seconds));
+  // First of all, since buckets and segments follow from it: memory and computing are measured with these.
+  const std::int64_t gradient_bytes = parallel::step_traffic(model, store_options(setup)).gradient_bytes;
+  const plan::Profile transfers = measure_transfers(communicator, gradient_bytes, options);
+  RankSetup decided = follow_transfer_sizes(communicator, setup, plan::transfer_sizes(transfers));
+  plan::Profile profile = describe(model, decided);
+  profile.network = transfers.network;
   if (speaks) spdlog::info("profile: largest batch of {} ranks", communicator.size());
   const std::int64_t largest =
       options.total > 0 ? std::min(options.total, options.largest_batch) : options.largest_batch;
-  const auto memory = probe_max_batches(communicator, model, setup, budget,
+  const auto memory = probe_max_batches(communicator, model, decided, budget,
                                         {.largest = largest, .longest_try_seconds = options.longest_try_seconds});
   comm::agree(communicator, [&] { require_fit_somewhere(memory, model.name, setup); });
   if (speaks) report_fit(memory, model.name);
   if (speaks) spdlog::info("profile: compute, at most about {}", format_seconds(options.curve_seconds));
   const MaxBatchResult& fits = memory[static_cast<std::size_t>(communicator.rank())];
-  RankSetup decided = setup;
   if (setup.mode == parallel::Mode::lsdp) decided.resident = fits.resident;
   const ComputeProfile mine = measure_compute(communicator, model, decided, options, fits.max_batch);
   const auto gathered = comm::all_gather_text(communicator, to_json(mine, setup).dump());
-  for (std::size_t i = 0; i < gathered.size(); ++i)
+  for (std::size_t i = 0; i < gathered.size(); ++i) {
     profile.ranks.push_back(rank_profile(memory[i], Json::parse(gathered[i])));
+    profile.ranks[i].link_bytes_per_second = transfers.ranks[i].link_bytes_per_second;
+  }
   for (plan::RankProfile& rank : profile.ranks) {
     const double owned = static_cast<double>(profile.parameter_count) / static_cast<double>(profile.ranks.size());
     rank.update_parameters_per_second = rank.update_seconds > 0 ? owned / rank.update_seconds : 0;
   }
-  if (speaks)
-    spdlog::info("profile: network, at most about {}", format_seconds(options.network_seconds + options.link_seconds));
-  profile.network =
-      measure_network(communicator, std::min(profile.gradient_bytes, options.largest_message), options.network_seconds);
-  measure_links(communicator, profile, options.link_seconds);
   if (communicator.size() == 1 || options.together_seconds <= 0) return profile;
   // What unequal shards take was not probed: these steps may have all that the host can give.
   if (!plan::shard_weights(profile).empty()) budget.set_limit(std::max(setup.spare_memory_bytes, setup.memory_bytes));

@@ -155,6 +155,7 @@ parallel::StoreOptions store_options(const RankSetup& setup, const parallel::Ada
   if (setup.mode == parallel::Mode::fsdp && setup.given_memory_bytes.size() > 1)
     options.shard_weights = setup.given_memory_bytes;
   if (setup.mode == parallel::Mode::ddp) options.shard_weights = setup.shard_weights;
+  options.bucket_bytes = setup.bucket_bytes;
   options.resident = setup.resident.value_or(0);
   options.device = setup.compute_device;
   return options;

@@ -81,6 +81,11 @@ std::string binding_line(const Solution& solution) {
   return text + '\n';
 }
 
+/// How the plan's steps send.
+std::string transfer_line(const Plan& plan) {
+  return plan.transfer ? fmt::format("Sizes in flight for this network: {}.\n", describe(*plan.transfer)) : "";
+}
+
 std::string link_rate(double bytes_per_second) {
   return format_size(static_cast<std::int64_t>(std::min(bytes_per_second, kLargestRate))) + "/s";
 }
@@ -182,7 +187,7 @@ std::string describe(const Profile& profile, const Solution& solution) {
                                  plan.model, plan.offload ? plan.mode + " with offload" : plan.mode,
                                  precision_text(plan), plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
   text += rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) +
-          links_lines(profile, solution) + idle_line(plan);
+          transfer_line(plan) + links_lines(profile, solution) + idle_line(plan);
   if (!solution.frontier.empty()) text += '\n' + frontier_table(solution);
   return text;
 }

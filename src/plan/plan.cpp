@@ -171,17 +171,19 @@ Prediction prediction_from_json(const nlohmann::json& json, std::size_t ranks, c
 
 nlohmann::json to_json(const Plan& plan) {
   const auto step_or_null = [](double seconds) { return seconds > 0 ? Json{{"step_seconds", seconds}} : Json(); };
-  return {{"version", kVersion},
-          {"model", plan.model},
-          {"mode", plan.mode},
-          {"offload", plan.offload},
-          {"precision", plan.precision},
-          {"wire", plan.wire},
-          {"total", plan.total},
-          {"ranks", ranks_to_json(plan)},
-          {"predicted", to_json(plan.predicted)},
-          {"equal_split", step_or_null(plan.equal_split_step_seconds)},
-          {"without_idle_ranks", step_or_null(plan.without_idle_step_seconds)}};
+  Json json = {{"version", kVersion},
+               {"model", plan.model},
+               {"mode", plan.mode},
+               {"offload", plan.offload},
+               {"precision", plan.precision},
+               {"wire", plan.wire},
+               {"total", plan.total},
+               {"ranks", ranks_to_json(plan)},
+               {"predicted", to_json(plan.predicted)},
+               {"equal_split", step_or_null(plan.equal_split_step_seconds)},
+               {"without_idle_ranks", step_or_null(plan.without_idle_step_seconds)}};
+  if (plan.transfer) json["transfer"] = to_json(*plan.transfer);
+  return json;
 }
 
 Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
@@ -202,6 +204,8 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
   }
   plan.equal_split_step_seconds = step_seconds_of(json, "equal_split", source);
   plan.without_idle_step_seconds = step_seconds_of(json, "without_idle_ranks", source);
+  if (is_present(json, "transfer"))
+    plan.transfer = transfer_sizes_from_json(json_object(json, "transfer", source), source + ": transfer");
   return plan;
 }
 

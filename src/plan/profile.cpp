@@ -27,14 +27,30 @@ Json rank_to_json(const RankProfile& rank) {
           {"curve", std::move(curve)}};
 }
 
+Json points_to_json(const std::vector<NetworkPoint>& points) {
+  Json json = Json::array();
+  for (const NetworkPoint& point : points) json.push_back({{"bytes", point.bytes}, {"seconds", point.seconds}});
+  return json;
+}
+
 Json network_to_json(const NetworkProfile& network) {
-  Json curve = Json::array();
-  for (const NetworkPoint& point : network.curve) curve.push_back({{"bytes", point.bytes}, {"seconds", point.seconds}});
   return {{"latency_seconds", network.latency_seconds},
           {"bytes_per_second", network.bytes_per_second},
           {"cpu_seconds_per_byte", network.cpu_seconds_per_byte},
           {"boundary_load", network.boundary_load},
-          {"curve", std::move(curve)}};
+          {"curve", points_to_json(network.curve)},
+          {"messages", points_to_json(network.messages)}};
+}
+
+std::vector<NetworkPoint> points_from_json(const Json& json, std::string_view key, const std::string& source) {
+  std::vector<NetworkPoint> points;
+  for (const Json& entry : json_list(json, key, source)) {
+    const std::string at = entry_source(source, key, points.size());
+    const std::int64_t bytes = json_int(entry, "bytes", at, 1);
+    if (!points.empty() && bytes <= points.back().bytes) throw_wrong_key(at, "bytes", "must rise from point to point");
+    points.push_back({bytes, json_figure(entry, "seconds", at, kLongestSeconds)});
+  }
+  return points;
 }
 
 NetworkProfile network_from_json(const Json& json, const std::string& source) {
@@ -43,14 +59,8 @@ NetworkProfile network_from_json(const Json& json, const std::string& source) {
   network.bytes_per_second = json_figure(json, "bytes_per_second", source);
   network.cpu_seconds_per_byte = json_figure(json, "cpu_seconds_per_byte", source, 1);
   network.boundary_load = json_positive(json, "boundary_load", source, 1e6);
-  for (const Json& entry : json_list(json, "curve", source)) {
-    const std::string at = entry_source(source, "curve", network.curve.size());
-    const std::int64_t bytes = json_int(entry, "bytes", at, 1);
-    if (!network.curve.empty() && bytes <= network.curve.back().bytes) {
-      throw_wrong_key(at, "bytes", "must rise from point to point");
-    }
-    network.curve.push_back({bytes, json_figure(entry, "seconds", at, kLongestSeconds)});
-  }
+  network.curve = points_from_json(json, "curve", source);
+  if (json.contains("messages")) network.messages = points_from_json(json, "messages", source);
   return network;
 }
 

@@ -200,6 +200,7 @@ void Rebalancer::apply(const Rebalance& change, std::int64_t first) {
   Plan plan = plan_for(slowed(*profile_, change.slowness), change.batches, options_.max_accumulation);
   for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) plan.ranks[rank].host = plan_.ranks[rank].host;
   plan.shard_weights = plan_.shard_weights;  // only batches move
+  plan.transfer = plan_.transfer;
   plan_ = std::move(plan);
   slowness_ = change.slowness;
   last_change_ = change;

@@ -208,6 +208,7 @@ Plan plan_of(const Profile& profile, Ranks& ranks, const Batches& batches) {
     plan.total += batches[rank];
   }
   plan.shard_weights = shard_weights(profile);
+  plan.transfer = transfer_sizes(profile);
   plan.predicted = predict_step(ranks, batches);
   return plan;
 }
@@ -270,8 +271,10 @@ Solution solve(const Profile& profile, const SolverOptions& options) {
   const bool once = !options.total && options.max_accumulation == 0;
   const SolverOptions same_total{.total = solution.plan.total, .max_accumulation = once ? 1 : options.max_accumulation};
   solution.equal_shards = solve_for_links(equal, same_total).plan.predicted;
-  return worth_unequal_shards(solution.plan.predicted, *solution.equal_shards) ? solution
-                                                                               : solve_for_links(equal, options);
+  if (worth_unequal_shards(solution.plan.predicted, *solution.equal_shards)) return solution;
+  Solution of_equal = solve_for_links(equal, options);
+  of_equal.plan.transfer = solution.plan.transfer;  // links differ all the same
+  return of_equal;
 }
 
 std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches,
@@ -289,6 +292,7 @@ Plan plan_for(const Profile& profile, const std::vector<std::int64_t>& batches, 
   Plan plan = plan_of(profile, ranks, batches);
   if (plan.shard_weights.empty() || !compare_equal_shards) return plan;
   Plan equal = plan_for(with_equal_shards(profile), batches, max_accumulation);
+  equal.transfer = plan.transfer;
   return worth_unequal_shards(plan.predicted, equal.predicted) ? plan : equal;
 }
 

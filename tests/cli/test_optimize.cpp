@@ -110,6 +110,23 @@ TEST_F(Optimize, SaysWhichRanksItTakesForEqual) {
   }
 }
 
+TEST_F(Optimize, ChoosesSizesInFlightForTheMeasuredNetwork) {
+  plan::Profile profile = plan::test::with_network(plan::read_profile(profile_), 1.17e8, 1'000'000);
+  EXPECT_THAT(optimize("--total 88").output, Not(HasSubstr("Sizes in flight")));
+  EXPECT_FALSE(plan::read_plan(out_).transfer);
+  profile.network.latency_seconds = 2e-4;
+  profile.network.messages = {{8192, 1.07e-3}, {524288, 5.48e-3}};
+  plan::write_profile(profile_, profile);
+  for (const char* options : {"--total 88", "--batches 32,32,16,8"}) {
+    ASSERT_EQ(optimize(options).exit_code, 0);
+    const auto transfer = plan::read_plan(out_).transfer;
+    ASSERT_TRUE(transfer);
+    EXPECT_EQ(transfer->segment_bytes, 1 << 20);
+  }
+  EXPECT_THAT(optimize("--total 88").output,
+              HasSubstr("Sizes in flight for this network: segments of 1.00 MiB, 4 in flight, buckets of 256 KiB."));
+}
+
 TEST_F(Optimize, RefusesATotalThatCannotBeMet) {
   expect_refusal("--total 300 --max-accumulation 1", "at most 256 samples");
   expect_refusal("--total 0", "--total");

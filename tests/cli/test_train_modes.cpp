@@ -98,6 +98,8 @@ TEST_P(TrainIn, MeasuresSolvesAndTrainsInOneLaunch) {
   EXPECT_EQ(plan["total"], 24);
   EXPECT_EQ(fmt::format("{}{}", plan["mode"].get<std::string>(), plan["offload"] ? " --offload" : ""), GetParam());
   EXPECT_EQ(plan["mode"], profile["mode"]);
+  EXPECT_GE(plan["transfer"]["segment_bytes"], 16 << 10);
+  EXPECT_FALSE(profile["network"]["messages"].empty());
   EXPECT_GT(read_json(folder_ / "run/summary.json")["predicted"]["step_seconds"], 0);
 }
 
@@ -120,6 +122,16 @@ TEST_P(TrainIn, EndsSoonWhenARankIsKilledAndKeepsItsLastCheckpoint) {
   }
   ASSERT_GT(newest, 0);
   train(2, "vit", "--batches 8,8 --steps " + std::to_string(newest + 2) + " --resume " + out("run"));
+}
+
+TEST_P(TrainIn, SizesInFlightOfAPlanChangeNoBitOfTheWeights) {
+  const auto weights = [&](const std::string& transfer) {
+    write_file(folder_ / "batches.json", R"({"version":1,"batches":[4,12])" + transfer + "}");
+    train(2, "vit", mode() + "--steps 5 --seed 2 --batches " + out("batches.json") + " --save " + out("w.safetensors"));
+    return read_file(out("w.safetensors"));
+  };
+  const std::string usual = weights("");
+  EXPECT_EQ(weights(R"(,"transfer":{"segment_bytes":4096,"sends_in_flight":2,"bucket_bytes":262144})"), usual);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, TrainIn, testing::Values("fsdp", "fsdp --offload", "lsdp"));

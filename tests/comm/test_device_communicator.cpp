@@ -60,6 +60,8 @@ class DeviceRanks : public test::OnRanks {
 TEST_F(DeviceRanks, SumReachesTheOwnerOfEachShardInEveryGrouping) {
   for (const auto& names : groupings()) {
     const auto communicator = make(names);
+    communicator->set_send_sizes({.segment_bytes = 640, .sends_in_flight = 3});
+    EXPECT_EQ(communicator->send_sizes().segment_bytes, 640);
     for (const Shards& shards : {unequal_shards(), equal_shards(kCount, size())}) {
       std::vector<double> data = vector_of(rank(), 1), expected(kCount);
       for (int other = 0; other < size(); ++other) {

@@ -26,9 +26,11 @@ TEST_F(NetworkProbe, MeasuresAllSizesAlikeOnAllRanks) {
   std::string text =
       fmt::format("{} {} {}", measured.latency_seconds, measured.bytes_per_second, measured.cpu_seconds_per_byte);
   for (const auto& point : measured.curve) text += fmt::format(" {}:{}", point.bytes, point.seconds);
+  for (const auto& point : measured.messages) text += fmt::format(" {}:{}", point.bytes, point.seconds);
   for (const auto& other : all_gather_text(communicator(), text)) EXPECT_EQ(other, text);
   if (size() == 1) {
     EXPECT_TRUE(measured.curve.empty());
+    EXPECT_TRUE(measured.messages.empty());
     EXPECT_EQ(measured.bytes_per_second, 0);
     return;
   }
@@ -40,6 +42,12 @@ TEST_F(NetworkProbe, MeasuresAllSizesAlikeOnAllRanks) {
   for (std::size_t i = 0; i < measured.curve.size(); ++i) {
     EXPECT_EQ(measured.curve[i].bytes, std::int64_t{4096} << (2 * i));
     EXPECT_GT(measured.curve[i].seconds, 0);
+  }
+  ASSERT_EQ(measured.messages.size(), 5u);
+  for (std::size_t i = 0; i < measured.messages.size(); ++i) {
+    EXPECT_EQ(measured.messages[i].bytes, std::int64_t{8192} << (2 * i));
+    EXPECT_GT(measured.messages[i].seconds, 0);
+    EXPECT_LT(measured.messages[i].seconds, 1);
   }
 }
 

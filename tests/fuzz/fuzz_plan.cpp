@@ -25,7 +25,8 @@ Json sample_profile() {
   profile.network = {.latency_seconds = 1e-4,
                      .bytes_per_second = 1e8,
                      .cpu_seconds_per_byte = 1e-10,
-                     .curve = {{4096, 1e-3}, {16384, 2e-3}}};
+                     .curve = {{4096, 1e-3}, {16384, 2e-3}},
+                     .messages = {{8192, 5e-4}, {32768, 8e-4}}};
   for (int rank = 0; rank < 3; ++rank) {
     profile.ranks.push_back({.rank = rank,
                              .host = "node",
@@ -49,6 +50,7 @@ Json sample_plan() {
   plan.predicted = {1.5, 21, {1, 0, 1.5}, 0.5, 0.1};
   plan.equal_split_step_seconds = 2;
   plan.shard_weights = {1500, 0, 1500};
+  plan.transfer = {.segment_bytes = 1 << 20, .sends_in_flight = 4, .bucket_bytes = 1 << 18};
   return plan::to_json(plan);
 }
 

@@ -7,6 +7,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/measure/profile.h"
+#include "lshdp/plan/transfer_sizes.h"
 #include "support/temporary_directory.h"
 
 namespace lshdp::measure {
@@ -157,6 +158,10 @@ TEST_F(MeasureProfile, IsAFileThatTheOptimizerReads) {
     EXPECT_GT(one.update_seconds, 0);
   }
   EXPECT_EQ(read.network.bytes_per_second > 0, size() > 1);
+  // What follows must have been measured with the sizes that its reader will choose.
+  const auto sizes = plan::transfer_sizes(read);
+  ASSERT_EQ(sizes.has_value(), size() > 1);
+  EXPECT_EQ(communicator().send_sizes().segment_bytes, sizes ? sizes->segment_bytes : comm::SendSizes{}.segment_bytes);
   EXPECT_EQ(budget.used(), 0);
 }
 

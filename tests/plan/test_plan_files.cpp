@@ -2,6 +2,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,7 +28,7 @@ Profile example_profile() {
   profile.gradient_bytes = 2'269'736;
   profile.parameter_bytes = 2'269'736;
   profile.first_block_bytes = 1'607'680;
-  profile.network = {5e-5, 1.2e8, 1e-9, 1.5, {{4096, 1e-3}, {65536, 2.5e-3}}};
+  profile.network = {5e-5, 1.2e8, 1e-9, 1.5, {{4096, 1e-3}, {65536, 2.5e-3}}, {{8192, 4e-4}, {32768, 6e-4}}};
   profile.ranks[1].speed = 0.35;
   profile.ranks[1].cores = 0.34;
   profile.ranks[1].update_seconds = 0.002;
@@ -49,6 +50,7 @@ Plan example_plan() {
   plan.ranks = {{0, "a", 15, {8, 7}}, {1, "b", 0, {}}, {2, "c", 5, {5}}};
   plan.predicted = {0.125, 160, {0.12, 0.001, 0.1}, 0.03, 0.005};
   plan.equal_split_step_seconds = 0.25;
+  plan.transfer = {.segment_bytes = 65536, .sends_in_flight = 2, .bucket_bytes = 0};
   return plan;
 }
 
@@ -124,6 +126,13 @@ TEST(ProfileFile, IsRefusedWhereAnyKeyOfARankIsMissing) {
   }
 }
 
+TEST(ProfileFile, OfBeforeMessagesWereMeasuredIsRead) {
+  Json json = to_json(example_profile());
+  EXPECT_EQ(profile_from_json(json, "p.json").network.messages[1].bytes, 32768);
+  json["network"].erase("messages");
+  EXPECT_THAT(profile_from_json(json, "p.json").network.messages, IsEmpty());
+}
+
 TEST(ProfileFile, IsRefusedWithAnotherVersion) {
   EXPECT_THAT(profile_refusal("/version", 2), HasSubstr("version 2 is not supported"));
 }
@@ -141,6 +150,8 @@ TEST(ProfileFile, IsRefusedWithACurveThatDoesNotRise) {
   EXPECT_THAT(profile_refusal("/ranks/0/curve/2/batch", 17), HasSubstr("above max_batch 16"));
   EXPECT_THAT(profile_refusal("/ranks/0/curve", Json::array()), HasSubstr("must not be empty"));
   EXPECT_THAT(profile_refusal("/network/curve/1/bytes", 4096), HasSubstr("must rise"));
+  EXPECT_THAT(profile_refusal("/network/messages/1/bytes", 8192), AllOf(HasSubstr("messages[1]"), HasSubstr("rise")));
+  EXPECT_THAT(profile_refusal("/network/messages/1/seconds", -1), AllOf(HasSubstr("messages[1]"), HasSubstr("0 or")));
 }
 
 TEST(ProfileFile, IsRefusedWithFiguresThatCannotBe) {
@@ -249,6 +260,35 @@ TEST(PlanFile, IsRefusedWithShardWeightsThatMakeNoSense) {
   EXPECT_THAT(with("[1, -1, 1]"), HasSubstr("must be at least 0"));
   EXPECT_THAT(with("[0, 0, 0]"), HasSubstr("above 0 for one rank"));
   EXPECT_THAT(with("[1, 0.5, 1]"), HasSubstr("whole number"));
+}
+
+TEST(PlanFile, HoldsSizesInFlightOnlyWhereTheyWereChosen) {
+  const Json json = to_json(example_plan());
+  EXPECT_EQ(json["transfer"], (Json{{"segment_bytes", 65536}, {"sends_in_flight", 2}, {"bucket_bytes", 0}}));
+  EXPECT_EQ(plan_from_json(json, "b.json").transfer, example_plan().transfer);
+  Plan plan = example_plan();
+  plan.transfer.reset();
+  EXPECT_FALSE(to_json(plan).contains("transfer"));
+  EXPECT_FALSE(plan_from_json(to_json(plan), "b.json").transfer);
+  Json short_form = Json::parse(R"({"version":1,"batches":[16]})");
+  short_form["transfer"] = json["transfer"];
+  EXPECT_EQ(plan_from_json(short_form, "b.json").transfer, example_plan().transfer);
+}
+
+TEST(PlanFile, IsRefusedWithSizesInFlightThatMakeNoSense) {
+  EXPECT_THAT(plan_refusal("/transfer", 4), AllOf(HasSubstr("\"transfer\""), HasSubstr("must be an object")));
+  for (const auto& [key, low, high] :
+       {std::tuple("segment_bytes", 4095, (1 << 30) + 1), std::tuple("sends_in_flight", 0, 1025),
+        std::tuple("bucket_bytes", -1, (1 << 30) + 1)}) {
+    const std::string pointer = std::string("/transfer/") + key, quoted = std::string("\"") + key + '"';
+    EXPECT_THAT(plan_refusal(pointer.c_str(), low),
+                AllOf(HasSubstr("transfer"), HasSubstr(quoted), HasSubstr("least")));
+    EXPECT_THAT(plan_refusal(pointer.c_str(), high), AllOf(HasSubstr(quoted), HasSubstr("at most")));
+    EXPECT_THAT(plan_refusal(pointer.c_str(), 4096.5), AllOf(HasSubstr(quoted), HasSubstr("whole number")));
+    Json json = to_json(example_plan());
+    json["transfer"].erase(key);
+    EXPECT_THAT(plan_refusal(json), AllOf(HasSubstr(quoted), HasSubstr("is missing")));
+  }
 }
 
 TEST(PlanFile, IsRefusedWithAPredictionThatCannotBe) {

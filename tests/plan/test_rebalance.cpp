@@ -115,6 +115,17 @@ TEST(Rebalancer, TakesWorkFromARankThatSlowedDownAndGivesItBack) {
   EXPECT_THAT(run.batches(), ElementsAre(10, 10, 10));
 }
 
+TEST(Rebalancer, LeavesSizesInFlightAlone) {
+  const Profile profile = three_equal_ranks();
+  Plan plan = solve(profile, {.total = 30}).plan;
+  plan.transfer = {.segment_bytes = 1 << 16, .sends_in_flight = 2, .bucket_bytes = 0};
+  WatchedRun run(profile, plan);
+  run.slowness = {2, 1, 1};
+  run.steps(6);
+  ASSERT_TRUE(run.decide());
+  EXPECT_EQ(run.rebalancer.plan().transfer, plan.transfer);
+}
+
 TEST(Rebalancer, GivesMoreToARankThatBecameFaster) {
   WatchedRun run = run_of(three_equal_ranks(), 40);
   run.slowness = {1, 1, 0.5};

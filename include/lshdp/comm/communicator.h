@@ -89,6 +89,14 @@ class Work::State {
   virtual double finished() const = 0;
 };
 
+/// How a communicator sends.
+struct SendSizes {
+  std::int64_t segment_bytes =
+      1 << 20;              // the unit of sending: long messages are cut, so that urgent ones need not wait
+  int sends_in_flight = 4;  // segments under way at a time
+  bool operator==(const SendSizes&) const = default;
+};
+
 /// Totals since the communicator was made.
 struct Counters {
   std::int64_t bytes_sent = 0;
@@ -131,6 +139,13 @@ class Communicator {
   /// call; ranks of the new one are indices of `ranks`. Destroy it on all of them, before this one. Both count
   /// together: counters() of either gives the totals of both.
   virtual std::unique_ptr<Communicator> subgroup(const std::vector<int>& ranks) = 0;
+
+  /// From the next operation on, and in subgroups made from now on (those there are keep theirs). All ranks must call
+  /// it with the same sizes, while nothing is under way on any of them and no other thread calls. Throws on every rank,
+  /// and changes nothing: std::invalid_argument where sizes differ between ranks or make no sense, std::logic_error
+  /// where something is under way on any rank. A backend that does not cut messages has nothing to do.
+  virtual void set_send_sizes(const SendSizes& sizes) { static_cast<void>(sizes); }
+  virtual SendSizes send_sizes() const { return {}; }
 
   /// This rank gives up: operations under way and to come fail with RunError, at once. For the way out after an error,
   /// when other ranks may never answer; the process must end (MpiSession::abort) soon after.

@@ -13,11 +13,19 @@ struct AllReducePoint {
   double seconds = 0;
 };
 
+/// One message of `bytes` that each rank sends alone to its neighbour in the ring took the slowest `seconds`, median of
+/// several.
+struct MessagePoint {
+  std::int64_t bytes = 0;
+  double seconds = 0;
+};
+
 struct NetworkMeasurement {
-  double latency_seconds = 0;         // half a round trip of one byte between neighbours of the ring, the worst pair
-  double bytes_per_second = 0;        // of the slowest ring neighbour link, while all links carry traffic
-  double cpu_seconds_per_byte = 0;    // of the engine thread, per byte sent and received
-  std::vector<AllReducePoint> curve;  // by bytes, rising
+  double latency_seconds = 0;          // half a round trip of one byte between neighbours of the ring, the worst pair
+  double bytes_per_second = 0;         // of the slowest ring neighbour link, while all links carry traffic
+  double cpu_seconds_per_byte = 0;     // of the engine thread, per byte sent and received
+  std::vector<AllReducePoint> curve;   // by bytes, rising
+  std::vector<MessagePoint> messages;  // by bytes, rising: 8 KiB, 32 KiB, .. 2 MiB, fewer where time ends
 };
 
 /// Measures sizes 4 KiB, 16 KiB, .. up to `largest_bytes` within about `budget_seconds`; every rank gets the same

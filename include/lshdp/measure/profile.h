@@ -24,13 +24,14 @@ struct ProfileOptions {
   bool show_progress = false;               // on rank 0
 };
 
-/// What `model` does on these ranks: the largest micro-batch under the budget, the compute curve on all ranks at the
-/// same time (a rank that is done computes on until all are, so that ranks of one host see each other's load; emulated
-/// speeds included), the update, the network, each rank's link where no two ranks share a host; then some steps of the
-/// split these figures lead to, by which they are corrected (plan/under_load.h), unless a rank cannot hold the model.
-/// Every rank gets the same Profile. All ranks must call it. Throws AgreedError if the model fits on no rank; warns of
-/// ranks on which it does not fit (max_batch 0, empty curve). A rank's max_batch is where its curve ends: less than
-/// what fits where the curve ended before (time, no more gain).
+/// What `model` does on these ranks: the network and each rank's link where no two ranks share a host; from then on
+/// `communicator` sends, and stores are made, in the sizes that follow (plan/transfer_sizes.h); the largest micro-batch
+/// under the budget, the compute curve on all ranks at the same time (a rank that is done computes on until all are, so
+/// that ranks of one host see each other's load; emulated speeds included), the update; then some steps of the split
+/// these figures lead to, by which they are corrected (plan/under_load.h), unless a rank cannot hold the model. Every
+/// rank gets the same Profile. All ranks must call it. Throws AgreedError if the model fits on no rank; warns of ranks
+/// on which it does not fit (max_batch 0, empty curve). A rank's max_batch is where its curve ends: less than what fits
+/// where the curve ended before (time, no more gain).
 plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                               MemoryBudget& budget, const ProfileOptions& options);
 

@@ -47,6 +47,7 @@ struct RankSetup {
   std::vector<std::int64_t> given_memory_bytes;  // --memory as the user gave it, for shards of fsdp in proportion
   std::vector<std::int64_t> shard_weights = {};  // ddp: the plan's, by rank; empty: equal shards
   std::shared_ptr<ComputeDevice> compute_device = make_host_device();
+  std::int64_t bucket_bytes = parallel::StoreOptions{}.bucket_bytes;  // the plan's, or the default
 };
 
 /// What would let such a rank train with less memory or with more, for messages: "raise --memory, or use --recompute".

@@ -2,10 +2,13 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
+
+#include "lshdp/plan/transfer_sizes.h"
 
 namespace lshdp::plan {
 
@@ -37,13 +40,14 @@ struct Plan {
   /// ddp, by rank: each owns a shard of every vector in proportion, maybe none; 1000 is an equal share as we write it.
   /// Empty: equal.
   std::vector<std::int64_t> shard_weights;
+  std::optional<TransferSizes> transfer = {};  // none: those that a run begins with
 };
 
 /// batches.json, version 1, and the short form {"version":1,"batches":[16,16,48,48]}, whose micro-batches are one per
-/// rank. A rank's "shard_weight" is there where shards are unequal, then of every rank. The reader throws UsageError
-/// naming the source and key: wrong version, negative batch, all batches 0, shard weights of some ranks only,
-/// micro-batches that do not add up to their batch or are not positive, batches that do not add up to the total, ranks
-/// not 0..N-1 in order.
+/// rank. A rank's "shard_weight" is there where shards are unequal, then of every rank; "transfer" where sizes in
+/// flight were chosen. The reader throws UsageError naming the source and key: wrong version, negative batch, all
+/// batches 0, shard weights of some ranks only, micro-batches that do not add up to their batch or are not positive,
+/// batches that do not add up to the total, ranks not 0..N-1 in order, sizes in flight out of range.
 nlohmann::json to_json(const Plan& plan);
 Plan plan_from_json(const nlohmann::json& json, const std::string& source);
 Plan read_plan(const std::filesystem::path& path);

@@ -27,6 +27,8 @@ struct NetworkProfile {
   double cpu_seconds_per_byte = 0;  // that a rank's core spends per byte it sends and receives
   double boundary_load = 1;         // what the boundary of real steps took, over the all-reduce time of its bytes
   std::vector<NetworkPoint> curve;  // by bytes, rising
+  // Single messages between neighbours, all ranks at once, by bytes, rising; empty: not measured.
+  std::vector<NetworkPoint> messages = {};
 };
 
 struct RankProfile {

@@ -1,0 +1,99 @@
+// What sizes in flight do to training: segments and sends change no bit, buckets only the order of a sum.
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/comm/mpi_communicator.h"
+#include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/walker.h"
+
+namespace lshdp::parallel {
+namespace {
+
+constexpr int kSteps = 4;
+constexpr std::int64_t kEach = 3;  // samples of a rank
+
+/// Blocks of 256 KiB and more, so that segments of 64 KiB cut them, and a small one.
+model::Model wide_mlp() {
+  return model::make_model_from_json(
+      {{"type", "mlp"}, {"input_size", 192}, {"hidden_sizes", {384, 384, 16}}, {"output_size", 10}}, "wide");
+}
+
+class SizesInFlight : public testing::TestWithParam<Mode> {
+ protected:
+  static void SetUpTestSuite() {
+    at::set_num_threads(1);
+    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
+  }
+  static void TearDownTestSuite() {
+    communicator_->barrier();
+    communicator_.reset();
+  }
+
+  /// Values after some steps with these sizes.
+  model::Values trained(const comm::SendSizes& sizes, std::int64_t bucket_bytes, Precision precision) {
+    communicator_->set_send_sizes(sizes);
+    const model::Model model = wide_mlp();
+    StoreOptions options{.mode = GetParam(), .precision = precision, .bucket_bytes = bucket_bytes};
+    for (int rank = 0; rank < communicator_->size(); ++rank) options.node_names.push_back(std::to_string(rank));
+    const auto store = make_store(model, *communicator_, options);
+    store->set_values(model::initial_values(model, 5));
+    BlockWalker walker(model, *store, {.precision = precision});
+    for (int step = 1; step <= kSteps; ++step) {
+      const std::int64_t all = kEach * communicator_->size();
+      const model::SyntheticBatch batch =
+          model::synthetic_batch(model.input, all, 100 + static_cast<std::uint64_t>(step));
+      const at::Tensor input = batch.input.narrow(0, kEach * communicator_->rank(), kEach);
+      walker.begin_step({.step = step, .learning_rate = 1e-3, .global_terms = all * model.terms_per_sample()}, 1,
+                        input);
+      walker.train_micro_batch(input, batch.target.narrow(0, kEach * communicator_->rank(), kEach), true);
+    }
+    store->synchronize();
+    return store->gather_values();
+  }
+
+  static inline std::unique_ptr<comm::Communicator> communicator_;
+};
+
+/// The largest difference of two values over the largest value.
+double difference(const model::Values& a, const model::Values& b) {
+  double worst = 0, largest = 0;
+  for (std::size_t block = 0; block < a.size(); ++block)
+    for (std::size_t i = 0; i < a[block].size(); ++i) {
+      worst = std::max(worst, (a[block][i] - b[block][i]).abs().max().item<double>());
+      largest = std::max(largest, b[block][i].abs().max().item<double>());
+    }
+  return worst / largest;
+}
+
+constexpr std::int64_t kBucket = 256 << 10;
+constexpr comm::SendSizes kOdd{.segment_bytes = 64 << 10, .sends_in_flight = 2}, kTiny{3000, 3};
+
+TEST_P(SizesInFlight, OfSegmentsAndSendsChangeNoBitOfTheParameters) {
+  const model::Values usual = trained({}, kBucket, Precision::fp32);
+  for (const comm::SendSizes& sizes : {kOdd, kTiny})
+    EXPECT_EQ(difference(trained(sizes, kBucket, Precision::fp32), usual), 0) << sizes.segment_bytes;
+}
+
+// A bucket's owner adds the others' gradients in the order of their distance from it. Other buckets give an element
+// another owner: the same summands in another order, which is equal bits for two of them and rounding for more.
+TEST_P(SizesInFlight, OfBucketsChangeTheParametersByTheOrderOfASumOnly) {
+  const model::Values usual = trained({}, kBucket, Precision::fp64);
+  for (const std::int64_t bucket : {std::int64_t{0}, std::int64_t{32} << 10, std::int64_t{1} << 20}) {
+    const double differs = difference(trained(kOdd, bucket, Precision::fp64), usual);
+    if (communicator_->size() <= 2) {
+      EXPECT_EQ(differs, 0) << bucket;
+    } else {
+      EXPECT_LT(differs, 1e-9) << bucket;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, SizesInFlight, testing::Values(Mode::ddp, Mode::fsdp, Mode::lsdp),
+                         [](const auto& instance) { return to_text(instance.param); });
+
+}  // namespace
+}  // namespace lshdp::parallel
