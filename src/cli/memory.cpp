@@ -54,7 +54,10 @@ std::string table_of(const measure::MemoryReport& report) {
   table.add({"predicted", format_size(report.predicted_device_bytes()), size_or_dash(host.total()),
              size_or_dash(node.total())});
   table.add({"measured", format_size(report.measured_device_bytes),
-             fmt::format("{} with its node's", size_or_dash(report.measured_host_bytes)), ""});
+             report.measured_host_bytes == 0
+                 ? "-"
+                 : fmt::format("{} with its node's", format_size(report.measured_host_bytes)),
+             ""});
   table.add({"error", error_text(report.predicted_device_bytes(), report.measured_device_bytes),
              error_text(report.predicted_host_bytes(), report.measured_host_bytes), ""});
   return table.to_string();

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "file_header.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
@@ -167,15 +168,10 @@ void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std
 }
 
 Json max_batch_to_json(const std::vector<MaxBatchResult>& results, const std::string& model, const RankSetup& setup) {
-  Json ranks = Json::array();
-  for (const MaxBatchResult& result : results) ranks.push_back(to_json(result));
-  return {{"version", 1},
-          {"model", model},
-          {"mode", parallel::to_text(setup.mode)},
-          {"offload", setup.offload},
-          {"precision", parallel::to_text(setup.precision)},
-          {"wire", parallel::to_text(setup.wire)},
-          {"ranks", std::move(ranks)}};
+  Json json = file_header(model, setup);
+  json["ranks"] = Json::array();
+  for (const MaxBatchResult& result : results) json["ranks"].push_back(to_json(result));
+  return json;
 }
 
 }  // namespace lshdp::measure

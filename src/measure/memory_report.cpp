@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "file_header.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
@@ -19,6 +20,22 @@ namespace lshdp::measure {
 namespace {
 
 constexpr std::uint64_t kSeed = 1;
+
+/// A budget's limit while this lives, and the one after it.
+class LimitScope {
+ public:
+  LimitScope(MemoryBudget& budget, std::int64_t limit_bytes, std::int64_t afterwards)
+      : budget_(budget), afterwards_(afterwards) {
+    budget.set_limit(limit_bytes);
+  }
+  ~LimitScope() { budget_.set_limit(afterwards_); }
+  LimitScope(const LimitScope&) = delete;
+  LimitScope& operator=(const LimitScope&) = delete;
+
+ private:
+  MemoryBudget& budget_;
+  std::int64_t afterwards_;
+};
 
 /// Each rank a node of its own: what others share with it is not measured here.
 parallel::StoreOptions options_alone(const RankSetup& setup, int ranks) {
@@ -128,7 +145,7 @@ MemoryReport report_memory(const model::Model& model, const RankSetup& setup, in
                       .budget_bytes = setup.memory_bytes,
                       .store = parallel::store_memory(model, options_alone(setup, ranks), rank, ranks),
                       .from = {batch / 4, batch / 2}};
-  budget.set_limit(std::max(setup.spare_memory_bytes, setup.memory_bytes));
+  const LimitScope limit(budget, std::max(setup.spare_memory_bytes, setup.memory_bytes), setup.memory_bytes);
   try {
     measure_store(model, setup, ranks, budget, report);
     measure_steps(model, setup, ranks, budget, report);
@@ -139,7 +156,6 @@ MemoryReport report_memory(const model::Model& model, const RankSetup& setup, in
                     "--batch",
                     batch, format_size(*budget.limit())));
   }
-  budget.set_limit(setup.memory_bytes);
   return report;
 }
 
@@ -158,15 +174,10 @@ std::vector<MemoryReport> report_memory_of_ranks(comm::Communicator& communicato
 }
 
 Json memory_to_json(const std::vector<MemoryReport>& reports, const std::string& model, const RankSetup& setup) {
-  Json ranks = Json::array();
-  for (const MemoryReport& report : reports) ranks.push_back(to_json(report));
-  return {{"version", 1},
-          {"model", model},
-          {"mode", parallel::to_text(setup.mode)},
-          {"offload", setup.offload},
-          {"precision", parallel::to_text(setup.precision)},
-          {"wire", parallel::to_text(setup.wire)},
-          {"ranks", std::move(ranks)}};
+  Json json = file_header(model, setup);
+  json["ranks"] = Json::array();
+  for (const MemoryReport& report : reports) json["ranks"].push_back(to_json(report));
+  return json;
 }
 
 }  // namespace lshdp::measure

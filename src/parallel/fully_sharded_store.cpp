@@ -18,6 +18,7 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/parallel/host_arena.h"
 #include "lshdp/parallel/sharded_adamw.h"
+#include "turns.h"
 #include "update_thread.h"
 
 namespace lshdp::parallel {
@@ -26,50 +27,6 @@ namespace {
 // The computation waits for gathers; sums only hold memory. At most one gather is ahead, so sums do not starve.
 constexpr int kParameterPriority = kReducePriority;
 constexpr int kSumPriority = kGatherPriority;
-// One in use and one on its way.
-constexpr std::size_t kParameterSlots = 2, kGradientSlots = 2;
-
-/// Which buckets share a slot of memory.
-struct Turns {
-  std::vector<std::size_t> slot_of;  // by bucket
-  std::vector<std::int64_t> counts;  // by slot: elements of its largest bucket
-  std::vector<bool> own_slot;        // by bucket: nobody shares its slot
-};
-
-/// Consecutive buckets take turns in `shared` slots. Those that other buckets borrow from have a slot of their own:
-/// they are wanted together with any of them.
-Turns take_turns(const BlockLayout& layout, std::size_t blocks, std::size_t shared) {
-  const std::size_t buckets = layout.buckets().size();
-  Turns turns{std::vector<std::size_t>(buckets), std::vector<std::int64_t>(shared), std::vector<bool>(buckets)};
-  for (std::size_t block = 0; block < blocks; ++block) {
-    for (const std::size_t index : layout.buckets_of(block).subspan(1)) turns.own_slot[index] = true;
-  }
-  std::size_t turn = 0;
-  for (std::size_t index = 0; index < buckets; ++index) {
-    const std::int64_t count = layout.buckets()[index].count;
-    if (turns.own_slot[index]) {
-      turns.slot_of[index] = turns.counts.size();
-      turns.counts.push_back(count);
-    } else {
-      turns.slot_of[index] = turn++ % shared;
-      std::int64_t& largest = turns.counts[turns.slot_of[index]];
-      largest = std::max(largest, count);
-    }
-  }
-  return turns;
-}
-
-/// By slot: bytes that the sums of its buckets are received into.
-std::vector<std::int64_t> scratch_of_slots(const Turns& turns, const std::vector<comm::Shards>& shards,
-                                           comm::DataType type, int rank) {
-  std::vector<std::int64_t> bytes(turns.counts.size());
-  for (std::size_t index = 0; index < shards.size(); ++index) {
-    std::int64_t& most = bytes[turns.slot_of[index]];
-    most = std::max(most, static_cast<std::int64_t>(comm::scratch_bytes(shards[index], type, rank)));
-  }
-  return bytes;
-}
-
 struct BucketState {
   comm::Shards shards;
   ShardState shard;     // this rank's part: master, moments
@@ -518,57 +475,6 @@ std::vector<StatePiece> FullyShardedStore::owned_state() {
 std::unique_ptr<ParameterStore> make_fully_sharded_store(const model::Model& model, comm::Communicator& communicator,
                                                          const FullyShardedStoreOptions& options, Trace* trace) {
   return std::make_unique<FullyShardedStore>(model, communicator, options, trace);
-}
-
-StepTraffic fully_sharded_traffic(const model::Model& model, const FullyShardedStoreOptions& options) {
-  const auto master = static_cast<std::int64_t>(at::elementSize(master_type(options.precision)));
-  const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
-  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision));
-  const std::vector<Bucket>& buckets = layout.buckets();
-  const Turns turns = take_turns(layout, model.blocks.size(), kParameterSlots);
-  std::vector<bool> held(turns.counts.size());  // by slot, when backward begins
-  StepTraffic traffic;
-  for (std::size_t index = buckets.size(); index-- > 0;) {
-    traffic.gradient_bytes += buckets[index].count * master;
-    traffic.parameter_bytes += buckets[index].count * compute;
-    if (held[turns.slot_of[index]]) traffic.parameter_bytes += buckets[index].count * compute;
-    held[turns.slot_of[index]] = true;
-    if (index < 2) traffic.boundary_gradient_bytes += buckets[index].count * master;
-  }
-  return traffic;
-}
-
-StoreMemory fully_sharded_memory(const model::Model& model, const FullyShardedStoreOptions& options, int rank,
-                                 int ranks) {
-  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision));
-  const Turns parameters = take_turns(layout, model.blocks.size(), kParameterSlots);
-  const Turns gradients = take_turns(layout, model.blocks.size(), kGradientSlots);
-  const at::ScalarType type = master_type(options.precision);
-  const auto master = static_cast<std::int64_t>(at::elementSize(type));
-  const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
-  StoreMemory memory;
-  MemoryParts& owned = options.offload ? memory.host : memory.device;
-  std::vector<comm::Shards> shards;
-  for (const Bucket& bucket : layout.buckets()) {
-    shards.push_back(make_shards(bucket.count, ranks, options.shard_weights));
-    const std::int64_t mine = shards.back().count(rank);
-    const std::int64_t bytes = options.offload ? HostArena::bytes_of(mine, type) : mine * master;
-    owned.parameters += bytes;
-    owned.moments += 2 * bytes;
-    owned.gradients += bytes;
-  }
-  const bool apart = device_or_host(options.device)->apart(), copies = apart && ranks > 1;
-  for (const std::int64_t count : parameters.counts) {
-    memory.device.parameters += count * compute;
-    if (copies) memory.host.buffers += HostArena::bytes_of(count, compute_type(options.precision));
-  }
-  for (const std::int64_t count : gradients.counts) {
-    memory.device.gradients += count * master;
-    if (copies) memory.host.buffers += HostArena::bytes_of(count, type);
-  }
-  MemoryParts& received = apart ? memory.host : memory.device;
-  for (const std::int64_t bytes : scratch_of_slots(gradients, shards, wire_type(type), rank)) received.buffers += bytes;
-  return memory;
 }
 
 }  // namespace lshdp::parallel

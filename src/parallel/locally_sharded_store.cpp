@@ -16,6 +16,7 @@
 #include "bucket_transfer.h"
 #include "device_slots.h"
 #include "gradient_queue.h"
+#include "locally_sharded_sizes.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/node.h"
 #include "lshdp/comm/null_communicator.h"
@@ -35,31 +36,6 @@ comm::NodeMap node_map(comm::Communicator& communicator, const LocallyShardedSto
   if (options.node_names.size() != static_cast<std::size_t>(communicator.size()))
     throw std::invalid_argument("node_names: one name per rank is wanted");
   return comm::map_nodes(options.node_names);
-}
-
-/// How a bucket is cut: over all ranks in the order of nodes, and so that a node's ranks together hold the node's
-/// shard.
-struct Cut {
-  comm::Shards of_ranks, of_nodes;
-};
-
-Cut cut(std::int64_t count, const comm::NodeMap& map, int ranks) {
-  Cut result{comm::equal_shards(count, ranks, kAlignment), {{0}}};
-  std::size_t last = 0;
-  for (const auto& node : map.nodes) {
-    last += node.size();
-    result.of_nodes.bounds.push_back(result.of_ranks.bounds[last]);
-  }
-  return result;
-}
-
-/// Elements that a device apart needs room for in host memory, where one gradient arrives that is added to others.
-std::int64_t landing_count(const BlockLayout& layout, const ComputeDevice& device) {
-  std::int64_t largest = 0;
-  for (const Bucket& bucket : layout.buckets()) {
-    for (const Slot& slot : bucket.slots) largest = std::max(largest, slot.count);
-  }
-  return device.apart() ? largest : 0;
 }
 
 class LocallyShardedStore final : public ParameterStore, private BucketWork {
@@ -481,51 +457,6 @@ void LocallyShardedStore::publish() {
 std::unique_ptr<ParameterStore> make_locally_sharded_store(const model::Model& model, comm::Communicator& communicator,
                                                            const LocallyShardedStoreOptions& options, Trace* trace) {
   return std::make_unique<LocallyShardedStore>(model, communicator, options, trace);
-}
-
-StepTraffic locally_sharded_traffic(const model::Model& model, const LocallyShardedStoreOptions& options) {
-  return traffic_of_each_once(make_buckets(model, least_count(options.bucket_bytes, options.precision)),
-                              master_type(options.precision), compute_type(options.precision));
-}
-
-std::int64_t locally_sharded_device_bytes(const model::Model& model, const LocallyShardedStoreOptions& options) {
-  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision));
-  std::int64_t elements = 0;
-  for (const std::int64_t count : slot_counts(layout, resident_buckets(layout, model.blocks.size(), options.resident)))
-    elements += count;
-  return elements * static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
-}
-
-StoreMemory locally_sharded_memory(const model::Model& model, const LocallyShardedStoreOptions& options, int rank) {
-  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision));
-  const comm::NodeMap map = comm::map_nodes(options.node_names);
-  const std::vector<int> order = map.in_node_order();
-  const int ranks = static_cast<int>(order.size());
-  const int place = static_cast<int>(std::ranges::find(order, rank) - order.begin());
-  const at::ScalarType type = master_type(options.precision);
-  const auto master = static_cast<std::int64_t>(at::elementSize(type));
-  const auto compute = static_cast<std::int64_t>(at::elementSize(compute_type(options.precision)));
-  const bool apart = type != compute_type(options.precision), leads = map.leads(rank);
-  StoreMemory memory;
-  memory.device.parameters = locally_sharded_device_bytes(model, options);
-  std::vector<comm::Shards> of_nodes;
-  for (const Bucket& bucket : layout.buckets()) {
-    const Cut shards = cut(bucket.count, map, ranks);
-    const std::int64_t bytes = HostArena::bytes_of(shards.of_ranks.count(place), type);
-    memory.host.parameters += apart ? bytes : 0;
-    memory.host.moments += 2 * bytes;
-    of_nodes.push_back(shards.of_nodes);
-    if (!leads) continue;
-    memory.node.parameters += bucket.count * compute;
-    memory.node.gradients += bucket.count * master;
-  }
-  memory.host.buffers +=
-      HostArena::bytes_of(landing_count(layout, *device_or_host(options.device)), compute_type(options.precision));
-  if (!leads) return memory;
-  memory.node.buffers = bookkeeping_bytes(layout, options.precision);
-  for (const std::int64_t bytes : NodeExchange::region_sizes(of_nodes, wire_type(type), map.node_of(rank)))
-    memory.host.buffers += bytes;
-  return memory;
 }
 
 }  // namespace lshdp::parallel

@@ -21,6 +21,7 @@
 #include "lshdp/core/device.h"
 #include "lshdp/parallel/host_arena.h"
 #include "lshdp/parallel/sharded_adamw.h"
+#include "replicated_sizes.h"
 #include "row_exchange.h"
 #include "update_thread.h"
 
@@ -92,6 +93,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void add_row_gradients(const at::Tensor& gradients);
   void send_row_gradients();
   bool uses_table(std::size_t block) const;
+  bool borrows_table(std::size_t block) const;
   int sum_priority(std::size_t index) const;
   void prepare(std::size_t index);
   void accumulate(const SlotPlace& place, const at::Tensor& gradient);
@@ -118,6 +120,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
 
   // Where the layout has a table.
   std::size_t table_parameter_ = 0;  // of block 0
+  std::size_t table_users_ = 0;      // blocks
   std::optional<RowExchange> rows_;
   at::Tensor looked_up_;                     // the rows of this step; undefined before look_up()
   at::Tensor row_gradients_;                 // of this step so far, [rows, width]
@@ -133,19 +136,6 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   double wait_seconds_ = 0;
   UpdateThread thread_;  // the last member: it begins when all others are there
 };
-
-/// Gathering updated fp32 parameters as bf16 would lose what small updates do to them. What the step changed is small
-/// itself, so that is what is rounded; its owner keeps the master weights and sends with the next change what rounding
-/// left out.
-bool changes_travel(const ReplicatedStoreOptions& options) {
-  return options.wire == comm::Wire::bf16 && compute_type(options.precision) == at::kFloat;
-}
-
-/// Host memory for copies of a bucket's gradients and of what is gathered.
-std::int64_t wire_bytes(std::int64_t count, const ReplicatedStoreOptions& options) {
-  const at::ScalarType parameters = changes_travel(options) ? at::kBFloat16 : compute_type(options.precision);
-  return HostArena::bytes_of(count, master_type(options.precision)) + HostArena::bytes_of(count, parameters);
-}
 
 ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& communicator,
                                  const ReplicatedStoreOptions& options, Trace* trace)
@@ -230,6 +220,9 @@ void ReplicatedStore::make_row_exchange(int first_tag) {
   for (std::int64_t& bound : rows.bounds) bound /= shape[1];
   rows.bounds.back() = shape[0];
   const at::ScalarType wire = options_.wire == comm::Wire::bf16 ? at::kBFloat16 : master_type(options_.precision);
+  const auto blocks = std::views::iota(std::size_t{0}, parameters_.size());
+  table_users_ =
+      static_cast<std::size_t>(std::ranges::count_if(blocks, [&](std::size_t block) { return borrows_table(block); }));
   rows_.emplace(communicator_, std::move(rows), shape[1], wire, first_tag, kNormPriority);
 }
 
@@ -255,9 +248,7 @@ void ReplicatedStore::begin_step(const Update& update) {
     bucket.prepared = false;
   }
   if (!rows_) return;
-  const auto blocks = std::views::iota(std::size_t{0}, parameters_.size());
-  buckets_[table_place().bucket].blocks_left =
-      static_cast<std::size_t>(std::ranges::count_if(blocks, [this](std::size_t block) { return uses_table(block); }));
+  buckets_[table_place().bucket].blocks_left = table_users_;
   looked_up_.reset();
   row_gradients_.reset();
   rows_acquired_ = false;
@@ -315,8 +306,10 @@ at::Tensor ReplicatedStore::owned_rows(const at::Tensor& arena) const {
   return shard_of(arena, buckets_[table_place().bucket].shard).narrow(0, 0, rows * width).view({rows, width});
 }
 
-bool ReplicatedStore::uses_table(std::size_t block) const {
-  return rows_ && std::ranges::find(layout_.buckets_of(block), table_place().bucket) != layout_.buckets_of(block).end();
+bool ReplicatedStore::uses_table(std::size_t block) const { return rows_ && borrows_table(block); }
+
+bool ReplicatedStore::borrows_table(std::size_t block) const {
+  return std::ranges::find(layout_.buckets_of(block), table_place().bucket) != layout_.buckets_of(block).end();
 }
 
 void ReplicatedStore::wait_for_bucket(std::size_t index) {
@@ -561,39 +554,6 @@ std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model,
   if (options.wire == comm::Wire::bf16 && options.precision == Precision::fp16)
     throw std::invalid_argument("fp16 parameters do not travel as bf16");
   return std::make_unique<ReplicatedStore>(model, communicator, options, trace);
-}
-
-StepTraffic replicated_traffic(const model::Model& model, const ReplicatedStoreOptions& options) {
-  const bool rounds = options.wire == comm::Wire::bf16;
-  const std::vector<Bucket> buckets = make_buckets(model, least_count(options.bucket_bytes, options.precision),
-                                                   least_count(options.table_bytes, options.precision));
-  return traffic_of_each_once(buckets, rounds ? at::kBFloat16 : master_type(options.precision),
-                              rounds ? at::kBFloat16 : compute_type(options.precision));
-}
-
-StoreMemory replicated_memory(const model::Model& model, const ReplicatedStoreOptions& options, int rank, int ranks) {
-  const BlockLayout layout(model, least_count(options.bucket_bytes, options.precision),
-                           least_count(options.table_bytes, options.precision));
-  const at::ScalarType master_weights = master_type(options.precision), used = compute_type(options.precision);
-  const auto master = static_cast<std::int64_t>(at::elementSize(master_weights));
-  const auto compute = static_cast<std::int64_t>(at::elementSize(used));
-  const bool changes = changes_travel(options), apart = changes || master_weights != used;
-  const bool computes_apart = device_or_host(options.device)->apart(), copies = computes_apart && ranks > 1;
-  StoreMemory memory;
-  MemoryParts& received = computes_apart ? memory.host : memory.device;
-  for (std::size_t index = 0; index < layout.buckets().size(); ++index) {
-    const std::int64_t count = layout.buckets()[index].count;
-    const comm::Shards shards = layout.shards(index, ranks, options.shard_weights);
-    const std::int64_t mine = shards.count(rank);
-    memory.device.parameters += count * compute + (apart ? mine * master : 0);
-    memory.device.gradients += count * master;
-    memory.device.moments += 2 * mine * master;
-    received.buffers +=
-        static_cast<std::int64_t>(comm::scratch_bytes(shards, wire_type(master_weights), rank, options.wire));
-    if (changes) memory.device.buffers += count * static_cast<std::int64_t>(sizeof(Bf16));
-    if (copies) memory.host.buffers += wire_bytes(count, options);
-  }
-  return memory;
 }
 
 }  // namespace lshdp::parallel

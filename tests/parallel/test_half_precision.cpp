@@ -7,11 +7,11 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
+#include "rank_suite.h"
 
 namespace lshdp::parallel {
 namespace {
@@ -136,19 +136,9 @@ bool all_equal(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& 
 
 double length(const at::Tensor& tensor) { return at::linalg_vector_norm(tensor).item<double>(); }
 
-class OnRanks : public testing::Test {
+class OnRanks : public test::RankSuite<testing::Test> {
  protected:
-  static void SetUpTestSuite() {
-    at::set_num_threads(1);
-    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
-  }
-  static void TearDownTestSuite() {
-    communicator_->barrier();
-    communicator_.reset();
-  }
   static bool is_last() { return communicator_->rank() + 1 == communicator_->size(); }
-
-  static inline std::unique_ptr<comm::Communicator> communicator_;
 };
 
 // How far two runs may be apart, over how far they came: a rounding of fp16 is 2^-11 of a number at most.

@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "lshdp/comm/agree.h"
-#include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/comm/node.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/parallel/locally_sharded_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
+#include "rank_suite.h"
 
 namespace lshdp::parallel {
 namespace {
@@ -25,20 +25,11 @@ std::vector<std::string> spread_over(int nodes, int ranks) {
   return names;
 }
 
-class OnNodes : public testing::TestWithParam<int> {
+class OnNodes : public test::RankSuite<testing::TestWithParam<int>> {
  protected:
   void SetUp() override {
     if (GetParam() > size()) GTEST_SKIP() << "more nodes than ranks";
   }
-  static void SetUpTestSuite() {
-    at::set_num_threads(1);
-    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
-  }
-  static void TearDownTestSuite() {
-    communicator_->barrier();
-    communicator_.reset();
-  }
-  static int rank() { return communicator_->rank(); }
   static int size() { return communicator_->size(); }
   static int nodes() { return GetParam(); }
   static std::unique_ptr<ParameterStore> make(const model::Model& model, Precision precision = Precision::fp32) {
@@ -55,8 +46,6 @@ class OnNodes : public testing::TestWithParam<int> {
     store.begin_step({.step = number, .learning_rate = 1e-2, .global_terms = 2 * size()});
     BlockWalker(model, store, {}).train_micro_batch(batch.input, batch.target, true);
   }
-
-  static inline std::unique_ptr<comm::Communicator> communicator_;
 };
 
 TEST_P(OnNodes, EveryElementHasOneOwner) {

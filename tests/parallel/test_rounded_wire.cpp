@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include "lshdp/comm/agree.h"
-#include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/parallel/replicated_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
+#include "rank_suite.h"
 
 namespace lshdp::parallel {
 namespace {
@@ -15,17 +15,8 @@ namespace {
 constexpr std::int64_t kBatch = 12;
 constexpr double kRate = 1e-3;
 
-class RoundedWire : public testing::Test {
+class RoundedWire : public test::RankSuite<testing::Test> {
  protected:
-  static void SetUpTestSuite() {
-    at::set_num_threads(1);
-    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
-  }
-  static void TearDownTestSuite() {
-    communicator_->barrier();
-    communicator_.reset();
-  }
-
   /// Weights of shards, of which rank 2 owns none.
   std::vector<std::int64_t> unequal() const {
     std::vector<std::int64_t> weights{1, 3, 0, 2};
@@ -77,7 +68,6 @@ class RoundedWire : public testing::Test {
   }
 
   const model::Model model_ = test::small_gpt();
-  static inline std::unique_ptr<comm::Communicator> communicator_;
 };
 
 TEST_F(RoundedWire, ReplicasAreIdenticalAndNoFurtherFromTheirMasterThanOneRounding) {

@@ -2,7 +2,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "lshdp/comm/mpi_communicator.h"
+#include "rank_suite.h"
 #include "row_exchange.h"
 
 namespace lshdp::parallel {
@@ -10,20 +10,8 @@ namespace {
 
 constexpr std::int64_t kRows = 37, kWidth = 5;
 
-class Rows : public testing::Test {
+class Rows : public test::RankSuite<testing::Test> {
  protected:
-  static void SetUpTestSuite() {
-    at::set_num_threads(1);
-    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
-  }
-  static void TearDownTestSuite() {
-    communicator_->barrier();
-    communicator_.reset();
-  }
-
-  static int rank() { return communicator_->rank(); }
-  static int ranks() { return communicator_->size(); }
-
   /// The first rank owns nothing where there are others.
   static comm::Shards owners() {
     comm::Shards rows{{0}};
@@ -51,8 +39,6 @@ class Rows : public testing::Test {
     const at::Tensor rows = wanted(rank, step);
     return (rows * (rank + 1) + step).to(at::kDouble).unsqueeze(1).expand({rows.numel(), kWidth}).contiguous();
   }
-
-  static inline std::unique_ptr<comm::Communicator> communicator_;
 };
 
 TEST_F(Rows, ArriveAsTheirOwnersHaveThemAndGradientsAddUpAtTheOwners) {

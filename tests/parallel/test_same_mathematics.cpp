@@ -7,12 +7,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/cuda.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
+#include "rank_suite.h"
 #include "support/detached_device.h"
 #include "support/host_group.h"
 
@@ -145,19 +145,11 @@ std::pair<double, double> difference(const model::Values& a, const model::Values
   return {worst, std::sqrt(difference / size)};
 }
 
-class SameMathematics : public testing::TestWithParam<std::tuple<model::Model (*)(), Split, Way>> {
+class SameMathematics : public test::RankSuite<testing::TestWithParam<std::tuple<model::Model (*)(), Split, Way>>> {
  protected:
   void SetUp() override {
     if (std::get<Way>(GetParam()).where == Where::cuda && cuda_device_count() == 0)
       GTEST_SKIP() << "no CUDA device here, or none in this build";
-  }
-  static void SetUpTestSuite() {
-    at::set_num_threads(1);
-    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
-  }
-  static void TearDownTestSuite() {
-    communicator_->barrier();
-    communicator_.reset();
   }
   /// What one process with the whole batch comes to; computed once for all ways and splits.
   static const model::Values& alone(model::Model (*make)(), Precision precision, const Split& split) {
@@ -168,8 +160,6 @@ class SameMathematics : public testing::TestWithParam<std::tuple<model::Model (*
     }
     return known->second;
   }
-
-  static inline std::unique_ptr<comm::Communicator> communicator_;
 
  private:
   static inline std::map<std::tuple<model::Model (*)(), Precision, double, bool>, model::Values> alone_;

@@ -6,9 +6,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
+#include "rank_suite.h"
 
 namespace lshdp::parallel {
 namespace {
@@ -22,17 +22,8 @@ model::Model wide_mlp() {
       {{"type", "mlp"}, {"input_size", 192}, {"hidden_sizes", {384, 384, 16}}, {"output_size", 10}}, "wide");
 }
 
-class SizesInFlight : public testing::TestWithParam<Mode> {
+class SizesInFlight : public test::RankSuite<testing::TestWithParam<Mode>> {
  protected:
-  static void SetUpTestSuite() {
-    at::set_num_threads(1);
-    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
-  }
-  static void TearDownTestSuite() {
-    communicator_->barrier();
-    communicator_.reset();
-  }
-
   /// Values after some steps with these sizes.
   model::Values trained(const comm::SendSizes& sizes, std::int64_t bucket_bytes, Precision precision) {
     communicator_->set_send_sizes(sizes);
@@ -54,8 +45,6 @@ class SizesInFlight : public testing::TestWithParam<Mode> {
     store->synchronize();
     return store->gather_values();
   }
-
-  static inline std::unique_ptr<comm::Communicator> communicator_;
 };
 
 /// The largest difference of two values over the largest value.

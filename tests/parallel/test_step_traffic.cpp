@@ -3,25 +3,16 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
+#include "rank_suite.h"
 
 namespace lshdp::parallel {
 namespace {
 
-class Traffic : public testing::Test {
+class Traffic : public test::RankSuite<testing::Test> {
  protected:
-  static void SetUpTestSuite() {
-    at::set_num_threads(1);
-    communicator_ = comm::make_mpi_communicator(comm::MpiSession(nullptr, nullptr));
-  }
-  static void TearDownTestSuite() {
-    communicator_->barrier();
-    communicator_.reset();
-  }
-
   /// Bytes sent by all ranks in each of a few steps of `passes` micro-batches, over N - 1: every byte of a vector that
   /// is reduced or gathered counts once.
   static double moved(const model::Model& model, const StoreOptions& options, std::int64_t passes = 1) {
@@ -45,8 +36,6 @@ class Traffic : public testing::Test {
   }
 
   static double gradient_bytes(const model::Model& model) { return 4.0 * static_cast<double>(model.parameter_count()); }
-
-  static inline std::unique_ptr<comm::Communicator> communicator_;
 };
 
 TEST_F(Traffic, OfDdpIsTwiceTheGradients) {
