@@ -1,4 +1,5 @@
 // max-batch and profile as users run them: results on stdout and in files, one line and exit code 2 for wrong input.
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
@@ -151,7 +152,11 @@ TEST_F(MeasureCommands, WhatThisVersionDoesNotHaveIsRefused) {
   expect_refused(1, "max-batch " + model() + " --resident 2", "--resident: only --mode lsdp");
   expect_refused(1, "max-batch " + model() + " --mode lsdp --resident some", "--resident");
   expect_refused(1, "max-batch " + model() + " --offload", "--offload: only --mode fsdp");
-  expect_refused(1, "profile " + model() + " --device cuda", "--device: cuda is not in this version");
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);  // a build with CUDA finds no device either
+  expect_refused(1, "profile " + model() + " --device cuda", "--device: ");
+  expect_refused(2, "profile " + model() + " --device cpu,gpu", "--device: unknown 'gpu'");
+  expect_refused(1, "profile " + model() + " --comm nccl", "--comm: nccl is not possible: ");
+  expect_refused(1, "profile " + model() + " --offload-activations", "--offload-activations: ");
 }
 
 TEST_F(MeasureCommands, FiguresOutOfRangeAreRefused) {
