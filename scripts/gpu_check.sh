@@ -7,7 +7,7 @@ usage() {
   cat <<'END'
 usage: scripts/gpu_check.sh [--build-only] [--quick] [--steps S]
 
-Builds with CUDA in build-cuda (which is not counted in the time), then, in under 9 minutes on one GPU:
+Builds with CUDA in build-cuda, then (made for 9 minutes on one GPU, which nobody has measured yet):
   tests       of devices, and of the same mathematics on them, 1 to 3 ranks on the GPU
   streaming   ViT-L/16 and GPT-2 XL in bf16: a step of lsdp with nothing resident beside one of ddp (at most 1.2 times),
               the host link's rate in it beside that of plain copies (at least 0.8)
