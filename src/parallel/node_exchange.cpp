@@ -41,11 +41,14 @@ comm::DataType NodeExchange::type() const { return wire_type(buckets_.gradients(
 
 std::vector<std::int64_t> NodeExchange::region_sizes(const std::vector<comm::Shards>& shards, comm::DataType type,
                                                      int leader) {
-  std::vector<std::int64_t> sizes(kRegions, 0);
-  for (std::size_t bucket = 0; bucket < shards.size(); ++bucket) {
-    const auto bytes = static_cast<std::int64_t>(comm::scratch_bytes(shards[bucket], type, leader));
-    std::int64_t& size = sizes[bucket % kRegions];
-    size = std::max(size, HostArena::bytes_of(bytes, at::kByte));
+  std::vector<std::int64_t> sizes;
+  for (std::size_t count = kLeastRegions; sizes.empty() || (count <= shards.size() && sum(sizes) < kRoom); ++count) {
+    sizes.assign(count, 0);
+    for (std::size_t bucket = 0; bucket < shards.size(); ++bucket) {
+      const auto bytes = static_cast<std::int64_t>(comm::scratch_bytes(shards[bucket], type, leader));
+      std::int64_t& size = sizes[bucket % count];
+      size = std::max(size, HostArena::bytes_of(bytes, at::kByte));
+    }
   }
   return sizes;
 }
@@ -65,7 +68,7 @@ void NodeExchange::finish_reduce(std::size_t bucket, std::int64_t step) {
   reduce.wait();
   trace_transfer(trace_, "reduce-scatter", bucket, reduce);
   lock.lock();
-  regions_[bucket % kRegions].user.reset();
+  region_of(bucket).user.reset();
   buckets_.progress(bucket).reduced = step;
   buckets_.ring();
 }
@@ -91,6 +94,9 @@ void NodeExchange::stop() {
   changed_.notify_all();
   starter_.join();
   teller_.join();
+  // If that thread ended with an error, others may still be under way, which report here.
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return gathering_ == 0; });
 }
 
 void NodeExchange::guarded(void (NodeExchange::*loop)()) noexcept {
@@ -131,13 +137,15 @@ bool NodeExchange::advance() {
 
 bool NodeExchange::post_next() {
   State& state = states_[post_bucket_];
-  Region& region = regions_[post_bucket_ % kRegions];
+  Region& region = region_of(post_bucket_);
   if (begun_step_ < post_step_ || state.stage != Stage::idle || region.user) return false;
   const std::span scratch(static_cast<std::byte*>(region.memory.data_ptr()),
                           static_cast<std::size_t>(region.memory.numel()));
-  state.reduce = leaders_->reduce_scatter_sum(
-      buffer_of(buckets_.gradients(post_bucket_)), shards_[post_bucket_],
-      {.tag = static_cast<int>(2 * post_bucket_), .priority = kReducePriority, .deferred = true, .scratch = scratch});
+  state.reduce = leaders_->reduce_scatter_sum(buffer_of(buckets_.gradients(post_bucket_)), shards_[post_bucket_],
+                                              {.tag = static_cast<int>(2 * post_bucket_),
+                                               .priority = kReducePriority + static_cast<int>(post_bucket_),
+                                               .deferred = true,
+                                               .scratch = scratch});
   state.stage = Stage::posted;
   state.step = post_step_;
   region.user = post_bucket_;
@@ -152,7 +160,7 @@ void NodeExchange::start_reduce(std::size_t bucket) {
   State& state = states_[bucket];
   state.gather = leaders_->all_gather(buffer_of(buckets_.values(bucket)), shards_[bucket],
                                       {.tag = static_cast<int>(2 * bucket + 1),
-                                       .priority = kGatherPriority + static_cast<int>(bucket),
+                                       .priority = kReducePriority + static_cast<int>(states_.size() + bucket),
                                        .deferred = true});
   state.stage = Stage::reducing;
   state.reduce.start();
@@ -161,17 +169,23 @@ void NodeExchange::start_reduce(std::size_t bucket) {
 void NodeExchange::start_gather(std::size_t bucket) {
   State& state = states_[bucket];
   state.stage = Stage::gathering;
-  state.gather.start();
   {
     const std::scoped_lock lock(mutex_);
-    gathering_.emplace(bucket, state.gather);
+    ++gathering_;
   }
-  changed_.notify_all();
+  state.gather.when_done([this, bucket] {
+    const std::scoped_lock lock(mutex_);
+    --gathering_;
+    gathered_.push_back(bucket);
+    changed_.notify_all();
+  });
+  state.gather.start();
 }
 
 void NodeExchange::tell_loop() {
   while (const auto bucket = next_gathered()) {
     const NodeBuckets::Lock lock = buckets_.lock();
+    states_[*bucket].gather.wait();  // it is done, or has failed
     trace_transfer(trace_, "all-gather", *bucket, states_[*bucket].gather);
     states_[*bucket].stage = Stage::idle;
     ++buckets_.progress(*bucket).version;
@@ -179,21 +193,14 @@ void NodeExchange::tell_loop() {
   }
 }
 
-/// A bucket that has been gathered, or none at the end. Of those on their way the lowest is waited for: it comes first.
+/// A bucket that has been gathered, as soon as it is, or none at the end.
 std::optional<std::size_t> NodeExchange::next_gathered() {
-  while (true) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return telling_ends_ || !gathering_.empty(); });
-    if (gathering_.empty()) return std::nullopt;
-    const auto done = std::ranges::find_if(gathering_, [](const auto& entry) { return entry.second.done(); });
-    const auto chosen = done != gathering_.end() ? done : gathering_.begin();
-    auto [bucket, gather] = *chosen;
-    lock.unlock();
-    gather.wait();
-    lock.lock();
-    gathering_.erase(bucket);
-    return bucket;
-  }
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !gathered_.empty() || (telling_ends_ && gathering_ == 0); });
+  if (gathered_.empty()) return std::nullopt;
+  const std::size_t bucket = gathered_.front();
+  gathered_.pop_front();
+  return bucket;
 }
 
 }  // namespace lshdp::parallel

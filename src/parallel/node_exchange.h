@@ -4,9 +4,9 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -22,8 +22,8 @@ namespace lshdp::parallel {
 
 /// Two threads. One starts a bucket's reduce-scatter when all ranks of the node have contributed, and its gather when
 /// all have updated; the other tells the ranks of the node when a gather has made the parameters whole. Receives of
-/// sums are posted from the last bucket down, kRegions buckets ahead of what is reduced: that bounds the memory to
-/// receive into. All nodes do so, so that none waits for another in a circle.
+/// sums are posted from the last bucket down, as many buckets ahead of what is reduced as there are regions to receive
+/// into: that bounds the memory. All nodes do so, so that none waits for another in a circle.
 class NodeExchange {
  public:
   /// `leaders`: over the leaders of all nodes, in the order of nodes. `shards`: by bucket, those of nodes. `trace` may
@@ -45,13 +45,17 @@ class NodeExchange {
   void stop();
   std::int64_t scratch_bytes() const { return scratch_.bytes(); }
   comm::Counters counters() const { return leaders_->counters(); }
-  /// Bytes of the regions that sums are received into: each as large as the largest bucket that uses it. `leader`:
-  /// among leaders.
+  /// Bytes of the regions that sums are received into, each as large as the largest bucket that uses it: at least
+  /// kLeastRegions, and more up to one for each bucket while they have less than kRoom together. `leader`: among
+  /// leaders.
   static std::vector<std::int64_t> region_sizes(const std::vector<comm::Shards>& shards, comm::DataType type,
                                                 int leader);
 
  private:
-  static constexpr std::size_t kRegions = 4;
+  static constexpr std::size_t kLeastRegions = 4;
+  // What a link of 1 Gb/s brings in half a second. With too little, a node that is behind holds up the sums of all:
+  // four regions of 3.5 MB cost 0.15 s at the end of a step of 2 s (35/35/25/95 % of a core, see CONTRIBUTING.md).
+  static constexpr std::int64_t kRoom = 64 << 20;
   enum class Stage : std::uint8_t { idle, posted, reducing, gathering };
   struct State {
     Stage stage = Stage::idle;
@@ -73,6 +77,7 @@ class NodeExchange {
   void tell_loop();
   std::optional<std::size_t> next_gathered();
   void guarded(void (NodeExchange::*loop)()) noexcept;
+  Region& region_of(std::size_t bucket) { return regions_[bucket % regions_.size()]; }
 
   NodeBuckets& buckets_;
   std::unique_ptr<comm::Communicator> leaders_;
@@ -91,7 +96,8 @@ class NodeExchange {
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  std::map<std::size_t, comm::Work> gathering_;  // started, by bucket
+  std::size_t gathering_ = 0;         // gathers under way
+  std::deque<std::size_t> gathered_;  // buckets that are not told yet
   bool telling_ends_ = false;
   std::thread starter_, teller_;
 };
