@@ -13,7 +13,10 @@ namespace lshdp::plan {
 namespace {
 
 /// Beyond this it was a disturbance, and no property of the hardware.
-double sensible(double factor) { return std::clamp(factor, 0.5, 4.0); }
+double sensible(double load) { return std::clamp(load, 0.5, 4.0); }
+/// What a step exposes beside its boundary grows with all bytes in fsdp, and with copies where parameters stream: it is
+/// many times what the first block's bytes take.
+double sensible_boundary(double load) { return std::clamp(load, 0.5, 64.0); }
 
 double modelled_seconds(const RankProfile& rank, const RankPlan& planned, double fixed_seconds) {
   const TimeCurve curve(rank);
@@ -35,7 +38,7 @@ Profile under_load(Profile profile, const Plan& plan, double step_seconds, std::
     slowest = std::max(slowest, modelled * loads[r]);
   }
   const double exposed = step_seconds - std::max(slowest, model.wire_seconds);
-  if (model.boundary_seconds > 0) profile.network.boundary_load *= sensible(exposed / model.boundary_seconds);
+  if (model.boundary_seconds > 0) profile.network.boundary_load *= sensible_boundary(exposed / model.boundary_seconds);
   profile = slowed(std::move(profile), loads);
   for (std::size_t r = 0; r < loads.size(); ++r) profile.ranks[r].load *= loads[r];
   return profile;

@@ -46,12 +46,18 @@ TEST(UnderLoad, LeavesRanksWithoutSamplesAlone) {
   EXPECT_EQ(after.ranks[1].curve[0].seconds, before.ranks[1].curve[0].seconds);
 }
 
-TEST(UnderLoad, TakesADisturbanceForNoMoreThanFourTimes) {
+TEST(UnderLoad, TakesADisturbanceForNoMoreThanFourTimesTheComputing) {
   const Profile before = unequal();
   const Profile after = under_load(before, plan_for(before, {40, 20}, 0), 100, std::vector{90.0, 0.0001});
   EXPECT_EQ(after.ranks[0].load, 4);
   EXPECT_EQ(after.ranks[1].load, 0.5);
-  EXPECT_EQ(after.network.boundary_load, 4);
+  EXPECT_EQ(after.network.boundary_load, 64);
+}
+
+TEST(UnderLoad, AStepMayExposeManyTimesTheBoundary) {
+  const Profile before = unequal();
+  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), 0.42 + 0.2, std::vector{0.41, 0.42});
+  EXPECT_NEAR(after.network.boundary_load, 20.0, 1e-9);  // 10 kB alone take 10 ms
 }
 
 TEST(UnderLoad, WhereTheWireBindsOnlyWhatIsBeyondItIsTheBoundary) {
