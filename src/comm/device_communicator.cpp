@@ -3,15 +3,11 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <cstdlib>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <map>
 #include <mutex>
-#include <new>
 #include <stdexcept>
-#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -19,31 +15,33 @@
 #include "lshdp/comm/node.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/host_pages.h"
+#include "lshdp/core/job_thread.h"
 #include "validate.h"
 
 namespace lshdp::comm {
 namespace {
 
 /// One operation. Its two halves are given by those who know: what begins it, and what is left when it has begun.
-class DeviceWork final : public Work::State {
+class DeviceWork final : public Work::State, public std::enable_shared_from_this<DeviceWork> {
  public:
   using Finish = std::function<void()>;
-  /// `begin` runs on the thread that starts the operation, and gives what is to run on the lane's thread.
-  DeviceWork(std::function<Finish()> begin, std::function<void(std::function<void()>)> give_lane, bool deferred)
-      : begin_(std::move(begin)), give_lane_(std::move(give_lane)), deferred_(deferred) {}
-
-  /// Not in the constructor: the lane keeps the operation alive.
-  static Work launch(std::shared_ptr<DeviceWork> work) {
-    if (!work->deferred_) work->run(work);
-    work->self_ = work->deferred_ ? std::weak_ptr(work) : std::weak_ptr<DeviceWork>();
-    return Work(std::move(work));
-  }
+  /// `begin` runs on the thread that starts the operation, and gives what is to run on `lane`.
+  DeviceWork(std::function<Finish()> begin, JobThread& lane, bool deferred)
+      : begin_(std::move(begin)), lane_(lane), deferred_(deferred) {}
 
   void start() override {
     if (!deferred_) throw std::logic_error("Work::start() of an operation that was not deferred");
-    const std::shared_ptr<DeviceWork> self = std::exchange(self_, {}).lock();
-    if (!self) throw std::logic_error("Work::start() was called twice");
-    run(self);
+    run();
+  }
+  /// From here on the lane keeps the operation alive.
+  void run() {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (began_ > 0) throw std::logic_error("Work::start() was called twice");
+      began_ = now_seconds();
+    }
+    lane_.give([self = shared_from_this(), finish = begin_()] { self->finish(finish); });
   }
   void wait() override {
     std::unique_lock lock(mutex_);
@@ -73,13 +71,6 @@ class DeviceWork final : public Work::State {
   }
 
  private:
-  void run(const std::shared_ptr<DeviceWork>& self) {
-    {
-      const std::scoped_lock lock(mutex_);
-      began_ = now_seconds();
-    }
-    give_lane_([self, finish = begin_()] { self->finish(finish); });
-  }
   void finish(const Finish& rest) {
     std::exception_ptr error;
     try {
@@ -99,79 +90,13 @@ class DeviceWork final : public Work::State {
   }
 
   const std::function<Finish()> begin_;
-  const std::function<void(std::function<void()>)> give_lane_;
+  JobThread& lane_;  // where operations are finished, one after the other
   const bool deferred_;
-  std::weak_ptr<DeviceWork> self_;  // until it is started
-  mutable std::mutex mutex_;        // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   double began_ = 0, finished_ = 0;
   std::exception_ptr error_;
   std::vector<std::function<void()>> calls_;
-};
-
-/// A thread that finishes operations, one after the other.
-class Lane {
- public:
-  explicit Lane(ComputeDevice& device) : thread_([this, &device] { run(device); }) {}
-  /// Finishes what was given.
-  ~Lane() {
-    {
-      const std::scoped_lock lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_all();
-    thread_.join();
-  }
-  Lane(const Lane&) = delete;
-  Lane& operator=(const Lane&) = delete;
-
-  void give(std::function<void()> job) {
-    {
-      const std::scoped_lock lock(mutex_);
-      jobs_.push_back(std::move(job));
-    }
-    changed_.notify_all();
-  }
-
- private:
-  void run(ComputeDevice& device) {
-    const auto helping = device.help();
-    while (true) {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-      if (jobs_.empty()) return;
-      const std::function<void()> job = std::move(jobs_.front());
-      jobs_.pop_front();
-      lock.unlock();
-      job();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::function<void()>> jobs_;
-  bool stopping_ = false;
-  std::thread thread_;
-};
-
-/// Whole pages: what is pinned must not share one with anything else.
-class Pages {
- public:
-  static constexpr std::size_t kPage = 4096;
-  Pages() : Pages(0) {}
-  explicit Pages(std::size_t bytes)
-      : memory_(bytes == 0 ? nullptr
-                           : static_cast<std::byte*>(std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage)),
-                &std::free),
-        bytes_(bytes) {
-    if (bytes > 0 && memory_ == nullptr) throw std::bad_alloc();
-  }
-  std::byte* data() const { return memory_.get(); }
-  std::size_t size() const { return bytes_; }
-
- private:
-  std::unique_ptr<std::byte, void (*)(void*)> memory_;
-  std::size_t bytes_;
 };
 
 /// Memory of the host by tag, so that each step uses that of the step before.
@@ -181,18 +106,17 @@ class Staging {
   std::byte* of(int tag, std::int64_t bytes) {
     const std::scoped_lock lock(mutex_);
     Place& place = places_[tag];
-    if (place.memory.size() != static_cast<std::size_t>(bytes)) {
+    if (place.bytes != bytes) {
       place = {};
-      place.memory = Pages(static_cast<std::size_t>(bytes));
-      place.pin = device_.pin(place.memory.data(), bytes);
+      place = {map_host_pages(bytes, device_), bytes};
     }
-    return place.memory.data();
+    return place.memory.get();
   }
 
  private:
   struct Place {
-    Pages memory;
-    std::shared_ptr<void> pin;  // goes first
+    std::shared_ptr<std::byte> memory;
+    std::int64_t bytes = 0;
   };
   ComputeDevice& device_;
   std::mutex mutex_;
@@ -208,8 +132,8 @@ class DeviceCommunicator final : public Communicator {
         map_(map_nodes(names)),
         groups_(std::move(groups)),
         staging_(device),
-        sums_(device),
-        gathers_(device) {
+        sums_([&device] { return device.help(); }),
+        gathers_([&device] { return device.help(); }) {
     refuse_unequal_groups(names);
     if (map_.nodes.size() > 1) column_ = host.subgroup(column());
   }
@@ -275,9 +199,10 @@ class DeviceCommunicator final : public Communicator {
     return ranks;
   }
 
-  static Work work(std::function<DeviceWork::Finish()> begin, Lane& lane, const Transfer& how) {
-    const auto give = [&lane](std::function<void()> job) { lane.give(std::move(job)); };
-    return DeviceWork::launch(std::make_shared<DeviceWork>(std::move(begin), give, how.deferred));
+  static Work work(std::function<DeviceWork::Finish()> begin, JobThread& lane, const Transfer& how) {
+    auto work = std::make_shared<DeviceWork>(std::move(begin), lane, how.deferred);
+    if (!how.deferred) work->run();
+    return Work(std::move(work));
   }
 
   /// Each rank's shard, at the rank of this group that has its place.
@@ -363,7 +288,7 @@ class DeviceCommunicator final : public Communicator {
   DeviceGroups groups_;
   std::unique_ptr<Communicator> column_;  // none with one group
   Staging staging_;
-  Lane sums_, gathers_;  // last: they end before what they use
+  JobThread sums_, gathers_;  // last: they end before what they use
 };
 
 }  // namespace

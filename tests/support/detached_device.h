@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -17,60 +16,24 @@
 
 #include "lshdp/core/clock.h"
 #include "lshdp/core/device.h"
+#include "lshdp/core/job_thread.h"
 
 namespace lshdp::test {
 
-/// Does one thing after the other, each a little later than asked.
-class LateWorker {
+/// A direction of copies, each a little later than asked.
+class LateCopies {
  public:
-  LateWorker() : thread_([this] { run(); }) {}
-  ~LateWorker() {
-    {
-      const std::scoped_lock lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_all();
-    thread_.join();
+  void give(std::function<void()> copy) {
+    thread_.give([this, copy = std::move(copy)] {
+      std::this_thread::sleep_for(std::chrono::microseconds(turn_++ * 97 % 300));
+      copy();
+    });
   }
-  LateWorker(const LateWorker&) = delete;
-  LateWorker& operator=(const LateWorker&) = delete;
-
-  void give(std::function<void()> job) {
-    {
-      const std::scoped_lock lock(mutex_);
-      jobs_.push_back(std::move(job));
-      ++given_;
-    }
-    changed_.notify_all();
-  }
-  void settle() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this, given = given_] { return done_ >= given; });
-  }
+  void settle() { thread_.settle(); }
 
  private:
-  void run() {
-    for (unsigned turn = 0;; ++turn) {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-      if (jobs_.empty()) return;
-      const std::function<void()> job = std::move(jobs_.front());
-      jobs_.pop_front();
-      lock.unlock();
-      std::this_thread::sleep_for(std::chrono::microseconds(turn * 97 % 300));
-      job();
-      lock.lock();
-      ++done_;
-      changed_.notify_all();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::function<void()>> jobs_;
-  std::uint64_t given_ = 0, done_ = 0;
-  bool stopping_ = false;
-  std::thread thread_;
+  unsigned turn_ = 0;  // of the thread
+  JobThread thread_;
 };
 
 /// What a copy will fill is made useless when it is asked for: whoever reads it too early finds that.
@@ -124,7 +87,7 @@ class DetachedDevice final : public ComputeDevice {
     double seconds_ = 0;
   };
 
-  static Moment copy(LateWorker& worker, void* to, const void* from, std::int64_t bytes, const Moment& after,
+  static Moment copy(LateCopies& worker, void* to, const void* from, std::int64_t bytes, const Moment& after,
                      std::function<void()> then) {
     const auto size = static_cast<std::size_t>(bytes);
     after.wait();
@@ -138,7 +101,7 @@ class DetachedDevice final : public ComputeDevice {
     return Moment(done);
   }
 
-  LateWorker in_, out_;
+  LateCopies in_, out_;
 };
 
 }  // namespace lshdp::test
