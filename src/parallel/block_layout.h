@@ -31,6 +31,7 @@ class BlockLayout {
   std::size_t bucket_of(std::size_t block) const { return bucket_of_block_[block]; }
   /// The bucket that is the first block's table, if one is.
   std::optional<std::size_t> table() const;
+  std::size_t block_count() const { return places_.size(); }
   /// Of the block's parameters, then of those it borrows.
   std::span<const SlotPlace> places(std::size_t block) const { return places_[block]; }
   /// The buckets that hold places(block), each once, its own first. The first block has no part in the table's.

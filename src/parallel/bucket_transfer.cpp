@@ -37,6 +37,18 @@ Moment copy_out(ComputeDevice& device, const at::Tensor& to, const at::Tensor& f
                          std::move(then));
 }
 
+Moment start_when_there(ComputeDevice& device, const at::Tensor& to, const at::Tensor& from, const Moment& computed,
+                        comm::Work transfer) {
+  if (to.data_ptr() != from.data_ptr())
+    return copy_out(device, to, from, computed, [transfer = std::move(transfer)]() mutable { transfer.start(); });
+  transfer.start();
+  return computed;
+}
+
+at::Tensor zeros_on(const ComputeDevice& device, std::int64_t count, at::ScalarType type) {
+  return at::zeros({count}, at::TensorOptions(device.where()).dtype(type));
+}
+
 void copy_aside(const at::Tensor& to, const at::Tensor& from) { to.copy_(from, /*non_blocking=*/true); }
 
 void settle(ComputeDevice& device) noexcept {

@@ -30,6 +30,12 @@ bool copies_for_wire(const ComputeDevice& device, const comm::Communicator& comm
 Moment copy_in(ComputeDevice& device, const at::Tensor& to, const at::Tensor& from, const Moment& after);
 Moment copy_out(ComputeDevice& device, const at::Tensor& to, const at::Tensor& from, const Moment& after,
                 std::function<void()> then = {});
+/// Starts the transfer of `to`, which the network uses in place of `from`: at once where they are the same memory, else
+/// behind the copy, which waits until the device has `computed` them. Returns when both are so.
+Moment start_when_there(ComputeDevice& device, const at::Tensor& to, const at::Tensor& from, const Moment& computed,
+                        comm::Work transfer);
+/// A 1-D tensor of `count` zeros where that device computes.
+at::Tensor zeros_on(const ComputeDevice& device, std::int64_t count, at::ScalarType type);
 /// Copies between the device and host memory that is pinned, as a part of what this thread gives the device.
 void copy_aside(const at::Tensor& to, const at::Tensor& from);
 /// ComputeDevice::settle() on the way out, when nobody is left to hear of a failure.

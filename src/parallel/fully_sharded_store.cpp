@@ -180,9 +180,7 @@ void FullyShardedStore::make_shard_memory() {
   }
   for (BucketState& bucket : buckets_) {
     const std::int64_t count = bucket.shards.count(rank);
-    const auto take = [&] {
-      return host ? host->take(count, master) : at::zeros({count}, at::TensorOptions(device_->where()).dtype(master));
-    };
+    const auto take = [&] { return host ? host->take(count, master) : zeros_on(*device_, count, master); };
     bucket.shard = {bucket.shards.begin(rank), take(), take(), take()};
     bucket.gradient = take();
   }
@@ -209,9 +207,8 @@ std::vector<at::Tensor> FullyShardedStore::on_wire(const std::vector<at::Tensor>
 /// A bucket's values always lie at the same place: what forward keeps of them for backward is found there again.
 void FullyShardedStore::make_parameter_slots() {
   std::vector<at::Tensor> slots;
-  for (const std::int64_t count : parameter_turns_.counts) {
-    slots.push_back(at::zeros({count}, at::TensorOptions(device_->where()).dtype(compute_type(options_.precision))));
-  }
+  for (const std::int64_t count : parameter_turns_.counts)
+    slots.push_back(zeros_on(*device_, count, compute_type(options_.precision)));
   const std::vector<at::Tensor> wire_slots = on_wire(slots);
   occupants_.resize(slots.size());
   slots_free_.resize(slots.size());
@@ -236,7 +233,7 @@ void FullyShardedStore::make_gradient_slots() {
       scratch_of_slots(gradient_turns_, shards, wire_type(master), communicator_.rank());
   std::vector<at::Tensor> sums, scratch;
   for (std::size_t slot = 0; slot < gradient_turns_.counts.size(); ++slot) {
-    sums.push_back(at::zeros({gradient_turns_.counts[slot]}, at::TensorOptions(device_->where()).dtype(master)));
+    sums.push_back(zeros_on(*device_, gradient_turns_.counts[slot], master));
     scratch.push_back(at::empty({scratch_bytes[slot]}, at::kByte));
     if (device_->apart()) host_bytes_ += scratch_bytes[slot];
   }
@@ -319,13 +316,10 @@ void FullyShardedStore::gather(std::size_t index) {
 }
 
 void FullyShardedStore::send_shard(BucketState& bucket) {
-  copy_master_to(options_.offload ? bucket.wire_values : bucket.values, bucket.shard);
-  if (copies_ && !options_.offload) {
-    bucket.sent = copy_out(*device_, shard_of(bucket.wire_values, bucket.shard), shard_of(bucket.values, bucket.shard),
-                           device_->now(), [gather = bucket.gather]() mutable { gather.start(); });
-  } else {
-    bucket.gather.start();
-  }
+  const at::Tensor& values = options_.offload ? bucket.wire_values : bucket.values;
+  copy_master_to(values, bucket.shard);
+  bucket.sent = start_when_there(*device_, shard_of(bucket.wire_values, bucket.shard), shard_of(values, bucket.shard),
+                                 copies_ && !options_.offload ? device_->now() : Moment(), bucket.gather);
 }
 
 void FullyShardedStore::wait_for_values(std::size_t index) {
@@ -386,13 +380,7 @@ void FullyShardedStore::accumulate(const SlotPlace& place, const at::Tensor& gra
 void FullyShardedStore::deliver(std::size_t index, bool last) {
   BucketState& bucket = buckets_[index];
   layout_.clear_untouched(bucket.sum, index, bucket.touched);
-  bucket.computed = device_->now();
-  if (copies_) {
-    bucket.computed = copy_out(*device_, bucket.wire_sum, bucket.sum, bucket.computed,
-                               [reduce = bucket.reduce]() mutable { reduce.start(); });
-  } else {
-    bucket.reduce.start();
-  }
+  bucket.computed = start_when_there(*device_, bucket.wire_sum, bucket.sum, device_->now(), bucket.reduce);
   if (last) bucket.gathered = false;  // the update will change them, and this step needs them no more
   thread_.deliver(index, step_, update_, last);
   if (--buckets_left_ > 0) return;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <stdexcept>
 #include <utility>
 
@@ -22,7 +21,7 @@
 #include "lshdp/parallel/host_arena.h"
 #include "lshdp/parallel/sharded_adamw.h"
 #include "replicated_sizes.h"
-#include "row_exchange.h"
+#include "table_rows.h"
 #include "update_thread.h"
 
 namespace lshdp::parallel {
@@ -78,7 +77,6 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void make_wire_memory();
   BucketState make_bucket(std::size_t index);
   at::Tensor on_wire(const at::Tensor& arena);
-  void make_row_exchange(int first_tag);
   static void start_gather(BucketState& bucket);
   static void finish_gather(BucketState& bucket) noexcept;
   void make_leaves();
@@ -86,20 +84,16 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   static void round_changes(const BucketState& bucket);
   static void add_changes(const BucketState& bucket);
   void wait_for_bucket(std::size_t index);
-  const SlotPlace& table_place() const { return layout_.places(0)[table_parameter_]; }
+  void make_table_rows(int first_tag);
   at::Tensor owned_rows(const at::Tensor& arena) const;
   void acquire_rows();
   at::Tensor current_rows();
-  void add_row_gradients(const at::Tensor& gradients);
-  void send_row_gradients();
-  bool uses_table(std::size_t block) const;
-  bool borrows_table(std::size_t block) const;
+  void acquire_table();
   int sum_priority(std::size_t index) const;
   void prepare(std::size_t index);
   void accumulate(const SlotPlace& place, const at::Tensor& gradient);
   void note_last_gradient(std::size_t index);
   void deliver(std::size_t index);
-  void send_gradients(BucketState& bucket);
 
   // On the update thread.
   bool reduced(std::size_t index) const override;
@@ -118,16 +112,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   std::vector<BucketState> buckets_;
   std::vector<std::vector<at::Tensor>> parameters_;  // by block: its own, then those it borrows, as leaves
 
-  // Where the layout has a table.
-  std::size_t table_parameter_ = 0;  // of block 0
-  std::size_t table_users_ = 0;      // blocks
-  std::optional<RowExchange> rows_;
-  at::Tensor looked_up_;                     // the rows of this step; undefined before look_up()
-  at::Tensor row_gradients_;                 // of this step so far, [rows, width]
-  bool rows_acquired_ = false;               // parameters_[0] holds the rows of this step
-  bool table_whole_ = true;                  // on every rank, since the last call that all ranks made together
-  std::shared_ptr<ArrivingRows> arriving_;   // of this step
-  std::shared_ptr<ArrivingRows> delivered_;  // of the step whose table was delivered last
+  std::optional<TableRows> rows_;  // where the layout has a table
 
   Update update_;
   std::int64_t step_ = 0;
@@ -152,7 +137,7 @@ ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& 
   if (copies_) make_wire_memory();
   for (std::size_t index = 0; index < layout_.buckets().size(); ++index) buckets_.push_back(make_bucket(index));
   make_leaves();
-  if (layout_.table()) make_row_exchange(static_cast<int>(2 * buckets_.size() + 1));
+  if (layout_.table()) make_table_rows(static_cast<int>(2 * buckets_.size() + 1));
 }
 
 ReplicatedStore::~ReplicatedStore() {
@@ -190,9 +175,7 @@ at::Tensor ReplicatedStore::on_wire(const at::Tensor& arena) {
 BucketState ReplicatedStore::make_bucket(std::size_t index) {
   const Bucket& layout = layout_.buckets()[index];
   const at::ScalarType master = master_type(options_.precision), compute = compute_type(options_.precision);
-  const auto zeros = [&](at::ScalarType type) {
-    return at::zeros({layout.count}, at::TensorOptions(device_->where()).dtype(type));
-  };
+  const auto zeros = [&](at::ScalarType type) { return zeros_on(*device_, layout.count, type); };
   const int rank = communicator_.rank();
   BucketState bucket;
   bucket.shards = layout_.shards(index, communicator_.size(), options_.shard_weights);
@@ -212,18 +195,10 @@ BucketState ReplicatedStore::make_bucket(std::size_t index) {
   return bucket;
 }
 
-void ReplicatedStore::make_row_exchange(int first_tag) {
-  const std::size_t index = *layout_.table();
-  const std::vector<std::int64_t>& shape = layout_.shape({index, 0});
-  table_parameter_ = layout_.buckets()[index].slots.front().parameter;
-  comm::Shards rows = buckets_[index].shards;
-  for (std::int64_t& bound : rows.bounds) bound /= shape[1];
-  rows.bounds.back() = shape[0];
-  const at::ScalarType wire = options_.wire == comm::Wire::bf16 ? at::kBFloat16 : master_type(options_.precision);
-  const auto blocks = std::views::iota(std::size_t{0}, parameters_.size());
-  table_users_ =
-      static_cast<std::size_t>(std::ranges::count_if(blocks, [&](std::size_t block) { return borrows_table(block); }));
-  rows_.emplace(communicator_, std::move(rows), shape[1], wire, first_tag, kNormPriority);
+void ReplicatedStore::make_table_rows(int first_tag) {
+  const at::ScalarType master = master_type(options_.precision);
+  rows_.emplace(layout_, buckets_[*layout_.table()].shards, communicator_, *device_, master,
+                options_.wire == comm::Wire::bf16 ? at::kBFloat16 : master, first_tag, kNormPriority);
 }
 
 void ReplicatedStore::make_leaves() {
@@ -248,16 +223,13 @@ void ReplicatedStore::begin_step(const Update& update) {
     bucket.prepared = false;
   }
   if (!rows_) return;
-  buckets_[table_place().bucket].blocks_left = table_users_;
-  looked_up_.reset();
-  row_gradients_.reset();
-  rows_acquired_ = false;
+  buckets_[rows_->bucket()].blocks_left = rows_->borrowers();
+  rows_->begin_step();
 }
 
 void ReplicatedStore::look_up(const at::Tensor& rows) {
-  if (!in_step_ || looked_up_.defined()) throw std::logic_error("look_up that does not follow begin_step");
+  if (!in_step_) throw std::logic_error("look_up that does not follow begin_step");
   rows_->look_up(rows);
-  looked_up_ = device_->upload(rows);
 }
 
 void ReplicatedStore::acquire(std::size_t block) {
@@ -266,50 +238,43 @@ void ReplicatedStore::acquire(std::size_t block) {
     if (in_step_ && !buckets_[index].prepared) prepare(index);
   }
   if (!rows_ || block > 0) return;
-  if (in_step_) {
-    if (!rows_acquired_) acquire_rows();
-  } else {
-    wait_for_bucket(table_place().bucket);
-    parameters_[0][table_parameter_] = layout_.leaf(buckets_[table_place().bucket].values, table_place());
-  }
+  if (!in_step_)
+    acquire_table();
+  else if (!rows_->in_step())
+    acquire_rows();
+}
+
+/// Outside of steps the first block has the table itself.
+void ReplicatedStore::acquire_table() {
+  wait_for_bucket(rows_->bucket());
+  parameters_[0][rows_->parameter()] = layout_.leaf(buckets_[rows_->bucket()].values, rows_->place());
 }
 
 /// Lets the first block begin with the rows it needs; the table follows behind the forward of the blocks after it.
 void ReplicatedStore::acquire_rows() {
-  if (!looked_up_.defined()) throw std::logic_error("acquire before look_up");
   const double begun = now_seconds();
-  rows_->know();
-  parameters_[0][table_parameter_] = current_rows().requires_grad_(true);
+  parameters_[0][rows_->parameter()] = current_rows().requires_grad_(true);
   wait_seconds_ += now_seconds() - begun;
-  arriving_ = rows_->expect_gradients();
-  rows_acquired_ = true;
+  rows_->expect_gradients();
 }
 
 /// The rows that this rank looks up, as every rank will have them when the table is gathered.
 at::Tensor ReplicatedStore::current_rows() {
   const c10::NoGradGuard no_grad;
-  const std::size_t index = table_place().bucket;
-  const BucketState& bucket = buckets_[index];
+  BucketState& bucket = buckets_[rows_->bucket()];
+  const at::Tensor& looked_up = rows_->looked_up();
   at::Tensor rows;
-  if (!table_whole_) rows_->expect_rows(gathered(bucket).scalar_type());
-  thread_.wait_updated(index);
-  if (!table_whole_) rows = device_->upload(rows_->fetch(owned_rows(bucket.wire_parameters).cpu()));
-  start_gather(buckets_[index]);
+  rows_->begin_fetch(gathered(bucket).scalar_type());
+  thread_.wait_updated(rows_->bucket());
+  if (!rows_->whole()) rows = rows_->fetch(owned_rows(bucket.wire_parameters));
+  start_gather(bucket);
   if (rows.defined() && !bucket.changes.defined()) return rows;
-  const at::Tensor known = layout_.view(bucket.values, table_place()).index_select(0, looked_up_);
+  const at::Tensor known = layout_.view(bucket.values, rows_->place()).index_select(0, looked_up);
   return bucket.gather_worked_in ? known : known.add_(rows);
 }
 
-/// This rank's rows in `arena`, the table's.
 at::Tensor ReplicatedStore::owned_rows(const at::Tensor& arena) const {
-  const std::int64_t rows = rows_->owned_count(), width = layout_.shape(table_place())[1];
-  return shard_of(arena, buckets_[table_place().bucket].shard).narrow(0, 0, rows * width).view({rows, width});
-}
-
-bool ReplicatedStore::uses_table(std::size_t block) const { return rows_ && borrows_table(block); }
-
-bool ReplicatedStore::borrows_table(std::size_t block) const {
-  return std::ranges::find(layout_.buckets_of(block), table_place().bucket) != layout_.buckets_of(block).end();
+  return rows_->owned(arena, buckets_[rows_->bucket()].shard);
 }
 
 void ReplicatedStore::wait_for_bucket(std::size_t index) {
@@ -372,27 +337,15 @@ void ReplicatedStore::add_gradient(std::size_t block, std::span<const at::Tensor
   if (!in_step_ || !buckets_[index].prepared) throw std::logic_error("add_gradient before acquire");
   const c10::NoGradGuard no_grad;
   for (std::size_t i = 0; i < gradients.size(); ++i) {
-    if (rows_ && block == 0 && i == table_parameter_)
-      add_row_gradients(gradients[i]);
+    if (rows_ && block == 0 && i == rows_->parameter())
+      rows_->add_gradients(gradients[i]);
     else
       accumulate(layout_.places(block)[i], gradients[i]);
   }
   if (!last) return;
-  if (rows_ && block == 0) send_row_gradients();
-  if (uses_table(block)) note_last_gradient(table_place().bucket);
+  if (rows_ && block == 0) rows_->send_gradients();
+  if (rows_ && rows_->borrowed_by(block)) note_last_gradient(rows_->bucket());
   note_last_gradient(index);
-}
-
-void ReplicatedStore::add_row_gradients(const at::Tensor& gradients) {
-  if (row_gradients_.defined())
-    row_gradients_.add_(gradients);
-  else
-    row_gradients_ = gradients.to(master_type(options_.precision));
-}
-
-void ReplicatedStore::send_row_gradients() {
-  if (!row_gradients_.defined()) add_row_gradients(at::zeros_like(parameters_[0][table_parameter_].detach()));
-  rows_->send_gradients(std::exchange(row_gradients_, {}).cpu());
 }
 
 void ReplicatedStore::note_last_gradient(std::size_t index) {
@@ -420,30 +373,18 @@ void ReplicatedStore::deliver(std::size_t index) {
                                             .priority = kReducePriority + static_cast<int>(buckets_.size() + index),
                                             .deferred = true});
   if (layout_.buckets()[index].table) {
-    delivered_ = arriving_;
-    delivered_->when_there(thread_.waker());
-    table_whole_ = bucket.gather_started = false;
+    rows_->deliver(thread_.waker());
+    bucket.gather_started = false;
   }
   bucket.reduce.when_done(thread_.waker());
-  send_gradients(bucket);
+  bucket.computed = start_when_there(*device_, bucket.wire_gradients, bucket.gradients, device_->now(), bucket.reduce);
   bucket.gather_worked_in = false;
   thread_.deliver(index, step_, update_);
   if (--buckets_left_ == 0) in_step_ = false;
 }
 
-/// As soon as the device has them.
-void ReplicatedStore::send_gradients(BucketState& bucket) {
-  bucket.computed = device_->now();
-  if (copies_) {
-    bucket.computed = copy_out(*device_, bucket.wire_gradients, bucket.gradients, bucket.computed,
-                               [reduce = bucket.reduce]() mutable { reduce.start(); });
-  } else {
-    bucket.reduce.start();
-  }
-}
-
 bool ReplicatedStore::reduced(std::size_t index) const {
-  return buckets_[index].reduce.done() && (!layout_.buckets()[index].table || delivered_->there());
+  return buckets_[index].reduce.done() && (!layout_.buckets()[index].table || rows_->there());
 }
 
 /// Waits for the bucket's sum.
@@ -452,7 +393,7 @@ void ReplicatedStore::finish_reduce(std::size_t index) {
   device_->follow(bucket.computed);
   bucket.reduce.wait();
   trace_transfer(trace_, "reduce-scatter", index, bucket.reduce);
-  if (layout_.buckets()[index].table) delivered_->add_to(owned_rows(bucket.wire_gradients));
+  if (layout_.buckets()[index].table) rows_->add_arrived(owned_rows(bucket.wire_gradients));
   if (copies_) copy_aside(shard_of(bucket.gradients, bucket.shard), shard_of(bucket.wire_gradients, bucket.shard));
 }
 
@@ -493,7 +434,7 @@ void ReplicatedStore::send_parameters(std::size_t index) {
 void ReplicatedStore::synchronize() {
   if (in_step_) throw std::logic_error("synchronize within a step");
   for (std::size_t index = 0; index < buckets_.size(); ++index) wait_for_bucket(index);
-  table_whole_ = true;
+  if (rows_) rows_->set_whole();
 }
 
 std::int64_t ReplicatedStore::host_bytes() const {
@@ -511,7 +452,7 @@ void ReplicatedStore::set_values(const model::Values& values) {
     bucket.values.copy_(arena);
     reset_shard(bucket.shard, arena);
   }
-  table_whole_ = true;
+  if (rows_) rows_->set_whole();
 }
 
 model::Values ReplicatedStore::gather_values() {
@@ -542,7 +483,7 @@ void ReplicatedStore::publish() {
     communicator_.all_gather(buffer_of(whole), bucket.shards).wait();
     if (device_->apart()) bucket.values.copy_(whole);
   }
-  table_whole_ = true;
+  if (rows_) rows_->set_whole();
 }
 
 }  // namespace
