@@ -13,6 +13,7 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
+#include "lshdp/measure/host_room.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
 
@@ -40,6 +41,7 @@ int run_evaluate(const Arguments& arguments) {
   return with_ranks("evaluate", [&](comm::Communicator& communicator) {
     const model::Model model = shared_model(communicator, values.text("model"));
     const measure::RankSetup setup = measure::set_up_rank(communicator, ranks);
+    measure::require_host_room(communicator, model, setup, /*alone=*/false);
     MemoryBudget budget(*setup.compute_device, setup.memory_bytes);
     const auto store = parallel::make_store(model, communicator, measure::store_options(setup));
     std::unique_ptr<data::Dataset> dataset;

@@ -13,6 +13,7 @@
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
+#include "lshdp/measure/host_room.h"
 
 namespace lshdp::cli {
 namespace {
@@ -77,6 +78,7 @@ int run_max_batch(const Arguments& arguments) {
       return "";
     });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
+    measure::require_host_room(communicator, model, setup, /*alone=*/true);
     MemoryBudget budget(*setup.compute_device);
     const auto results = measure::probe_max_batches(communicator, model, setup, budget, options);
     write_result(communicator, results, model.name, setup, values.text("out"));

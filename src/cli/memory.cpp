@@ -13,6 +13,7 @@
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
+#include "lshdp/measure/host_room.h"
 #include "lshdp/measure/memory_report.h"
 
 namespace lshdp::cli {
@@ -95,6 +96,7 @@ int run_memory(const Arguments& arguments) {
     model::Model model;
     comm::agree(communicator, [&] { model = model::make_model(values.text("model")); });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
+    measure::require_host_room(communicator, model, setup, /*alone=*/true);
     MemoryBudget budget(*setup.compute_device);
     const auto reports = measure::report_memory_of_ranks(communicator, model, setup, budget, batches);
     comm::on_rank_0(communicator, [&]() -> std::string {

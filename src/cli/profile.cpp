@@ -15,6 +15,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/text.h"
+#include "lshdp/measure/host_room.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/transfer_sizes.h"
 #include "lshdp/train/evaluate.h"
@@ -27,6 +28,7 @@ Options profile_options() {
                   "mpirun -np 4 lshdp profile --model vit.json --data D.h5 --total 128 --out profile.json");
   options.required("model", "MODEL", "a preset or a JSON file");
   add_rank_options(options);
+  add_communicator_option(options);
   options.option("data", "FILE", "a data set that must fit the model")
       .option("total", "B", "samples a step, if known: no rank is measured beyond")
       .option("max", "B", "measure no larger micro-batch", "4096")
@@ -117,6 +119,7 @@ int run_profile(const Arguments& arguments) {
   const Values values = profile_options().parse(arguments);
   if (values.help()) return 0;
   const measure::RankRequest request = rank_request(values);
+  const std::string way = communicator_request(values);
   const measure::ProfileOptions options{.total = values.has("total") ? values.integer("total", 1) : 0,
                                         .largest_batch = values.integer("max", 1),
                                         .curve_seconds = values.real("curve-seconds", 0.1, 3600),
@@ -132,7 +135,8 @@ int run_profile(const Arguments& arguments) {
       return "";
     });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
-    const auto between_devices = measure::make_device_communicator(communicator, request, setup);
+    measure::require_host_room(communicator, model, setup, /*alone=*/true);
+    const auto between_devices = measure::make_device_communicator(communicator, way, setup);
     MemoryBudget budget(*setup.compute_device);
     write_result(
         communicator,

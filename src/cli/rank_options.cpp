@@ -73,10 +73,6 @@ void add_rank_options(Options& options) {
       .flag("offload-activations", "with --recompute: block inputs wait for backward in host memory, outside --memory")
       .option("device", "DEVICE,..",
               "auto (CUDA where a rank's host has it), cpu or cuda; one for all ranks or one each", "auto")
-      .option("comm", "WAY",
-              "how devices exchange: mpi (by way of the host), nccl, hierarchical (nccl within hosts, mpi between), or "
-              "auto",
-              "auto")
       .option("memory", "SIZE,..",
               "budget of a rank's tensors (default: 80 % of what the host has free over its ranks)")
       .option("threads", "T,..", "threads a rank computes with (default: the host's cores over its ranks)")
@@ -95,16 +91,25 @@ measure::RankRequest rank_request(const Values& values) {
     throw UsageError("--offload-activations: what goes to the host are block inputs; add --recompute");
   request.resident = resident_blocks(values, request.mode);
   request.devices = known_devices(values);
-  request.communicator = values.choice("comm", {"auto", "mpi", "nccl", "hierarchical"});
-  if (request.wire == comm::Wire::bf16) {
-    if (request.communicator == "nccl" || request.communicator == "hierarchical")
-      throw UsageError("--wire: bf16 is for --comm mpi; between devices everything travels exactly");
-    request.communicator = "mpi";
-  }
   if (values.has("memory")) request.memory_bytes = values.sizes("memory");
   if (values.has("threads")) request.threads = values.integers("threads", 1);
   if (values.has("emulate-speed")) request.speeds = values.reals("emulate-speed");
   return request;
+}
+
+void add_communicator_option(Options& options) {
+  options.option("comm", "WAY",
+                 "how devices exchange: mpi (by way of the host), nccl, hierarchical (nccl within hosts, mpi between), "
+                 "or auto",
+                 "auto");
+}
+
+std::string communicator_request(const Values& values) {
+  const std::string& way = values.choice("comm", {"auto", "mpi", "nccl", "hierarchical"});
+  if (values.text("wire") != "bf16") return way;
+  if (way == "nccl" || way == "hierarchical")
+    throw UsageError("--wire: bf16 is for --comm mpi; between devices everything travels exactly");
+  return "mpi";
 }
 
 }  // namespace lshdp::cli

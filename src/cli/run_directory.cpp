@@ -35,6 +35,7 @@ train::RankInfo rank_from_json(const Json& json, const std::string& source) {
   rank.batch = json_value<std::int64_t>(json, "batch", source);
   rank.max_batch = json_value<std::int64_t>(json, "max_batch", source);
   rank.speed = json_value<double>(json, "speed", source);
+  rank.device = json_value_or<std::string>(json, "device", "cpu", source);
   return rank;
 }
 

@@ -78,10 +78,10 @@ std::vector<std::string> run_row(const RunDirectory& run, const Figures& figures
 }
 
 std::string rank_table(const RunDirectory& run, const Figures& figures) {
-  Table table({"rank", "host", "speed", "largest", "batch", "compute", "predicted", "communication", "wait"});
+  Table table({"rank", "host", "device", "speed", "largest", "batch", "compute", "predicted", "communication", "wait"});
   for (std::size_t rank = 0; rank < run.run.ranks.size(); ++rank) {
     const train::RankInfo& info = run.run.ranks[rank];
-    table.add({std::to_string(info.rank), info.host, fmt::format("{:.3g}", info.speed),
+    table.add({std::to_string(info.rank), info.host, info.device, fmt::format("{:.3g}", info.speed),
                info.max_batch > 0 ? format_count(info.max_batch) : "-", format_count(info.batch),
                format_seconds(figures.compute[rank]),
                run.run.predicted ? format_seconds(run.run.predicted->compute_seconds[rank]) : "-",

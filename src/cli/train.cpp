@@ -16,6 +16,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
+#include "lshdp/measure/host_room.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/transfer.h"
 #include "lshdp/train/evaluate.h"
@@ -63,6 +64,7 @@ Options train_options() {
   add_training_options(options);
   add_plan_options(options);
   add_rank_options(options);
+  add_communicator_option(options);
   add_file_options(options);
   return options;
 }
@@ -170,13 +172,15 @@ int run_train(const Arguments& arguments) {
   const Values values = train_options().parse(arguments);
   if (values.help()) return 0;
   const measure::RankRequest ranks = rank_request(values);
+  const std::string way = communicator_request(values);
   const PlanRequest request = plan_request(values);
   train::TrainOptions options = read_options(values);
   watch_interrupts();
   return with_ranks("train", [&](comm::Communicator& world) {
     const model::Model model = shared_model(world, values.text("model"));
     options.setup = measure::set_up_rank(world, ranks);
-    const auto between_devices = measure::make_device_communicator(world, ranks, options.setup);
+    measure::require_host_room(world, model, options.setup, /*alone=*/true);
+    const auto between_devices = measure::make_device_communicator(world, way, options.setup);
     comm::Communicator& communicator = between_devices ? *between_devices : world;
     MemoryBudget budget(*options.setup.compute_device);
     const std::int64_t samples = sample_count(communicator, options.data, model);

@@ -35,7 +35,6 @@ bool equal_groups_of_several(const std::vector<std::string>& hosts) {
 /// "mpi", "nccl" or "hierarchical".
 std::string chosen_way(const std::string& wish, const std::vector<std::string>& hosts,
                        const std::vector<std::string>& devices) {
-  if (wish == "mpi") return wish;
   const std::string reason = obstacle(hosts, devices);
   if (wish != "auto") {
     if (!reason.empty()) throw UsageError(fmt::format("--comm: {} is not possible: {}; use mpi", wish, reason));
@@ -49,14 +48,15 @@ std::string chosen_way(const std::string& wish, const std::vector<std::string>& 
 
 }  // namespace
 
-std::unique_ptr<comm::Communicator> make_device_communicator(comm::Communicator& communicator,
-                                                             const RankRequest& request, const RankSetup& setup) {
+std::unique_ptr<comm::Communicator> make_device_communicator(comm::Communicator& communicator, const std::string& way,
+                                                             const RankSetup& setup) {
+  if (way == "mpi") return nullptr;
   const std::vector<std::string> hosts = comm::all_gather_hosts(communicator);
   const std::vector<std::string> devices = comm::all_gather_text(communicator, setup.compute_device->name());
-  std::string way;
-  comm::agree(communicator, [&] { way = chosen_way(request.communicator, hosts, devices); });
-  if (way == "mpi") return nullptr;
-  const std::vector<std::string> names = way == "nccl" ? std::vector<std::string>(hosts.size(), "all") : hosts;
+  std::string chosen;
+  comm::agree(communicator, [&] { chosen = chosen_way(way, hosts, devices); });
+  if (chosen == "mpi") return nullptr;
+  const std::vector<std::string> names = chosen == "nccl" ? std::vector<std::string>(hosts.size(), "all") : hosts;
   return comm::make_device_communicator(
       communicator, names, comm::make_nccl_groups(communicator, names, *setup.compute_device), *setup.compute_device);
 }

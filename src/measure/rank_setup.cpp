@@ -77,10 +77,10 @@ void check_speeds(comm::Communicator& communicator, const RankSetup& setup, cons
 /// Budgets of CPU ranks beyond what a host has are the user's word, but a host that runs out of memory kills processes
 /// without one.
 void warn_of_crowded_hosts(comm::Communicator& communicator, const RankSetup& setup,
-                           const std::vector<std::string>& hosts) {
+                           const std::vector<std::string>& hosts, std::int64_t free_bytes) {
   const bool of_host = !setup.compute_device->apart();
   const auto budgets = comm::all_gather_values(communicator, of_host ? static_cast<double>(setup.memory_bytes) : 0);
-  const auto free = comm::all_gather_values(communicator, static_cast<double>(available_host_memory()));
+  const auto free = comm::all_gather_values(communicator, static_cast<double>(free_bytes));
   if (communicator.rank() != 0) return;
   std::map<std::string, std::pair<double, double>> sums;  // budgets, free
   for (std::size_t i = 0; i < hosts.size(); ++i) {
@@ -121,14 +121,16 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
   });
   const ChosenDevice chosen = choose_device(communicator, request, setup.speed, hosts);
   setup.compute_device = chosen.device;
+  std::int64_t host_free = 0;
   comm::agree(communicator, [&] {
-    const std::int64_t available = chosen.device->apart() ? chosen.device->free_memory() : available_host_memory();
+    host_free = available_host_memory();
+    const std::int64_t available = chosen.device->apart() ? chosen.device->free_memory() : host_free;
     setup.spare_memory_bytes = static_cast<std::int64_t>(kMemoryShare * static_cast<double>(available)) / chosen.ranks;
     setup.memory_bytes = choose(request.memory_bytes, setup.spare_memory_bytes, communicator, "--memory");
     if (setup.memory_bytes < 1) throw UsageError("--memory: must be above 0");
   });
   check_speeds(communicator, setup, hosts);
-  warn_of_crowded_hosts(communicator, setup, hosts);
+  warn_of_crowded_hosts(communicator, setup, hosts, host_free);
   at::set_num_threads(setup.threads);
   return setup;
 }

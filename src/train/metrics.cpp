@@ -22,11 +22,8 @@ Json prediction_json(const std::optional<plan::Prediction>& predicted) {
 }
 
 Json rank_json(const RankInfo& rank) {
-  return {{"rank", rank.rank},
-          {"host", rank.host},
-          {"batch", rank.batch},
-          {"max_batch", rank.max_batch},
-          {"speed", rank.speed}};
+  return {{"rank", rank.rank},   {"host", rank.host},           {"device", rank.device},
+          {"batch", rank.batch}, {"max_batch", rank.max_batch}, {"speed", rank.speed}};
 }
 
 double samples_per_second(const StepRecord& record) {

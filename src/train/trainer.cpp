@@ -27,6 +27,7 @@
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/metrics.h"
 #include "lshdp/train/rebalancing.h"
+#include "lshdp/train/run_trace.h"
 #include "lshdp/train/step_log.h"
 #include "lshdp/train/step_statistics.h"
 
@@ -74,7 +75,6 @@ class Trainer {
   void checkpoint(std::int64_t step);
   void stop_if_interrupted(std::int64_t step);
   void finish();
-  void write_trace();
 
   comm::Communicator& communicator_;
   const model::Model& model_;
@@ -91,10 +91,11 @@ class Trainer {
   std::unique_ptr<StepLog> log_;            // rank 0
   std::unique_ptr<StepStatistics> statistics_;
   std::unique_ptr<Rebalancing> rebalancing_;
-  std::vector<double> speeds_;   // by rank
-  std::int64_t first_step_ = 0;  // counted from 0; a resumed run begins later
-  std::int64_t last_step_ = 0;   // one past the last
-  std::int64_t steps_done_ = 0;  // on this rank; the last one's update may be under way
+  std::vector<double> speeds_;        // by rank
+  std::vector<std::string> devices_;  // by rank
+  std::int64_t first_step_ = 0;       // counted from 0; a resumed run begins later
+  std::int64_t last_step_ = 0;        // one past the last
+  std::int64_t steps_done_ = 0;       // on this rank; the last one's update may be under way
   double data_wait_seconds_ = 0;
   double pretended_compute_seconds_ = 0;
   bool interrupted_anywhere_ = false;
@@ -204,8 +205,8 @@ RunRecord Trainer::describe() const {
                 .offload = options_.setup.offload};
   for (const plan::RankPlan& rank : options_.plan.ranks) {
     const auto r = static_cast<std::size_t>(rank.rank);
-    run.ranks.push_back(
-        {rank.rank, rank.host, rank.batch, options_.max_batch.empty() ? 0 : options_.max_batch[r], speeds_[r]});
+    run.ranks.push_back({rank.rank, rank.host, rank.batch, options_.max_batch.empty() ? 0 : options_.max_batch[r],
+                         speeds_[r], devices_[r]});
   }
   if (options_.plan.predicted.step_seconds > 0) run.predicted = options_.plan.predicted;
   return run;
@@ -221,6 +222,7 @@ Json Trainer::run() {
   const std::vector<std::string> hosts = comm::all_gather_hosts(communicator_);
   for (std::size_t r = 0; r < hosts.size(); ++r) options_.plan.ranks[r].host = hosts[r];
   speeds_ = comm::all_gather_values(communicator_, options_.setup.speed);
+  devices_ = comm::all_gather_text(communicator_, options_.setup.compute_device->name());
   comm::on_rank_0(communicator_, [&] {
     metrics_ = std::make_unique<MetricsWriter>(options_.results, describe(), first_step_);
     log_ = std::make_unique<StepLog>(first_step_, last_step_);
@@ -465,29 +467,8 @@ void Trainer::finish() {
       return std::string();
     });
   }
-  if (options_.trace) write_trace();
+  if (options_.trace) write_run_trace(communicator_, trace_, options_.results / "trace.json");
   if (speaks_) log_->finish();
-}
-
-/// All ranks' spans in one file. Clocks of different hosts are brought together by a barrier, to about a latency.
-void Trainer::write_trace() {
-  const std::vector<std::string> hosts = comm::all_gather_hosts(communicator_);
-  communicator_.barrier();
-  const std::vector<double> clocks = comm::all_gather_values(communicator_, now_seconds());
-  const int rank = communicator_.rank();
-  const std::string mine =
-      trace_.to_events(rank, fmt::format("rank {} ({})", rank, hosts[static_cast<std::size_t>(rank)])).dump();
-  const std::vector<std::string> texts = comm::all_gather_text(communicator_, mine);
-  comm::on_rank_0(communicator_, [&] {
-    std::vector<Json> events;
-    std::vector<double> offsets;
-    for (std::size_t r = 0; r < texts.size(); ++r) {
-      events.push_back(Json::parse(texts[r]));
-      offsets.push_back(hosts[r] == hosts[0] ? 0 : clocks[0] - clocks[r]);
-    }
-    write_file(options_.results / "trace.json", merge_trace_events(events, offsets).dump());
-    return std::string();
-  });
 }
 
 }  // namespace

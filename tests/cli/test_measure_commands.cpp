@@ -159,6 +159,17 @@ TEST_F(MeasureCommands, WhatThisVersionDoesNotHaveIsRefused) {
   expect_refused(1, "profile " + model() + " --offload-activations", "--offload-activations: ");
 }
 
+TEST_F(MeasureCommands, AModelThatNoHostCanHoldIsRefusedBeforeItIsTried) {
+  write_json(path("huge.json"), {{"type", "gpt2"},
+                                 {"vocab_size", 50257},
+                                 {"n_positions", 2048},
+                                 {"n_layer", 96},
+                                 {"n_head", 96},
+                                 {"n_embd", 12288}});
+  for (const std::string command : {"max-batch", "memory --batch 4", "profile"})
+    expect_refused(2, command + " --mode lsdp --model " + path("huge.json"), "--mode: lsdp keeps ");
+}
+
 TEST_F(MeasureCommands, FiguresOutOfRangeAreRefused) {
   expect_refused(2, "profile " + model() + " --emulate-speed 1,0", "--emulate-speed: 0 for rank 1");
   expect_refused(1, "profile " + model() + " --total 0", "--total");

@@ -26,8 +26,7 @@ struct RankRequest {
   std::vector<std::string> devices;     // "auto", "cpu" or "cuda"
   std::vector<std::int64_t> memory_bytes;
   std::vector<std::int64_t> threads;
-  std::vector<double> speeds;         // --emulate-speed
-  std::string communicator = "auto";  // or "mpi", "nccl", "hierarchical"
+  std::vector<double> speeds;  // --emulate-speed
 };
 
 /// What one rank works with.
@@ -70,12 +69,13 @@ parallel::WalkerOptions walker_options(const RankSetup& setup);
 /// speeds a host cannot keep, devices that are not there.
 RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& request);
 
-/// Over which such ranks exchange gradients and parameters: null stands for `communicator` itself, which takes them by
-/// way of the host. "nccl": straight between CUDA devices; "hierarchical": so within each host, and between hosts by
-/// way of the host's memory. "auto": nccl on one host, hierarchical on several with as many ranks each, more than one,
-/// where every rank has a CUDA device for itself; and mpi otherwise. All ranks must call it; throws AgreedError (naming
+/// Over which such ranks exchange gradients and parameters, by `way`: null stands for `communicator` itself, which
+/// takes them by way of the host: "mpi". "nccl": straight between CUDA devices; "hierarchical": so within each host,
+/// and between hosts by way of the host's memory. "auto": nccl on one host, hierarchical on several with as many ranks
+/// each, more than one, where every rank has a CUDA device for itself; and mpi otherwise. All ranks must call it;
+/// throws AgreedError (naming
 /// --comm) where what was asked for cannot be.
-std::unique_ptr<comm::Communicator> make_device_communicator(comm::Communicator& communicator,
-                                                             const RankRequest& request, const RankSetup& setup);
+std::unique_ptr<comm::Communicator> make_device_communicator(comm::Communicator& communicator, const std::string& way,
+                                                             const RankSetup& setup);
 
 }  // namespace lshdp::measure

@@ -20,6 +20,7 @@ struct RankInfo {
   std::int64_t batch = 0;
   std::int64_t max_batch = 0;  // 0: not probed
   double speed = 1;            // of --emulate-speed
+  std::string device = "cpu";  // or "cuda:0", ...
 };
 
 /// The first line of metrics.jsonl.

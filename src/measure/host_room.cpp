@@ -1,0 +1,68 @@
+// Adds up the host memory of stores, which is known from sizes alone.
+#include "lshdp/measure/host_room.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include <fmt/format.h>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/text.h"
+#include "lshdp/measure/host_memory.h"
+#include "lshdp/parallel/make_store.h"
+
+namespace lshdp::measure {
+namespace {
+
+std::string advice(const RankSetup& setup) {
+  if (setup.mode == parallel::Mode::lsdp) {
+    const bool wide = setup.precision == parallel::Precision::fp32 || setup.precision == parallel::Precision::fp64;
+    return wide ? "take more hosts, or --precision bf16, or a smaller model" : "take more hosts, or a smaller model";
+  }
+  if (setup.mode == parallel::Mode::fsdp && setup.offload) return "take more hosts, or leave out --offload";
+  return "take more hosts, or a smaller model";
+}
+
+}  // namespace
+
+std::vector<HostRoom> host_rooms(const std::vector<std::string>& hosts, const std::vector<std::int64_t>& store_bytes,
+                                 const std::vector<std::int64_t>& free_bytes) {
+  std::vector<HostRoom> rooms;
+  for (std::size_t rank = 0; rank < hosts.size(); ++rank) {
+    auto room = std::ranges::find(rooms, hosts[rank], &HostRoom::host);
+    if (room == rooms.end()) room = rooms.insert(room, {hosts[rank], 0, 0});
+    room->needed_bytes += store_bytes[rank];
+    room->free_bytes = std::max(room->free_bytes, free_bytes[rank]);
+  }
+  return rooms;
+}
+
+void require_host_room(const std::vector<HostRoom>& rooms, const RankSetup& setup) {
+  for (const HostRoom& room : rooms) {
+    if (room.needed_bytes <= room.free_bytes) continue;
+    throw UsageError(fmt::format("--mode: {} keeps {} in the memory of {}, which has {} free; {}",
+                                 parallel::to_text(setup.mode), format_size(room.needed_bytes), room.host,
+                                 format_size(room.free_bytes), advice(setup)));
+  }
+}
+
+void require_host_room(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                       bool alone) {
+  const std::vector<std::string> hosts = comm::all_gather_hosts(communicator);
+  parallel::StoreOptions options = store_options(setup);
+  for (std::size_t rank = 0; rank < hosts.size(); ++rank)
+    options.node_names.push_back(alone ? std::to_string(rank) : hosts[rank]);
+  const parallel::StoreMemory store = parallel::store_memory(model, options, communicator.rank(), communicator.size());
+  const auto gather = [&](std::int64_t value) {
+    std::vector<std::int64_t> values;
+    for (const double other : comm::all_gather_values(communicator, static_cast<double>(value)))
+      values.push_back(static_cast<std::int64_t>(other));
+    return values;
+  };
+  const std::vector<HostRoom> rooms =
+      host_rooms(hosts, gather(store.host.total() + store.node.total()), gather(available_host_memory()));
+  comm::agree(communicator, [&] { require_host_room(rooms, setup); });
+}
+
+}  // namespace lshdp::measure
