@@ -45,8 +45,12 @@ function(add_mpi_test name)
     set(ARG_TIMEOUT 300)
   endif()
   foreach(ranks ${ARG_RANKS})
+    set(processors 2)
+    if(ranks EQUAL 1)
+      set(processors 1)
+    endif()
     add_test(NAME ${name}.${ranks} COMMAND ${LSHDP_MPIRUN} -np ${ranks} $<TARGET_FILE:${name}>)
-    set_tests_properties(${name}.${ranks} PROPERTIES LABELS "mpi;${ARG_LABELS}" PROCESSORS 2 TIMEOUT ${ARG_TIMEOUT}
+    set_tests_properties(${name}.${ranks} PROPERTIES LABELS "mpi;${ARG_LABELS}" PROCESSORS ${processors} TIMEOUT ${ARG_TIMEOUT}
                          ENVIRONMENT "OMP_NUM_THREADS=1")
   endforeach()
 endfunction()

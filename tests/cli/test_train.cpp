@@ -9,9 +9,9 @@
 
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
-#include "lshdp/model/safetensors.h"
 #include "program.h"
 #include "training_files.h"
+#include "weights.h"
 
 namespace lshdp::test {
 namespace {
@@ -19,19 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
-
-/// Largest norm of the difference over the norm, of any tensor.
-double worst_difference(const std::string& a, const std::string& b) {
-  const auto first = model::read_safetensors(a), second = model::read_safetensors(b);
-  EXPECT_EQ(first.size(), second.size());
-  double worst = 0;
-  for (const auto& [name, tensor] : first) {
-    const at::Tensor& other = second.at(name);
-    worst = std::max(
-        worst, at::linalg_vector_norm(tensor - other).item<double>() / at::linalg_vector_norm(other).item<double>());
-  }
-  return worst;
-}
 
 class Train : public testing::Test {
  protected:
@@ -79,6 +66,16 @@ TEST_F(Train, ReportsTheSameLossesAndNormsWhateverTheSplit) {
   const std::vector<double> one = figures(1, "32"), three = figures(3, "1,20,11");
   ASSERT_EQ(one.size(), 24U);
   EXPECT_THAT(three, testing::Pointwise(testing::DoubleNear(1e-9), one));
+}
+
+TEST_F(Train, KeepsActivationsInTheHostWithoutChangingABit) {
+  const auto weights = [&](const std::string& options) {
+    train(2, "gpt",
+          "--batches 20,12 --steps 4 --comm mpi --log warn --recompute --save " + out("w.safetensors") + options);
+    return read_file(out("w.safetensors"));
+  };
+  const std::string recomputed = weights("");
+  EXPECT_EQ(weights(" --offload-activations"), recomputed);
 }
 
 TEST_F(Train, RoundsWhatTravelsOnlyIfItIsTold) {

@@ -33,6 +33,13 @@ class BadInput : public testing::Test {
       EXPECT_LT(result.seconds, 10) << arguments;
     }
   }
+  /// The same for what no rank has to be asked about.
+  void refused_alone(const std::string& arguments, const std::string& message) const {
+    const CommandResult result = run_lshdp("train --log warn " + arguments, 30);
+    EXPECT_EQ(result.exit_code, 2) << arguments << "\n" << result.output;
+    EXPECT_EQ(count_lines_with(result.errors, "lshdp train: "), 1) << result.errors;
+    EXPECT_THAT(result.errors, HasSubstr(message));
+  }
   std::string vit() const { return files_->options("vit") + " "; }
 
   static inline std::unique_ptr<TrainingFiles> files_;
@@ -42,14 +49,22 @@ class BadInput : public testing::Test {
 TEST_F(BadInput, UnknownModelModeOrOption) {
   refused("--model vit_b_17 --steps 1 --batches 1 --data " + files_->path("vit.h5"), "vit_b_17", 2, {1, 3});
   refused(vit() + "--steps 1 --batches 1 --mode zero", "--mode", 2, {2});
-  refused(vit() + "--steps 1 --batches 1 --optimiser adam", "--optimiser", 2, {2});
-  refused(vit() + "--steps 1 --epochs 1 --batches 1", "--steps or --epochs", 2, {2});
-  refused(vit() + "--steps 1 --batches 1 --wire fp16", "--wire", 2, {2});
-  refused(vit() + "--steps 1 --batches 1 --wire bf16 --precision fp64", "--wire: bf16 would undo", 2, {2});
-  refused(vit() + "--steps 1 --batches 1 --wire bf16 --precision fp16", "--wire: bf16 is not for --precision fp16", 2,
-          {2});
-  refused(vit() + "--steps 1 --batches 1 --precision fp8", "--precision", 2, {2});
   refused(vit() + "--steps 1 --batches 1 --device cuda", "--device", 2, {2});
+  refused_alone(vit() + "--steps 1 --batches 1 --optimiser adam", "--optimiser");
+  refused_alone(vit() + "--steps 1 --epochs 1 --batches 1", "--steps or --epochs");
+  refused_alone(vit() + "--steps 1 --batches 1 --precision fp8", "--precision");
+  refused_alone(vit() + "--steps 1 --batches 1 --offload-activations", "--offload-activations: what goes to the host");
+}
+
+TEST_F(BadInput, AWireOrAWayThatDoesNotGoWithTheRest) {
+  const std::string step = vit() + "--steps 1 --batches 1 ";
+  refused_alone(step + "--wire fp16", "--wire");
+  refused_alone(step + "--wire bf16 --precision fp64", "--wire: bf16 would undo");
+  refused_alone(step + "--wire bf16 --precision fp16", "--wire: bf16 is not for --precision fp16");
+  refused_alone(step + "--wire bf16 --mode fsdp", "--wire: bf16 is for --mode ddp");
+  refused_alone(step + "--wire bf16 --comm nccl", "--wire: bf16 is for --comm mpi");
+  refused_alone(step + "--comm telegraph", "--comm");
+  refused(vit() + "--steps 1 --batches 1,1 --comm hierarchical", "--comm: hierarchical is not possible: ", 2, {2});
 }
 
 TEST_F(BadInput, BatchesThatMakeNoSense) {
@@ -88,8 +103,8 @@ TEST_F(BadInput, PlansOfOthers) {
 }
 
 TEST_F(BadInput, RebalancingThatMakesNoSense) {
-  refused(vit() + "--steps 1 --batches 1,1 --rebalance 0", "--rebalance", 2, {2});
-  refused(vit() + "--steps 1 --batches 1,1 --rebalance often", "--rebalance", 2, {2});
+  refused_alone(vit() + "--steps 1 --batches 1 --rebalance 0", "--rebalance");
+  refused_alone(vit() + "--steps 1 --batches 1 --rebalance often", "--rebalance");
   refused(vit() + "--steps 1 --batches auto --profile p.json", "--profile", 2, {2});
   refused(vit() + "--steps 1 --batches 1,1 --profile " + out("absent.json"), "absent.json", 2, {2});
 }

@@ -8,27 +8,14 @@
 
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
-#include "lshdp/model/safetensors.h"
 #include "program.h"
 #include "training_files.h"
+#include "weights.h"
 
 namespace lshdp::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Largest norm of the difference over the norm, of any tensor.
-double worst_difference(const std::string& a, const std::string& b) {
-  const auto first = model::read_safetensors(a), second = model::read_safetensors(b);
-  EXPECT_EQ(first.size(), second.size());
-  double worst = 0;
-  for (const auto& [name, tensor] : first) {
-    const at::Tensor& other = second.at(name);
-    worst = std::max(
-        worst, at::linalg_vector_norm(tensor - other).item<double>() / at::linalg_vector_norm(other).item<double>());
-  }
-  return worst;
-}
 
 /// With a parameter: in that mode. Files are written by ddp where a test compares.
 class TrainIn : public testing::TestWithParam<const char*> {

@@ -11,7 +11,7 @@ sys.path[:0] = [str(ROOT), str(pathlib.Path(__file__).resolve().parent)]
 import made_up  # noqa: E402
 from experiments import collect, commentary, machines, report, runner, tables, timeline  # noqa: E402
 from experiments.cells import DONE, FAILED, REFUSED, Records, cells_of, seconds_left  # noqa: E402
-from experiments.definitions import DefinitionError, read_definition  # noqa: E402
+from experiments.definitions import DefinitionError, read_definition, settings  # noqa: E402
 from experiments.machines import CommandFailed  # noqa: E402
 
 
@@ -41,6 +41,8 @@ class Definitions(InFolder):
         self.refuses("W9-A is no MODEL-CLUSTER", timeline=["W9-A"])
         self.refuses("cases is missing", cases=None)
         self.refuses("x: resident is for mode lsdp", cases={"x": {"program": "lshdp", "mode": "ddp", "batches": "equal", "resident": "all"}})
+        self.refuses("x: clip is for lshdp", cases={"x": {"program": "pytorch", "mode": "ddp", "batches": "equal", "clip": 1}})
+        self.refuses("timeline_case: plain is no case of lshdp", timeline_case="plain")
         case = {"program": "lshdp", "mode": "ddp", "batches": "equal"}
         self.refuses("cases: x: models: W9 is none of this definition; there are M", cases={"x": {**case, "models": ["W9"]}})
         two = {"A": {"cpus": [25, 75]}, "B": {"cpus": [50, 50]}}
@@ -51,6 +53,18 @@ class Definitions(InFolder):
         path.write_text("title: [")
         with self.assertRaisesRegex(DefinitionError, "bad.yaml: [^\n]*$"):
             read_definition(path)
+
+    def test_the_first_solved_case_is_traced_unless_another_is_named(self):
+        self.assertEqual(made_up.definition().traced_case().name, "lshdp-solved")
+        self.assertEqual(made_up.definition().timeline_name("M-A"), "M-A-timeline")
+        equal = made_up.definition(timeline_case="lshdp-equal")
+        self.assertEqual(equal.traced_case().name, "lshdp-equal")
+        self.assertEqual(equal.timeline_name("M-A"), "M-A-timeline-lshdp-equal")
+
+    def test_keys_that_came_later_leave_earlier_results_good(self):
+        self.assertNotIn("clip", settings(made_up.definition())["case lshdp-solved"])
+        clipped = {"x": {"program": "lshdp", "mode": "ddp", "batches": "solved", "clip": 1}}
+        self.assertEqual(settings(made_up.definition(cases=clipped, required={}))["case x"]["clip"], 1)
 
     def test_cells_alternate_between_programs_and_repeat(self):
         names = [cell.name for cell in cells_of(made_up.definition())]

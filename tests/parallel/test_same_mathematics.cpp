@@ -165,13 +165,16 @@ class SameMathematics : public test::RankSuite<testing::TestWithParam<std::tuple
   static inline std::map<std::tuple<model::Model (*)(), Precision, double, bool>, model::Values> alone_;
 };
 
+/// For what processors compute in single precision by other loops: one split of each way that has it all.
+class SameMathematicsRounded : public SameMathematics {};
+
 TEST_P(SameMathematics, InDoublePrecisionToOnePartInABillionPerTensor) {
   const auto& [make, split, way] = GetParam();
   const model::Values together = train(make(), *communicator_, Precision::fp64, split, way);
   EXPECT_LT(difference(together, alone(make, Precision::fp64, split)).first, 1e-9);
 }
 
-TEST_P(SameMathematics, InSinglePrecisionToRoundingOverAllParameters) {
+TEST_P(SameMathematicsRounded, InSinglePrecisionToRoundingOverAllParameters) {
   const auto& [make, split, way] = GetParam();
   const model::Values together = train(make(), *communicator_, Precision::fp32, split, way);
   EXPECT_LT(difference(together, alone(make, Precision::fp32, split)).second, 1e-5);
@@ -237,6 +240,18 @@ INSTANTIATE_TEST_SUITE_P(LsdpAllResident, SameMathematics,
                          testing::Combine(kModels, testing::Values(kClip, kPartial), testing::Values(kLsdpResident)),
                          name_of);
 
+INSTANTIATE_TEST_SUITE_P(Host, SameMathematicsRounded,
+                         testing::Combine(testing::Values(&test::small_vit, &test::small_gpt), testing::Values(kClip),
+                                          testing::Values(kDdp, kDdpWeighted, kFsdp, kFsdpOffload, kLsdpOneNode,
+                                                          kLsdpTwoNodes, kLsdpOwnNodes, kLsdpResident)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Partial, SameMathematicsRounded,
+                         testing::Combine(kModels, testing::Values(kPartial), testing::Values(kDdp)), name_of);
+INSTANTIATE_TEST_SUITE_P(Table, SameMathematicsRounded,
+                         testing::Combine(testing::Values(&test::small_gpt), testing::Values(kClip),
+                                          testing::Values(kDdpTable, kDdpWeightedTable)),
+                         name_of);
+
 // What a device of its own memory adds: copies to and fro, in all modes.
 constexpr Way kDdpApart{.name = "DdpApart", .mode = Mode::ddp, .where = Where::apart};
 constexpr Way kDdpMixed{.name = "DdpMixedDevices",
@@ -268,6 +283,10 @@ INSTANTIATE_TEST_SUITE_P(TableApart, SameMathematics,
                                           testing::Values(kDdpTableApart)),
                          name_of);
 
+INSTANTIATE_TEST_SUITE_P(Apart, SameMathematicsRounded,
+                         testing::Combine(testing::Values(&test::small_gpt), testing::Values(kClip), kWaysApart),
+                         name_of);
+
 constexpr Way kDdpCuda{.name = "DdpCuda", .mode = Mode::ddp, .where = Where::cuda};
 constexpr Way kDdpTableCuda{.name = "DdpTableCuda", .mode = Mode::ddp, .table = true, .where = Where::cuda};
 constexpr Way kFsdpCuda{
@@ -276,11 +295,15 @@ constexpr Way kFsdpOffloadCuda{.name = "FsdpOffloadCuda", .mode = Mode::fsdp, .o
 constexpr Way kLsdpCuda{.name = "LsdpCuda", .mode = Mode::lsdp, .nodes = 2, .where = Where::cuda};
 constexpr Way kLsdpResidentCuda{
     .name = "LsdpResidentCuda", .mode = Mode::lsdp, .resident = 2, .nodes = 1, .where = Where::cuda};
+const auto kWaysCuda =
+    testing::Values(kDdpCuda, kDdpTableCuda, kFsdpCuda, kFsdpOffloadCuda, kLsdpCuda, kLsdpResidentCuda);
 INSTANTIATE_TEST_SUITE_P(Cuda, SameMathematics,
                          testing::Combine(testing::Values(&test::small_vit, &test::small_gpt),
-                                          testing::Values(kUneven, kAccumulation, kClip),
-                                          testing::Values(kDdpCuda, kDdpTableCuda, kFsdpCuda, kFsdpOffloadCuda,
-                                                          kLsdpCuda, kLsdpResidentCuda)),
+                                          testing::Values(kUneven, kAccumulation, kClip), kWaysCuda),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Cuda, SameMathematicsRounded,
+                         testing::Combine(testing::Values(&test::small_vit, &test::small_gpt),
+                                          testing::Values(kUneven, kAccumulation, kClip), kWaysCuda),
                          name_of);
 
 }  // namespace

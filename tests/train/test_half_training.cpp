@@ -3,45 +3,20 @@
 #include <sstream>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lshdp/comm/agree.h"
-#include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/core/error.h"
-#include "lshdp/core/file.h"
-#include "lshdp/core/json.h"
-#include "lshdp/data/converters.h"
 #include "lshdp/model/weights.h"
-#include "lshdp/train/trainer.h"
-#include "parallel/models.h"
-#include "support/temporary_directory.h"
+#include "run_fixture.h"
 
 namespace lshdp::train {
 namespace {
 
-constexpr std::int64_t kTotal = 24, kSteps = 24;
+constexpr std::int64_t kSteps = 24;
 
-struct Trained {
-  std::vector<Json> steps;
-  Json summary;
-};
-
-class HalfRun : public testing::Test {
+class HalfRun : public test::RunFixture {
  protected:
-  HalfRun() {
-    at::set_num_threads(1);
-    folder_ = comm::broadcast_text(*communicator_, own_folder_.path().string());
-    if (session_.rank() == 0)
-      data::make_synthetic_images({.count = 100, .channels = 1, .size = 8, .classes = 5}, {.path = data()});
-    communicator_->barrier();
-  }
-  ~HalfRun() override { communicator_->barrier(); }
-
-  int ranks() const { return session_.size(); }
-  std::filesystem::path data() const { return folder_ / "data.h5"; }
-
   /// Uneven batches; the scale is far too large at first, and grows too soon.
   TrainOptions options(const std::string& name, parallel::Mode mode) const {
     TrainOptions options;
@@ -56,26 +31,10 @@ class HalfRun : public testing::Test {
     options.results = folder_ / name;
     return options;
   }
-
-  Trained run(const TrainOptions& options) const {
-    Trained trained;
-    trained.summary = train(*communicator_, test::small_vit(), options);
-    std::istringstream lines(read_file(options.results / "metrics.jsonl"));
-    for (std::string line; std::getline(lines, line);) {
-      const Json record = Json::parse(line);
-      if (record["record"] == "step") trained.steps.push_back(record);
-    }
-    return trained;
-  }
-
-  comm::MpiSession session_{nullptr, nullptr};
-  std::unique_ptr<comm::Communicator> communicator_ = comm::make_mpi_communicator(session_);
-  const test::TemporaryDirectory own_folder_;
-  std::filesystem::path folder_;  // rank 0's
 };
 
 TEST_F(HalfRun, SkipsStepsThatOverflowAndTellsOfThem) {
-  const Trained trained = run(options("run", parallel::Mode::ddp));
+  const test::Trained trained = run(options("run", parallel::Mode::ddp));
   ASSERT_EQ(trained.steps.size(), static_cast<std::size_t>(kSteps));
   std::int64_t skipped = 0, good = 0;
   double scale = 0x1p26;
@@ -109,7 +68,7 @@ TEST_F(HalfRun, GoesOnAsIfItHadNeverStopped) {
     const std::string name = parallel::to_text(mode);
     TrainOptions through = options(name + "-through", mode);
     through.save = folder_ / (name + "-through.safetensors");
-    const Trained expected = run(through);
+    const test::Trained expected = run(through);
     TrainOptions parts = options(name + "-parts", mode);
     parts.checkpoint_every = 1;
     for (const std::int64_t end : {7, 18, 24}) {  // among skipped steps, and between two growths

@@ -1,51 +1,24 @@
 // Rebalancing on ranks: a rank that slows down and recovers in mid-run changes the split and nothing else.
 #include <numeric>
-#include <sstream>
 
-#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lshdp/comm/agree.h"
-#include "lshdp/comm/mpi_communicator.h"
-#include "lshdp/core/file.h"
-#include "lshdp/core/json.h"
-#include "lshdp/data/converters.h"
 #include "lshdp/plan/rebalance.h"
 #include "lshdp/plan/solver.h"
-#include "lshdp/train/trainer.h"
-#include "parallel/models.h"
 #include "plan/profiles.h"
-#include "support/temporary_directory.h"
+#include "run_fixture.h"
 
 namespace lshdp::train {
 namespace {
 
 using parallel::Precision;
 
-constexpr std::int64_t kTotal = 24, kSteps = 75;  // 100 samples: every fifth step is a partial one
-constexpr double kSampleSeconds = 0.1;            // pretended, far above what a step really takes
+constexpr std::int64_t kSteps = 75;
+constexpr double kSampleSeconds = 0.1;  // pretended, far above what a step really takes
 
-struct Trained {
-  std::vector<Json> steps;
-  Json summary;
-};
-
-class RebalancedRun : public testing::Test {
+class RebalancedRun : public test::RunFixture {
  protected:
-  RebalancedRun() {
-    at::set_num_threads(1);
-    folder_ = comm::broadcast_text(*communicator_, own_folder_.path().string());
-    if (rank() == 0)
-      data::make_synthetic_images({.count = 100, .channels = 1, .size = 8, .classes = 5}, {.path = data()});
-    communicator_->barrier();
-  }
-  ~RebalancedRun() override { communicator_->barrier(); }
-
-  int rank() const { return session_.rank(); }
-  int ranks() const { return session_.size(); }
-  std::filesystem::path data() const { return folder_ / "data.h5"; }
-
   plan::Profile profile() const {
     std::vector<plan::RankProfile> all;
     for (int r = 0; r < ranks(); ++r) all.push_back(plan::test::linear_rank(16, 0, kSampleSeconds));
@@ -69,22 +42,11 @@ class RebalancedRun : public testing::Test {
     return options;
   }
 
-  Trained run(const TrainOptions& options) const {
-    Trained trained;
-    trained.summary = train(*communicator_, test::small_vit(), options);
-    std::istringstream lines(read_file(options.results / "metrics.jsonl"));
-    for (std::string line; std::getline(lines, line);) {
-      const Json record = Json::parse(line);
-      if (record["record"] == "step") trained.steps.push_back(record);
-    }
-    return trained;
-  }
-
   void expect_same_losses(Precision precision, double tolerance) const {
     TrainOptions rebalanced = options("rebalanced", precision);
     rebalanced.rebalance_every = 5;
     rebalanced.profile = profile();
-    const Trained fixed = run(options("fixed", precision)), changed = run(rebalanced);
+    const test::Trained fixed = run(options("fixed", precision)), changed = run(rebalanced);
     EXPECT_EQ(changed.summary["rebalances"].size(), ranks() > 1 ? 2U : 0U);
     ASSERT_EQ(fixed.steps.size(), static_cast<std::size_t>(kSteps));
     ASSERT_EQ(changed.steps.size(), static_cast<std::size_t>(kSteps));
@@ -94,11 +56,6 @@ class RebalancedRun : public testing::Test {
       EXPECT_EQ(changed.steps[i]["samples"], fixed.steps[i]["samples"]);
     }
   }
-
-  comm::MpiSession session_{nullptr, nullptr};
-  std::unique_ptr<comm::Communicator> communicator_ = comm::make_mpi_communicator(session_);
-  const test::TemporaryDirectory own_folder_;
-  std::filesystem::path folder_;  // rank 0's
 };
 
 TEST_F(RebalancedRun, HasTheLossesOfTheFixedSplitInDoublePrecision) { expect_same_losses(Precision::fp64, 1e-9); }
@@ -111,7 +68,7 @@ TEST_F(RebalancedRun, FollowsTheSlowRankWithinTwentyStepsAndGoesBack) {
   TrainOptions given = options("run", Precision::fp32);
   given.rebalance_every = 10;
   given.profile = profile();
-  const Trained trained = run(given);
+  const test::Trained trained = run(given);
   if (ranks() == 1) return;
   const auto before = trained.steps.front()["batches"].get<std::vector<std::int64_t>>();
   std::vector<double> slow(static_cast<std::size_t>(ranks()), 1.0);
@@ -139,7 +96,7 @@ TEST_F(RebalancedRun, FindsTheSplitOfABatchesGivenByHandWithoutAProfile) {
   given.pretended_compute_seconds = [](std::int64_t, std::int64_t samples) {
     return kSampleSeconds * static_cast<double>(samples);
   };
-  const Trained trained = run(given);
+  const test::Trained trained = run(given);
   EXPECT_EQ(trained.summary["rebalances"].size(), ranks() > 1 ? 1U : 0U);
   for (const auto& batch : trained.steps.back()["batches"]) EXPECT_EQ(batch, kTotal / ranks());
 }
@@ -156,7 +113,7 @@ TEST_F(RebalancedRun, EvaluatesAndResumesWithTheSplitItHas) {
   given.resume = given.results;
   given.steps = kSteps;
   given.checkpoint_every = 0;
-  const Trained resumed = run(given), fixed = run(options("through", Precision::fp64));
+  const test::Trained resumed = run(given), fixed = run(options("through", Precision::fp64));
   ASSERT_EQ(resumed.steps.size(), static_cast<std::size_t>(kSteps));
   EXPECT_NEAR(resumed.steps.back()["loss"].get<double>(), fixed.steps.back()["loss"].get<double>(), 1e-9);
 }
