@@ -52,9 +52,11 @@ class Row:
     compute_cpu: float | None = None  # CPU-seconds of all ranks
     communication_cpu: float | None = None
     cpu: float | None = None  # both, or where they are not told apart, all of it
+    cpu_by_rank: list | None = None
     update_cpu: list | None = None  # by rank; what of compute_cpu is the optimizer's (PyTorch)
     floor: float | None = None
     limit: float | None = None
+    split_limit: float | None = None  # of this very split: no rank can be done before its CPU time is
 
     @property
     def pair(self):
@@ -67,6 +69,10 @@ class Row:
     @property
     def over_limit(self):
         return ratio(self.step, self.limit)
+
+    @property
+    def over_split_limit(self):
+        return ratio(self.step, self.split_limit)
 
     @property
     def prediction_error(self):
@@ -90,9 +96,9 @@ def add_figures(row, results):
     row.predicted = mean([result.get("predicted_step_seconds") for result in results])
     row.compute, row.communication = by_rank(results, "compute_seconds"), by_rank(results, "communication_seconds")
     row.wait, row.update_cpu = by_rank(results, "wait_seconds"), by_rank(results, "update_cpu_seconds_per_step")
-    cpu, transfers = by_rank(results, "cpu_seconds_per_step"), by_rank(results, "communication_cpu_seconds_per_step")
-    row.cpu, row.communication_cpu = total_of(cpu), total_of(transfers)
-    if cpu is not None and transfers is not None:
+    row.cpu_by_rank, transfers = by_rank(results, "cpu_seconds_per_step"), by_rank(results, "communication_cpu_seconds_per_step")
+    row.cpu, row.communication_cpu = total_of(row.cpu_by_rank), total_of(transfers)
+    if row.cpu is not None and transfers is not None:
         row.compute_cpu = row.cpu - row.communication_cpu
     elif row.mode == "plain":
         row.compute_cpu = row.cpu
@@ -108,6 +114,7 @@ def add_limit(row, setup, cpus):
     row.floor = link_floor(setup["nodes"], size, profile["network"]["bytes_per_second"])
     if cpus and row.compute_cpu is not None:
         row.limit = limit_of(row.floor, row.compute_cpu, row.communication_cpu, cpus)
+        row.split_limit = max(row.floor, *(100 * seconds / share for seconds, share in zip(row.cpu_by_rank, cpus)))
 
 
 def row_of(case_cells, records, bucket_mb):

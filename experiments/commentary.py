@@ -52,6 +52,10 @@ def limits(definition, pair, cases):
             required = definition.required.get("limit")
             lines.append(f"{pair}: {row.case} takes {row.over_limit:.2f} times the limit of {row.limit:.3f} s, which {bound} sets"
                          f"{verdict(row.over_limit, required, False)}.")
+            lines[-1] = lines[-1][:-1] + f"; {row.over_split_limit:.2f} times what the rank that has most to do for its share allows."
+        elif done(row) and row.policy == "equal" and row.split_limit is not None:
+            lines.append(f"{pair}: {row.case} takes {row.over_split_limit:.2f} times the {row.split_limit:.3f} s that the rank with most to do for "
+                         "its share allows.")
         elif done(row) and row.program == "lshdp" and row.policy == "solved":
             lines.append(f"{pair}: the limit of {row.case} is not known: CPU time or shares were not measured.")
     return lines

@@ -41,6 +41,7 @@ class Case:
     batches: str  # equal, solved (for the fixed total) or free (the solver also chooses the total)
     wire: str = "exact"
     resident: str = ""  # of lsdp: auto, all, or how many blocks; "": auto
+    clip: float = 0  # the norm that lshdp clips gradients to; 0: none
     bucket_mb: tuple = (None,)
     models: tuple = ()  # names of those that it is measured with; none: all
     clusters: tuple = ()
@@ -61,8 +62,19 @@ class Definition:
     baseline_steps: int = 16
     cell_timeout: int = 900  # seconds
     timeline: tuple = ()  # MODEL-CLUSTER pairs that are traced
+    timeline_case: str = ""  # the case that is; "": the first of lshdp's with solved batches
     extrapolate: tuple = ()  # numbers of nodes that the largest cluster's profile is stretched to
     required: dict = dataclasses.field(default_factory=dict)
+
+    def traced_case(self):
+        """The case whose steps are traced, None if there is none."""
+        wanted = self.timeline_case
+        return next((case for case in self.cases if case.program == "lshdp" and
+                     (case.name == wanted if wanted else case.batches == "solved")), None)
+
+    def timeline_name(self, pair):
+        """Of the record with a pair's traced steps."""
+        return "-".join(filter(None, (pair, "timeline", self.timeline_case)))
 
 
 MODES = {"lshdp": ("ddp", "fsdp", "lsdp"), "pytorch": ("plain", "ddp", "fsdp2")}
@@ -97,6 +109,8 @@ def read_case(name, values, where):
         raise DefinitionError(f"{where}: resident is for mode lsdp only")
     if case.mode == "fsdp2" and case.batches != "equal":
         raise DefinitionError(f"{where}: fsdp2 is measured with equal batches only")
+    if case.clip and case.program != "lshdp":
+        raise DefinitionError(f"{where}: clip is for lshdp only")
     return case
 
 
@@ -133,6 +147,8 @@ def check(definition, where):
     for pair in (*definition.timeline, *definition.required.get("ratios", {})):
         if pair not in pairs:
             raise DefinitionError(f"{where}: {pair} is no MODEL-CLUSTER of this definition")
+    if definition.timeline_case and definition.traced_case() is None:
+        raise DefinitionError(f"{where}: timeline_case: {definition.timeline_case} is no case of lshdp's")
     unknown = set(definition.required) - REQUIRED_KEYS
     if unknown:
         raise DefinitionError(f"{where}: required: {unknown.pop()} is not a key; there are {', '.join(sorted(REQUIRED_KEYS))}")
@@ -174,4 +190,6 @@ def settings(definition):
     for name in (name for name in parts if name.startswith("case ")):
         for key in ("bucket_mb", "models", "clusters"):  # more of them are further cells
             parts[name].pop(key)
+        if not parts[name]["clip"]:
+            parts[name].pop("clip")  # results from before there was the key stay good
     return json.loads(json.dumps(parts))

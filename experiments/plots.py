@@ -135,13 +135,14 @@ def draw_prediction(rows):
 
 # --- timeline ----------------------------------------------------------------------------------------------------------
 
-LANES = ["compute", "update", "reduce-scatter", "all-gather", "wait"]
-SPANS = {"forward": "#56B4E9", "backward": COMPUTE, "update": "#CC79A7", "reduce-scatter": EXPOSED, "all-gather": "#8BC34A", "wait": WAIT}
+LANES = ["copy in", "compute", "copy out", "reduce-scatter", "update", "all-gather", "wait"]
+SPANS = {"forward": "#56B4E9", "backward": COMPUTE, "copy in": "#F0C929", "copy out": "#A6761D", "update": "#CC79A7", "reduce-scatter": EXPOSED,
+         "all-gather": "#8BC34A", "wait": WAIT}
 
 
 def kind_of(event):
     first = re.split(r"[ :]", event["name"], maxsplit=1)[0]
-    return first if first in SPANS else ("wait" if event["cat"] == "wait" else event["cat"])
+    return first if event["cat"] == "compute" else event["cat"]
 
 
 def draw_timeline(spans, begins, pair):
@@ -186,10 +187,11 @@ def figures(definition, rows, records):
     if predicted:
         yield "prediction.png", "Predicted against actual step times", draw_prediction(predicted)
     for pair in definition.timeline:
-        record = records.read(f"{pair}-timeline")
+        record = records.read(definition.timeline_name(pair))
         if record and record["status"] == DONE:
-            yield (f"timeline-{pair}.png", f"Two steps of {pair}",
-                   draw_timeline(record["events"], record["begins"], pair))
+            case = f", {definition.timeline_case}" if definition.timeline_case else ""
+            yield (f"timeline-{pair}.png", f"Two steps of {pair}{case}",
+                   draw_timeline(record["events"], record["begins"], pair + case))
 
 
 def draw_all(definition, rows, records, folder):

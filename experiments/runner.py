@@ -89,7 +89,7 @@ class Runner:
 
     def missing_extras(self, cluster):
         pairs = [f"{model.name}-{cluster.name}" for model in self.definition.models]
-        names = [f"{pair}-timeline" for pair in pairs if pair in self.definition.timeline]
+        names = [self.definition.timeline_name(pair) for pair in pairs if pair in self.definition.timeline]
         if cluster is self.definition.clusters[-1]:
             names += [f"{pair}-extrapolated-{nodes}" for pair in pairs for nodes in self.definition.extrapolate]
         return any(not self.records.is_done(name) for name in names)
@@ -154,6 +154,10 @@ class Runner:
         return [*(["--wire", cell.case.wire] if cell.case.wire != "exact" else []),
                 *(["--resident", cell.case.resident] if cell.case.resident else [])]
 
+    @staticmethod
+    def clipping(cell):
+        return ["--clip", cell.case.clip] if cell.case.clip else []
+
     def measure_and_plan(self, name, cell, mode):
         free = any(case.batches == "free" for case in self.definition.cases)
         total, profile = self.total(cell), self.work / f"{name}.profile.json"
@@ -185,7 +189,8 @@ class Runner:
         results = self.work / "runs" / name
         self.command(name, [LSHDP, "train", "--model", self.model_argument(cell.model), "--mode", cell.case.mode,
                             "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
-                            *self.batches_arguments(cell, setup), *self.store(cell), "--steps", steps, "--results", results, *further], True)
+                            *self.batches_arguments(cell, setup), *self.store(cell), *self.clipping(cell), "--steps", steps,
+                            "--results", results, *further], True)
         return results
 
     def run_lshdp_cell(self, cell):
@@ -204,8 +209,7 @@ class Runner:
 
     def run_trace(self, cell):
         """A short run with --trace, kept apart from those that are timed."""
-        name = f"{cell.pair}-timeline"
-        case = next((c for c in self.definition.cases if c.program == "lshdp" and c.batches == "solved"), None)
+        name, case = self.definition.timeline_name(cell.pair), self.definition.traced_case()
         if case is None or self.records.is_done(name):
             return
         traced = cells.Cell(cell.model, cell.cluster, case, None, 1)

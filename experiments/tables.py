@@ -53,7 +53,7 @@ def limit_line(row, plain, cpus):
     whole, once = collect.plain_cpu_seconds(plain if plain and plain.batches == row.batches else None)
     return [f"{row.pair} {row.case}", number(row.floor), number(row.compute_cpu), number(row.communication_cpu),
             number(collect.ratio(row.cpu, sum(cpus) / 100)), number(row.limit), number(row.step),
-            times(row.over_limit), number(whole), number(once), times(collect.ratio(row.compute_cpu, whole)),
+            times(row.over_limit), number(row.split_limit), times(row.over_split_limit), number(whole), number(once), times(collect.ratio(row.compute_cpu, whole)),
             times(collect.ratio(row.compute_cpu, once))]
 
 
@@ -63,7 +63,7 @@ def limits_table(definition, rows):
     lines = [limit_line(row, plain.get(row.pair), cpus[row.cluster]) for row in rows
              if row.program == "lshdp" and row.status == DONE and row.floor is not None]
     header = ["", "link floor s", "compute CPU-s", "communication CPU-s", "CPU-s / shares", "limit s", "step s", "step / limit",
-              "plain PyTorch CPU-s", "with one update", "compute / plain", "compute / one update"]
+              "split's own limit s", "step / own limit", "plain PyTorch CPU-s", "with one update", "compute / plain", "compute / one update"]
     return markdown(header, lines)
 
 
@@ -121,7 +121,8 @@ def text(definition, rows, records):
     parts = [section(f"{pair}", steps_table(mine)) for pair, mine in pairs.items()]
     parts += [
         section("Limits", limits_table(definition, best),
-                "The limit of a step is max(link floor, (compute + communication CPU-seconds) / sum of CPU shares). The floor is "
+                "The limit of a step is max(link floor, (compute + communication CPU-seconds) / sum of CPU shares); a split's own limit puts the largest "
+                "CPU-seconds / share of any rank in place of the sums. The floor is "
                 "2(N-1)/N x gradient bytes / measured link rate; CPU-seconds are those of the run itself, of all ranks. Plain PyTorch "
                 "runs the same batches without communication on the same nodes, every rank with an update of its own; lshdp shards "
                 "the update, so the figure with one update in all stands beside it."),
