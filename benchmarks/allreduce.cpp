@@ -252,7 +252,7 @@ Options parse(int argc, char** argv) {
       cxxopts::value<std::vector<std::string>>()->default_value("exact,bf16,mpi,beside"))(
       "json", "file for the figures", cxxopts::value<std::string>()->default_value(""))(
       "repetitions", "timed runs of each", cxxopts::value<int>()->default_value("5"))(
-      "segment", "bytes of a segment", cxxopts::value<std::string>()->default_value("1MiB"))(
+      "segment", "bytes of a segment", cxxopts::value<std::string>()->default_value("256KiB"))(
       "in-flight", "sends in flight", cxxopts::value<int>()->default_value("4"))(
       "sleep", "longest sleep, seconds", cxxopts::value<double>()->default_value("0.002"));
   const auto given = split(parser, argc, argv);

@@ -16,7 +16,7 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr double kOffCore = 32e-3;         // seconds a rank may be away from its core
+constexpr double kOffCore = 8e-3;          // seconds a rank may be away from its core
 constexpr double kMessageShare = 0.04;     // of a segment's time on the wire: what a message costs beyond its bytes
 constexpr double kFewest = 4, kMost = 16;  // segments that what is in flight is cut into
 constexpr double kLeastSegment = 16 << 10, kLargestSegment = 4 << 20;
@@ -66,7 +66,7 @@ TransferSizes transfer_sizes(const LinkFigures& link) {
   sizes.segment_bytes =
       power_of_two(std::clamp(wanted, in_flight / kMost, in_flight / kFewest), kLeastSegment, kLargestSegment);
   sizes.sends_in_flight = power_of_two(in_flight / static_cast<double>(sizes.segment_bytes), kLeastSends, kMostSends);
-  sizes.bucket_bytes = std::clamp(sizes.segment_bytes / 4, kLeastBucket, kLargestBucket);
+  sizes.bucket_bytes = std::clamp(sizes.segment_bytes, kLeastBucket, kLargestBucket);
   return sizes;
 }
 

@@ -121,10 +121,10 @@ TEST_F(Optimize, ChoosesSizesInFlightForTheMeasuredNetwork) {
     ASSERT_EQ(optimize(options).exit_code, 0);
     const auto transfer = plan::read_plan(out_).transfer;
     ASSERT_TRUE(transfer);
-    EXPECT_EQ(transfer->segment_bytes, 1 << 20);
+    EXPECT_EQ(transfer->segment_bytes, 256 << 10);
   }
   EXPECT_THAT(optimize("--total 88").output,
-              HasSubstr("Sizes in flight for this network: segments of 1.00 MiB, 4 in flight, buckets of 256 KiB."));
+              HasSubstr("Sizes in flight for this network: segments of 256 KiB, 4 in flight, buckets of 256 KiB."));
 }
 
 TEST_F(Optimize, RefusesATotalThatCannotBeMet) {

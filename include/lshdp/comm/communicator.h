@@ -92,7 +92,7 @@ class Work::State {
 /// How a communicator sends.
 struct SendSizes {
   std::int64_t segment_bytes =
-      1 << 20;              // the unit of sending: long messages are cut, so that urgent ones need not wait
+      256 << 10;            // the unit of sending: long messages are cut, so that urgent ones need not wait
   int sends_in_flight = 4;  // segments under way at a time
   bool operator==(const SendSizes&) const = default;
 };

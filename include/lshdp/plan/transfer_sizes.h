@@ -28,20 +28,21 @@ struct LinkFigures {
 
 /// Powers of two, the nearest ones to (R = bytes_per_second, L = latency_seconds, m = message_seconds)
 ///
-///   in flight = R (2 L + 32 ms)                                  bytes a rank has under way
+///   in flight = R (2 L + 8 ms)                                   bytes a rank has under way
 ///   segment   = m R / 4 %, within in flight / 16 .. in flight / 4    and 16 KiB .. 4 MiB
 ///   sends     = in flight / segment                              within 2 .. 16
-///   bucket    = segment / 4                                      within 32 KiB .. 512 KiB
+///   bucket    = segment                                          within 32 KiB .. 512 KiB
 ///
-/// In flight: what has left before its sender hears of the first byte's arrival, and what keeps the wire busy while the
-/// sender's core does something else: 20 ms is the usual period of CPU quotas, the engine sleeps up to 2 ms, and a core
-/// that computes is had back after some slices. It is also how long an urgent message may stand behind others, so no
-/// more. A segment is long enough that what it costs beyond its bytes is 4 % of its time on the wire, but no longer
-/// than a quarter of what is in flight: an urgent message waits until a place is free, and others have several peers to
-/// send to. A bucket is exchanged by itself, which costs it m at most 16 % of its time on the wire; longer ones would
-/// keep the boundary of a step waiting, where nothing hides the first bucket.
+/// In flight: what has left before its sender hears of the first byte's arrival, and what keeps the kernel's buffers
+/// filled while the sender's core does something else: the engine sleeps up to 2 ms, and a core that computes is had
+/// back after some slices. Longer pauses, such as those of a CPU quota (20 ms), the kernel's buffers bridge. It is also
+/// how long an urgent message may stand behind others, so no more. A segment is long enough that what it costs beyond
+/// its bytes is 4 % of its time on the wire, but no longer than a quarter of what is in flight: an urgent message waits
+/// until a place is free, and others have several peers to send to. A bucket is exchanged by itself, which costs it m
+/// at most 4 % of its time on the wire where segments are as long as that asks; longer ones would keep the boundary of
+/// a step waiting, where nothing hides the first bucket.
 ///
-/// 1 Gb/s with 0.1 to 2.5 ms: 1 MiB, 4 sends, 256 KiB, which were chosen by measuring steps (CONTRIBUTING.md).
+/// 1 Gb/s with 0.1 to 1.5 ms: 256 KiB, 4 sends, 256 KiB, which were chosen by measuring steps (CONTRIBUTING.md).
 /// Throws std::invalid_argument on figures that are negative or not finite, and on a rate of 0.
 TransferSizes transfer_sizes(const LinkFigures& link);
 
