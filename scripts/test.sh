@@ -9,7 +9,7 @@ cmake --build --preset release -j "$(nproc)"
 
 log=build/test.log
 status=0
-ctest --preset release -j 2 "$@" 2>&1 | tee "$log" || status=$?
+ctest --preset release -j 3 "$@" 2>&1 | tee "$log" || status=$?
 echo
 grep -E '^[0-9]+% tests passed' "$log" || echo "ctest did not finish"
 exit "$status"

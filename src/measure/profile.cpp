@@ -218,7 +218,8 @@ plan::Profile corrected_by_steps(comm::Communicator& communicator, const model::
   const plan::Plan plan = plan::plan_from_json(json.at("plan"), "the plan of rank 0");
   const int steps = json.at("steps").get<int>();
   if (communicator.rank() == 0) spdlog::info("profile: {} steps of all ranks together", steps + kUncountedSteps);
-  const TogetherResult together = run_together(communicator, model, setup, plan, steps);
+  const double cores = profile.ranks[static_cast<std::size_t>(communicator.rank())].cores;
+  const TogetherResult together = run_together(communicator, model, setup, plan, steps, cores);
   return under_load(std::move(profile), plan, together.step_seconds, together.compute_seconds);
 }
 

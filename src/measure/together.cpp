@@ -10,6 +10,7 @@
 #include "lshdp/core/clock.h"
 #include "lshdp/core/emulate.h"
 #include "lshdp/core/median.h"
+#include "lshdp/measure/host_memory.h"
 #include "lshdp/measure/rehearsal.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
@@ -39,7 +40,8 @@ class Together {
         update_{.learning_rate = 0, .global_terms = plan.total * model.terms_per_sample(), .passes = passes_of(plan)},
         emulator_(setup.speed),
         store_(parallel::make_store(model, communicator, store_options(with_shards_of(plan, setup)))),
-        walker_(model, *store_, walker_options(setup), &emulator_) {
+        walker_(model, *store_, walker_options(setup), &emulator_),
+        one_core_for_all_(!setup.compute_device->apart() && setup.threads == 1 && usable_cores() == 1) {
     store_->set_values(model::initial_values(model, kSeed));
     if (!mine_.micro_batches.empty())
       batch_ = synthetic_batch_there(model.input, std::ranges::max(mine_.micro_batches), kSeed, setup);
@@ -55,7 +57,10 @@ class Together {
     }
   }
 
-  double compute_seconds() const { return walker_.compute_seconds() + store_->update_seconds(); }
+  /// Since the start.
+  double compute_seconds(double cores) const {
+    return one_core_for_all_ ? process_cpu_seconds() / cores : walker_.compute_seconds() + store_->update_seconds();
+  }
   void synchronize() { store_->synchronize(); }
 
  private:
@@ -65,20 +70,21 @@ class Together {
   std::unique_ptr<parallel::ParameterStore> store_;
   parallel::BlockWalker walker_;
   model::SyntheticBatch batch_;
+  bool one_core_for_all_;
 };
 
 }  // namespace
 
 TogetherResult run_together(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
-                            const plan::Plan& plan, int steps) {
+                            const plan::Plan& plan, int steps, double cores) {
   Together together(communicator, model, setup, plan);
   communicator.barrier();
   for (int i = 0; i < kUncountedSteps; ++i) together.step();
   std::vector<double> step_seconds, compute_seconds;
-  double begun = now_seconds(), computed = together.compute_seconds();
+  double begun = now_seconds(), computed = together.compute_seconds(cores);
   for (int i = 0; i < steps; ++i) {
     together.step();
-    const double now = now_seconds(), compute = together.compute_seconds();
+    const double now = now_seconds(), compute = together.compute_seconds(cores);
     step_seconds.push_back(now - std::exchange(begun, now));
     compute_seconds.push_back(compute - std::exchange(computed, compute));
   }
