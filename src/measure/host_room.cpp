@@ -38,6 +38,18 @@ std::vector<HostRoom> host_rooms(const std::vector<std::string>& hosts, const st
   return rooms;
 }
 
+std::vector<HostRoom> gather_host_rooms(comm::Communicator& communicator, const std::vector<std::string>& hosts,
+                                        std::int64_t store_bytes, std::int64_t free_bytes) {
+  const auto gather = [&](std::int64_t value) {
+    std::vector<std::int64_t> values;
+    for (const double other : comm::all_gather_values(communicator, static_cast<double>(value)))
+      values.push_back(static_cast<std::int64_t>(other));
+    return values;
+  };
+  const std::vector<std::int64_t> stores = gather(store_bytes);
+  return host_rooms(hosts, stores, gather(free_bytes));
+}
+
 void require_host_room(const std::vector<HostRoom>& rooms, const RankSetup& setup) {
   for (const HostRoom& room : rooms) {
     if (room.needed_bytes <= room.free_bytes) continue;
@@ -54,14 +66,8 @@ void require_host_room(comm::Communicator& communicator, const model::Model& mod
   for (std::size_t rank = 0; rank < hosts.size(); ++rank)
     options.node_names.push_back(alone ? std::to_string(rank) : hosts[rank]);
   const parallel::StoreMemory store = parallel::store_memory(model, options, communicator.rank(), communicator.size());
-  const auto gather = [&](std::int64_t value) {
-    std::vector<std::int64_t> values;
-    for (const double other : comm::all_gather_values(communicator, static_cast<double>(value)))
-      values.push_back(static_cast<std::int64_t>(other));
-    return values;
-  };
   const std::vector<HostRoom> rooms =
-      host_rooms(hosts, gather(store.host.total() + store.node.total()), gather(available_host_memory()));
+      gather_host_rooms(communicator, hosts, store.host.total() + store.node.total(), available_host_memory());
   comm::agree(communicator, [&] { require_host_room(rooms, setup); });
 }
 

@@ -11,6 +11,7 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_memory.h"
+#include "lshdp/measure/host_room.h"
 
 namespace lshdp::measure {
 namespace {
@@ -78,19 +79,12 @@ void check_speeds(comm::Communicator& communicator, const RankSetup& setup, cons
 /// without one.
 void warn_of_crowded_hosts(comm::Communicator& communicator, const RankSetup& setup,
                            const std::vector<std::string>& hosts, std::int64_t free_bytes) {
-  const bool of_host = !setup.compute_device->apart();
-  const auto budgets = comm::all_gather_values(communicator, of_host ? static_cast<double>(setup.memory_bytes) : 0);
-  const auto free = comm::all_gather_values(communicator, static_cast<double>(free_bytes));
-  if (communicator.rank() != 0) return;
-  std::map<std::string, std::pair<double, double>> sums;  // budgets, free
-  for (std::size_t i = 0; i < hosts.size(); ++i) {
-    sums[hosts[i]].first += budgets[i];
-    sums[hosts[i]].second = std::max(sums[hosts[i]].second, free[i]);
-  }
-  for (const auto& [host, sum] : sums) {
-    if (sum.first <= sum.second) continue;
-    spdlog::warn("--memory: the ranks on {} may take {} together, but {} are free", host,
-                 format_size(static_cast<std::int64_t>(sum.first)), format_size(static_cast<std::int64_t>(sum.second)));
+  const std::int64_t budget = setup.compute_device->apart() ? 0 : setup.memory_bytes;
+  const std::vector<HostRoom> rooms = gather_host_rooms(communicator, hosts, budget, free_bytes);
+  for (const HostRoom& room : rooms) {
+    if (communicator.rank() != 0 || room.needed_bytes <= room.free_bytes) continue;
+    spdlog::warn("--memory: the ranks on {} may take {} together, but {} are free", room.host,
+                 format_size(room.needed_bytes), format_size(room.free_bytes));
   }
 }
 

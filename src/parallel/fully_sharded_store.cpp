@@ -27,6 +27,7 @@ namespace {
 // The computation waits for gathers; sums only hold memory. At most one gather is ahead, so sums do not starve.
 constexpr int kParameterPriority = kReducePriority;
 constexpr int kSumPriority = kGatherPriority;
+
 struct BucketState {
   comm::Shards shards;
   ShardState shard;     // this rank's part: master, moments

@@ -7,11 +7,10 @@
 #include "lshdp/comm/communicator.h"
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
-#include "lshdp/parallel/store_memory.h"
 
 namespace lshdp::measure {
 
-/// Bytes of host memory that the stores of one host's ranks keep beside all budgets, and those the host has free.
+/// Bytes of host memory that the ranks of one host want together, and those the host has free.
 struct HostRoom {
   std::string host;
   std::int64_t needed_bytes = 0;
@@ -22,6 +21,10 @@ struct HostRoom {
 /// host): by rank.
 std::vector<HostRoom> host_rooms(const std::vector<std::string>& hosts, const std::vector<std::int64_t>& store_bytes,
                                  const std::vector<std::int64_t>& free_bytes);
+
+/// The same of what each rank gives for itself, on every rank. All ranks must call it.
+std::vector<HostRoom> gather_host_rooms(comm::Communicator& communicator, const std::vector<std::string>& hosts,
+                                        std::int64_t store_bytes, std::int64_t free_bytes);
 
 /// Throws UsageError naming a host that needs more than it has free, and what would help: the kernel would end a
 /// process without a word once the pages are touched.

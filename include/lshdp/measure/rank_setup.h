@@ -73,8 +73,7 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
 /// takes them by way of the host: "mpi". "nccl": straight between CUDA devices; "hierarchical": so within each host,
 /// and between hosts by way of the host's memory. "auto": nccl on one host, hierarchical on several with as many ranks
 /// each, more than one, where every rank has a CUDA device for itself; and mpi otherwise. All ranks must call it;
-/// throws AgreedError (naming
-/// --comm) where what was asked for cannot be.
+/// throws AgreedError (naming --comm) where what was asked for cannot be.
 std::unique_ptr<comm::Communicator> make_device_communicator(comm::Communicator& communicator, const std::string& way,
                                                              const RankSetup& setup);
 

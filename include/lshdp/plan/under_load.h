@@ -11,8 +11,8 @@ namespace lshdp::plan {
 /// CPU time of transfers on the cores that compute included. Beside transfers computing takes longer than alone, and
 /// more of a step stays exposed than the boundary's bytes alone explain. The result is the profile with each rank's
 /// times multiplied by measured over modelled (RankProfile::load), and network.boundary_load likewise: its step model
-/// gives `plan` the time measured. Ranks without samples keep theirs. Loads are kept within
-/// [1/2, 4], the boundary's within [1/2, 64].
+/// gives `plan` the time measured. Ranks without samples keep theirs. Loads are kept within [1/2, 4], the
+/// boundary's within [1/2, 64].
 Profile under_load(Profile profile, const Plan& plan, double step_seconds, std::span<const double> compute_seconds);
 
 }  // namespace lshdp::plan
