@@ -19,7 +19,7 @@ struct ProfileOptions {
   double curve_seconds = 25;                // for the compute curve
   double network_seconds = 5;               // for the network curve
   double link_seconds = 2;                  // for each rank's own link; 0: not measured
-  double together_seconds = 10;             // for steps of all ranks together, three at least; 0: none
+  double together_seconds = 20;             // for steps of all ranks together, three at least; 0: none
   std::int64_t largest_message = 64 << 20;  // bytes of the network curve's last point at most
   bool show_progress = false;               // on rank 0
 };
