@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -76,13 +75,21 @@ double copy_limit(comm::Communicator& communicator) {
   return static_cast<double>(from.size()) / timing.seconds;
 }
 
+/// What a rank's computation loses beside a transfer, and where it goes:
+/// 1 - compute_lost = (1 - engine_share) (1 - cpu_missed) (1 - slowed).
+struct Loss {
+  double compute_lost = 0;  // of its rate alone
+  double engine_share = 0;  // of the CPU time that the process got
+  double cpu_missed = 0;    // of the CPU time a second that the process got when it computed alone
+  double slowed = 0;        // of its rate in CPU time: cold caches, and interrupts that the kernel charges to it
+};
+
 /// One all-reduce of one size.
 struct Row {
   std::int64_t bytes = 0;  // of the vector as it travels
   std::string algorithm;
   Timing timing;
-  std::optional<double> compute_lost = {}, engine_share = {};  // beside a computation: the largest of all ranks
-  std::optional<double> lost_beyond_share = {};                // the largest difference of the two on one rank
+  std::vector<Loss> losses = {};  // beside a computation: by rank
 };
 
 /// What every rank sends.
@@ -91,9 +98,10 @@ double bytes_sent(const Row& row, int ranks) { return 2.0 * (ranks - 1) / ranks 
 std::vector<std::string> cells(const Row& row, int ranks, double bandwidth) {
   const double sent = bytes_sent(row, ranks);
   std::string cpu = fmt::format("{:.3f}", row.timing.cpu_seconds / sent * 1e9);
-  if (row.compute_lost) {
+  if (!row.losses.empty()) {
     cpu += fmt::format("; compute loses up to {:.0f} %, engine's share of the CPU up to {:.0f} %",
-                       100 * *row.compute_lost, 100 * *row.engine_share);
+                       100 * std::ranges::max(row.losses, {}, &Loss::compute_lost).compute_lost,
+                       100 * std::ranges::max(row.losses, {}, &Loss::engine_share).engine_share);
   }
   return {format_size(row.bytes),
           row.algorithm,
@@ -109,10 +117,11 @@ Json to_json(const Row& row, int ranks) {
                {"seconds", row.timing.seconds},
                {"bytes_sent", bytes_sent(row, ranks)},
                {"cpu_seconds", row.timing.cpu_seconds}};
-  if (row.compute_lost) {
-    json["compute_lost"] = *row.compute_lost;
-    json["engine_share"] = *row.engine_share;
-    json["lost_beyond_share"] = *row.lost_beyond_share;
+  for (const Loss& loss : row.losses) {
+    json["losses"].push_back({{"compute_lost", loss.compute_lost},
+                              {"engine_share", loss.engine_share},
+                              {"cpu_missed", loss.cpu_missed},
+                              {"slowed", loss.slowed}});
   }
   return json;
 }
@@ -132,21 +141,31 @@ double compute_rate(double seconds, const std::function<bool()>& stop) {
   return static_cast<double>(rounds) / (now_seconds() - begun);
 }
 
-/// The rate of the computation with no transfer beside it, on all ranks at once.
-double rate_alone(comm::Communicator& communicator) {
-  communicator.barrier();
-  return compute_rate(1, [] { return false; });
-}
-
-/// Sums over the all-reduces beside a computation, of this rank.
-struct Beside {
-  double seconds = 0, rounds = 0;  // of computing
+/// Sums over the times that this rank computed.
+struct Computed {
+  double seconds = 0, rounds = 0;
   double cpu_seconds = 0, engine_seconds = 0;
+
+  double rate() const { return rounds / seconds; }
+  double cores() const { return cpu_seconds / seconds; }
+  double engine_share() const { return engine_seconds / cpu_seconds; }
+  double rounds_per_cpu_second() const { return rounds / (cpu_seconds - engine_seconds); }
 };
+
+/// The computation with no transfer beside it, on all ranks at once.
+void compute_alone(comm::Communicator& communicator, Computed& sums) {
+  communicator.barrier();
+  const double begun = now_seconds(), cpu = process_cpu_seconds();
+  const double rate = compute_rate(1, [] { return false; });
+  const double seconds = now_seconds() - begun;
+  sums.seconds += seconds;
+  sums.rounds += rate * seconds;
+  sums.cpu_seconds += process_cpu_seconds() - cpu;
+}
 
 /// One all-reduce while every rank computes; returns the seconds of the slowest.
 double reduce_beside(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
-                     Beside& sums) {
+                     Computed& sums) {
   communicator.barrier();
   const double begun = now_seconds(), cpu = process_cpu_seconds();
   const double engine = communicator.counters().cpu_seconds;
@@ -161,23 +180,30 @@ double reduce_beside(comm::Communicator& communicator, const comm::Buffer& buffe
   return max_of(comm::all_gather_values(communicator, seconds));
 }
 
-/// All-reduces while every rank computes: what they reach, and what the computation loses beside what the transfer's
-/// CPU time alone would cost it (its share of the CPU time that the process got).
+std::vector<Loss> all_losses(comm::Communicator& communicator, const Computed& alone, const Computed& beside) {
+  const auto lost = comm::all_gather_values(communicator, 1 - beside.rate() / alone.rate());
+  const auto share = comm::all_gather_values(communicator, beside.engine_share());
+  const auto missed = comm::all_gather_values(communicator, 1 - beside.cores() / alone.cores());
+  const auto slowed =
+      comm::all_gather_values(communicator, 1 - beside.rounds_per_cpu_second() / alone.rounds_per_cpu_second());
+  std::vector<Loss> losses;
+  for (std::size_t r = 0; r < lost.size(); ++r) losses.push_back({lost[r], share[r], missed[r], slowed[r]});
+  return losses;
+}
+
+/// All-reduces while every rank computes: what they reach, and what the computation loses.
 Row beside_row(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
                int repetitions) {
-  const double before = rate_alone(communicator);
-  Beside sums;
+  Computed alone, beside;
+  compute_alone(communicator, alone);
   std::vector<double> seconds;
-  for (int i = 0; i < repetitions; ++i) seconds.push_back(reduce_beside(communicator, buffer, scratch, sums));
-  const double alone = (before + rate_alone(communicator)) / 2;
-  const double lost = 1 - sums.rounds / sums.seconds / alone, share = sums.engine_seconds / sums.cpu_seconds;
-  const double engine = sum(comm::all_gather_values(communicator, sums.engine_seconds));
+  for (int i = 0; i < repetitions; ++i) seconds.push_back(reduce_beside(communicator, buffer, scratch, beside));
+  compute_alone(communicator, alone);
+  const double engine = sum(comm::all_gather_values(communicator, beside.engine_seconds));
   return {buffer.count * static_cast<std::int64_t>(comm::size_of(buffer.type)),
           "beside",
           {median(seconds), engine / communicator.size() / repetitions},
-          max_of(comm::all_gather_values(communicator, lost)),
-          max_of(comm::all_gather_values(communicator, share)),
-          max_of(comm::all_gather_values(communicator, lost - share))};
+          all_losses(communicator, alone, beside)};
 }
 
 std::vector<Row> measure_size(comm::Communicator& communicator, const Options& options, std::int64_t bytes) {
@@ -190,7 +216,7 @@ std::vector<Row> measure_size(comm::Communicator& communicator, const Options& o
     }
   };
   // Kept, as a store keeps it: fresh memory costs page faults.
-  const auto shards = comm::equal_shards(buffer.count, communicator.size());
+  const auto shards = comm::all_reduce_shards(buffer.count, communicator.size());
   std::vector<std::byte> scratch(comm::scratch_bytes(shards, buffer.type, communicator.rank()));
   add("exact", bytes, [&] { communicator.all_reduce_sum(buffer, {.scratch = scratch}).wait(); });
   add("bf16", bytes / 2,

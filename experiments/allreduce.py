@@ -64,6 +64,16 @@ def run(options, cluster, folder):
 
 # --- report --------------------------------------------------------------------------------------------------------------
 
+def worst_of(losses):
+    """The largest of all ranks, and where the computation's time goes on the rank that loses most beyond the transfer's share."""
+    def beyond(loss):
+        return loss["compute_lost"] - loss["engine_share"]
+
+    worst = max(losses, key=beyond)
+    return {"compute_lost": max(loss["compute_lost"] for loss in losses), "engine_share": max(loss["engine_share"] for loss in losses),
+            "lost_beyond_share": beyond(worst), "cpu_missed": worst["cpu_missed"], "slowed": worst["slowed"]}
+
+
 def figures_of(records):
     """One dictionary for each all-reduce that was timed."""
     found = []
@@ -71,6 +81,8 @@ def figures_of(records):
         rate = statistics.fmean(record["link_bytes_per_second"])
         for row in record["rows"]:
             floor = row["bytes_sent"] / rate
+            if "losses" in row:
+                row = {**row, **worst_of(row["losses"])}
             found.append({"nodes": record["nodes"], "link_bytes_per_second": rate, **row, "floor_seconds": floor,
                           "share_of_floor": floor / row["seconds"], "cpu_seconds_per_gb": row["cpu_seconds"] / row["bytes_sent"] * 1e9})
     return found
@@ -113,13 +125,15 @@ def sentences(figures):
         lines.append(f"Beside a computation it reaches {slow['share_of_floor']:.3f} of the floor at worst "
                      f"{judged(slow, 'share_of_floor', BESIDE, True)}. The computation of a node loses at most "
                      f"{100 * beyond['lost_beyond_share']:.1f} points more than the transfer's share of the node's CPU time "
-                     f"{judged(beyond, 'lost_beyond_share', 0, False)}.")
+                     f"{judged(beyond, 'lost_beyond_share', 0, False)}: there the process gets {100 * beyond['cpu_missed']:.1f} % less CPU time a "
+                     f"second than when it computes alone, and in its own CPU time the computation is {100 * beyond['slowed']:.1f} % slower "
+                     "(interrupts that the kernel charges to it, cold caches).")
     return lines
 
 
 def write_csv(figures, path):
     columns = ["nodes", "algorithm", "bytes", "link_bytes_per_second", "floor_seconds", "seconds", "share_of_floor", "cpu_seconds_per_gb",
-               "compute_lost", "engine_share", "lost_beyond_share"]
+               "compute_lost", "engine_share", "lost_beyond_share", "cpu_missed", "slowed"]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -84,8 +84,9 @@ class MpiCommunicator : public Communicator {
 
   Work all_reduce_sum(Buffer vector, const Transfer& how) override {
     validate_all_reduce(vector, how, rank(), size());
-    auto schedule = small(vector) ? direct_all_reduce(vector.count, rank(), size())
-                                  : ring_all_reduce(equal_shards(vector.count, size()), rank(), segment(vector, how));
+    auto schedule = small(vector)
+                        ? direct_all_reduce(vector.count, rank(), size())
+                        : ring_all_reduce(all_reduce_shards(vector.count, size()), rank(), segment(vector, how));
     return submit(std::move(schedule), vector, how, collective_tag(how));
   }
 

@@ -38,6 +38,8 @@ Shards equal_shards(std::int64_t count, int ranks, std::int64_t alignment) {
   return shards;
 }
 
+Shards all_reduce_shards(std::int64_t count, int ranks) { return equal_shards(count, ranks, kShardAlignment); }
+
 std::size_t scratch_bytes(const Shards& shards, DataType type, int rank, Wire wire) {
   const int ranks = static_cast<int>(shards.bounds.size()) - 1;
   if (rank < 0 || rank >= ranks)

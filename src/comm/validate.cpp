@@ -70,7 +70,7 @@ void validate_sum(const Buffer& vector, const Shards& shards, const Transfer& ho
 
 void validate_all_reduce(const Buffer& vector, const Transfer& how, int rank, int size) {
   validate_buffer(vector);
-  validate_sum(vector, equal_shards(vector.count, size), how, rank, size);
+  validate_sum(vector, all_reduce_shards(vector.count, size), how, rank, size);
 }
 
 void validate_gather(const Buffer& vector, const Shards& shards, const Transfer& how, int size) {

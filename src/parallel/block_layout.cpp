@@ -70,6 +70,16 @@ at::Tensor BlockLayout::leaf(const at::Tensor& arena, const SlotPlace& place) co
   return at::from_blob(mine.data_ptr(), mine.sizes(), mine.options()).requires_grad_(true);
 }
 
+void BlockLayout::accumulate(const at::Tensor& arena, const SlotPlace& place, const at::Tensor& gradient,
+                             std::vector<bool>& touched) const {
+  const at::Tensor sum = view(arena, place);
+  if (touched[place.slot])
+    sum.add_(gradient);
+  else
+    sum.copy_(gradient);
+  touched[place.slot] = true;
+}
+
 void BlockLayout::clear_untouched(const at::Tensor& arena, std::size_t bucket, const std::vector<bool>& touched) const {
   const Bucket& layout = buckets_[bucket];
   for (std::size_t i = 0; i < touched.size(); ++i) {

@@ -46,6 +46,10 @@ class BlockLayout {
   /// it between steps, which is none of its business.
   at::Tensor leaf(const at::Tensor& arena, const SlotPlace& place) const;
 
+  /// Adds a gradient at its place of `arena`, or writes it there if the place is not `touched` (by slot of the bucket)
+  /// yet; then it is.
+  void accumulate(const at::Tensor& arena, const SlotPlace& place, const at::Tensor& gradient,
+                  std::vector<bool>& touched) const;
   /// Zeroes the padding of `arena` and the parameters that are not `touched` (by slot of the bucket).
   void clear_untouched(const at::Tensor& arena, std::size_t bucket, const std::vector<bool>& touched) const;
   /// Copies a bucket's parameters from `values` (any floating type) into `arena`; padding is left as it is.

@@ -59,6 +59,13 @@ void settle(ComputeDevice& device) noexcept {
   }
 }
 
+at::Tensor gather_master(comm::Communicator& communicator, const ShardState& shard, const comm::Shards& shards) {
+  const at::Tensor whole = at::zeros({shards.bounds.back()}, shard.master.scalar_type());
+  copy_master_to(whole, shard);
+  communicator.all_gather(buffer_of(whole), shards).wait();
+  return whole;
+}
+
 std::int64_t least_count(std::int64_t bucket_bytes, Precision precision) {
   return bucket_bytes / static_cast<std::int64_t>(at::elementSize(master_type(precision)));
 }

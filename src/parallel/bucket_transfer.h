@@ -13,6 +13,7 @@
 #include "lshdp/core/trace.h"
 #include "lshdp/parallel/arena.h"
 #include "lshdp/parallel/precision.h"
+#include "lshdp/parallel/sharded_adamw.h"
 #include "lshdp/parallel/store.h"
 
 namespace lshdp::parallel {
@@ -40,6 +41,8 @@ at::Tensor zeros_on(const ComputeDevice& device, std::int64_t count, at::ScalarT
 void copy_aside(const at::Tensor& to, const at::Tensor& from);
 /// ComputeDevice::settle() on the way out, when nobody is left to hear of a failure.
 void settle(ComputeDevice& device) noexcept;
+/// A bucket's master weights from all ranks, in host memory: `shard` is this rank's of `shards`. Collective.
+at::Tensor gather_master(comm::Communicator& communicator, const ShardState& shard, const comm::Shards& shards);
 /// Elements from which on a bucket's gradients have `bucket_bytes` bytes.
 std::int64_t least_count(std::int64_t bucket_bytes, Precision precision);
 /// A step that reduces each bucket's gradients once and gathers its parameters once, elements of these types.

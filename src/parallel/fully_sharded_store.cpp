@@ -88,7 +88,6 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   void send_shard(BucketState& bucket);
   void wait_for_values(std::size_t index);
   void prepare(std::size_t index);
-  void accumulate(const SlotPlace& place, const at::Tensor& gradient);
   void deliver(std::size_t index, bool last);
   void forget_gathered();
 
@@ -363,18 +362,12 @@ void FullyShardedStore::add_gradient(std::size_t block, std::span<const at::Tens
   const std::size_t index = layout_.bucket_of(block);
   if (!in_step_ || !buckets_[index].prepared) throw std::logic_error("add_gradient before acquire");
   const c10::NoGradGuard no_grad;
-  for (std::size_t i = 0; i < gradients.size(); ++i) accumulate(layout_.places(block)[i], gradients[i]);
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    const SlotPlace& place = layout_.places(block)[i];
+    BucketState& bucket = buckets_[place.bucket];
+    layout_.accumulate(bucket.sum, place, gradients[i], bucket.touched);
+  }
   if (--buckets_[index].blocks_left == 0) deliver(index, last);
-}
-
-void FullyShardedStore::accumulate(const SlotPlace& place, const at::Tensor& gradient) {
-  BucketState& bucket = buckets_[place.bucket];
-  const at::Tensor sum = layout_.view(bucket.sum, place);
-  if (bucket.touched[place.slot])
-    sum.add_(gradient);
-  else
-    sum.copy_(gradient);
-  bucket.touched[place.slot] = true;
 }
 
 /// The bucket's gradients of this pass are complete on this rank: its sum may travel.
@@ -444,10 +437,8 @@ model::Values FullyShardedStore::gather_values() {
   const HostMemoryScope host;
   model::Values values = layout_.empty_values();
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
-    const at::Tensor arena = at::zeros({layout_.buckets()[index].count}, master_type(options_.precision));
-    copy_master_to(arena, buckets_[index].shard);
-    communicator_.all_gather(buffer_of(arena), buckets_[index].shards).wait();
-    layout_.copy_to_values(values, index, arena);
+    const BucketState& bucket = buckets_[index];
+    layout_.copy_to_values(values, index, gather_master(communicator_, bucket.shard, bucket.shards));
   }
   return values;
 }

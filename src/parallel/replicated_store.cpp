@@ -91,7 +91,6 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void acquire_table();
   int sum_priority(std::size_t index) const;
   void prepare(std::size_t index);
-  void accumulate(const SlotPlace& place, const at::Tensor& gradient);
   void note_last_gradient(std::size_t index);
   void deliver(std::size_t index);
 
@@ -337,10 +336,12 @@ void ReplicatedStore::add_gradient(std::size_t block, std::span<const at::Tensor
   if (!in_step_ || !buckets_[index].prepared) throw std::logic_error("add_gradient before acquire");
   const c10::NoGradGuard no_grad;
   for (std::size_t i = 0; i < gradients.size(); ++i) {
+    const SlotPlace& place = layout_.places(block)[i];
+    BucketState& bucket = buckets_[place.bucket];
     if (rows_ && block == 0 && i == rows_->parameter())
       rows_->add_gradients(gradients[i]);
     else
-      accumulate(layout_.places(block)[i], gradients[i]);
+      layout_.accumulate(bucket.gradients, place, gradients[i], bucket.touched);
   }
   if (!last) return;
   if (rows_ && block == 0) rows_->send_gradients();
@@ -350,16 +351,6 @@ void ReplicatedStore::add_gradient(std::size_t block, std::span<const at::Tensor
 
 void ReplicatedStore::note_last_gradient(std::size_t index) {
   if (--buckets_[index].blocks_left == 0) deliver(index);
-}
-
-void ReplicatedStore::accumulate(const SlotPlace& place, const at::Tensor& gradient) {
-  BucketState& bucket = buckets_[place.bucket];
-  const at::Tensor sum = layout_.view(bucket.gradients, place);
-  if (bucket.touched[place.slot])
-    sum.add_(gradient);
-  else
-    sum.copy_(gradient);
-  bucket.touched[place.slot] = true;
 }
 
 /// The bucket's gradients are complete on this rank: its sum may travel. The gather's receives are posted first: no
@@ -459,11 +450,8 @@ model::Values ReplicatedStore::gather_values() {
   const c10::NoGradGuard no_grad;
   model::Values values = layout_.empty_values();
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
-    BucketState& bucket = buckets_[index];
-    const at::Tensor arena = at::zeros({bucket.values.numel()}, master_type(options_.precision));
-    copy_master_to(arena, bucket.shard);
-    communicator_.all_gather(buffer_of(arena), bucket.shards).wait();
-    layout_.copy_to_values(values, index, arena);
+    const BucketState& bucket = buckets_[index];
+    layout_.copy_to_values(values, index, gather_master(communicator_, bucket.shard, bucket.shards));
   }
   return values;
 }

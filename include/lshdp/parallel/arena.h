@@ -31,7 +31,7 @@ struct Bucket {
   bool table = false;
 };
 
-inline constexpr std::int64_t kAlignment = 16;
+inline constexpr std::int64_t kAlignment = comm::kShardAlignment;
 /// A least number of elements that no table has.
 inline constexpr std::int64_t kNoTable = std::numeric_limits<std::int64_t>::max();
 
