@@ -6,6 +6,7 @@ import statistics
 from experiments.cells import DONE, cells_of
 
 WIRE_BYTES = {"exact": 4, "bf16": 2}
+ALIKE_LINKS = 0.5  # of the fastest: as plan/link_shares.cpp tells classes of links apart from noise
 
 
 def mean(values):
@@ -17,8 +18,14 @@ def ratio(a, b):
     return a / b if a is not None and b else None
 
 
-def link_floor(nodes, gradient_bytes, bytes_per_second):
-    """Seconds in which the gradients go round at the least: every link carries 2 (N - 1) / N of them."""
+def link_floor(nodes, gradient_bytes, bytes_per_second, links=()):
+    """Seconds in which the gradients go round at the least: every link carries 2 (N - 1) / N of them.
+
+    Where links differ (by node, bytes per second), the nodes may own unequal parts of the gradients V: a node with the part s sends and
+    receives V (1 + (N - 2) s). So the slowest link carries V at the least, and all of them together 2 (N - 1) V.
+    """
+    if links and min(links) < ALIKE_LINKS * max(links):
+        return gradient_bytes * max(1 / min(links), 2 * (nodes - 1) / math.fsum(links))
     return 2 * (nodes - 1) / nodes * gradient_bytes / bytes_per_second
 
 
@@ -111,7 +118,8 @@ def add_limit(row, setup, cpus):
     size = profile["parameter_count"] * WIRE_BYTES[row.wire]
     if row.mode == "fsdp":
         size *= 1.5  # parameters are gathered twice
-    row.floor = link_floor(setup["nodes"], size, profile["network"]["bytes_per_second"])
+    links = [rank.get("link_bytes_per_second", 0) for rank in profile.get("ranks", [])]
+    row.floor = link_floor(setup["nodes"], size, profile["network"]["bytes_per_second"], links if all(links) else ())
     if cpus and row.compute_cpu is not None:
         row.limit = limit_of(row.floor, row.compute_cpu, row.communication_cpu, cpus)
         row.split_limit = max(row.floor, *(100 * seconds / share for seconds, share in zip(row.cpu_by_rank, cpus)))

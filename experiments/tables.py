@@ -123,7 +123,8 @@ def text(definition, rows, records):
         section("Limits", limits_table(definition, best),
                 "The limit of a step is max(link floor, (compute + communication CPU-seconds) / sum of CPU shares); a split's own limit puts the largest "
                 "CPU-seconds / share of any rank in place of the sums. The floor is "
-                "2(N-1)/N x gradient bytes / measured link rate; CPU-seconds are those of the run itself, of all ranks. Plain PyTorch "
+                "2(N-1)/N x gradient bytes / measured link rate (where links differ, the gradients once over the slowest, or 2(N-1) times over all of them, "
+                "whichever takes longer); CPU-seconds are those of the run itself, of all ranks. Plain PyTorch "
                 "runs the same batches without communication on the same nodes, every rank with an update of its own; lshdp shards "
                 "the update, so the figure with one update in all stands beside it."),
         section("Ranks", ranks_table(best)),

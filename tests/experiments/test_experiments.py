@@ -207,6 +207,8 @@ class Figures(InFolder):
 
     def test_the_limit_is_the_link_or_the_cpu_time(self):
         self.assertAlmostEqual(collect.link_floor(4, 85.5e6, 119.5e6), 2 * 3 / 4 * 85.5 / 119.5)
+        self.assertAlmostEqual(collect.link_floor(4, 80e6, 10e6, [100e6, 100e6, 10e6, 100e6]), 8.0)  # once over the slow one
+        self.assertAlmostEqual(collect.link_floor(4, 80e6, 90e6, [100e6, 100e6, 60e6, 100e6]), 2 * 3 / 4 * 80 / 90)
         self.assertAlmostEqual(collect.limit_of(0.3, 2.0, 0.5, [35, 35, 25, 95]), 2.5 / 1.9)
         self.assertAlmostEqual(collect.limit_of(1.5, 2.0, 0.5, [35, 35, 25, 95]), 1.5)
 
