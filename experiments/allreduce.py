@@ -81,7 +81,9 @@ def figures_of(records):
         rate = statistics.fmean(record["link_bytes_per_second"])
         for row in record["rows"]:
             floor = row["bytes_sent"] / rate
-            if "losses" in row:
+            if row["algorithm"] == "beside":
+                if "losses" not in row:
+                    raise CommandFailed(f"{record['name']}: measured before a computation's losses were told by rank; begin anew with --restart", 2)
                 row = {**row, **worst_of(row["losses"])}
             found.append({"nodes": record["nodes"], "link_bytes_per_second": rate, **row, "floor_seconds": floor,
                           "share_of_floor": floor / row["seconds"], "cpu_seconds_per_gb": row["cpu_seconds"] / row["bytes_sent"] * 1e9})
