@@ -219,8 +219,7 @@ plan::Profile corrected_by_steps(comm::Communicator& communicator, const model::
   const int steps = json.at("steps").get<int>();
   if (communicator.rank() == 0) spdlog::info("profile: {} steps of all ranks together", steps + kUncountedSteps);
   const double cores = profile.ranks[static_cast<std::size_t>(communicator.rank())].cores;
-  const TogetherResult together = run_together(communicator, model, setup, plan, steps, cores);
-  return under_load(std::move(profile), plan, together.step_seconds, together.compute_seconds);
+  return plan::under_load(std::move(profile), plan, run_together(communicator, model, setup, plan, steps, cores));
 }
 
 plan::Profile describe(const model::Model& model, const RankSetup& setup) {

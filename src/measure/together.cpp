@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <ranges>
 #include <utility>
 
@@ -75,22 +76,27 @@ class Together {
 
 }  // namespace
 
-TogetherResult run_together(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
-                            const plan::Plan& plan, int steps, double cores) {
+plan::RealSteps run_together(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                             const plan::Plan& plan, int steps, double cores) {
   Together together(communicator, model, setup, plan);
   communicator.barrier();
   for (int i = 0; i < kUncountedSteps; ++i) together.step();
-  std::vector<double> step_seconds, compute_seconds;
+  std::vector<double> step_seconds, compute_seconds, transfer_seconds;
   double begun = now_seconds(), computed = together.compute_seconds(cores);
+  double transferred = communicator.counters().cpu_seconds;
   for (int i = 0; i < steps; ++i) {
     together.step();
     const double now = now_seconds(), compute = together.compute_seconds(cores);
     step_seconds.push_back(now - std::exchange(begun, now));
     compute_seconds.push_back(compute - std::exchange(computed, compute));
+    const double transfers = communicator.counters().cpu_seconds;
+    transfer_seconds.push_back(transfers - std::exchange(transferred, transfers));
   }
   together.synchronize();
   const std::vector<double> medians = comm::all_gather_values(communicator, median(step_seconds));
-  return {medians.front(), comm::all_gather_values(communicator, median(compute_seconds))};
+  const std::vector<double> computing = comm::all_gather_values(communicator, median(compute_seconds));
+  const std::vector<double> transfers = comm::all_gather_values(communicator, median(transfer_seconds));
+  return {medians.front(), computing, std::reduce(transfers.begin(), transfers.end()) / communicator.size()};
 }
 
 }  // namespace lshdp::measure

@@ -41,6 +41,15 @@ double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std:
   return measured.seconds + 2 * ring_bytes(ranks, rest) / network.bytes_per_second;
 }
 
+std::vector<double> moved_bytes(const Profile& profile) {
+  std::vector<double> moved;
+  const auto both_ways = static_cast<double>(profile.gradient_bytes + profile.parameter_bytes);
+  for (const double traffic : shard_effect(profile).traffic)
+    moved.push_back(profile.network.bytes_per_second > 0 ? 2 * ring_bytes(profile.ranks.size(), both_ways) * traffic
+                                                         : 0);
+  return moved;
+}
+
 StepModel::StepModel(const Profile& profile) {
   const std::size_t ranks = profile.ranks.size();
   const NetworkProfile& network = profile.network;
@@ -49,12 +58,12 @@ StepModel::StepModel(const Profile& profile) {
   wire_seconds = shards.wire * all_reduce_seconds(network, ranks, mean_bytes);
   boundary_seconds =
       shards.boundary * network.boundary_load * all_reduce_seconds(network, ranks, profile.first_block_bytes);
-  const double moved = network.bytes_per_second > 0 ? 2 * ring_bytes(ranks, 2.0 * static_cast<double>(mean_bytes)) : 0;
+  const std::vector<double> moved = moved_bytes(profile);
   for (std::size_t r = 0; r < ranks; ++r) {
     const RankProfile& rank = profile.ranks[r];
-    const double transfers = rank.device == "cpu" ? network.cpu_seconds_per_byte * moved / rank.cores : 0;
+    const double transfers = rank.device == "cpu" ? network.cpu_seconds_per_byte * moved[r] / rank.cores : 0;
     update_seconds.push_back(rank.update_seconds * shards.update[r]);
-    fixed_seconds.push_back(update_seconds.back() + transfers * shards.traffic[r]);
+    fixed_seconds.push_back(update_seconds.back() + transfers);
   }
 }
 

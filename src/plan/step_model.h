@@ -13,6 +13,9 @@ namespace lshdp::plan {
 /// rate. 0 for one rank, no bytes, or no network (bytes_per_second 0).
 double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std::int64_t bytes);
 
+/// By rank: what it sends and receives in a step, in bytes; 0 without a network.
+std::vector<double> moved_bytes(const Profile& profile);
+
 /// The step model of DESIGN.md section 6:
 ///
 ///   step = max(max over r of f_r(B_r) + fixed_seconds[r], wire_seconds) + boundary_seconds

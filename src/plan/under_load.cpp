@@ -2,6 +2,7 @@
 #include "lshdp/plan/under_load.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "lshdp/plan/link_shares.h"
@@ -25,19 +26,27 @@ double modelled_seconds(const RankProfile& rank, const RankPlan& planned, double
   return seconds;
 }
 
+/// So that the ranks' transfers take `cpu_seconds` in a step, on average.
+void charge_transfers(Profile& profile, const Plan& plan, double cpu_seconds) {
+  const std::vector<double> moved = moved_bytes(with_shards_of(profile, plan));
+  const double mean = std::accumulate(moved.begin(), moved.end(), 0.0) / static_cast<double>(moved.size());
+  if (cpu_seconds > 0 && mean > 0) profile.network.cpu_seconds_per_byte = cpu_seconds / mean;
+}
+
 }  // namespace
 
-Profile under_load(Profile profile, const Plan& plan, double step_seconds, std::span<const double> compute_seconds) {
+Profile under_load(Profile profile, const Plan& plan, const RealSteps& steps) {
+  charge_transfers(profile, plan, steps.transfer_cpu_seconds);
   const StepModel model(with_shards_of(profile, plan));
   std::vector<double> loads(profile.ranks.size(), 1.0);
   double slowest = 0;
   for (std::size_t r = 0; r < profile.ranks.size(); ++r) {
     if (plan.ranks[r].batch == 0) continue;
     const double modelled = modelled_seconds(profile.ranks[r], plan.ranks[r], model.fixed_seconds[r]);
-    loads[r] = sensible(compute_seconds[r] / modelled);
+    loads[r] = sensible(steps.compute_seconds[r] / modelled);
     slowest = std::max(slowest, modelled * loads[r]);
   }
-  const double exposed = step_seconds - std::max(slowest, model.wire_seconds);
+  const double exposed = steps.step_seconds - std::max(slowest, model.wire_seconds);
   if (model.boundary_seconds > 0) profile.network.boundary_load *= sensible_boundary(exposed / model.boundary_seconds);
   profile = slowed(std::move(profile), loads);
   for (std::size_t r = 0; r < loads.size(); ++r) profile.ranks[r].load *= loads[r];

@@ -202,7 +202,7 @@ TEST(LinksInAPlan, ARebalancedRunKeepsItsShards) {
 TEST(LinksInAPlan, ARunWithEqualShardsIsCorrectedAndRebalancedAsSuch) {
   const Profile profile = with_links(kOneSlow, 0.04);
   Plan equal = plan_from_batches({10, 10, 10, 10});
-  const Profile after = under_load(profile, equal, 1.5, std::vector(4, 0.4));
+  const Profile after = under_load(profile, equal, {.step_seconds = 1.5, .compute_seconds = std::vector(4, 0.4)});
   EXPECT_NEAR(after.ranks[0].load, 1, 1e-12);
   EXPECT_EQ(after.ranks[2].link_bytes_per_second, 1e7);
   Rebalancer rebalancer(equal, profile, {.window_seconds = 0});

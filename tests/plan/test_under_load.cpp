@@ -24,7 +24,7 @@ TEST(UnderLoad, TheModelThenGivesWhatWasMeasured) {
   const std::vector<std::int64_t> batches{40, 20};
   const Profile before = unequal();
   const Plan plan = plan_for(before, batches, 0);
-  const Profile after = under_load(before, plan, 0.52, std::vector{0.45, 0.5});
+  const Profile after = under_load(before, plan, {0.52, {0.45, 0.5}});
   EXPECT_NEAR(predict(after, batches, 0)->step_seconds, 0.52, 1e-9);
   EXPECT_THAT(predict(after, batches, 0)->compute_seconds, ElementsAre(DoubleNear(0.45, 1e-9), DoubleNear(0.5, 1e-9)));
   EXPECT_NEAR(after.ranks[0].load, 0.45 / 0.41, 1e-9);
@@ -35,20 +35,34 @@ TEST(UnderLoad, TheModelThenGivesWhatWasMeasured) {
 TEST(UnderLoad, MovesTheSplitTowardsRanksThatLoadHurtsLess) {
   const Profile before = unequal();
   const Plan plan = solve(before, {.total = 60}).plan;
-  const Profile after = under_load(before, plan, 0.6, std::vector{0.41, 0.55});
+  const Profile after = under_load(before, plan, {0.6, {0.41, 0.55}});
   EXPECT_GT(solve(after, {.total = 60}).plan.ranks[0].batch, plan.ranks[0].batch);
+}
+
+TEST(UnderLoad, ChargesTransfersWithWhatTheyTookWhateverTheBatch) {
+  Profile before = unequal();
+  before.gradient_bytes = before.parameter_bytes = 100'000;  // a rank sends and receives twice as much
+  before.network.cpu_seconds_per_byte = 1e-9;
+  for (RankProfile& rank : before.ranks) rank.cores = 0.5;
+  // 50 ms of CPU time are 100 ms of half a core: computing alone takes 410 and 420 ms.
+  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), {0.6, {0.51, 0.52}, 0.05});
+  EXPECT_NEAR(after.network.cpu_seconds_per_byte, 0.05 / 200'000, 1e-15);
+  EXPECT_NEAR(after.ranks[0].load, 1, 1e-9);
+  EXPECT_NEAR(after.ranks[1].load, 1, 1e-9);
+  EXPECT_THAT(predict(after, std::vector<std::int64_t>{20, 40}, 0)->compute_seconds,
+              ElementsAre(DoubleNear(0.31, 1e-9), DoubleNear(0.92, 1e-9)));
 }
 
 TEST(UnderLoad, LeavesRanksWithoutSamplesAlone) {
   const Profile before = unequal();
-  const Profile after = under_load(before, plan_for(before, {60, 0}, 0), 0.7, std::vector{0.65, 0.0});
+  const Profile after = under_load(before, plan_for(before, {60, 0}, 0), {0.7, {0.65, 0.0}});
   EXPECT_EQ(after.ranks[1].load, 1);
   EXPECT_EQ(after.ranks[1].curve[0].seconds, before.ranks[1].curve[0].seconds);
 }
 
 TEST(UnderLoad, TakesADisturbanceForNoMoreThanFourTimesTheComputing) {
   const Profile before = unequal();
-  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), 100, std::vector{90.0, 0.0001});
+  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), {100, {90.0, 0.0001}});
   EXPECT_EQ(after.ranks[0].load, 4);
   EXPECT_EQ(after.ranks[1].load, 0.5);
   EXPECT_EQ(after.network.boundary_load, 64);
@@ -56,14 +70,14 @@ TEST(UnderLoad, TakesADisturbanceForNoMoreThanFourTimesTheComputing) {
 
 TEST(UnderLoad, AStepMayExposeManyTimesTheBoundary) {
   const Profile before = unequal();
-  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), 0.42 + 0.2, std::vector{0.41, 0.42});
+  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), {0.42 + 0.2, {0.41, 0.42}});
   EXPECT_NEAR(after.network.boundary_load, 20.0, 1e-9);  // 10 kB alone take 10 ms
 }
 
 TEST(UnderLoad, WhereTheWireBindsOnlyWhatIsBeyondItIsTheBoundary) {
   Profile before = unequal();
   before.gradient_bytes = before.parameter_bytes = 1'000'000;  // one second on the wire
-  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), 1.03, std::vector{0.41, 0.42});
+  const Profile after = under_load(before, plan_for(before, {40, 20}, 0), {1.03, {0.41, 0.42}});
   EXPECT_NEAR(after.network.boundary_load, 3.0, 1e-9);
 }
 

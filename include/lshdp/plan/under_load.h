@@ -1,18 +1,25 @@
 // Corrects a profile, whose parts were measured one after the other, by what steps of all parts together took.
 #pragma once
-#include <span>
+#include <vector>
 
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
 
 namespace lshdp::plan {
 
-/// Steps of `plan` took `step_seconds` (median); of them rank r computed compute_seconds[r], its optimizer work and the
-/// CPU time of transfers on the cores that compute included. Beside transfers computing takes longer than alone, and
-/// more of a step stays exposed than the boundary's bytes alone explain. The result is the profile with each rank's
-/// times multiplied by measured over modelled (RankProfile::load), and network.boundary_load likewise: its step model
-/// gives `plan` the time measured. Ranks without samples keep theirs. Loads are kept within [1/2, 4], the
-/// boundary's within [1/2, 64].
-Profile under_load(Profile profile, const Plan& plan, double step_seconds, std::span<const double> compute_seconds);
+/// What steps of all ranks together showed.
+struct RealSteps {
+  double step_seconds = 0;  // median
+  // By rank, median: its optimizer work and the CPU time of transfers on the cores that compute included.
+  std::vector<double> compute_seconds;
+  double transfer_cpu_seconds = 0;  // CPU time of a rank's transfers in a step, mean over ranks; 0: not known
+};
+
+/// `steps` are of `plan`. Transfers in buckets, between the engine's sleeps, take more CPU time a byte than a long
+/// all-reduce: network.cpu_seconds_per_byte becomes what they took. Beside them computing takes longer than alone, and
+/// more of a step stays exposed than the boundary's bytes alone explain: each rank's times are multiplied by measured
+/// over modelled (RankProfile::load), and network.boundary_load likewise, so that the step model gives `plan` the time
+/// measured. Ranks without samples keep theirs. Loads are kept within [1/2, 4], the boundary's within [1/2, 64].
+Profile under_load(Profile profile, const Plan& plan, const RealSteps& steps);
 
 }  // namespace lshdp::plan
