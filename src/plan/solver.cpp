@@ -270,7 +270,10 @@ Solution solve(const Profile& profile, const SolverOptions& options) {
   const Profile equal = with_equal_shards(profile);
   const bool once = !options.total && options.max_accumulation == 0;
   const SolverOptions same_total{.total = solution.plan.total, .max_accumulation = once ? 1 : options.max_accumulation};
-  solution.equal_shards = solve_for_links(equal, same_total).plan.predicted;
+  const Solution of_equal_shards = solve_for_links(equal, same_total);
+  solution.equal_shards = of_equal_shards.plan.predicted;
+  solution.equal_split = of_equal_shards.equal_split;
+  solution.plan.equal_split_step_seconds = of_equal_shards.plan.equal_split_step_seconds;
   if (worth_unequal_shards(solution.plan.predicted, *solution.equal_shards)) return solution;
   Solution of_equal = solve_for_links(equal, options);
   of_equal.plan.transfer = solution.plan.transfer;  // links differ all the same

@@ -132,6 +132,9 @@ TEST(LinksInAPlan, OneSlowLinkIsBusyForOneVectorOnly) {
   EXPECT_NEAR(solution.plan.predicted.communication_seconds, 1.0, 1e-9);
   ASSERT_TRUE(solution.equal_shards.has_value());
   EXPECT_NEAR(solution.equal_shards->communication_seconds, 1.5, 1e-9);
+  ASSERT_TRUE(solution.equal_split.has_value());  // as it is trained: --batches equal has equal shards
+  EXPECT_NEAR(solution.equal_split->communication_seconds, 1.5, 1e-9);
+  EXPECT_EQ(solution.plan.equal_split_step_seconds, solution.equal_split->step_seconds);
   EXPECT_EQ(solution.bound_by, "network");
   EXPECT_EQ(plan_for(profile, {10, 10, 10, 10}, 0, true).shard_weights, solution.plan.shard_weights);
 }

@@ -49,8 +49,8 @@ TEST(UnderLoad, ChargesTransfersWithWhatTheyTookWhateverTheBatch) {
   EXPECT_NEAR(after.network.cpu_seconds_per_byte, 0.05 / 200'000, 1e-15);
   EXPECT_NEAR(after.ranks[0].load, 1, 1e-9);
   EXPECT_NEAR(after.ranks[1].load, 1, 1e-9);
-  EXPECT_THAT(predict(after, std::vector<std::int64_t>{20, 40}, 0)->compute_seconds,
-              ElementsAre(DoubleNear(0.31, 1e-9), DoubleNear(0.92, 1e-9)));
+  // The slower rank: 0.82 s of computing, 0.1 of transfers; 0.08 were exposed.
+  EXPECT_NEAR(predict(after, {20, 40}, 0)->step_seconds, 1.0, 1e-9);
 }
 
 TEST(UnderLoad, LeavesRanksWithoutSamplesAlone) {

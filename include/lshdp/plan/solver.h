@@ -28,7 +28,7 @@ struct FrontierPoint {
 struct Solution {
   Plan plan;
   std::vector<FrontierPoint> frontier;           // by total, rising
-  std::optional<Prediction> equal_split;         // none: it does not fit
+  std::optional<Prediction> equal_split;         // with equal shards where solve() compares; none: it does not fit
   std::optional<Prediction> proportional_split;  // batches in proportion to each rank's best samples per second
   std::optional<Prediction> equal_shards;        // of the best split with equal shards; none: the plan's are equal
   std::string bound_by;                          // for people: "compute of rank 3", "network"
