@@ -9,9 +9,9 @@ WIRE_BYTES = {"exact": 4, "bf16": 2}
 ALIKE_LINKS = 0.5  # of the fastest: as plan/link_shares.cpp tells classes of links apart from noise
 
 
-def mean(values):
+def middle(values):
     values = [value for value in values if value is not None]
-    return statistics.fmean(values) if values else None
+    return statistics.median(values) if values else None
 
 
 def ratio(a, b):
@@ -36,7 +36,7 @@ def limit_of(floor, compute_cpu_seconds, communication_cpu_seconds, cpus):
 
 @dataclasses.dataclass
 class Row:
-    """One case of one model on one cluster: means over the repetitions, of each repetition's median step."""
+    """One case of one model on one cluster: medians over the repetitions, of each repetition's median step."""
 
     model: str
     cluster: str
@@ -49,6 +49,7 @@ class Row:
     status: str
     message: str = ""
     steps_of_repetitions: list = dataclasses.field(default_factory=list)
+    stolen: list = dataclasses.field(default_factory=list)  # by repetition: of the CPU time that the machine wanted; [] if not known
     batches: list = dataclasses.field(default_factory=list)
     total: int = 0
     step: float | None = None
@@ -87,9 +88,9 @@ class Row:
 
 
 def by_rank(results, key):
-    """Means over repetitions; None where a run does not tell."""
+    """Medians over repetitions; None where a run does not tell."""
     lists = [result[key] for result in results if result.get(key)]
-    return [statistics.fmean(column) for column in zip(*lists)] if lists else None
+    return [statistics.median(column) for column in zip(*lists)] if lists else None
 
 
 def total_of(values):
@@ -98,9 +99,9 @@ def total_of(values):
 
 def add_figures(row, results):
     row.steps_of_repetitions = [result["step_seconds"]["median"] for result in results]
-    row.step = mean(row.steps_of_repetitions)
+    row.step = middle(row.steps_of_repetitions)
     row.batches, row.total = results[0]["batches"], results[0]["total"]
-    row.predicted = mean([result.get("predicted_step_seconds") for result in results])
+    row.predicted = middle([result.get("predicted_step_seconds") for result in results])
     row.compute, row.communication = by_rank(results, "compute_seconds"), by_rank(results, "communication_seconds")
     row.wait, row.update_cpu = by_rank(results, "wait_seconds"), by_rank(results, "update_cpu_seconds_per_step")
     row.cpu_by_rank, transfers = by_rank(results, "cpu_seconds_per_step"), by_rank(results, "communication_cpu_seconds_per_step")
@@ -127,13 +128,15 @@ def add_limit(row, setup, cpus):
 
 def row_of(case_cells, records, bucket_mb):
     found = [record for record in (records.read(cell.name) for cell in case_cells) if record]
-    done = [record["result"] for record in found if record["status"] == DONE]
+    finished = [record for record in found if record["status"] == DONE]
+    done = [record["result"] for record in finished]
     first = case_cells[0]
     status = DONE if done else (found[0]["status"] if found else "not run")
     message = "" if done else (found[0]["message"] if found else "")
     row = Row(first.model.name, first.cluster.name, first.case.name, first.case.program, first.case.mode, first.case.wire,
               first.case.batches, bucket_mb, status, message)
     if done:
+        row.stolen = [record["stolen"] for record in finished if "stolen" in record]
         add_figures(row, done)
         add_limit(row, records.read(first.setup_name), first.cluster.cpus)
     return row

@@ -7,7 +7,7 @@ from experiments.cells import Records, cells_of
 
 COLUMNS = ["model", "cluster", "case", "program", "mode", "wire", "batches_policy", "bucket_mb", "repetition", "status",
            "batches", "total", "step_seconds", "samples_per_second", "predicted_step_seconds", "compute_seconds",
-           "communication_seconds", "wait_seconds", "cpu_seconds_per_step", "communication_cpu_seconds_per_step", "message"]
+           "communication_seconds", "wait_seconds", "cpu_seconds_per_step", "communication_cpu_seconds_per_step", "stolen", "message"]
 
 
 def text_of(value):
@@ -53,7 +53,7 @@ def write(definition, folder):
     machine, revision = measured_at(records)
     parts = [f"# {definition.title}",
              f"Made by `scripts/run_experiments.sh {definition.name}` at {revision} on {machine}. One rank and one thread a node; "
-             f"each figure is the mean over {definition.repetitions} repetition{'s' if definition.repetitions > 1 else ''} of the median "
+             f"each figure is the median over {definition.repetitions} repetition{'s' if definition.repetitions > 1 else ''} of the median "
              f"step. Seconds drift between machines; ratios within one run hold better.",
              "## What the numbers say", commentary.text(definition, rows, records),
              tables.text(definition, rows, records),

@@ -23,6 +23,7 @@ import torch
 import models
 import parallel
 import ranks
+from stolen_time import StolenTime
 
 POOL = 4  # different batches in memory
 
@@ -112,7 +113,7 @@ def measure(stepper, steps):
     last = time.perf_counter()
     for index in range(steps):
         if index == warm_up:
-            cpu, update, sent = time.process_time(), stepper.update_cpu_seconds, sent_bytes()
+            cpu, update, sent, stolen = time.process_time(), stepper.update_cpu_seconds, sent_bytes(), StolenTime()
         loss = stepper.step(index)
         now = time.perf_counter()
         seconds.append(now - last)
@@ -121,7 +122,7 @@ def measure(stepper, steps):
     return {"seconds": seconds, "timed": seconds[warm_up:], "loss": loss.item(),
             "cpu": (time.process_time() - cpu) / timed,
             "update_cpu": (stepper.update_cpu_seconds - update) / timed,
-            "sent": (sent_bytes() - sent) / timed}
+            "sent": (sent_bytes() - sent) / timed, "stolen": stolen.share()}
 
 
 def result_of(options, parameters, by_rank):
@@ -135,6 +136,7 @@ def result_of(options, parameters, by_rank):
             "cpu_seconds_per_step": [rank["cpu"] for rank in by_rank],
             "update_cpu_seconds_per_step": [rank["update_cpu"] for rank in by_rank],
             "sent_bytes_per_step": [rank["sent"] for rank in by_rank],
+            "stolen": by_rank[0]["stolen"],
             "summed_loss_of_last_step": [rank["loss"] for rank in by_rank],
             "all_step_seconds": by_rank[0]["seconds"]}
 
