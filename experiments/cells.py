@@ -7,9 +7,6 @@ import statistics
 
 DONE, REFUSED, FAILED, NOT_MEASURABLE = "done", "refused", "failed", "not measurable"
 FIRST_GUESS_SECONDS = 60
-# Emulated nodes want nearly all of their machine's CPU time. A run in which its host takes more than this is measured again.
-MOST_STOLEN = 0.03
-ATTEMPTS = 3
 
 
 @dataclasses.dataclass(frozen=True)

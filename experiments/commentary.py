@@ -1,8 +1,8 @@
 # Sentences computed from the figures: ratios to the equal split, to PyTorch, to the limit; predictions; what is required.
 import statistics
 
-from experiments import collect
-from experiments.cells import ATTEMPTS, DONE, MOST_STOLEN
+from experiments import collect, disturbance
+from experiments.cells import DONE
 
 
 def done(row):
@@ -108,23 +108,14 @@ def scaling(definition, rows):
     return lines
 
 
-def stolen_time(rows):
-    runs = [(share, f"{row.pair} {row.case}") for row in rows for share in row.stolen]
-    if not any(share for share, _ in runs):
-        return []
-    average, (worst, name) = statistics.fmean(share for share, _ in runs), max(runs)
-    return [f"The machine is virtual: of the CPU time that it wanted during runs, its host gave {100 * average:.1f} % to others on average, "
-            f"{100 * worst:.1f} % at worst, {name}. On emulated nodes a run that lost more than {100 * MOST_STOLEN:.0f} % is measured again, "
-            f"up to {ATTEMPTS} times in all; that which lost least counts."]
-
-
 def text(definition, rows, records):
     best = collect.best_buckets(rows)
     lines = []
     for pair, cases in collect.pairs_of(rows).items():
         lines += ratios(definition, pair, cases) + limits(definition, pair, cases) + compute_cost(definition, pair, cases)
         lines += free_totals(pair, cases)
-    lines += scaling(definition, best) + predictions(definition, best) + stolen_time(rows)
+    lines += scaling(definition, best) + predictions(definition, best)
+    lines += disturbance.sentences([share for row in rows for share in row.stolen])
     missing = [row for row in best if row.status != DONE]
     if missing:
         lines.append(f"{len(missing)} of {len(best)} cases have no figure; the last table says why.")

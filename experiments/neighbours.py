@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 
-from experiments import cells, command, commentary, definitions, machines, tables
+from experiments import cells, command, commentary, definitions, disturbance, machines, tables
 from experiments.machines import ROOT, CommandFailed
 from experiments.runner import LSHDP, Runner, minutes
 
@@ -123,18 +123,23 @@ class Neighbours(Runner):
         plan, results, begun = self.work / f"{name}.batches.json", self.work / "runs" / name, time.monotonic()
         profile = self.work / f"{self.cell.setup_name}.profile.json"
         cells.write_json(profile, setup["profile"])
+        train = [LSHDP, "train", "--model", self.model_argument(self.cell.model), "--data", self.data_file(self.cell.model),
+                 *self.threads(), "--batches", plan, "--steps", self.definition.steps, "--results", results]
+
+        def measure():
+            self.command(name, train, True)
+            return json.loads((results / "summary.json").read_text())
+
         try:
             self.command(f"{name}-plan", [LSHDP, "optimize", profile, "--batches", ",".join(map(str, batches)), "--out", plan], False)
-            self.command(name, [LSHDP, "train", "--model", self.model_argument(self.cell.model), "--data", self.data_file(self.cell.model),
-                                *self.threads(), "--batches", plan, "--steps", self.definition.steps, "--results", results], True)
+            summary, stolen = disturbance.least_disturbed(measure, self.tell_disturbed(name))
         except CommandFailed as error:
             # Does not fit a rank, say: then it is no neighbour that could be faster.
             self.records.write(name, cells.REFUSED if error.code == 2 else cells.FAILED, message=str(error), batches=batches)
             if error.code != 2:
                 raise
             return
-        summary = json.loads((results / "summary.json").read_text())
-        self.records.write(name, cells.DONE, time.monotonic() - begun, batches=batches, index=index, solved=solved,
+        self.records.write(name, cells.DONE, time.monotonic() - begun, batches=batches, index=index, solved=solved, stolen=stolen,
                            round=int(name.split("-r")[-1].split("-")[0]), step_seconds=summary["step_seconds"]["median"],
                            predicted_step_seconds=summary["predicted"]["step_seconds"])
 
@@ -273,12 +278,13 @@ def write_report(definition, folder):
         return
     machine = next((r["made"] for r in records.all() if r.get("made")), {"machine": "no machine", "revision": "no revision"})
     cluster = definition.clusters[0]
+    stolen = [r["stolen"] for r in records.all() if "batches" in r and "stolen" in r]
     parts = [f"# {definition.title}",
              f"Made by `experiments/neighbours.sh` at {machine['revision']} on {machine['machine']}: {len(cluster.cpus)} nodes at "
              f"{', '.join(f'{cpu:g}' for cpu in cluster.cpus)} % of a core, links of {', '.join(cluster.rates)}. Each run has {definition.steps} steps; "
              f"its figure is the median without the first two. After every {EVERY} neighbours the solved split runs again, and each neighbour's "
              "ratio is to the mean of the solved split's runs before and after it, since a shared machine drifts.",
-             "\n".join(f"- {line}" for line in sentences(records, rows)), table(rows), "![Ratio by samples moved](neighbours.png)"]
+             "\n".join(f"- {line}" for line in sentences(records, rows) + disturbance.sentences(stolen)), table(rows), "![Ratio by samples moved](neighbours.png)"]
     (folder / "neighbours.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     write_csv(records, folder / "neighbours.csv")
     draw(folder / "neighbours.png", rows)

@@ -1,11 +1,13 @@
 # Runs the cells of a definition that are not done yet: profile, plan, then lshdp and PyTorch in alternation.
+import functools
 import json
 import sys
 import time
 
 from experiments import cells, definitions, machines, timeline
 from experiments.baselines.stolen_time import StolenTime
-from experiments.cells import ATTEMPTS, DONE, FAILED, MOST_STOLEN, NOT_MEASURABLE, REFUSED
+from experiments.cells import DONE, FAILED, NOT_MEASURABLE, REFUSED
+from experiments.disturbance import ATTEMPTS, MOST_STOLEN, least_disturbed
 from experiments.machines import ROOT, CommandFailed
 
 LSHDP = ROOT / "build/lshdp"
@@ -86,11 +88,14 @@ class Runner:
                 self.run_pytorch_cells([cell for cell in pending if cell.case.program == "pytorch"])
                 pending = self.disturbed(pending)
                 if pending and attempt + 1 < ATTEMPTS:
-                    self.say(f"too much CPU time stolen from this machine, again: {', '.join(cell.name for cell in pending)}")
+                    self.say(f"disturbed, again: {', '.join(cell.name for cell in pending)}")
         if mine[0].pair in self.definition.timeline:
             self.run_trace(mine[0])
         if mine[0].cluster is self.definition.clusters[-1]:
             self.run_extrapolation(mine[0])
+
+    def tell_disturbed(self, name):
+        return lambda share: self.say(f"disturbed, {100 * share:.0f} % of the CPU time stolen, again: {name}")
 
     def disturbed(self, mine):
         """Those of these cells that are done while the machine's host took too much."""
@@ -156,19 +161,12 @@ class Runner:
         if not self.records.is_done(name):
             self.say(f"{name}: profile and plans")
             begun = time.monotonic()
-            content = self.least_disturbed(name, cell, mode)
+            measure = functools.partial(self.measure_and_plan, name, cell, mode)
+            content, stolen = least_disturbed(measure, self.tell_disturbed(name)) if cell.cluster.cpus else (measure(), None)
             self.records.write(name, DONE, time.monotonic() - begun, model=cell.model.name, cluster=cell.cluster.name,
-                               cpus=list(cell.cluster.cpus), nodes=cell.cluster.nodes, **content)
+                               cpus=list(cell.cluster.cpus), nodes=cell.cluster.nodes, stolen=stolen, **content)
         return self.records.read(name)
 
-    def least_disturbed(self, name, cell, mode):
-        """Profile and plans of the attempt during which the least was stolen."""
-        attempts = []
-        while not attempts or (cell.cluster.cpus and attempts[-1]["stolen"] > MOST_STOLEN and len(attempts) < ATTEMPTS):
-            stolen = StolenTime()
-            content = self.measure_and_plan(name, cell, mode)
-            attempts.append({"stolen": stolen.share(), **content})
-        return min(attempts, key=lambda attempt: attempt["stolen"])
 
     def total(self, cell):
         return cell.cluster.total or cell.model.total

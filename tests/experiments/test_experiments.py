@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(pathlib.Path(__file__).resolve().parent)]
 
 import made_up  # noqa: E402
-from experiments import collect, commentary, machines, report, runner, tables, timeline  # noqa: E402
+from experiments import collect, commentary, disturbance, machines, report, runner, tables, timeline  # noqa: E402
+from experiments.baselines import stolen_time  # noqa: E402
 from experiments.cells import DONE, FAILED, REFUSED, Records, cells_of, seconds_left  # noqa: E402
 from experiments.definitions import DefinitionError, read_definition, settings  # noqa: E402
 from experiments.machines import CommandFailed  # noqa: E402
@@ -306,6 +307,24 @@ class Figures(InFolder):
         report.write(definition, self.folder)
         self.assertEqual(len((self.folder / "results.csv").read_text().splitlines()), 1 + len(cells_of(definition)))
         self.assertIn("## Limits", (self.folder / "results.md").read_text())
+
+
+class Disturbance(unittest.TestCase):
+    def attempts(self, *shares):
+        """What counts, and of which attempts was said that another follows."""
+        left, results, told = list(shares), iter(range(9)), []
+        with unittest.mock.patch.object(disturbance, "StolenTime", lambda: types.SimpleNamespace(share=lambda: left.pop(0))):
+            return disturbance.least_disturbed(lambda: next(results), told.append), told
+
+    def test_the_attempt_that_lost_least_counts(self):
+        self.assertEqual(self.attempts(0.01), ((0, 0.01), []))
+        self.assertEqual(self.attempts(0.1, 0.02), ((1, 0.02), [0.1]))
+        self.assertEqual(self.attempts(0.1, 0.05, 0.2), ((1, 0.05), [0.1, 0.05]))
+
+    def test_the_share_is_that_of_the_time_wanted(self):
+        before, after = (50, 1000), (80, 1300)
+        with unittest.mock.patch.object(stolen_time, "ticks", side_effect=[before, after]):
+            self.assertAlmostEqual(stolen_time.StolenTime().share(), 0.1)
 
 
 class Pieces(unittest.TestCase):
