@@ -183,7 +183,7 @@ class Resuming(InFolder):
         self.assertEqual(self.ran, ["M-A-lshdp-equal-r1", "M-A-ddp-uneven-bucket2-r1"])
 
     def test_what_the_machine_was_disturbed_in_is_measured_again(self):
-        self.stolen = {"M-A-lshdp-equal-r1": [0.2, 0.1, 0.15, 0.0], "M-A-ddp-uneven-bucket2-r1": [0.05, 0.01]}
+        self.stolen = {"M-A-lshdp-equal-r1": [0.2, 0.1, 0.15, 0.0], "M-A-ddp-uneven-bucket2-r1": [0.06, 0.01]}
         self.assertEqual(self.run_it(), 0)
         self.assertEqual(self.ran[-3:], ["M-A-lshdp-equal-r1", "M-A-ddp-uneven-bucket2-r1", "M-A-lshdp-equal-r1"])
         records = Records(self.folder / "raw")
@@ -319,7 +319,7 @@ class Disturbance(unittest.TestCase):
     def test_the_attempt_that_lost_least_counts(self):
         self.assertEqual(self.attempts(0.01), ((0, 0.01), []))
         self.assertEqual(self.attempts(0.1, 0.02), ((1, 0.02), [0.1]))
-        self.assertEqual(self.attempts(0.1, 0.05, 0.2), ((1, 0.05), [0.1, 0.05]))
+        self.assertEqual(self.attempts(0.1, 0.07, 0.2), ((1, 0.07), [0.1, 0.07]))
 
     def test_the_share_is_that_of_the_time_wanted(self):
         before, after = (50, 1000), (80, 1300)
