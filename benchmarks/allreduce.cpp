@@ -126,19 +126,17 @@ Json to_json(const Row& row, int ranks) {
   return json;
 }
 
-/// Rounds of a computation that stays in the cache, per second of wall time, until `stop` says so or `seconds` are
-/// over.
-double compute_rate(double seconds, const std::function<bool()>& stop) {
+/// A computation that stays in the cache, until `stop` says so: its rounds.
+double compute_until(const std::function<bool()>& stop) {
   std::vector<float> values(4096, 1.0F);
-  const double begun = now_seconds();
   std::int64_t rounds = 0;
-  while (now_seconds() - begun < seconds && !stop()) {
+  while (!stop()) {
     for (int i = 0; i < 64; ++i) {
       for (float& value : values) value = value * 0.999F + 0.001F;
     }
     ++rounds;
   }
-  return static_cast<double>(rounds) / (now_seconds() - begun);
+  return static_cast<double>(rounds);
 }
 
 /// Sums over the times that this rank computed.
@@ -152,31 +150,45 @@ struct Computed {
   double rounds_per_cpu_second() const { return rounds / (cpu_seconds - engine_seconds); }
 };
 
-/// The computation with no transfer beside it, on all ranks at once.
+/// What a rank does from its making on, when all ranks begin.
+class Meter {
+ public:
+  explicit Meter(comm::Communicator& communicator) : communicator_(communicator) {
+    communicator.barrier();
+    begun_ = now_seconds();
+    cpu_ = process_cpu_seconds();
+    engine_ = communicator.counters().cpu_seconds;
+  }
+
+  double seconds() const { return now_seconds() - begun_; }
+
+  void add_to(Computed& sums, double rounds) const {
+    sums.seconds += seconds();
+    sums.rounds += rounds;
+    sums.cpu_seconds += process_cpu_seconds() - cpu_;
+    sums.engine_seconds += communicator_.counters().cpu_seconds - engine_;
+  }
+
+ private:
+  comm::Communicator& communicator_;
+  double begun_ = 0, cpu_ = 0, engine_ = 0;
+};
+
+/// The computation with no transfer beside it, on all ranks at once, for a second.
 void compute_alone(comm::Communicator& communicator, Computed& sums) {
-  communicator.barrier();
-  const double begun = now_seconds(), cpu = process_cpu_seconds();
-  const double rate = compute_rate(1, [] { return false; });
-  const double seconds = now_seconds() - begun;
-  sums.seconds += seconds;
-  sums.rounds += rate * seconds;
-  sums.cpu_seconds += process_cpu_seconds() - cpu;
+  const Meter meter(communicator);
+  meter.add_to(sums, compute_until([&] { return meter.seconds() > 1; }));
 }
 
 /// One all-reduce while every rank computes; returns the seconds of the slowest.
 double reduce_beside(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
                      Computed& sums) {
-  communicator.barrier();
-  const double begun = now_seconds(), cpu = process_cpu_seconds();
-  const double engine = communicator.counters().cpu_seconds;
+  const Meter meter(communicator);
   comm::Work work = communicator.all_reduce_sum(buffer, {.scratch = scratch});
-  const double rate = compute_rate(1e9, [&] { return work.done(); });
+  const double rounds = compute_until([&] { return work.done(); });
   work.wait();
-  const double seconds = now_seconds() - begun;
-  sums.seconds += seconds;
-  sums.rounds += rate * seconds;
-  sums.cpu_seconds += process_cpu_seconds() - cpu;
-  sums.engine_seconds += communicator.counters().cpu_seconds - engine;
+  const double seconds = meter.seconds();
+  meter.add_to(sums, rounds);
   return max_of(comm::all_gather_values(communicator, seconds));
 }
 

@@ -17,7 +17,8 @@ usage: scripts/cluster.sh [--name NAME] COMMAND
   down                                            stops what runs on the nodes and removes them, also after a crash
 
 Node K is the network namespace NAME-nK (address 10.77.0.K+1, interface eth0, host name nodeK); the switch between them is
-NAME-sw. Clusters of different names (default: lshdp) live side by side. Needs root, and iproute2.
+NAME-sw. Clusters of different names (default: lshdp) live side by side. Needs root, and iproute2. Packets are delayed by
+netem; where the kernel has none, by build/delay_relay, a process for each node outside its CPU share.
 
 example: scripts/cluster.sh up --cpus 50,50,33,55 && scripts/cluster.sh run build/lshdp --help; scripts/cluster.sh down
 END
@@ -35,6 +36,7 @@ misuse() {
 
 name=lshdp
 prefix=10.77.0
+relay=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../build/delay_relay
 period_us=20000 # with the usual 100 ms a slow node freezes for tens of milliseconds at a time
 
 # --- control groups: version 1 with a cpu hierarchy of its own, or version 2 -------------------------------------------
@@ -46,6 +48,7 @@ else
 fi
 
 cgroup_of() { echo "$cgroup_root/lshdp-$name/node$1"; }
+relay_cgroup() { echo "$cgroup_root/lshdp-$name/relays"; }
 
 make_cgroups() {
   [[ $cgroup_version == 2 ]] && echo +cpu >"$cgroup_root/cgroup.subtree_control"
@@ -53,6 +56,9 @@ make_cgroups() {
   [[ $cgroup_version == 2 ]] && echo +cpu >"$cgroup_root/lshdp-$name/cgroup.subtree_control"
   local node
   for node in "${!cpus[@]}"; do mkdir "$(cgroup_of "$node")"; done
+  [[ $delay_by == relay ]] || return 0
+  mkdir "$(relay_cgroup)" # ahead of every node: a packet late because a node computes would be the emulation's fault
+  if [[ $cgroup_version == 2 ]]; then echo 10000 >"$(relay_cgroup)/cpu.weight"; else echo 10000 >"$(relay_cgroup)/cpu.shares"; fi
 }
 
 # set_share NODE PERCENT. A burst of one quota lets a node catch up on what a wake-up made it miss.
@@ -76,12 +82,12 @@ set_share() {
 }
 
 remove_cgroups() {
-  local group=$cgroup_root/lshdp-$name node tries
+  local group=$cgroup_root/lshdp-$name part tries
   [[ -d $group ]] || return 0
   for tries in {1..50}; do
-    for node in "$group"/node*; do
-      [[ -e $node/cgroup.procs ]] && xargs -r kill -KILL <"$node/cgroup.procs" 2>/dev/null || true
-      rmdir "$node" 2>/dev/null || true
+    for part in "$group"/*/; do
+      [[ -e $part/cgroup.procs ]] && xargs -r kill -KILL <"$part/cgroup.procs" 2>/dev/null || true
+      rmdir "$part" 2>/dev/null || true
     done
     rmdir "$group" 2>/dev/null && return 0
     sleep 0.1
@@ -99,7 +105,9 @@ shape() {
 
 # Both directions of a node's link have the rate; the delay is where packets leave the node.
 shape_node() {
-  shape "$name-n$1" eth0 "$2" "$delay"
+  local held=0
+  [[ $delay_by == netem ]] && held=$delay
+  shape "$name-n$1" eth0 "$2" "$held"
   shape "$name-sw" "port$1" "$2" 0
 }
 
@@ -124,15 +132,42 @@ set_congestion_control() {
   die "neither cubic nor reno can be set as TCP congestion control of a network namespace"
 }
 
-require_delay() {
+choose_delay_by() {
+  delay_by=netem
   ip netns add "$name-try"
-  ip -n "$name-try" link set lo up
-  if tc -n "$name-try" qdisc add dev lo root netem delay "$delay" 2>/dev/null; then
-    ip netns del "$name-try"
-  else
-    ip netns del "$name-try"
-    die "--delay $delay: this kernel has no netem queueing discipline (CONFIG_NET_SCH_NETEM), or cannot read the time"
-  fi
+  tc -n "$name-try" qdisc add dev lo root netem delay "$delay" 2>/dev/null || delay_by=relay
+  ip netns del "$name-try"
+  [[ $delay_by == relay ]] || return 0
+  [[ -x $relay ]] ||
+    die "--delay $delay: this kernel has no netem queueing discipline, and what holds packets in its place is not built:" \
+      "cmake --build --preset release --target delay_relay"
+  echo "cluster: this kernel has no netem queueing discipline: packets are delayed by delay_relay" >&2
+}
+
+# What leaves a node is handed to the relay's device as it reaches the switch, and comes back from it into the switch. The
+# node's address stays where the node is: nothing for it goes through the relay.
+start_relay() {
+  local switch=$name-sw port=port$1 device=delay$1 address log nanoseconds tries
+  log=$(state_folder)/relay$1.log
+  nanoseconds=$(awk -v t="$delay" 'BEGIN { printf "%.0f", t * (t ~ /ms$/ ? 1e6 : t ~ /us$/ ? 1e3 : 1e9) }')
+  address=$(ip -n "$name-n$1" -brief link show eth0 | awk '{ print $3 }')
+  ip -n "$switch" tuntap add dev "$device" mode tap vnet_hdr
+  ip -n "$switch" link set "$device" txqueuelen 10000 master br0 up
+  ip -n "$switch" link set "$device" type bridge_slave learning off flood off mcast_flood off bcast_flood off
+  bridge -n "$switch" fdb replace "$address" dev "$port" master static
+  tc -n "$switch" qdisc add dev "$port" clsact
+  tc -n "$switch" filter add dev "$port" ingress protocol all u32 match u32 0 0 action mirred egress redirect dev "$device"
+  (
+    echo $BASHPID >"$(relay_cgroup)/cgroup.procs"
+    exec setsid nsenter --net="/run/netns/$switch" "$relay" "$device" "$nanoseconds" </dev/null >"$log" 2>&1
+  ) &
+  for tries in {1..100}; do
+    grep -q LOWER_UP <<<"$(ip -n "$switch" link show "$device")" && return 0
+    kill -0 $! 2>/dev/null || break
+    sleep 0.05
+  done
+  echo "cluster: --delay $delay: the relay of node $1 does not work: $(cat "$log")" >&2
+  return 1
 }
 
 # --- state -------------------------------------------------------------------------------------------------------------
@@ -144,8 +179,8 @@ set_name() {
 
 state_folder() { echo "/run/lshdp-cluster/$name"; }
 
-# The variables cpus, rates (arrays by node) and delay are written to, and read from, one file.
-save_state() { declare -p cpus rates delay >"$(state_folder)/state"; }
+# The variables cpus, rates (arrays by node), delay and delay_by are written to, and read from, one file.
+save_state() { declare -p cpus rates delay delay_by >"$(state_folder)/state"; }
 
 load_state() {
   [[ -e $(state_folder)/state ]] || die "no cluster $name is up; see: scripts/cluster.sh up --help"
@@ -157,18 +192,20 @@ require_node() { [[ $1 =~ ^[0-9]+$ && -n ${cpus[$1]:-} ]] || misuse "node $1: th
 
 require_percent() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?$ && ! $1 =~ ^0+(\.0+)?$ ]] || misuse "--cpu $1: a percentage of a core, above 0"; }
 
+require_delay() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?(us|ms|s)$ && ! $1 =~ ^[0.]+[a-z] ]] || misuse "--delay $1: as in 2ms or 100us, above 0"; }
+
 require_rate() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?(bit|kbit|mbit|gbit)$ ]] || misuse "rate $1: as in 100mbit or 1gbit"; }
 
 # --- commands ----------------------------------------------------------------------------------------------------------
 
 up() {
   local cpu_list="" rate_list=1gbit
-  delay=0
+  delay=0 delay_by=""
   while [[ $# -gt 0 ]]; do
     case $1 in
       --cpus) cpu_list=${2:?} && shift 2 ;;
       --rate) rate_list=${2:?} && shift 2 ;;
-      --delay) delay=${2:?} && shift 2 ;;
+      --delay) delay=${2:?} && require_delay "$delay" && shift 2 ;;
       *) misuse "up $1: not an option; see --help" ;;
     esac
   done
@@ -188,7 +225,7 @@ up() {
   done
   awk -v s="$sum" -v n="$(nproc)" 'BEGIN { exit !(s > 95 * n) }' &&
     echo "cluster: the shares add up to $sum %, more than 95 % of $(nproc) cores: nodes will disturb each other" >&2
-  [[ $delay == 0 ]] || require_delay
+  [[ $delay == 0 ]] || choose_delay_by
   mkdir -p /run/lshdp-cluster
   mkdir "$(state_folder)" 2>/dev/null || die "cluster $name is up already, or was left by a crash: scripts/cluster.sh --name $name down"
   trap 'echo "cluster: up failed; removing what was made" >&2; down' ERR
@@ -203,6 +240,7 @@ up() {
     set_share "$node" "${cpus[node]}"
     mkdir -p "$(state_folder)/tmp/node$node"
     echo "$prefix.$((node + 1)) node$node" >>"$(state_folder)/hosts"
+    [[ $delay_by != relay ]] || start_relay "$node"
   done
   write_agent
   save_state
@@ -286,6 +324,35 @@ rate_command() {
   save_state
 }
 
+# What a small packet takes from node 0 to node 1, half of the way there and back.
+check_delay() {
+  [[ ${#cpus[@]} -gt 1 ]] || return 0
+  local self=(bash "${BASH_SOURCE[0]}" --name "$name") measured
+  "${self[@]}" exec 1 python3 -c '
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("", 5202))
+server.settimeout(10)
+for _ in range(50): server.sendto(*server.recvfrom(64))' &
+  measured=$("${self[@]}" exec 0 python3 -c '
+import socket, statistics, sys, time
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.connect((sys.argv[1], 5202))
+client.settimeout(1)
+seconds = []
+while len(seconds) < 50:
+    begun = time.perf_counter()
+    try:
+        client.send(b"x")
+        client.recv(64)
+    except OSError:
+        continue  # nobody listens yet
+    seconds.append(time.perf_counter() - begun)
+print(round(1e3 * statistics.median(seconds) / 2, 3))' "$prefix.2")
+  wait
+  printf 'delay                %9s %8s ms\n' "$delay" "$measured"
+}
+
 # Bandwidth from each node to the next, one at a time; then all nodes spin at the same time.
 check() {
   load_state
@@ -293,6 +360,7 @@ check() {
   local self node next measured folder
   self=(bash "${BASH_SOURCE[0]}" --name "$name")
   folder=$(state_folder)
+  [[ $delay == 0 ]] || check_delay
   echo "link                 asked      measured"
   for node in "${!cpus[@]}"; do
     [[ ${#cpus[@]} -gt 1 ]] || break
@@ -326,7 +394,7 @@ status() {
   fi
   load_state
   folder=$(state_folder)
-  echo "cluster $name: ${#cpus[@]} nodes, delay $delay"
+  echo "cluster $name: ${#cpus[@]} nodes, delay $delay${delay_by:+ by $delay_by}"
   local node
   for node in "${!cpus[@]}"; do
     printf 'node%-3s %-12s cpu %5s %%  link %9s  %s processes\n' "$node" "$prefix.$((node + 1))" "${cpus[node]}" \

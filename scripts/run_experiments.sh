@@ -10,5 +10,5 @@ for argument in "$@"; do
   [[ $argument == --help || $argument == -h || $argument == --report-only ]] && exec .venv/bin/python -m experiments "$@"
 done
 cmake --preset release >/dev/null
-cmake --build --preset release --target lshdp -j "$(nproc)"
+cmake --build --preset release --target lshdp delay_relay -j "$(nproc)"
 exec .venv/bin/python -m experiments "$@"

@@ -55,6 +55,8 @@ expect_exit 2 "$cluster" --name "$one" set 2 --cpu 20
 expect_exit 2 "$cluster" --name "$one" set 1 --cpu 0
 expect_exit 2 "$cluster" --name "$two" up --cpus 10,20 --rate 1gbit,1gbit,1gbit
 expect_exit 2 "$cluster" --name "$two" up
+expect_exit 2 "$cluster" --name "$two" up --cpus 10,20 --delay soon
+expect_exit 2 "$cluster" --name "$two" up --cpus 10,20 --delay 0ms
 expect_exit 2 "$cluster" --name Not-A-Name status
 expect_exit 2 "$cluster" nonsense
 
@@ -67,4 +69,15 @@ grep -q "^$one-" <<<"$(ip netns list)" && fail "down removes the namespaces"
 [[ "$("$cluster" --name "$two" exec 0 hostname)" == node0 ]] || fail "clusters do not disturb each other"
 "$cluster" --name "$two" down
 shows "$two" "not up" || fail "down can be seen"
+
+"$cluster" --name "$two" up --cpus 45,45 --delay 3ms 2>/dev/null
+shows "$two" "delay 3ms by" || fail "status tells the delay"
+if command -v iperf3 >/dev/null; then
+  measured=$("$cluster" --name "$two" check)
+  # A busy machine may add to a delay, nothing takes from it; half of the rate shows that packets are not held one by one.
+  awk '/^delay/ { delays += $3 >= 3 && $3 < 9 } /->/ { links += $5 > 500 } END { exit !(delays == 1 && links == 2) }' <<<"$measured" ||
+    fail "packets are delayed, and the rate stays: $measured"
+fi
+"$cluster" --name "$two" down
+pgrep -f 'delay_relay delay[01] 3000000$' >/dev/null && fail "down stops what delays packets"
 echo "passed"
