@@ -70,14 +70,18 @@ grep -q "^$one-" <<<"$(ip netns list)" && fail "down removes the namespaces"
 "$cluster" --name "$two" down
 shows "$two" "not up" || fail "down can be seen"
 
-"$cluster" --name "$two" up --cpus 45,45 --delay 3ms 2>/dev/null
-shows "$two" "delay 3ms by" || fail "status tells the delay"
-if command -v iperf3 >/dev/null; then
-  measured=$("$cluster" --name "$two" check)
-  # A busy machine may add to a delay, nothing takes from it; half of the rate shows that packets are not held one by one.
-  awk '/^delay/ { delays += $3 >= 3 && $3 < 9 } /->/ { links += $5 > 500 } END { exit !(delays == 1 && links == 2) }' <<<"$measured" ||
-    fail "packets are delayed, and the rate stays: $measured"
+if "$cluster" --name "$two" up --cpus 45,45 --delay 3ms 2>/dev/null; then
+  shows "$two" "delay 3ms by" || fail "status tells the delay"
+  if command -v iperf3 >/dev/null; then
+    measured=$("$cluster" --name "$two" check)
+    # A busy machine may add to a delay, nothing takes from it; half of the rate shows that packets are not held one by one.
+    awk '/^delay/ { delays += $3 >= 3 && $3 < 9 } /->/ { links += $5 > 500 } END { exit !(delays == 1 && links == 2) }' <<<"$measured" ||
+      fail "packets are delayed, and the rate stays: $measured"
+  fi
+  "$cluster" --name "$two" down
+  pgrep -f 'delay_relay delay[01] 3000000$' >/dev/null && fail "down stops what delays packets"
+else
+  [[ ! -c /dev/net/tun ]] || fail "packets are delayed"
+  echo "neither netem nor tap devices: delays were not tested"
 fi
-"$cluster" --name "$two" down
-pgrep -f 'delay_relay delay[01] 3000000$' >/dev/null && fail "down stops what delays packets"
 echo "passed"
