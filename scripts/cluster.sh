@@ -332,22 +332,29 @@ check_delay() {
 import socket
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("", 5202))
-server.settimeout(10)
-for _ in range(50): server.sendto(*server.recvfrom(64))' &
+server.settimeout(3)
+try:
+    while True: server.sendto(*server.recvfrom(64))
+except TimeoutError:
+    pass' &
   measured=$("${self[@]}" exec 0 python3 -c '
 import socket, statistics, sys, time
 client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 client.connect((sys.argv[1], 5202))
 client.settimeout(1)
 seconds = []
-while len(seconds) < 50:
+for _ in range(100):
     begun = time.perf_counter()
     try:
         client.send(b"x")
         client.recv(64)
+        seconds.append(time.perf_counter() - begun)
     except OSError:
-        continue  # nobody listens yet
-    seconds.append(time.perf_counter() - begun)
+        time.sleep(0.1)  # nobody listens yet
+    if len(seconds) == 50:
+        break
+else:
+    sys.exit("no answer from node 1")
 print(round(1e3 * statistics.median(seconds) / 2, 3))' "$prefix.2")
   wait
   printf 'delay                %9s %8s ms\n' "$delay" "$measured"
