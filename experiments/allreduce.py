@@ -6,7 +6,7 @@ import re
 import statistics
 import sys
 
-from experiments import cells, command, disturbance, machines, tables
+from experiments import cells, command, machines, tables
 from experiments.commentary import verdict
 from experiments.definitions import Cluster
 from experiments.machines import ROOT, CommandFailed
@@ -56,13 +56,10 @@ def run(options, cluster, folder):
     with machines.exclusive(options.cluster), machines.EmulatedCluster(options.cluster, cluster, work / "logs") as machine:
         for nodes in missing:
             print(f"{nodes} nodes", flush=True)
-            def measure():
-                return [measure_links(machine, work), measure_all_reduces(machine, work, nodes, options), measure_links(machine, work)]
-
-            (before, rows, after), stolen = disturbance.least_disturbed(
-                measure, lambda share: print(f"disturbed, {100 * share:.0f} % of the CPU time stolen, again", flush=True))
-            records.write(f"{nodes}-nodes", cells.DONE, nodes=nodes, settings=settings, stolen=stolen,
-                          link_bytes_per_second=[before, after], rows=rows)
+            rates = [measure_links(machine, work)]
+            rows = measure_all_reduces(machine, work, nodes, options)
+            rates.append(measure_links(machine, work))
+            records.write(f"{nodes}-nodes", cells.DONE, nodes=nodes, settings=settings, link_bytes_per_second=rates, rows=rows)
 
 
 # --- report --------------------------------------------------------------------------------------------------------------
@@ -152,16 +149,16 @@ def write_report(folder):
     if not figures:
         print(f"allreduce: {folder}: no figures are there yet", file=sys.stderr)
         return
-    measured = [r for r in records.all() if r["status"] == cells.DONE]
-    first, settings = measured[0], measured[0]["settings"]
-    rates, stolen = [rate for r in measured for rate in r["link_bytes_per_second"]], [r["stolen"] for r in measured if "stolen" in r]
+    first = next(r for r in records.all() if r["status"] == cells.DONE)
+    settings = first["settings"]
+    rates = [rate for r in records.all() if r["status"] == cells.DONE for rate in r["link_bytes_per_second"]]
     parts = ["# All-reduce alone and beside a computation",
              f"Made by `experiments/allreduce.sh` at {first['made']['revision']} on {first['made']['machine']}: nodes at "
              f"{', '.join(f'{cpu:g}' for cpu in settings['cpus'])} % of a core (of which as many take part as the table says), one rank each, "
              f"links of {', '.join(settings['rates'])}. The floor is 2(N-1)/N x bytes / link rate; the rate is iperf3's over the slowest link, measured "
              f"in the same run before and after ({min(rates) / 1e6:.1f} to {max(rates) / 1e6:.1f} MB/s). "
              "Times are medians, of the slowest rank; CPU-seconds are those of the thread that calls and of lshdp's engine, mean of the ranks.",
-             "\n".join(f"- {line}" for line in sentences(figures) + disturbance.sentences(stolen)), table(figures)]
+             "\n".join(f"- {line}" for line in sentences(figures)), table(figures)]
     (folder / "allreduce.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     write_csv(figures, folder / "allreduce.csv")
     print(folder / "allreduce.md", flush=True)

@@ -1,4 +1,4 @@
-# Measuring again what the host of a virtual machine disturbed.
+# Measuring again what the host of a virtual machine disturbed: whole training runs, which keep the machine busy.
 import statistics
 
 from experiments.baselines.stolen_time import StolenTime
