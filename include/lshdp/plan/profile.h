@@ -24,8 +24,8 @@ struct NetworkPoint {
 struct NetworkProfile {
   double latency_seconds = 0;
   double bytes_per_second = 0;  // 0: one rank, no network
-  double cpu_seconds_per_byte =
-      0;  // that a rank's core spends per byte it sends and receives, in real steps if there were any
+  // That a rank's core spends per byte it sends and receives, in real steps if there were any.
+  double cpu_seconds_per_byte = 0;
   double boundary_load = 1;         // what the boundary of real steps took, over the all-reduce time of its bytes
   std::vector<NetworkPoint> curve;  // by bytes, rising
   // Single messages between neighbours, all ranks at once, by bytes, rising; empty: not measured.
