@@ -13,7 +13,7 @@ def sentences(shares):
     if not any(shares):
         return []
     return [f"The machine is virtual: of the CPU time that it wanted during runs, its host gave {100 * statistics.fmean(shares):.1f} % to "
-            f"others on average, {100 * max(shares):.1f} % at worst. A run that lost more than {100 * MOST_STOLEN:.0f} % is measured again, up to "
+            f"others on average, {100 * max(shares):.1f} % at worst. On emulated nodes a run that lost more than {100 * MOST_STOLEN:.0f} % is measured again, up to "
             f"{ATTEMPTS} times in all; that which lost least counts."]
 
 

@@ -167,7 +167,6 @@ class Runner:
                                cpus=list(cell.cluster.cpus), nodes=cell.cluster.nodes, stolen=stolen, **content)
         return self.records.read(name)
 
-
     def total(self, cell):
         return cell.cluster.total or cell.model.total
 

@@ -36,7 +36,6 @@ misuse() {
 
 name=lshdp
 prefix=10.77.0
-relay=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../build/delay_relay
 period_us=20000 # with the usual 100 ms a slow node freezes for tens of milliseconds at a time
 
 # --- control groups: version 1 with a cpu hierarchy of its own, or version 2 -------------------------------------------
@@ -133,6 +132,7 @@ set_congestion_control() {
 }
 
 choose_delay_by() {
+  relay=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../build/delay_relay
   delay_by=netem
   ip netns add "$name-try"
   tc -n "$name-try" qdisc add dev lo root netem delay "$delay" 2>/dev/null || delay_by=relay
