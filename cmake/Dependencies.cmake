@@ -19,6 +19,22 @@ add_library(lshdp_stb INTERFACE)
 add_library(lshdp::stb ALIAS lshdp_stb)
 target_include_directories(lshdp_stb SYSTEM INTERFACE ${LSHDP_STB_DIR})
 
+# oneDNN multiplies matrices of floats. It is loaded at run time (src/model/onednn_multiply.cpp says why), in a way that
+# sanitizers do not allow; on other processors it has no fast kernels for this.
+set(_onednn OFF)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT LSHDP_SANITIZE)
+  set(_onednn ON)
+endif()
+option(LSHDP_ONEDNN "Multiply matrices of floats on the CPU by oneDNN, otherwise by LibTorch" ${_onednn})
+set(LSHDP_WITH_ONEDNN ${LSHDP_ONEDNN})
+add_library(lshdp_dnnl INTERFACE)
+add_library(lshdp::dnnl ALIAS lshdp_dnnl)
+if(LSHDP_ONEDNN)
+  find_path(LSHDP_DNNL_DIR oneapi/dnnl/dnnl.h REQUIRED)
+  target_include_directories(lshdp_dnnl SYSTEM INTERFACE ${LSHDP_DNNL_DIR})
+  target_link_libraries(lshdp_dnnl INTERFACE ${CMAKE_DL_LIBS})
+endif()
+
 add_library(lshdp_pcre2 INTERFACE)
 add_library(lshdp::pcre2 ALIAS lshdp_pcre2)
 target_link_libraries(lshdp_pcre2 INTERFACE ${LSHDP_PCRE2})

@@ -19,12 +19,12 @@ function(lshdp_use_pch target)
   target_precompile_headers(${target} REUSE_FROM lshdp_pch)
 endfunction()
 
-# Files cuda_*.cpp and nccl_*.cpp are for builds with CUDA and NCCL, no_cuda.cpp and no_nccl.cpp for builds without
-# (cmake/Cuda.cmake).
+# Files cuda_*.cpp, nccl_*.cpp and onednn_*.cpp are for builds with CUDA, NCCL and oneDNN, no_cuda.cpp and so on for builds
+# without (cmake/Cuda.cmake, cmake/Dependencies.cmake).
 function(lshdp_floor name)
   cmake_parse_arguments(ARG "TORCH" "" "LIBRARIES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp)
-  foreach(library cuda nccl)
+  foreach(library cuda nccl onednn)
     set(with ${sources})
     list(FILTER with INCLUDE REGEX "/${library}_[a-z_]*\\.cpp$")
     string(TOUPPER ${library} option)

@@ -5,6 +5,7 @@
 
 #include "architectures.h"
 #include "layers.h"
+#include "linear.h"
 
 namespace lshdp::model {
 namespace {
@@ -13,13 +14,6 @@ struct Sizes {
   std::int64_t layers, heads, hidden, inner, positions, vocabulary;
   double epsilon, deviation;
 };
-
-/// Hugging Face's Conv1D: a matrix stored [in, out]. addmm keeps the gradient of `weight` in the order it is stored.
-at::Tensor conv1d(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias) {
-  std::vector<std::int64_t> shape = input.sizes().vec();
-  shape.back() = weight.size(1);
-  return at::addmm(bias, input.reshape({-1, weight.size(0)}), weight).view(shape);
-}
 
 /// int64 [B, T], T <= n_positions -> [B, T, hidden].
 class Embedding final : public ListedBlock {
@@ -69,8 +63,8 @@ class Attention final : public ListedBlock {
 
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], epsilon_);
-    const at::Tensor mixed = attention(conv1d(normed, p[attn_w], without_key_bias(p[attn_b])), heads_, true);
-    return conv1d(mixed, p[out_w], p[out_b]) + input;
+    const at::Tensor mixed = attention(conv1d_layer(normed, p[attn_w], without_key_bias(p[attn_b])), heads_, true);
+    return conv1d_layer(mixed, p[out_w], p[out_b]) + input;
   }
 
   std::int64_t heads_;
@@ -99,7 +93,7 @@ class Mlp final : public ListedBlock {
 
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], epsilon_);
-    return input + conv1d(at::gelu(conv1d(normed, p[up_w], p[up_b]), "tanh"), p[down_w], p[down_b]);
+    return input + conv1d_layer(at::gelu(conv1d_layer(normed, p[up_w], p[up_b]), "tanh"), p[down_w], p[down_b]);
   }
 
   double epsilon_;
@@ -118,7 +112,7 @@ class Head final : public ListedBlock {
 
  private:
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    return at::linear(at::layer_norm(input, {input.size(2)}, p[0], p[1], epsilon_), p[2]);
+    return linear_layer(at::layer_norm(input, {input.size(2)}, p[0], p[1], epsilon_), p[2]);
   }
 
   double epsilon_;

@@ -1,6 +1,7 @@
 // Multi-layer perceptron: linear layers with ReLU between them, named and drawn as a torch.nn.ModuleList of Linear.
 #include "architectures.h"
 #include "layers.h"
+#include "linear.h"
 
 namespace lshdp::model {
 namespace {
@@ -21,7 +22,7 @@ class Layer final : public ListedBlock {
   }
 
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    const at::Tensor output = at::linear(flatten_ ? input.flatten(1) : input, p[0], p[1]);
+    const at::Tensor output = linear_layer(flatten_ ? input.flatten(1) : input, p[0], p[1]);
     return last_ ? output : at::relu(output);
   }
 

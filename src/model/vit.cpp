@@ -3,6 +3,7 @@
 
 #include "architectures.h"
 #include "layers.h"
+#include "linear.h"
 
 namespace lshdp::model {
 namespace {
@@ -33,7 +34,7 @@ class Embedding final : public ListedBlock {
 
  private:
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    const at::Tensor tokens = at::linear(patches(input), p[0].flatten(1), p[1]);
+    const at::Tensor tokens = linear_layer(patches(input), p[0].flatten(1), p[1]);
     const at::Tensor class_token = p[2].expand({input.size(0), 1, sizes_.hidden});
     return at::cat({class_token, tokens}, 1) + p[3];
   }
@@ -74,8 +75,8 @@ class Attention final : public ListedBlock {
 
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], kEpsilon);
-    const at::Tensor mixed = attention(at::linear(normed, p[in_w], without_key_bias(p[in_b])), heads_, false);
-    return at::linear(mixed, p[out_w], p[out_b]) + input;
+    const at::Tensor mixed = attention(linear_layer(normed, p[in_w], without_key_bias(p[in_b])), heads_, false);
+    return linear_layer(mixed, p[out_w], p[out_b]) + input;
   }
 
   std::int64_t heads_;
@@ -103,7 +104,7 @@ class Mlp final : public ListedBlock {
 
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], kEpsilon);
-    return input + at::linear(at::gelu(at::linear(normed, p[up_w], p[up_b])), p[down_w], p[down_b]);
+    return input + linear_layer(at::gelu(linear_layer(normed, p[up_w], p[up_b])), p[down_w], p[down_b]);
   }
 };
 
@@ -122,7 +123,7 @@ class Head final : public ListedBlock {
 
  private:
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    return at::linear(at::layer_norm(input.select(1, 0), {input.size(2)}, p[0], p[1], kEpsilon), p[2], p[3]);
+    return linear_layer(at::layer_norm(input.select(1, 0), {input.size(2)}, p[0], p[1], kEpsilon), p[2], p[3]);
   }
 };
 
