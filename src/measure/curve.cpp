@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <stdexcept>
 
@@ -14,6 +15,8 @@ constexpr double kLongTiming = 0.5;       // seconds; one this long averages dis
 constexpr double kShareOfDoubling = 0.7;  // of the budget; the rest is for points in between
 constexpr double kMostForSmall = 0.06;    // of the budget, for repeats of a point of the doubling beyond the least
 constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point in between
+constexpr double kDoubt = 0.1;            // a sample that takes so much longer than in a smaller batch was disturbed
+constexpr double kShareWithDoubts = 1.2;  // of the budget; what is timed again may take so much in all
 constexpr double kGain = 0.02;            // a doubling that saves less than this per sample gained nothing
 
 /// The value at `share` of the sorted values, between neighbours on a straight line.
@@ -68,6 +71,7 @@ class CurveMeasurement {
   std::vector<plan::CurvePoint> run() {
     double_up();
     refine();
+    time_doubtful_again();
     std::vector<plan::CurvePoint> curve;
     for (const auto& [batch, seconds] : points_) curve.push_back({batch, seconds});
     return monotone(std::move(curve));
@@ -149,6 +153,37 @@ class CurveMeasurement {
       if (std::abs(points_[middle] - straight) <= options_.tolerance * points_[middle]) continue;
       add(begin, middle);
       add(middle, end);
+    }
+  }
+
+  /// What a point is above what the quickest samples of smaller batches lead to expect; what they lead to expect.
+  struct Doubt {
+    double excess = 0, expected_seconds = 0;
+    std::int64_t batch = 0;
+  };
+
+  /// The largest first.
+  std::vector<Doubt> doubts() const {
+    std::vector<Doubt> found;
+    double quickest = points_.begin()->second;  // seconds a sample
+    for (const auto& [batch, seconds] : points_) {
+      const double samples = static_cast<double>(batch), excess = seconds / (quickest * samples) - 1;
+      if (excess > kDoubt) found.push_back({excess, quickest * samples, batch});
+      quickest = std::min(quickest, seconds / samples);
+    }
+    std::ranges::sort(found, std::ranges::greater(), &Doubt::excess);
+    return found;
+  }
+
+  /// A neighbour on the machine that wakes up for some seconds falls on a few points, and all timings of a long one:
+  /// they are timed again now, and the quicker counts. What is slow by itself, as where a cache overflows, stays so.
+  void time_doubtful_again() {
+    for (const Doubt& doubt : doubts()) {
+      const double longest = std::max(doubt.expected_seconds, options_.least_seconds);
+      if (spent_ + longest > kShareWithDoubts * options_.budget_seconds) continue;  // a smaller one may be affordable
+      const double before = points_[doubt.batch];
+      measure(doubt.batch, doubt.expected_seconds >= kLongTiming ? 0 : (1 + kLeastRepeats) * longest);
+      points_[doubt.batch] = std::min(points_[doubt.batch], before);
     }
   }
 

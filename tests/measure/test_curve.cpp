@@ -134,6 +134,27 @@ TEST(MeasureCurve, NeverFallsAndAveragesNeighboursThatViolateThat) {
   EXPECT_DOUBLE_EQ(curve.front().seconds, overhead_and_slope(1));
 }
 
+TEST(MeasureCurve, TimesAgainWhatABurstOfDisturbanceMadeSlow) {
+  // A neighbour takes half of the machine for five seconds in the middle of long timings.
+  double now = 0;
+  const TimeMicroBatches time = [&](std::int64_t batch, int count) {
+    const double taken = 0.3 * static_cast<double>(batch) * count * (now > 2 && now < 7 ? 2 : 1);
+    now += taken;
+    return taken;
+  };
+  const auto curve = measure_curve(time, {.largest = 4, .whole = true, .budget_seconds = 20});
+  for (const plan::CurvePoint& point : curve) {
+    EXPECT_NEAR(point.seconds, 0.3 * static_cast<double>(point.batch), 1e-12) << point.batch;
+  }
+}
+
+TEST(MeasureCurve, LeavesWhatIsSlowByItself) {
+  FakeRank rank{[](std::int64_t b) { return 0.01 * static_cast<double>(b) * (b > 16 ? 1.5 : 1); }};
+  const auto curve = measure_curve(rank.time, {.largest = 64, .whole = true, .budget_seconds = 100});
+  for (const plan::CurvePoint& point : curve)
+    EXPECT_NEAR(point.seconds, rank.seconds(point.batch), 1e-12) << point.batch;
+}
+
 TEST(MeasureCurve, ReportsWhatItHasSpent) {
   FakeRank rank{overhead_and_slope};
   double last = 0;
