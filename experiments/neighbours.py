@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import math
 import random
 import statistics
 import sys
@@ -165,6 +166,11 @@ class Row:
     def ratio(self):
         return statistics.fmean(self.ratios)
 
+    @property
+    def uncertainty(self):
+        """Standard error of the ratio, relative to it."""
+        return statistics.stdev(self.ratios) / math.sqrt(len(self.ratios)) / self.ratio
+
 
 def solved_runs(records, round_number=None):
     return [r for r in records.all() if r["status"] == cells.DONE and r.get("solved") and round_number in (None, r["round"])]
@@ -228,7 +234,8 @@ def sentences(records, rows):
     if again:
         best_again = min(again, key=lambda row: row.ratio)
         lines.append(f"The {len(again)} fastest ran again, {len(best_again.ratios)} times each: beside the fastest of these, "
-                     f"{' '.join(map(str, best_again.batches))}, the solved split takes {verdict(1 / best_again.ratio)}.")
+                     f"{' '.join(map(str, best_again.batches))}, the solved split takes {verdict(1 / best_again.ratio)}."
+                     + (f" The standard error of that ratio is {100 * best_again.uncertainty:.1f} %." if len(best_again.ratios) > 1 else ""))
     errors = [row.predicted / row.step - 1 for row in rows]
     lines.append(f"Predicted step times of all these splits are off by {100 * statistics.fmean(map(abs, errors)):.1f} % on average and "
                  f"{100 * max(errors, key=abs):+.1f} % at worst.")
@@ -301,7 +308,7 @@ def parse_arguments():
     parser.add_argument("--splits", type=int, default=24, help="neighbours (default: 24)")
     parser.add_argument("--steps", type=int, default=8, help="of a run; the first two are not counted (default: 8)")
     parser.add_argument("--fastest", type=int, default=3, help="so many of the fastest neighbours run again (default: 3)")
-    parser.add_argument("--again", type=int, default=2, help="so often (default: 2)")
+    parser.add_argument("--again", type=int, default=8, help="so often (default: 8)")
     command.add_result_options(parser, "neighbours", "table and plot")
     return parser.parse_args()
 

@@ -54,6 +54,18 @@ class Neighbours(InFolder):
         self.assertAlmostEqual(neighbours.again_rows(records)[0].ratio, 0.95)
         self.assertAlmostEqual(neighbours.rows_of(records)[0].ratio, 0.975)
 
+    def test_what_ran_again_has_a_standard_error(self):
+        near = (11, 9, 5, 39)
+        rounds = [(number, index, batches, step) for number, ratio in ((1, 0.5), (2, 0.95), (3, 0.97))
+                  for index, batches, step in ((0, self.SOLVED, 2.0), (1, near, 2.0 * ratio), (2, self.SOLVED, 2.0))]
+        records = self.write_runs(rounds)
+        again = neighbours.again_rows(records)[0]
+        self.assertAlmostEqual(again.ratio, 0.96)
+        self.assertAlmostEqual(again.uncertainty, 0.01 / 0.96)
+        said = " ".join(neighbours.sentences(records, neighbours.rows_of(records)))
+        self.assertIn("ran again, 2 times each", said)
+        self.assertIn("The standard error of that ratio is 1.0 %.", said)
+
     def test_the_report_says_whether_a_neighbour_is_faster(self):
         self.write_runs([(1, 0, self.SOLVED, 2.0), (1, 1, (11, 9, 5, 39), 2.1), (1, 2, (9, 11, 5, 39), 1.9), (1, 3, self.SOLVED, 2.0)])
         definition = Definition("neighbours", "Near", (Model("M", "vit_b_32", 64, 64),), (Cluster("A", (35, 35, 25, 95)),),
