@@ -282,6 +282,10 @@ INSTANTIATE_TEST_SUITE_P(Ways, Overflow, testing::Values(kDdp, kDdpClip, kDdpTab
 
 class Half : public OnRanks {};
 
+/// Later the loss of the small GPT jumps by a tenth of what it began with, in fp32 as well; a rounding decides when
+/// (four ranks on one processor: fp32 between steps 50 and 55, fp16 between 55 and 60). Until then both agree to 1e-3.
+constexpr int kSmoothSteps = 40;
+
 TEST_F(Half, DoesNotTravelAsBf16) {
   StoreOptions options{.precision = Precision::fp16, .wire = comm::Wire::bf16};
   EXPECT_THROW(make_store(test::small_mlp(), *communicator_, options), std::invalid_argument);
@@ -293,7 +297,7 @@ TEST_F(Half, LearnsWhatFp32Learns) {
     const auto learnt = [&](Precision precision) {
       Training training(model, *communicator_, kDdp, precision, {});
       std::vector<double> losses;
-      for (int step = 1; step <= 60; ++step) {
+      for (int step = 1; step <= kSmoothSteps; ++step) {
         double loss = training.step(step, 1);
         communicator_->all_reduce_sum({&loss, 1, comm::DataType::float64}).wait();
         losses.push_back(loss / static_cast<double>(kBatch * model.terms_per_sample()));
@@ -303,7 +307,7 @@ TEST_F(Half, LearnsWhatFp32Learns) {
     };
     const std::vector<double> half = learnt(Precision::fp16), single = learnt(Precision::fp32);
     EXPECT_LT(half.back(), 0.7 * half.front()) << model.name;
-    EXPECT_NEAR(half.back(), single.back(), 0.05 * single.front()) << model.name;
+    EXPECT_NEAR(half.back(), single.back(), 0.02 * single.front()) << model.name;
   }
 }
 
