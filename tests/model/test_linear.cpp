@@ -1,9 +1,9 @@
 // Linear layers: outputs and gradients beside LibTorch's in fp64, for all that a weight, a bias and an input may be.
 #include <algorithm>
 #include <functional>
+#include <vector>
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -31,8 +31,8 @@ Tensors run(const Layer& layer, const Tensors& given, const at::Tensor& upstream
   return results;
 }
 
-/// fp32 against the same in fp64: a sum of n products of random signs is off by about sqrt(n) roundings; 20 are
-/// allowed.
+/// fp32 against the same in fp64: a sum of n products of random signs grows like sqrt(n) and is rounded n times, up and
+/// down alike, so it is off by about n x 6e-8; five times that is allowed.
 void expect_close(const Tensors& actual, const Tensors& exact, std::int64_t longest_sum) {
   ASSERT_EQ(actual.size(), exact.size());
   for (std::size_t i = 0; i < actual.size(); ++i) {
