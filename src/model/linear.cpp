@@ -15,12 +15,16 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-Matrix matrix(const at::Tensor& tensor) { return {tensor.const_data_ptr<float>(), tensor.size(-1)}; }
-Matrix transposed(Matrix m) { return {m.values, m.row_length, !m.transposed}; }
+/// `tensor` [rows, columns], of which it or its transpose is contiguous.
+Matrix matrix(const at::Tensor& tensor) {
+  const bool by_rows = tensor.is_contiguous();
+  return {tensor.const_data_ptr<float>(), tensor.size(by_rows ? 1 : 0), !by_rows};
+}
 
-/// out [m, n] = left [m, k] right [k, n], added to what is there or in its place.
-void multiply_into(const at::Tensor& out, const Matrix& left, const Matrix& right, std::int64_t k, bool add) {
-  multiply(left, right, out.size(0), out.size(1), k, out.mutable_data_ptr<float>(), add);
+/// out [m, n] = left [m, k] right [k, n], added to what is there or in its place. Each or its transpose is contiguous.
+void multiply_into(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right, bool add = false) {
+  if (!out.is_contiguous()) return multiply_into(out.t(), right.t(), left.t(), add);
+  multiply(matrix(left), matrix(right), out.size(0), out.size(1), left.size(1), out.mutable_data_ptr<float>(), add);
 }
 
 /// As a matrix: all dimensions but the last are rows.
@@ -32,44 +36,40 @@ std::vector<std::int64_t> with_last(at::IntArrayRef shape, std::int64_t last) {
   return changed;
 }
 
-/// `by_rows`: the weight is [out, in], else [in, out].
+/// The weight [out, in] may lie by columns; its gradient then does, too.
 class Linear : public torch::autograd::Function<Linear> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& given_weight,
-                            const std::optional<at::Tensor>& bias, bool by_rows) {
-    const at::Tensor weight = given_weight.contiguous(), rows = rows_of(input);
+                            const std::optional<at::Tensor>& bias) {
+    const at::Tensor weight = given_weight.t().is_contiguous() ? given_weight : given_weight.contiguous();
+    const at::Tensor rows = rows_of(input);
     context->save_for_backward({rows, weight});
-    context->saved_data["by_rows"] = by_rows;
     context->saved_data["has_bias"] = bias.has_value();
 
-    const at::Tensor output = at::empty(with_last(input.sizes(), weight.size(by_rows ? 0 : 1)), input.options());
+    const at::Tensor output = at::empty(with_last(input.sizes(), weight.size(0)), input.options());
     const at::Tensor output_rows = rows_of(output);
     if (bias) output_rows.copy_(bias->expand_as(output_rows));
-    const Matrix factor = by_rows ? transposed(matrix(weight)) : matrix(weight);
-    multiply_into(output_rows, matrix(rows), factor, rows.size(1), bias.has_value());
+    multiply_into(output_rows, rows, weight.t(), bias.has_value());
     return output;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &rows = saved[0], &weight = saved[1];
-    const bool by_rows = context->saved_data["by_rows"].toBool();
     const at::Tensor gradient = rows_of(gradients[0]);
 
     at::Tensor of_input, of_weight, of_bias;
     if (context->needs_input_grad(0)) {
       of_input = at::empty_like(rows);
-      const Matrix factor = by_rows ? matrix(weight) : transposed(matrix(weight));
-      multiply_into(of_input, matrix(gradient), factor, gradient.size(1), false);
+      multiply_into(of_input, gradient, weight);
       of_input = of_input.view(with_last(gradients[0].sizes(), rows.size(1)));
     }
     if (context->needs_input_grad(1)) {
       of_weight = at::empty_like(weight);
-      const at::Tensor &left = by_rows ? gradient : rows, &right = by_rows ? rows : gradient;
-      multiply_into(of_weight, transposed(matrix(left)), matrix(right), rows.size(0), false);
+      multiply_into(of_weight, gradient.t(), rows);
     }
     if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2)) of_bias = gradient.sum(0);
-    return {of_input, of_weight, of_bias, at::Tensor()};
+    return {of_input, of_weight, of_bias};
   }
 };
 
@@ -84,14 +84,12 @@ bool suit_onednn(const at::Tensor& input, const at::Tensor& weight, const std::o
 }  // namespace
 
 at::Tensor linear_layer(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
-  if (suit_onednn(input, weight, bias)) return Linear::apply(input, weight, bias, true);
+  if (suit_onednn(input, weight, bias)) return Linear::apply(input, weight, bias);
   return at::linear(input, weight, bias);
 }
 
 at::Tensor conv1d_layer(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias) {
-  if (suit_onednn(input, weight, bias)) return Linear::apply(input, weight, std::optional(bias), false);
-  // addmm keeps the gradient of `weight` in the order it is stored.
-  return at::addmm(bias, input.reshape({-1, weight.size(0)}), weight).view(with_last(input.sizes(), weight.size(1)));
+  return linear_layer(input, weight.t(), bias);
 }
 
 }  // namespace lshdp::model
