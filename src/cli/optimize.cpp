@@ -11,6 +11,7 @@
 #include "lshdp/core/text.h"
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/describe.h"
+#include "lshdp/plan/leave_out.h"
 #include "lshdp/plan/other_ranks.h"
 #include "lshdp/plan/solver.h"
 
@@ -78,7 +79,8 @@ int run_optimize(const Arguments& arguments) {
     fmt::print("{}{}", alike_text(pooled), text);
     return 0;
   }
-  const plan::Solution solution = plan::solve(profile, options);
+  plan::Solution solution = plan::solve(profile, options);
+  solution.plan.leave_out = plan::best_left_out(profile, solution.plan, options);
   std::string text = plan::describe(profile, solution) + alike_text(pooled);
   if (values.has("scale")) {
     const auto points = plan::predict_scale(profile, solution.plan.total, options.max_accumulation,

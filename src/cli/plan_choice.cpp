@@ -17,6 +17,7 @@
 #include "lshdp/measure/transfer.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/plan/alike_ranks.h"
+#include "lshdp/plan/leave_out.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 
@@ -102,7 +103,9 @@ plan::Plan solved_by_rank_0(comm::Communicator& communicator, const plan::Profil
                             const PlanRequest& request) {
   const std::string text = comm::on_rank_0(communicator, [&] {
     const plan::SolverOptions options{.total = request.total, .max_accumulation = request.max_accumulation};
-    return plan::to_json(plan::solve(profile, options).plan).dump();
+    plan::Plan plan = plan::solve(profile, options).plan;
+    plan.leave_out = plan::best_left_out(profile, plan, options);
+    return plan::to_json(plan).dump();
   });
   return plan::plan_from_json(parse_json(text, "the solved plan"), "the solved plan");
 }
@@ -247,6 +250,7 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
       plan::write_plan(results / "batches.json", choice.plan);
     }
     spdlog::info("{}", describe(choice.plan));
+    if (choice.plan.leave_out) spdlog::info("{}", plan::describe_leave_out(choice.plan));
     return std::string();
   });
   return choice;

@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "lshdp/core/text.h"
+#include "lshdp/plan/leave_out.h"
 #include "lshdp/plan/link_shares.h"
 #include "time_curve.h"
 
@@ -125,24 +126,6 @@ std::string links_lines(const Profile& profile, const Solution& solution) {
                     format_seconds(equal), equal / step);
 }
 
-/// What leaving out the ranks without samples would gain; empty if there are none.
-std::string idle_line(const Plan& plan) {
-  if (plan.without_idle_step_seconds <= 0) return "";
-  std::vector<std::int64_t> idle;
-  for (const RankPlan& rank : plan.ranks) {
-    if (rank.batch == 0) idle.push_back(rank.rank);
-  }
-  const std::size_t named = std::min<std::size_t>(idle.size(), 16);
-  const double gain = 1 - plan.without_idle_step_seconds / plan.predicted.step_seconds;
-  return fmt::format("Rank{} {}{} {} no samples. Left out of the run altogether, {} would make the step {}: {}.\n",
-                     idle.size() == 1 ? "" : "s",
-                     fmt::join(idle.begin(), idle.begin() + static_cast<std::ptrdiff_t>(named), ", "),
-                     named < idle.size() ? ", .." : "", idle.size() == 1 ? "gets" : "get",
-                     idle.size() == 1 ? "it" : "they", format_seconds(plan.without_idle_step_seconds),
-                     gain > 0.001 ? fmt::format("{:.1f} % less", 100 * gain)
-                                  : (gain < -0.001 ? fmt::format("{:.1f} % more", -100 * gain) : "no gain"));
-}
-
 /// Indices of at most kMostTotals points spread over the frontier, with the plan's own among them.
 std::set<std::size_t> shown_points(const std::vector<FrontierPoint>& frontier, std::int64_t best_total) {
   std::set<std::size_t> shown;
@@ -187,7 +170,8 @@ std::string describe(const Profile& profile, const Solution& solution) {
                                  plan.model, plan.offload ? plan.mode + " with offload" : plan.mode,
                                  precision_text(plan), plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
   text += rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) +
-          transfer_line(plan) + links_lines(profile, solution) + idle_line(plan);
+          transfer_line(plan) + links_lines(profile, solution) +
+          (plan.leave_out ? describe_leave_out(plan) + '\n' : "");
   if (!solution.frontier.empty()) text += '\n' + frontier_table(solution);
   return text;
 }

@@ -119,6 +119,22 @@ double step_seconds_of(const Json& json, const char* key, const std::string& sou
   return json_positive(json_object(json, key, source), "step_seconds", source + ": " + key, kLongestSeconds);
 }
 
+Json to_json(const LeaveOut& run) {
+  return {{"ranks", run.ranks}, {"step_seconds", run.step_seconds}, {"samples_per_second", run.samples_per_second}};
+}
+
+LeaveOut leave_out_from_json(const Json& json, std::size_t ranks, const std::string& source) {
+  LeaveOut run{json_value<std::vector<std::int64_t>>(json, "ranks", source),
+               json_positive(json, "step_seconds", source, kLongestSeconds),
+               json_figure(json, "samples_per_second", source)};
+  for (const std::int64_t rank : run.ranks) {
+    if (rank < 0 || rank >= static_cast<std::int64_t>(ranks)) {
+      throw_wrong_key(source, "ranks", fmt::format("must hold numbers of ranks, from 0 to {}", ranks - 1));
+    }
+  }
+  return run;
+}
+
 /// `count` micro-batches as equal as possible, the larger ones first.
 std::vector<std::int64_t> equal_parts(std::int64_t batch, std::int64_t count) {
   std::vector<std::int64_t> parts(static_cast<std::size_t>(count), batch / count);
@@ -181,7 +197,7 @@ nlohmann::json to_json(const Plan& plan) {
                {"ranks", ranks_to_json(plan)},
                {"predicted", to_json(plan.predicted)},
                {"equal_split", step_or_null(plan.equal_split_step_seconds)},
-               {"without_idle_ranks", step_or_null(plan.without_idle_step_seconds)}};
+               {"leave_out", plan.leave_out ? to_json(*plan.leave_out) : Json()}};
   if (plan.transfer) json["transfer"] = to_json(*plan.transfer);
   return json;
 }
@@ -203,7 +219,9 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
         prediction_from_json(json_object(json, "predicted", source), plan.ranks.size(), source + ": predicted");
   }
   plan.equal_split_step_seconds = step_seconds_of(json, "equal_split", source);
-  plan.without_idle_step_seconds = step_seconds_of(json, "without_idle_ranks", source);
+  if (is_present(json, "leave_out"))
+    plan.leave_out =
+        leave_out_from_json(json_object(json, "leave_out", source), plan.ranks.size(), source + ": leave_out");
   if (is_present(json, "transfer"))
     plan.transfer = transfer_sizes_from_json(json_object(json, "transfer", source), source + ": transfer");
   return plan;

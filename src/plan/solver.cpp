@@ -16,7 +16,6 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/text.h"
 #include "lshdp/plan/link_shares.h"
-#include "lshdp/plan/other_ranks.h"
 #include "ranks.h"
 
 namespace lshdp::plan {
@@ -224,17 +223,6 @@ void check_batches(const Profile& profile, const Batches& batches) {
   }
 }
 
-/// The step of the same total if the ranks that got nothing took no part at all; 0 if each got something.
-double step_without_idle(const Profile& profile, const Plan& plan, std::int64_t limit) {
-  std::vector<std::size_t> busy;
-  for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) {
-    if (plan.ranks[rank].batch > 0) busy.push_back(rank);
-  }
-  if (busy.size() == plan.ranks.size()) return 0;
-  Ranks ranks(on_other_ranks(profile, busy), limit, plan.total);
-  return ranks.model().step_seconds(shortest_time(ranks, plan.total));
-}
-
 bool worth_unequal_shards(const Prediction& unequal, const Prediction& equal) {
   return equal.step_seconds >= kWorthUnequalShards * unequal.step_seconds;
 }
@@ -256,7 +244,6 @@ Solution solve_for_links(const Profile& profile, const SolverOptions& options) {
   solution.equal_split = predict_if_fits(ranks, shares(total, std::vector<double>(ranks.size(), 1.0)));
   solution.proportional_split = predict_if_fits(ranks, shares(total, speeds(ranks)));
   if (solution.equal_split) solution.plan.equal_split_step_seconds = solution.equal_split->step_seconds;
-  solution.plan.without_idle_step_seconds = step_without_idle(profile, solution.plan, limit);
   solution.bound_by = binding(profile, ranks, batches);
   return solution;
 }

@@ -1,6 +1,7 @@
 // Profiles that tests of the plan floor start from.
 #pragma once
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lshdp/plan/profile.h"
@@ -41,6 +42,22 @@ inline Profile make_profile(std::vector<RankProfile> ranks) {
 inline Profile with_network(Profile profile, double bytes_per_second, std::int64_t bytes) {
   profile.network.bytes_per_second = bytes_per_second;
   profile.gradient_bytes = profile.parameter_bytes = bytes;
+  return profile;
+}
+
+/// An ideal ring: 1 ms of latency a hop, 100 MB/s.
+inline double ring_seconds(std::size_t ranks, double bytes) {
+  const auto n = static_cast<double>(ranks);
+  return 2 * (n - 1) * 1e-3 + 2 * (n - 1) / n * bytes / 1e8;
+}
+
+/// The profile of `ranks` on it, with `bytes` of gradients and as many of parameters.
+inline Profile on_ring(std::vector<RankProfile> ranks, std::int64_t bytes) {
+  Profile profile = with_network(make_profile(std::move(ranks)), 1e8, bytes);
+  profile.network.latency_seconds = 1e-3;
+  for (std::int64_t size = 4096; size < 4 * bytes; size *= 4) {
+    profile.network.curve.push_back({size, ring_seconds(profile.ranks.size(), static_cast<double>(size))});
+  }
   return profile;
 }
 

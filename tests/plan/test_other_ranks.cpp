@@ -1,9 +1,7 @@
-// Predictions for fewer ranks and for many more: what an idle rank costs, and how a step grows with the ring.
-#include <gmock/gmock.h>
+// Predictions for fewer ranks and for many more: how a step grows with the ring.
 #include <gtest/gtest.h>
 
 #include "lshdp/core/error.h"
-#include "lshdp/plan/describe.h"
 #include "lshdp/plan/other_ranks.h"
 #include "plan/profiles.h"
 
@@ -11,25 +9,8 @@ namespace lshdp::plan {
 namespace {
 
 using test::linear_rank;
-using test::make_profile;
-using test::with_network;
-using ::testing::HasSubstr;
-using ::testing::Not;
-
-/// An ideal ring: 1 ms of latency a hop, 100 MB/s.
-double ring_seconds(std::size_t ranks, double bytes) {
-  const auto n = static_cast<double>(ranks);
-  return 2 * (n - 1) * 1e-3 + 2 * (n - 1) / n * bytes / 1e8;
-}
-
-Profile on_ring(std::vector<RankProfile> ranks, std::int64_t bytes) {
-  Profile profile = with_network(make_profile(std::move(ranks)), 1e8, bytes);
-  profile.network.latency_seconds = 1e-3;
-  for (std::int64_t size = 4096; size < 4 * bytes; size *= 4) {
-    profile.network.curve.push_back({size, ring_seconds(profile.ranks.size(), static_cast<double>(size))});
-  }
-  return profile;
-}
+using test::on_ring;
+using test::ring_seconds;
 
 TEST(OtherRanks, CarryTheNetworkOverToARingOfAnotherLength) {
   const RankProfile rank = linear_rank(64, 0, 1e-3);
@@ -51,34 +32,6 @@ TEST(OtherRanks, ShareTheUpdateAndNeedNoNetworkAlone) {
   EXPECT_DOUBLE_EQ(alone.ranks[0].update_seconds, 0.02);
   EXPECT_EQ(alone.network.bytes_per_second, 0);
   EXPECT_THROW(on_other_ranks(alone, {0, 0}), UsageError);
-}
-
-TEST(LeavingOut, AnIdleRankIsPredictedAndTold) {
-  // 30 ms of computing each; the wire's 155 ms over three ranks are 104 ms over two.
-  const RankProfile fast = linear_rank(64, 0, 1e-3);
-  const Profile profile = on_ring({fast, linear_rank(64, 0, 1), fast}, 11'300'000);
-  const Solution solution = solve(profile, {.total = 60});
-  EXPECT_EQ(solution.plan.ranks[1].batch, 0);
-  EXPECT_NEAR(solution.plan.predicted.step_seconds, ring_seconds(3, 11.3e6), 1e-6);
-  EXPECT_NEAR(solution.plan.without_idle_step_seconds, ring_seconds(2, 11.3e6), 1e-6);
-  EXPECT_THAT(describe(profile, solution), HasSubstr("Rank 1 gets no samples. Left out of the run altogether, it would "
-                                                     "make the step 115 ms: 25.6 % less."));
-  const Plan read = plan_from_json(to_json(solution.plan), "b.json");
-  EXPECT_EQ(read.without_idle_step_seconds, solution.plan.without_idle_step_seconds);
-}
-
-TEST(LeavingOut, IsNotSpokenOfWhereEachRankHasSamples) {
-  const RankProfile rank = linear_rank(64, 0, 1e-3);
-  const Profile profile = make_profile({rank, rank});
-  const Solution solution = solve(profile, {.total = 60});
-  EXPECT_EQ(solution.plan.without_idle_step_seconds, 0);
-  EXPECT_THAT(describe(profile, solution), Not(HasSubstr("no samples")));
-  EXPECT_TRUE(to_json(solution.plan)["without_idle_ranks"].is_null());
-}
-
-TEST(LeavingOut, AnIdleRankWithoutANetworkGainsNothing) {
-  const Profile profile = make_profile({linear_rank(64, 0, 1e-3), linear_rank(64, 0, 1)});
-  EXPECT_THAT(describe(profile, solve(profile, {.total = 32})), HasSubstr("32 ms: no gain"));
 }
 
 TEST(Scale, RepeatsTheRanksWithATotalInProportion) {

@@ -28,15 +28,21 @@ struct Prediction {
   double exposed_seconds = 0;           // of it, not hidden behind compute
 };
 
+/// A run without some ranks, solved anew (leave_out.h).
+struct LeaveOut {
+  std::vector<std::int64_t> ranks;  // that are left out, rising
+  double step_seconds = 0;
+  double samples_per_second = 0;
+};
+
 struct Plan {
   std::string model, mode, precision, wire;  // empty in a plan written by hand
   bool offload = false;                      // part of the mode
   std::int64_t total = 0;
   std::vector<RankPlan> ranks;
-  Prediction predicted;                 // step_seconds 0: not predicted (a plan written by hand)
-  double equal_split_step_seconds = 0;  // 0: not known, or the equal split does not fit
-  double without_idle_step_seconds =
-      0;  // with the ranks of batch 0 left out of the run; 0: not known, or there are none
+  Prediction predicted;                    // step_seconds 0: not predicted (a plan written by hand)
+  double equal_split_step_seconds = 0;     // 0: not known, or the equal split does not fit
+  std::optional<LeaveOut> leave_out = {};  // none: not known, or each rank is worth having
   /// ddp, by rank: each owns a shard of every vector in proportion, maybe none; 1000 is an equal share as we write it.
   /// Empty: equal.
   std::vector<std::int64_t> shard_weights;
