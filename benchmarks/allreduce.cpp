@@ -1,5 +1,5 @@
 // Our all-reduce beside MPI_Allreduce, by size: the share of the floor 2(N-1)/N x bytes / bandwidth, CPU per GB sent,
-// and what a computation beside it loses.
+// and what a computation beside it loses, with what the transfer needs of the CPU.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -21,6 +21,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/median.h"
 #include "lshdp/core/text.h"
+#include "machine_cpu.h"
 
 namespace lshdp {
 namespace {
@@ -75,10 +76,12 @@ double copy_limit(comm::Communicator& communicator) {
   return static_cast<double>(from.size()) / timing.seconds;
 }
 
-/// What a rank's computation loses beside a transfer, and where it goes:
+/// What a rank's computation loses beside a transfer, what the transfer needs, and where the loss goes:
 /// 1 - compute_lost = (1 - engine_share) (1 - cpu_missed) (1 - slowed).
 struct Loss {
   double compute_lost = 0;  // of its rate alone
+  double needed_share = 0;  // of the CPU time that the process gets alone: what a transfer takes with no computation
+                            // beside it, interrupts included
   double engine_share = 0;  // of the CPU time that the process got
   double cpu_missed = 0;    // of the CPU time a second that the process got when it computed alone
   double slowed = 0;        // of its rate in CPU time: cold caches, and interrupts that the kernel charges to it
@@ -99,9 +102,9 @@ std::vector<std::string> cells(const Row& row, int ranks, double bandwidth) {
   const double sent = bytes_sent(row, ranks);
   std::string cpu = fmt::format("{:.3f}", row.timing.cpu_seconds / sent * 1e9);
   if (!row.losses.empty()) {
-    cpu += fmt::format("; compute loses up to {:.0f} %, engine's share of the CPU up to {:.0f} %",
+    cpu += fmt::format("; compute loses up to {:.0f} % of the CPU, the transfer needs {:.0f} %",
                        100 * std::ranges::max(row.losses, {}, &Loss::compute_lost).compute_lost,
-                       100 * std::ranges::max(row.losses, {}, &Loss::engine_share).engine_share);
+                       100 * std::ranges::max(row.losses, {}, &Loss::needed_share).needed_share);
   }
   return {format_size(row.bytes),
           row.algorithm,
@@ -119,6 +122,7 @@ Json to_json(const Row& row, int ranks) {
                {"cpu_seconds", row.timing.cpu_seconds}};
   for (const Loss& loss : row.losses) {
     json["losses"].push_back({{"compute_lost", loss.compute_lost},
+                              {"needed_share", loss.needed_share},
                               {"engine_share", loss.engine_share},
                               {"cpu_missed", loss.cpu_missed},
                               {"slowed", loss.slowed}});
@@ -151,9 +155,9 @@ struct Computed {
 };
 
 /// What a rank does from its making on, when all ranks begin.
-class Meter {
+class Watch {
  public:
-  explicit Meter(comm::Communicator& communicator) : communicator_(communicator) {
+  explicit Watch(comm::Communicator& communicator) : communicator_(communicator) {
     communicator.barrier();
     begun_ = now_seconds();
     cpu_ = process_cpu_seconds();
@@ -176,36 +180,67 @@ class Meter {
 
 /// The computation with no transfer beside it, on all ranks at once, for a second.
 void compute_alone(comm::Communicator& communicator, Computed& sums) {
-  const Meter meter(communicator);
-  meter.add_to(sums, compute_until([&] { return meter.seconds() > 1; }));
+  const Watch watch(communicator);
+  watch.add_to(sums, compute_until([&] { return watch.seconds() > 1; }));
 }
 
 /// One all-reduce while every rank computes; returns the seconds of the slowest.
 double reduce_beside(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
                      Computed& sums) {
-  const Meter meter(communicator);
+  const Watch watch(communicator);
   comm::Work work = communicator.all_reduce_sum(buffer, {.scratch = scratch});
   const double rounds = compute_until([&] { return work.done(); });
   work.wait();
-  const double seconds = meter.seconds();
-  meter.add_to(sums, rounds);
+  const double seconds = watch.seconds();
+  watch.add_to(sums, rounds);
   return max_of(comm::all_gather_values(communicator, seconds));
 }
 
-std::vector<Loss> all_losses(comm::Communicator& communicator, const Computed& alone, const Computed& beside) {
+/// Work of all ranks with nothing beside it: its mean time, and the cores of all machines together that were busy.
+struct Busy {
+  double seconds = 0, cores = 0;
+};
+
+Busy busy_with(comm::Communicator& communicator, const std::function<void()>& work) {
+  constexpr double kWindow = 2;  // seconds: the kernel counts hundredths
+  communicator.barrier();
+  const double begun = now_seconds(), busy = busy_seconds_of_machines(communicator);
+  double elapsed = 0;
+  int times = 0;
+  for (; elapsed < kWindow; ++times) {
+    work();
+    elapsed = max_of(comm::all_gather_values(communicator, now_seconds() - begun));
+  }
+  return {elapsed / times, (busy_seconds_of_machines(communicator) - busy) / elapsed};
+}
+
+/// CPU-seconds that a rank and its part of the kernel spend on one all-reduce. Interrupts cannot be told apart by rank,
+/// but all ranks send and receive the same.
+double cpu_needed(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch) {
+  const Busy idle = busy_with(communicator, [] { sleep_until(now_seconds() + 0.1); });
+  const Busy transfer =
+      busy_with(communicator, [&] { communicator.all_reduce_sum(buffer, {.scratch = scratch}).wait(); });
+  return (transfer.cores - idle.cores) * transfer.seconds / communicator.size();
+}
+
+/// `needed`: CPU-seconds that the transfers took without a computation.
+std::vector<Loss> all_losses(comm::Communicator& communicator, const Computed& alone, const Computed& beside,
+                             double needed) {
   const auto lost = comm::all_gather_values(communicator, 1 - beside.rate() / alone.rate());
+  const auto need = comm::all_gather_values(communicator, needed / beside.seconds / alone.cores());
   const auto share = comm::all_gather_values(communicator, beside.engine_share());
   const auto missed = comm::all_gather_values(communicator, 1 - beside.cores() / alone.cores());
   const auto slowed =
       comm::all_gather_values(communicator, 1 - beside.rounds_per_cpu_second() / alone.rounds_per_cpu_second());
   std::vector<Loss> losses;
-  for (std::size_t r = 0; r < lost.size(); ++r) losses.push_back({lost[r], share[r], missed[r], slowed[r]});
+  for (std::size_t r = 0; r < lost.size(); ++r) losses.push_back({lost[r], need[r], share[r], missed[r], slowed[r]});
   return losses;
 }
 
 /// All-reduces while every rank computes: what they reach, and what the computation loses.
 Row beside_row(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
                int repetitions) {
+  const double needed = cpu_needed(communicator, buffer, scratch) * repetitions;
   Computed alone, beside;
   compute_alone(communicator, alone);
   std::vector<double> seconds;
@@ -215,7 +250,7 @@ Row beside_row(comm::Communicator& communicator, const comm::Buffer& buffer, std
   return {buffer.count * static_cast<std::int64_t>(comm::size_of(buffer.type)),
           "beside",
           {median(seconds), engine / communicator.size() / repetitions},
-          all_losses(communicator, alone, beside)};
+          all_losses(communicator, alone, beside, needed)};
 }
 
 std::vector<Row> measure_size(comm::Communicator& communicator, const Options& options, std::int64_t bytes) {

@@ -65,13 +65,12 @@ def run(options, cluster, folder):
 # --- report --------------------------------------------------------------------------------------------------------------
 
 def worst_of(losses):
-    """The largest of all ranks, and where the computation's time goes on the rank that loses most beyond the transfer's share."""
+    """The figures of the rank whose computation loses most beyond what the transfer needs."""
     def beyond(loss):
-        return loss["compute_lost"] - loss["engine_share"]
+        return loss["compute_lost"] - loss["needed_share"]
 
     worst = max(losses, key=beyond)
-    return {"compute_lost": max(loss["compute_lost"] for loss in losses), "engine_share": max(loss["engine_share"] for loss in losses),
-            "lost_beyond_share": beyond(worst), "cpu_missed": worst["cpu_missed"], "slowed": worst["slowed"]}
+    return {**worst, "lost_beyond_need": beyond(worst)}
 
 
 def figures_of(records):
@@ -82,8 +81,8 @@ def figures_of(records):
         for row in record["rows"]:
             floor = row["bytes_sent"] / rate
             if row["algorithm"] == "beside":
-                if "losses" not in row:
-                    raise CommandFailed(f"{record['name']}: measured before a computation's losses were told by rank; begin anew with --restart", 2)
+                if not all("needed_share" in loss for loss in row.get("losses", [{}])):
+                    raise CommandFailed(f"{record['name']}: measured before a transfer's need was told by rank; begin anew with --restart", 2)
                 row = {**row, **worst_of(row["losses"])}
             found.append({"nodes": record["nodes"], "link_bytes_per_second": rate, **row, "floor_seconds": floor,
                           "share_of_floor": floor / row["seconds"], "cpu_seconds_per_gb": row["cpu_seconds"] / row["bytes_sent"] * 1e9})
@@ -94,11 +93,11 @@ def table(figures):
     lines = []
     for f in figures:
         compute = f"{100 * f['compute_lost']:.0f} %" if "compute_lost" in f else "-"
-        share = f"{100 * f['engine_share']:.0f} %" if "engine_share" in f else "-"
+        need = f"{100 * f['needed_share']:.0f} %" if "needed_share" in f else "-"
         lines.append([NAMES.get(f["algorithm"], f["algorithm"]), f["nodes"], f"{f['bytes'] / 1e6:.0f}", tables.number(f["floor_seconds"]),
-                      tables.number(f["seconds"]), f"{100 * f['share_of_floor']:.1f} %", tables.number(f["cpu_seconds_per_gb"], 2), compute, share])
-    return tables.markdown(["", "nodes", "MB", "link floor s", "s", "share of the floor", "CPU-s per GB sent", "computation loses up to",
-                            "CPU share of the transfer up to"], lines)
+                      tables.number(f["seconds"]), f"{100 * f['share_of_floor']:.1f} %", tables.number(f["cpu_seconds_per_gb"], 2), compute, need])
+    return tables.markdown(["", "nodes", "MB", "link floor s", "s", "share of the floor", "CPU-s per GB sent", "computation loses",
+                            "transfer needs"], lines)
 
 
 def sentences(figures):
@@ -123,19 +122,21 @@ def sentences(figures):
                          f"{mpi['cpu_seconds'] / ours['cpu_seconds']:.1f} times the CPU time.")
     if of("beside"):
         slow = min(of("beside"), key=lambda f: f["share_of_floor"])
-        beyond = max(of("beside"), key=lambda f: f["lost_beyond_share"])
+        beyond = max(of("beside"), key=lambda f: f["lost_beyond_need"])
         lines.append(f"Beside a computation it reaches {slow['share_of_floor']:.3f} of the floor at worst "
-                     f"{judged(slow, 'share_of_floor', BESIDE, True)}. The computation of a node loses at most "
-                     f"{100 * beyond['lost_beyond_share']:.1f} points more than the transfer's share of the node's CPU time "
-                     f"{judged(beyond, 'lost_beyond_share', 0, False)}: there the process gets {100 * beyond['cpu_missed']:.1f} % less CPU time a "
-                     f"second than when it computes alone, and in its own CPU time the computation is {100 * beyond['slowed']:.1f} % slower "
-                     "(interrupts that the kernel charges to it, cold caches).")
+                     f"{judged(slow, 'share_of_floor', BESIDE, True)}.")
+        lines.append(f"What a node's computation loses, less the share of the node's CPU time that the same transfer needs without a computation beside "
+                     f"it, is {100 * beyond['lost_beyond_need']:.1f} points at most {judged(beyond, 'lost_beyond_need', 0, False)}: it loses "
+                     f"{100 * beyond['compute_lost']:.0f} %, the transfer needs {100 * beyond['needed_share']:.0f} % with the kernel's interrupts. "
+                     f"Of the process's CPU time {100 * beyond['engine_share']:.0f} % goes to the transfer's threads; it gets "
+                     f"{100 * beyond['cpu_missed']:.1f} % less of it a second than when it computes alone, and the computation is "
+                     f"{100 * beyond['slowed']:.1f} % slower in its own: the kernel charges interrupts to whomever they interrupt.")
     return lines
 
 
 def write_csv(figures, path):
     columns = ["nodes", "algorithm", "bytes", "link_bytes_per_second", "floor_seconds", "seconds", "share_of_floor", "cpu_seconds_per_gb",
-               "compute_lost", "engine_share", "lost_beyond_share", "cpu_missed", "slowed"]
+               "compute_lost", "needed_share", "lost_beyond_need", "engine_share", "cpu_missed", "slowed"]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -157,7 +158,8 @@ def write_report(folder):
              f"{', '.join(f'{cpu:g}' for cpu in settings['cpus'])} % of a core (of which as many take part as the table says), one rank each, "
              f"links of {', '.join(settings['rates'])}. The floor is 2(N-1)/N x bytes / link rate; the rate is iperf3's over the slowest link, measured "
              f"in the same run before and after ({min(rates) / 1e6:.1f} to {max(rates) / 1e6:.1f} MB/s). "
-             "Times are medians, of the slowest rank; CPU-seconds are those of the thread that calls and of lshdp's engine, mean of the ranks.",
+             "Times are medians, of the slowest rank; CPU-seconds are those of the thread that calls and of lshdp's engine, mean of the ranks. What a transfer "
+             "needs is told by the machine's idle time while nothing computes, in parts of the CPU time that a computing node gets.",
              "\n".join(f"- {line}" for line in sentences(figures)), table(figures)]
     (folder / "allreduce.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     write_csv(figures, folder / "allreduce.csv")
