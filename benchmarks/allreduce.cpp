@@ -14,6 +14,7 @@
 #include <fmt/ranges.h>
 #include <mpi.h>
 
+#include "computation_loss.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/core/clock.h"
@@ -21,7 +22,6 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/median.h"
 #include "lshdp/core/text.h"
-#include "machine_cpu.h"
 
 namespace lshdp {
 namespace {
@@ -45,8 +45,6 @@ double sum(const std::vector<double>& values) {
   for (const double value : values) total += value;
   return total;
 }
-
-double max_of(const std::vector<double>& values) { return *std::max_element(values.begin(), values.end()); }
 
 /// CPU-seconds of the calling thread and the engine: what communication costs.
 double cpu_now(const comm::Communicator& communicator) {
@@ -75,17 +73,6 @@ double copy_limit(comm::Communicator& communicator) {
   const Timing timing = time(communicator, 3, [&] { std::memcpy(to.data(), from.data(), from.size()); });
   return static_cast<double>(from.size()) / timing.seconds;
 }
-
-/// What a rank's computation loses beside a transfer, what the transfer needs, and where the loss goes:
-/// 1 - compute_lost = (1 - engine_share) (1 - cpu_missed) (1 - slowed).
-struct Loss {
-  double compute_lost = 0;  // of its rate alone
-  double needed_share = 0;  // of the CPU time that the process gets alone: what a transfer takes with no computation
-                            // beside it, interrupts included
-  double engine_share = 0;  // of the CPU time that the process got
-  double cpu_missed = 0;    // of the CPU time a second that the process got when it computed alone
-  double slowed = 0;        // of its rate in CPU time: cold caches, and interrupts that the kernel charges to it
-};
 
 /// One all-reduce of one size.
 struct Row {
@@ -130,129 +117,6 @@ Json to_json(const Row& row, int ranks) {
   return json;
 }
 
-/// A computation that stays in the cache, until `stop` says so: its rounds.
-double compute_until(const std::function<bool()>& stop) {
-  std::vector<float> values(4096, 1.0F);
-  std::int64_t rounds = 0;
-  while (!stop()) {
-    for (int i = 0; i < 64; ++i) {
-      for (float& value : values) value = value * 0.999F + 0.001F;
-    }
-    ++rounds;
-  }
-  return static_cast<double>(rounds);
-}
-
-/// Sums over the times that this rank computed.
-struct Computed {
-  double seconds = 0, rounds = 0;
-  double cpu_seconds = 0, engine_seconds = 0;
-
-  double rate() const { return rounds / seconds; }
-  double cores() const { return cpu_seconds / seconds; }
-  double engine_share() const { return engine_seconds / cpu_seconds; }
-  double rounds_per_cpu_second() const { return rounds / (cpu_seconds - engine_seconds); }
-};
-
-/// What a rank does from its making on, when all ranks begin.
-class Watch {
- public:
-  explicit Watch(comm::Communicator& communicator) : communicator_(communicator) {
-    communicator.barrier();
-    begun_ = now_seconds();
-    cpu_ = process_cpu_seconds();
-    engine_ = communicator.counters().cpu_seconds;
-  }
-
-  double seconds() const { return now_seconds() - begun_; }
-
-  void add_to(Computed& sums, double rounds) const {
-    sums.seconds += seconds();
-    sums.rounds += rounds;
-    sums.cpu_seconds += process_cpu_seconds() - cpu_;
-    sums.engine_seconds += communicator_.counters().cpu_seconds - engine_;
-  }
-
- private:
-  comm::Communicator& communicator_;
-  double begun_ = 0, cpu_ = 0, engine_ = 0;
-};
-
-/// The computation with no transfer beside it, on all ranks at once, for a second.
-void compute_alone(comm::Communicator& communicator, Computed& sums) {
-  const Watch watch(communicator);
-  watch.add_to(sums, compute_until([&] { return watch.seconds() > 1; }));
-}
-
-/// One all-reduce while every rank computes; returns the seconds of the slowest.
-double reduce_beside(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
-                     Computed& sums) {
-  const Watch watch(communicator);
-  comm::Work work = communicator.all_reduce_sum(buffer, {.scratch = scratch});
-  const double rounds = compute_until([&] { return work.done(); });
-  work.wait();
-  const double seconds = watch.seconds();
-  watch.add_to(sums, rounds);
-  return max_of(comm::all_gather_values(communicator, seconds));
-}
-
-/// Work of all ranks with nothing beside it: its mean time, and the cores of all machines together that were busy.
-struct Busy {
-  double seconds = 0, cores = 0;
-};
-
-Busy busy_with(comm::Communicator& communicator, const std::function<void()>& work) {
-  constexpr double kWindow = 2;  // seconds: the kernel counts hundredths
-  communicator.barrier();
-  const double begun = now_seconds(), busy = busy_seconds_of_machines(communicator);
-  double elapsed = 0;
-  int times = 0;
-  for (; elapsed < kWindow; ++times) {
-    work();
-    elapsed = max_of(comm::all_gather_values(communicator, now_seconds() - begun));
-  }
-  return {elapsed / times, (busy_seconds_of_machines(communicator) - busy) / elapsed};
-}
-
-/// CPU-seconds that a rank and its part of the kernel spend on one all-reduce. Interrupts cannot be told apart by rank,
-/// but all ranks send and receive the same.
-double cpu_needed(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch) {
-  const Busy idle = busy_with(communicator, [] { sleep_until(now_seconds() + 0.1); });
-  const Busy transfer =
-      busy_with(communicator, [&] { communicator.all_reduce_sum(buffer, {.scratch = scratch}).wait(); });
-  return (transfer.cores - idle.cores) * transfer.seconds / communicator.size();
-}
-
-/// `needed`: CPU-seconds that the transfers took without a computation.
-std::vector<Loss> all_losses(comm::Communicator& communicator, const Computed& alone, const Computed& beside,
-                             double needed) {
-  const auto lost = comm::all_gather_values(communicator, 1 - beside.rate() / alone.rate());
-  const auto need = comm::all_gather_values(communicator, needed / beside.seconds / alone.cores());
-  const auto share = comm::all_gather_values(communicator, beside.engine_share());
-  const auto missed = comm::all_gather_values(communicator, 1 - beside.cores() / alone.cores());
-  const auto slowed =
-      comm::all_gather_values(communicator, 1 - beside.rounds_per_cpu_second() / alone.rounds_per_cpu_second());
-  std::vector<Loss> losses;
-  for (std::size_t r = 0; r < lost.size(); ++r) losses.push_back({lost[r], need[r], share[r], missed[r], slowed[r]});
-  return losses;
-}
-
-/// All-reduces while every rank computes: what they reach, and what the computation loses.
-Row beside_row(comm::Communicator& communicator, const comm::Buffer& buffer, std::span<std::byte> scratch,
-               int repetitions) {
-  const double needed = cpu_needed(communicator, buffer, scratch) * repetitions;
-  Computed alone, beside;
-  compute_alone(communicator, alone);
-  std::vector<double> seconds;
-  for (int i = 0; i < repetitions; ++i) seconds.push_back(reduce_beside(communicator, buffer, scratch, beside));
-  compute_alone(communicator, alone);
-  const double engine = sum(comm::all_gather_values(communicator, beside.engine_seconds));
-  return {buffer.count * static_cast<std::int64_t>(comm::size_of(buffer.type)),
-          "beside",
-          {median(seconds), engine / communicator.size() / repetitions},
-          all_losses(communicator, alone, beside, needed)};
-}
-
 std::vector<Row> measure_size(comm::Communicator& communicator, const Options& options, std::int64_t bytes) {
   std::vector<Row> rows;
   std::vector<float> data(static_cast<std::size_t>(bytes) / sizeof(float));
@@ -265,14 +129,16 @@ std::vector<Row> measure_size(comm::Communicator& communicator, const Options& o
   // Kept, as a store keeps it: fresh memory costs page faults.
   const auto shards = comm::all_reduce_shards(buffer.count, communicator.size());
   std::vector<std::byte> scratch(comm::scratch_bytes(shards, buffer.type, communicator.rank()));
-  add("exact", bytes, [&] { communicator.all_reduce_sum(buffer, {.scratch = scratch}).wait(); });
+  const auto all_reduce = [&] { return communicator.all_reduce_sum(buffer, {.scratch = scratch}); };
+  add("exact", bytes, [&] { all_reduce().wait(); });
   add("bf16", bytes / 2,
       [&] { communicator.all_reduce_sum(buffer, {.wire = comm::Wire::bf16, .scratch = scratch}).wait(); });
   add("mpi", bytes, [&] {
     MPI_Allreduce(MPI_IN_PLACE, data.data(), static_cast<int>(data.size()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
   });
   if (options.algorithms.contains("beside")) {
-    rows.push_back(beside_row(communicator, buffer, scratch, options.repetitions));
+    const Beside beside = measure_beside(communicator, all_reduce);
+    rows.push_back({bytes, "beside", {beside.seconds, beside.cpu_seconds}, beside.losses});
   }
   return rows;
 }

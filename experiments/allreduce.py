@@ -159,7 +159,8 @@ def write_report(folder):
              f"links of {', '.join(settings['rates'])}. The floor is 2(N-1)/N x bytes / link rate; the rate is iperf3's over the slowest link, measured "
              f"in the same run before and after ({min(rates) / 1e6:.1f} to {max(rates) / 1e6:.1f} MB/s). "
              "Times are medians, of the slowest rank; CPU-seconds are those of the thread that calls and of lshdp's engine, mean of the ranks. What a transfer "
-             "needs is told by the machine's idle time while nothing computes, in parts of the CPU time that a computing node gets.",
+             "needs is told by the machine's idle time while nothing computes, in parts of the CPU time that a computing node gets. What a computation "
+             "loses and a transfer needs are medians of nine rounds of computing alone, transferring alone and both.",
              "\n".join(f"- {line}" for line in sentences(figures)), table(figures)]
     (folder / "allreduce.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     write_csv(figures, folder / "allreduce.csv")
