@@ -89,7 +89,7 @@ std::vector<std::string> cells(const Row& row, int ranks, double bandwidth) {
   const double sent = bytes_sent(row, ranks);
   std::string cpu = fmt::format("{:.3f}", row.timing.cpu_seconds / sent * 1e9);
   if (!row.losses.empty()) {
-    cpu += fmt::format("; compute loses up to {:.0f} % of the CPU, the transfer needs {:.0f} %",
+    cpu += fmt::format("; compute loses up to {:.0f} %, the transfer needs {:.0f} % of the CPU",
                        100 * std::ranges::max(row.losses, {}, &Loss::compute_lost).compute_lost,
                        100 * std::ranges::max(row.losses, {}, &Loss::needed_share).needed_share);
   }
