@@ -111,9 +111,7 @@ std::string slow_links(const Profile& profile, const std::vector<double>& links)
 
 /// What slow links do to the plan; empty where links are alike or not known.
 std::string links_lines(const Profile& profile, const Solution& solution) {
-  std::vector<double> rates;
-  for (const RankProfile& rank : profile.ranks) rates.push_back(rank.link_bytes_per_second);
-  const std::vector<double> links = relative_links(rates);
+  const std::vector<double> rates = link_rates(profile), links = relative_links(rates);
   if (links.empty()) return "";
   std::string text = fmt::format("Links differ: {}; up to {} elsewhere.", slow_links(profile, links),
                                  link_rate(std::ranges::max(rates)));

@@ -89,9 +89,7 @@ std::string names(const std::vector<std::int64_t>& ranks, const Plan& plan) {
 
 std::optional<LeaveOut> best_left_out(const Profile& profile, const Plan& plan, const SolverOptions& options) {
   const RankSet idle = idle_ranks(plan);
-  std::vector<double> links;
-  for (const RankProfile& rank : profile.ranks) links.push_back(rank.link_bytes_per_second);
-  std::vector<RankSet> candidates = lowest(relative_links(links));
+  std::vector<RankSet> candidates = lowest(relative_links(link_rates(profile)));
   for (RankSet& slow : lowest(speeds(profile))) candidates.push_back(std::move(slow));
 
   std::optional<LeaveOut> best = idle.empty() ? std::nullopt : without(profile, idle, options);

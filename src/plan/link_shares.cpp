@@ -14,12 +14,6 @@ constexpr double kAlike = 0.5;        // of the fastest of its kind: noise, and 
 constexpr double kSlowest = 1e-9;     // of the fastest: slower ones are as good as none
 constexpr double kEqualShare = 1000;  // in weights
 
-std::vector<double> rates_of(const Profile& profile) {
-  std::vector<double> rates;
-  for (const RankProfile& rank : profile.ranks) rates.push_back(rank.link_bytes_per_second);
-  return rates;
-}
-
 std::vector<double> shares_of(std::span<const std::int64_t> weights) {
   const auto sum = static_cast<double>(std::accumulate(weights.begin(), weights.end(), std::int64_t{0}));
   std::vector<double> shares;
@@ -37,6 +31,12 @@ double half_seconds(std::span<const double> rates, std::span<const double> share
 }
 
 }  // namespace
+
+std::vector<double> link_rates(const Profile& profile) {
+  std::vector<double> rates;
+  for (const RankProfile& rank : profile.ranks) rates.push_back(rank.link_bytes_per_second);
+  return rates;
+}
 
 std::vector<double> relative_links(std::span<const double> bytes_per_second) {
   if (bytes_per_second.empty() || std::ranges::min(bytes_per_second) <= 0) return {};
@@ -90,7 +90,7 @@ std::vector<std::int64_t> weights_of(std::span<const double> shares) {
 
 std::vector<std::int64_t> shard_weights(const Profile& profile) {
   if (profile.mode != "ddp" || profile.ranks.size() <= 2) return {};
-  const std::vector<double> links = relative_links(rates_of(profile));
+  const std::vector<double> links = relative_links(link_rates(profile));
   return links.empty() ? std::vector<std::int64_t>() : weights_of(link_shares(links));
 }
 
@@ -108,7 +108,7 @@ ShardEffect shard_effect(const Profile& profile) {
   ShardEffect effect{.traffic = std::vector<double>(ranks, 1), .update = std::vector<double>(ranks, 1)};
   const std::vector<std::int64_t> weights = shard_weights(profile);
   if (weights.empty()) return effect;
-  const std::vector<double> links = relative_links(rates_of(profile)), shares = shares_of(weights);
+  const std::vector<double> links = relative_links(link_rates(profile)), shares = shares_of(weights);
   const auto count = static_cast<double>(ranks);
   const std::vector<double> equal(ranks, 1 / count);
   effect.wire = link_seconds(links, shares) / link_seconds(links, equal);

@@ -35,9 +35,7 @@ NetworkProfile carried_over(NetworkProfile network, std::size_t before, std::siz
 /// How many times as fast the slowest link is without those that are left out; 1 where links were not measured or are
 /// alike.
 double faster_without(const Profile& profile, const std::vector<std::size_t>& ranks) {
-  std::vector<double> rates;
-  for (const RankProfile& rank : profile.ranks) rates.push_back(rank.link_bytes_per_second);
-  const std::vector<double> links = relative_links(rates);
+  const std::vector<double> links = relative_links(link_rates(profile));
   if (links.empty() || ranks.empty()) return 1;
   double slowest = links.at(ranks.front());
   for (const std::size_t rank : ranks) slowest = std::min(slowest, links.at(rank));

@@ -40,8 +40,7 @@ void check(const LinkFigures& link) {
 
 /// The rate that sizes are for.
 double rate_of(const Profile& profile) {
-  std::vector<double> links;
-  for (const RankProfile& rank : profile.ranks) links.push_back(rank.link_bytes_per_second);
+  const std::vector<double> links = link_rates(profile);
   return relative_links(links).empty() ? profile.network.bytes_per_second : std::ranges::max(links);
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/plan/describe.h"
 #include "lshdp/plan/leave_out.h"
 #include "plan/profiles.h"
 
@@ -15,12 +16,15 @@ using test::on_ring;
 using test::ring_seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
-Plan solved(const Profile& profile, const SolverOptions& options) {
-  Plan plan = solve(profile, options).plan;
-  plan.leave_out = best_left_out(profile, plan, options);
-  return plan;
+Solution solution_of(const Profile& profile, const SolverOptions& options) {
+  Solution solution = solve(profile, options);
+  solution.plan.leave_out = best_left_out(profile, solution.plan, options);
+  return solution;
 }
+
+Plan solved(const Profile& profile, const SolverOptions& options) { return solution_of(profile, options).plan; }
 
 RankProfile with_link(RankProfile rank, double bytes_per_second) {
   rank.link_bytes_per_second = bytes_per_second;
@@ -30,13 +34,17 @@ RankProfile with_link(RankProfile rank, double bytes_per_second) {
 TEST(LeaveOut, NamesARankThatGetsNothing) {
   // 30 ms of computing each; the wire's 155 ms over three ranks are 115 ms over two.
   const RankProfile fast = linear_rank(64, 0, 1e-3);
-  const Plan plan = solved(on_ring({fast, linear_rank(64, 0, 1), fast}, 11'300'000), {.total = 60});
+  const Profile profile = on_ring({fast, linear_rank(64, 0, 1), fast}, 11'300'000);
+  const Solution solution = solution_of(profile, {.total = 60});
+  const Plan& plan = solution.plan;
   EXPECT_EQ(plan.ranks[1].batch, 0);
+  EXPECT_NEAR(plan.predicted.step_seconds, ring_seconds(3, 11.3e6), 1e-6);
   ASSERT_TRUE(plan.leave_out.has_value());
   EXPECT_THAT(plan.leave_out->ranks, ElementsAre(1));
   EXPECT_NEAR(plan.leave_out->step_seconds, ring_seconds(2, 11.3e6), 1e-6);
   EXPECT_THAT(describe_leave_out(plan), HasSubstr("Rank 1 (node) gets no samples: left out of the run altogether, it "
                                                   "would make the step 115 ms, 1.34 times as fast."));
+  EXPECT_THAT(describe(profile, solution), HasSubstr(describe_leave_out(plan) + '\n'));
 }
 
 TEST(LeaveOut, ToldOfARankWithNothingToDoEvenWithoutGain) {
@@ -80,7 +88,11 @@ TEST(LeaveOut, CountsSamplesASecondWhereTheTotalIsFree) {
 
 TEST(LeaveOut, IsNotSpokenOfWhereEachRankIsWorthHaving) {
   const RankProfile rank = linear_rank(64, 0, 1e-3);
-  EXPECT_FALSE(solved(make_profile({rank, rank}), {.total = 60}).leave_out.has_value());
+  const Profile profile = make_profile({rank, rank});
+  const Solution solution = solution_of(profile, {.total = 60});
+  EXPECT_FALSE(solution.plan.leave_out.has_value());
+  EXPECT_THAT(describe(profile, solution), Not(HasSubstr("left out")));
+  EXPECT_THAT(describe(profile, solution), Not(HasSubstr("no samples")));
   EXPECT_FALSE(solved(on_ring({rank, linear_rank(64, 0, 3e-3)}, 100'000), {.total = 64}).leave_out.has_value());
 }
 

@@ -9,6 +9,9 @@
 
 namespace lshdp::plan {
 
+/// Of each rank's own link, bytes a second; 0 where it was not measured.
+std::vector<double> link_rates(const Profile& profile);
+
 /// Rates relative to the fastest, those within a factor of two of each other made alike (their mean): a link driven by
 /// a slow or busy core measures well below what it carries, and classes of Ethernet lie further apart. Empty where a
 /// rate is 0 (not measured) or all are alike.
