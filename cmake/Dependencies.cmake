@@ -9,6 +9,7 @@ find_package(ZLIB REQUIRED)
 find_package(HDF5 REQUIRED COMPONENTS C CXX)
 find_path(LSHDP_STB_DIR stb/stb_image.h REQUIRED)
 find_library(LSHDP_PCRE2 pcre2-8 REQUIRED)
+find_library(LSHDP_XXHASH xxhash REQUIRED)
 
 add_library(lshdp_hdf5 INTERFACE)
 add_library(lshdp::hdf5 ALIAS lshdp_hdf5)
@@ -38,6 +39,10 @@ endif()
 add_library(lshdp_pcre2 INTERFACE)
 add_library(lshdp::pcre2 ALIAS lshdp_pcre2)
 target_link_libraries(lshdp_pcre2 INTERFACE ${LSHDP_PCRE2})
+
+add_library(lshdp_xxhash INTERFACE)
+add_library(lshdp::xxhash ALIAS lshdp_xxhash)
+target_link_libraries(lshdp_xxhash INTERFACE ${LSHDP_XXHASH})
 
 # LibTorch as the PyPI wheel installs it. Its own CMake package wants a CUDA toolkit, so we name the libraries ourselves.
 file(GLOB _torch_candidates ${PROJECT_SOURCE_DIR}/.venv/lib/python3.*/site-packages/torch)

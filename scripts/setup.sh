@@ -15,7 +15,7 @@ fi
 packages=(
   build-essential cmake ninja-build ccache
   libopenmpi-dev openmpi-bin libhdf5-dev libcxxopts-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
-  libdnnl-dev libstb-dev libpcre2-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libdnnl-dev libstb-dev libpcre2-dev libxxhash-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv dataset-fashion-mnist
   "$@"
 )

@@ -11,6 +11,7 @@
 
 #include "lshdp/cli/launch.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 
@@ -43,6 +44,12 @@ const std::vector<std::string>& Values::texts(const std::string& name) const {
 }
 
 const std::string& Values::text(const std::string& name) const { return texts(name).front(); }
+
+nlohmann::json Values::to_json() const {
+  Json json = Json::object();
+  for (const auto& [name, values] : given_) json[name] = values.size() == 1 ? Json(values.front()) : Json(values);
+  return json;
+}
 
 const std::string& Values::choice(const std::string& name, std::initializer_list<std::string_view> allowed) const {
   const std::string& value = text(name);

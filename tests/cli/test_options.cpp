@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "lshdp/cli/options.h"
 #include "lshdp/core/error.h"
@@ -34,6 +35,14 @@ std::string message_of(const Options& options, const Arguments& arguments) {
     return error.what();
   }
   return "accepted";
+}
+
+TEST(Options, GiveAJsonOfEveryValueHoweverItWasWritten) {
+  const auto json = [](const Arguments& arguments) { return parse(sample(), arguments).to_json(); };
+  const nlohmann::json expected{{"profile", "p.json"}, {"total", "12"},       {"lr", "0.001"},
+                                {"out", "b.json"},     {"recompute", "true"}, {"log", "info"}};
+  EXPECT_EQ(json({"p.json", "--out", "b.json", "--recompute", "--total=12"}), expected);
+  EXPECT_EQ(json({"--lr", "0.001", "--total", "12", "--recompute", "--out=b.json", "p.json"}), expected);
 }
 
 TEST(Options, GivesValuesDefaultsAndFlags) {

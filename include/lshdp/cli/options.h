@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "lshdp/cli/command.h"
 
 namespace lshdp::cli {
@@ -44,6 +46,10 @@ class Values {
 
   /// Every value of a repeated positional argument.
   const std::vector<std::string>& texts(const std::string& name) const;
+
+  /// Every option by name with its text, as given or by default; a list where an argument was repeated, "true" for a
+  /// flag. Options without a value are left out. Two command lines that ask for the same give the same.
+  nlohmann::json to_json() const;
 
  private:
   bool help_;
