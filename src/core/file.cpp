@@ -96,6 +96,17 @@ void LineWriter::write(std::string_view line) {
   if (error != 0) fail_to_write(path_, error);
 }
 
+void refuse_overwriting(std::string_view option, const fs::path& output, const std::vector<fs::path>& inputs) {
+  std::error_code absent;
+  for (const fs::path& input : inputs) {
+    if (input.empty()) continue;
+    if (fs::equivalent(output, input, absent) || fs::equivalent(output.string() + ".tmp", input, absent)) {
+      throw UsageError(fmt::format("{} {} would overwrite an input ({}); choose another name", option, output.string(),
+                                   input.string()));
+    }
+  }
+}
+
 void require_writable_folder(const fs::path& folder, std::string_view what) {
   std::error_code error;
   fs::create_directories(folder, error);

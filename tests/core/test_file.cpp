@@ -56,6 +56,28 @@ class SmallDisk {
   std::string problem_;
 };
 
+TEST(RefuseOverwriting, KnowsAnInputUnderEveryName) {
+  const TemporaryDirectory folder;
+  const fs::path input = folder / "input";
+  write_file(input, "x");
+  write_file(folder / "out.tmp", "y");
+  fs::create_symlink(input, folder / "link");
+  fs::create_hard_link(input, folder / "other");
+  fs::create_directory(folder / "sub");
+  for (const char* name : {"input", "link", "other", "sub/../input"}) {
+    EXPECT_THAT(
+        message_of([&] {
+          refuse_overwriting("--out", folder / name, {folder / "missing", input});
+        }),
+        testing::AllOf(testing::StartsWith("--out "), HasSubstr("would overwrite"), HasSubstr("choose another")))
+        << name;
+  }
+  EXPECT_THAT(message_of([&] { refuse_overwriting("--out", folder / "out", {folder / "out.tmp"}); }),
+              HasSubstr("out.tmp"));
+  EXPECT_EQ(message_of([&] { refuse_overwriting("--out", folder / "out", {"", input, folder / "out"}); }), "no error");
+  EXPECT_THROW(refuse_overwriting("--out", input, {input}), UsageError);
+}
+
 TEST(ReadFile, GivesEveryByte) {
   const TemporaryDirectory folder;
   const std::string content("a\0b\r\n\xff", 6);

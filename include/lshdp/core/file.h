@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace lshdp {
 
@@ -32,6 +33,12 @@ class LineWriter {
   std::filesystem::path path_;
   int descriptor_;
 };
+
+/// Throws UsageError if writing `output` would replace one of `inputs`: the same file, also under another name (a link,
+/// another path) or as PATH.tmp. `option` is what named the output ("--out"); inputs that are empty or do not exist do
+/// not count. Call it before any work.
+void refuse_overwriting(std::string_view option, const std::filesystem::path& output,
+                        const std::vector<std::filesystem::path>& inputs);
 
 /// Creates the folder (and its parents) and proves that a file can be written into it. Throws UsageError naming `what`.
 void require_writable_folder(const std::filesystem::path& folder, std::string_view what);
