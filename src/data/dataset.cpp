@@ -31,19 +31,6 @@ void for_each_run(std::span<const std::int64_t> samples, std::int64_t size, cons
   }
 }
 
-/// Reads rows [first, first + count) of `array` into `values`.
-void read_rows(const H5::DataSet& array, std::int64_t first, std::int64_t count, void* values,
-               const H5::PredType& type) {
-  const H5::DataSpace file_space = array.getSpace();
-  std::vector<hsize_t> start(static_cast<std::size_t>(file_space.getSimpleExtentNdims())), shape(start.size());
-  file_space.getSimpleExtentDims(shape.data());
-  start[0] = static_cast<hsize_t>(first);
-  shape[0] = static_cast<hsize_t>(count);
-  file_space.selectHyperslab(H5S_SELECT_SET, shape.data(), start.data());
-  const H5::DataSpace memory_space(static_cast<int>(shape.size()), shape.data());
-  array.read(values, type, memory_space, file_space);
-}
-
 class ImageDataset : public Dataset {
  public:
   ImageDataset(const fs::path& path, const H5::H5File& file, DatasetInfo info, std::int64_t in_memory_limit)

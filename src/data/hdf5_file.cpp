@@ -187,6 +187,18 @@ DatasetInfo read_info(const H5::H5File& file, const fs::path& path) {
   });
 }
 
+void read_rows(const H5::DataSet& array, std::int64_t first, std::int64_t count, void* values,
+               const H5::PredType& type) {
+  const H5::DataSpace file_space = array.getSpace();
+  std::vector<hsize_t> start(static_cast<std::size_t>(file_space.getSimpleExtentNdims())), shape(start.size());
+  file_space.getSimpleExtentDims(shape.data());
+  start[0] = static_cast<hsize_t>(first);
+  shape[0] = static_cast<hsize_t>(count);
+  file_space.selectHyperslab(H5S_SELECT_SET, shape.data(), start.data());
+  const H5::DataSpace memory_space(static_cast<int>(shape.size()), shape.data());
+  array.read(values, type, memory_space, file_space);
+}
+
 std::vector<std::int64_t> read_labels(const H5::H5File& file, const fs::path& path) {
   return reading_hdf5(path, [&] {
     const H5::DataSet array = integer_array(file, path, "labels", 1);

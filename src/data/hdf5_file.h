@@ -47,6 +47,10 @@ H5::H5File open_hdf5(const std::filesystem::path& path);
 /// class names. Throws UsageError.
 DatasetInfo read_info(const H5::H5File& file, const std::filesystem::path& path);
 
+/// Reads rows [first, first + count) of `array`, as `type`, into `values`. Throws H5::Exception.
+void read_rows(const H5::DataSet& array, std::int64_t first, std::int64_t count, void* values,
+               const H5::PredType& type);
+
 /// All labels. Throws UsageError.
 std::vector<std::int64_t> read_labels(const H5::H5File& file, const std::filesystem::path& path);
 
