@@ -1,5 +1,9 @@
 # Registers tests: add_unit_test(NAME ...) runs one process, add_mpi_test(NAME RANKS 1 2 4 ...) runs real ranks under mpirun.
-find_package(GTest REQUIRED)
+find_package(GTest QUIET)
+if(NOT GTest_FOUND)
+  message(FATAL_ERROR "lshdp's tests need GoogleTest: run scripts/setup.sh, apt-get install libgtest-dev libgmock-dev, or pass "
+                      "-DLSHDP_BUILD_TESTS=OFF")
+endif()
 add_library(lshdp_test_support STATIC ${PROJECT_SOURCE_DIR}/tests/support/temporary_directory.cpp
                                       ${PROJECT_SOURCE_DIR}/tests/support/command.cpp)
 target_include_directories(lshdp_test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
@@ -9,7 +13,7 @@ target_link_libraries(lshdp_mpi_main PUBLIC lshdp_test_support MPI::MPI_CXX PRIV
 
 set(LSHDP_MPIRUN ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none)
 
-# SOURCES default to NAME.cpp; TORCH gives the precompiled header; TIMEOUT is in seconds.
+# SOURCES default to NAME.cpp; TORCH gives the precompiled header; TIMEOUT is in seconds, long enough for a machine under load.
 function(_lshdp_test_executable name)
   cmake_parse_arguments(ARG "TORCH" "TIMEOUT" "SOURCES;LIBRARIES;RANKS;LABELS" ${ARGN})
   if(NOT ARG_SOURCES)
@@ -32,7 +36,7 @@ function(add_unit_test name)
   target_link_libraries(${name} PRIVATE GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 300)
+    set(ARG_TIMEOUT 1200)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "unit;${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()
@@ -42,7 +46,7 @@ function(add_mpi_test name)
   _lshdp_test_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE lshdp_mpi_main)
   if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 300)
+    set(ARG_TIMEOUT 1200)
   endif()
   foreach(ranks ${ARG_RANKS})
     set(processors 2)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# Checks that each file begins by saying what it is for, and that includes point downwards only. Exit code 1 if not.
+# Checks that each file begins by saying what it is for, that includes point downwards only, and a few calls. Exit code 1 if not.
 import re
 import subprocess
 import sys
@@ -44,12 +44,24 @@ def check_includes(name, text):
     return problems
 
 
+# What goes wrong without a word, and what stands for it.
+FORBIDDEN = [(re.compile(r"\.dump\("), "use json_text: dump throws where a name is no UTF-8"),
+             (re.compile(r"std::cout|\bfmt::print\(|fputs\([^;]*, stdout\)"), "use print_output: it fails where nothing can be written")]
+MAY_DUMP = {"src/core/json.cpp", "src/model/description.cpp", "src/model/safetensors_header.cpp"}
+
+
+def check_calls(name, text):
+    if not re.match(r"(src|include)/.*\.(cpp|h)$", name) or name in MAY_DUMP:
+        return []
+    return [f"{name}: {remedy}" for pattern, remedy in FORBIDDEN if pattern.search(text)]
+
+
 def main():
     problems = []
     for name in tracked_files():
         with open(name, encoding="utf-8", errors="replace") as file:
             text = file.read()
-        problems += check_first_line(name, text) + check_includes(name, text)
+        problems += check_first_line(name, text) + check_includes(name, text) + check_calls(name, text)
     print("\n".join(problems), end="\n" if problems else "")
     return 1 if problems else 0
 

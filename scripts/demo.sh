@@ -9,7 +9,7 @@ equal_steps=40 steps=850 total=128 folder=runs/demo picture=results/demo.png qui
 for argument in "$@"; do
   case $argument in
     --quick) quick=true equal_steps=12 steps=24 ;;
-    --help) sed -n '2,4p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,4p' "$0"; exit 0 ;;
     -*) echo "demo: unknown option $argument; see --help" >&2; exit 2 ;;
     *) folder=$argument ;;
   esac
@@ -22,7 +22,13 @@ cmake --preset release
 cmake --build --preset release --target lshdp -j "$(nproc)"
 
 begun=$SECONDS
-rm -rf "$folder"
+for run in "$folder/equal" "$folder/auto"; do  # of an earlier demo; nothing else in the folder is this script's
+  if [[ -e $run && ! -f $run/metrics.jsonl ]]; then
+    echo "demo: $run is no run of an earlier demo; choose another folder" >&2
+    exit 2
+  fi
+  rm -rf "$run"
+done
 mkdir -p "$folder" "$(dirname "$picture")"
 lshdp=build/lshdp
 images=/usr/share/datasets/fashion-mnist

@@ -12,6 +12,7 @@ import math
 import pathlib
 import statistics
 import sys
+import warnings
 
 try:
     import matplotlib
@@ -51,13 +52,20 @@ STYLE = {
 }
 
 
+def for_picture(name):
+    """A name of any bytes as text to draw: what is no UTF-8 becomes U+FFFD, and a dollar begins no formula."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("$", r"\$")
+
+
 class Run:
     """The records of one run directory. A last line that was cut off is passed over."""
 
     def __init__(self, folder):
-        self.name = pathlib.Path(folder).resolve().name
-        lines = (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()
+        self.name = for_picture(pathlib.Path(folder).resolve().name)
+        lines = (pathlib.Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
         records = []
+        if lines[-1] == "":
+            lines.pop()
         for index, line in enumerate(lines):
             try:
                 records.append(json.loads(line))
@@ -88,7 +96,7 @@ class Run:
 
     def title(self):
         ranks = len(self.ranks)
-        return (f"{self.header['model']}, {self.header['mode']}, {self.header['precision']}, "
+        return (f"{for_picture(self.header['model'])}, {self.header['mode']}, {self.header['precision']}, "
                 f"{self.header['total']} samples a step on {ranks} rank{'s' if ranks > 1 else ''}")
 
 
@@ -349,20 +357,35 @@ def draw_comparison(runs):
     return figure
 
 
+def fail(message):
+    print(f"plot_results.py: {message}", file=sys.stderr)
+    return 1
+
+
+def draw(folders, picture):
+    with plt.rc_context(STYLE):
+        runs = [Run(folder) for folder in folders]
+        figure = draw_run(runs[0]) if len(runs) == 1 else draw_comparison(runs)
+        endings = figure.canvas.get_supported_filetypes()
+        if pathlib.Path(picture).suffix.lower().lstrip(".") not in endings:
+            return fail(f"cannot write {picture}: its name must end in one of .{', .'.join(sorted(endings))}")
+        try:
+            figure.savefig(picture, dpi=130)
+        except OSError as error:
+            return fail(f"cannot write {picture}: {error.strerror or error}")
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description="Draws runs of lshdp train.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory")
     parser.add_argument("--out", required=True, metavar="FILE.png", help="the picture")
     options = parser.parse_args()
-    runs = [Run(folder) for folder in options.runs]
-    with plt.rc_context(STYLE):
-        figure = draw_run(runs[0]) if len(runs) == 1 else draw_comparison(runs)
-        try:
-            figure.savefig(options.out, dpi=130)
-        except (OSError, ValueError) as error:
-            print(f"plot_results.py: cannot write {options.out}: {error}", file=sys.stderr)
-            return 1
-    return 0
+    warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for it
+    try:
+        return draw(options.runs, options.out)
+    except Exception as error:  # a person at a command line has no use for a traceback
+        return fail(f"cannot draw {options.runs[0]}: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+case ${1:-} in
+  -h | --help) sed -n '2,5p' "$0"; exit 0 ;;
+  --baselines | --cuda) ;;
+  -*) echo "setup: unknown option $1; see --help" >&2; exit 2 ;;
+esac
 baselines=false
 if [[ ${1:-} == --baselines || ${1:-} == --cuda ]]; then
   baselines=true

@@ -1,11 +1,11 @@
 // lshdp data: converts published formats to data sets, makes synthetic ones, and tells what is in them.
-#include <cstdio>
-
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/converters.h"
 
@@ -161,7 +161,7 @@ int run_info(const Arguments& arguments) {
   Options options("data info", "Tells what is in a data set", "lshdp data info train.h5");
   options.positional("file", "a data set that lshdp data wrote, or one of the same layout");
   const Values values = options.parse(arguments);
-  if (!values.help()) std::fputs(data::describe_dataset(values.text("file")).c_str(), stdout);
+  if (!values.help()) print_output(data::describe_dataset(values.text("file")));
   return 0;
 }
 
@@ -189,24 +189,26 @@ std::string overview() {
       table.to_string());
 }
 
-std::string names() {
-  std::string result;
-  for (const Command& kind : kinds()) result += (result.empty() ? "" : ", ") + kind.name;
+std::vector<std::string> names() {
+  std::vector<std::string> result;
+  for (const Command& kind : kinds()) result.push_back(kind.name);
   return result;
 }
 
 }  // namespace
 
 int run_data(const Arguments& arguments) {
-  if (arguments.size() < 2) throw UsageError(fmt::format("the kind is missing; choose from {}", names()));
-  if (arguments[1] == "--help") {
-    std::fputs(overview().c_str(), stdout);
+  if (arguments.size() < 2)
+    throw UsageError(fmt::format("the kind is missing; choose from {}", fmt::join(names(), ", ")));
+  if (arguments[1] == "--help" || arguments[1] == "-h") {
+    print_output(overview());
     return 0;
   }
   for (const Command& kind : kinds()) {
     if (kind.name == arguments[1]) return kind.run(Arguments(arguments.begin() + 1, arguments.end()));
   }
-  throw UsageError(fmt::format("unknown kind '{}'; choose from {}", arguments[1], names()));
+  throw UsageError(fmt::format("unknown kind '{}'; choose from {}{}", arguments[1], fmt::join(names(), ", "),
+                               did_you_mean(arguments[1], names())));
 }
 
 }  // namespace lshdp::cli

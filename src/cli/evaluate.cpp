@@ -1,8 +1,6 @@
 // lshdp evaluate: loss and accuracy of saved weights over a data set.
 #include "lshdp/train/evaluate.h"
 
-#include <cstdio>
-
 #include <fmt/format.h>
 
 #include "lshdp/cli/command.h"
@@ -54,11 +52,9 @@ int run_evaluate(const Arguments& arguments) {
     const std::vector<std::int64_t> equal(static_cast<std::size_t>(communicator.size()), 1);
     const train::EvaluationRecord result = train::evaluate(communicator, model, walker, *dataset,
                                                            train::preparation_for(model, {}), equal, micro_batch, 0);
-    if (communicator.rank() != 0) return;
-    fmt::print("loss {:.6f}", result.loss);
-    if (result.accuracy) fmt::print(", accuracy {:.2f} %", 100 * *result.accuracy);
-    fmt::print(" over {} samples\n", format_count(result.samples));
-    std::fflush(stdout);
+    const std::string accuracy = result.accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *result.accuracy) : "";
+    print_on_rank_0(communicator, fmt::format("loss {:.6f}{} over {} samples\n", result.loss, accuracy,
+                                              format_count(result.samples)));
   });
 }
 

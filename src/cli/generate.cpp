@@ -1,14 +1,11 @@
 // lshdp generate: samples text from a trained GPT.
 #include "lshdp/train/generate.h"
 
-#include <cstdio>
-
-#include <fmt/format.h>
-
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/output.h"
 #include "lshdp/data/tokenizer.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/replicated_store.h"
@@ -55,12 +52,10 @@ int run_generate(const Arguments& arguments) {
   const auto store = parallel::make_replicated_store(model, *alone, {});
   store->set_values(model::read_weights(model, values.text("init")));
   parallel::BlockWalker walker(model, *store, {});
-  fmt::print("{}", values.text("prompt"));
-  train::generate(walker, model, {encoded.begin(), encoded.end()}, options, [&](std::int64_t token) {
-    fmt::print("{}", tokenizer->decode(std::span(&token, 1)));
-    std::fflush(stdout);
-  });
-  fmt::print("\n");
+  print_output(values.text("prompt"));
+  train::generate(walker, model, {encoded.begin(), encoded.end()}, options,
+                  [&](std::int64_t token) { print_output(tokenizer->decode(std::span(&token, 1))); });
+  print_output("\n");
   return 0;
 }
 

@@ -1,10 +1,9 @@
 // lshdp init: writes the fresh weights of a model.
 #include <filesystem>
-#include <iostream>
-
-#include <fmt/format.h>
 
 #include "lshdp/cli/options.h"
+#include "lshdp/core/file.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/model/weights.h"
 
@@ -19,11 +18,13 @@ int run_init(const Arguments& arguments) {
                             .parse(arguments);
   if (values.help()) return 0;
   const auto seed = static_cast<std::uint64_t>(values.integer("seed", 0));
-  const model::Model made = model::make_model(values.text("model"));
   const std::filesystem::path path = values.text("save");
+  refuse_overwriting("--save", path, {values.text("model")});
+  require_writable_file(path, "--save");
+  const model::Model made = model::make_model(values.text("model"));
   model::write_weights(made, model::initial_values(made, seed), path);
-  std::cout << fmt::format("{}: {} parameters ({}) in {}\n", made.name, format_count(made.parameter_count()),
-                           format_size(static_cast<std::int64_t>(std::filesystem::file_size(path))), path.string());
+  print_output("{}: {} parameters ({}) in {}\n", made.name, format_count(made.parameter_count()),
+               format_size(static_cast<std::int64_t>(std::filesystem::file_size(path))), path.string());
   return 0;
 }
 

@@ -1,8 +1,6 @@
 // lshdp max-batch: the largest micro-batch of each rank, as a table and in max_batch.json.
 #include "lshdp/measure/max_batch.h"
 
-#include <cstdio>
-
 #include <fmt/format.h>
 
 #include "lshdp/cli/command.h"
@@ -12,6 +10,7 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_room.h"
 
@@ -56,9 +55,8 @@ std::string table_of(const std::vector<measure::MaxBatchResult>& results) {
 void write_result(comm::Communicator& communicator, const std::vector<measure::MaxBatchResult>& results,
                   const std::string& model, const measure::RankSetup& setup, const std::string& path) {
   comm::on_rank_0(communicator, [&]() -> std::string {
-    std::fputs(table_of(results).c_str(), stdout);
-    std::fflush(stdout);
     write_json(path, measure::max_batch_to_json(results, model, setup));
+    print_output(table_of(results));
     return "";
   });
 }
@@ -74,7 +72,8 @@ int run_max_batch(const Arguments& arguments) {
     model::Model model;
     comm::agree(communicator, [&] { model = model::make_model(values.text("model")); });
     comm::on_rank_0(communicator, [&]() -> std::string {
-      require_writable_folder(std::filesystem::absolute(values.text("out")).parent_path(), "--out");
+      refuse_overwriting("--out", values.text("out"), {values.text("model")});
+      require_writable_file(values.text("out"), "--out");
       return "";
     });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);

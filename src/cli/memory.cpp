@@ -1,5 +1,4 @@
 // lshdp memory: what each rank's memory goes to, predicted and measured.
-#include <cstdio>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,6 +11,7 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_room.h"
 #include "lshdp/measure/memory_report.h"
@@ -71,7 +71,7 @@ std::string budget_text(const measure::MemoryReport& report) {
 }
 
 /// Ranks with the same figures are shown once.
-void print(const std::vector<measure::MemoryReport>& reports) {
+std::string text_of(const std::vector<measure::MemoryReport>& reports) {
   std::vector<std::pair<std::vector<std::string>, std::string>> shown;
   for (const measure::MemoryReport& report : reports) {
     const std::string name = fmt::format("{} ({})", report.rank, report.host);
@@ -81,8 +81,9 @@ void print(const std::vector<measure::MemoryReport>& reports) {
     else
       shown.push_back({{name}, text});
   }
-  for (const auto& [names, text] : shown) fmt::print("rank {}{}\n", fmt::join(names, ", "), text);
-  std::fflush(stdout);
+  std::string all;
+  for (const auto& [names, text] : shown) all += fmt::format("rank {}{}\n", fmt::join(names, ", "), text);
+  return all;
 }
 
 }  // namespace
@@ -95,13 +96,19 @@ int run_memory(const Arguments& arguments) {
   return with_ranks("memory", [&](comm::Communicator& communicator) {
     model::Model model;
     comm::agree(communicator, [&] { model = model::make_model(values.text("model")); });
+    comm::on_rank_0(communicator, [&]() -> std::string {
+      if (!values.has("out")) return "";
+      refuse_overwriting("--out", values.text("out"), {values.text("model")});
+      require_writable_file(values.text("out"), "--out");
+      return "";
+    });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
     measure::require_host_room(communicator, model, setup, /*alone=*/true);
     MemoryBudget budget(*setup.compute_device);
     const auto reports = measure::report_memory_of_ranks(communicator, model, setup, budget, batches);
     comm::on_rank_0(communicator, [&]() -> std::string {
-      print(reports);
       if (values.has("out")) write_json(values.text("out"), measure::memory_to_json(reports, model.name, setup));
+      print_output(text_of(reports));
       return "";
     });
   });

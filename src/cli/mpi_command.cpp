@@ -1,22 +1,18 @@
 // The frame of every command that runs on ranks: session, communicator, errors.
 #include "lshdp/cli/mpi_command.h"
 
-#include <array>
-
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "lshdp/cli/launch.h"
+#include "lshdp/comm/agree.h"
 #include "lshdp/comm/mpi_communicator.h"
+#include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/host.h"
+#include "lshdp/core/output.h"
 
 namespace lshdp::cli {
 namespace {
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
-}
 
 [[noreturn]] void bring_down(comm::MpiSession& session, const std::string& command, const std::string& message,
                              int exit_code) {
@@ -24,9 +20,8 @@ std::string host_name() {
   session.abort(exit_code);
 }
 
-}  // namespace
-
-int with_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body) {
+/// Runs `body` under the policy of with_ranks.
+int run_in_session(const std::string& command, const std::function<void(comm::Communicator&)>& body) {
   comm::MpiSession session(nullptr, nullptr);
   const auto communicator = comm::make_mpi_communicator(session);
   try {
@@ -40,8 +35,47 @@ int with_ranks(const std::string& command, const std::function<void(comm::Commun
   } catch (const Error& error) {
     bring_down(session, command, error.what(), error.exit_code());
   } catch (const std::exception& error) {
-    bring_down(session, command, one_line(error), 1);
+    bring_down(session, command, explain(error), 1);
+  } catch (...) {
+    bring_down(session, command, kNoWords, 1);
   }
+}
+
+}  // namespace
+
+int with_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body) {
+  return run_in_session(command, [&](comm::Communicator& communicator) {
+    comm::agree(communicator, [] {});  // with the ranks that are in fail_before_ranks
+    body(communicator);
+  });
+}
+
+int fail_before_ranks(const std::string& command, const std::string& message, int exit_code) {
+  const int rank = launch_rank();
+  if (rank != 0 && ranks_of_mpirun() == 1) {
+    // Another launcher, which need not end ranks when one fails: they must not wait for each other in MPI.
+    sleep_until(now_seconds() + 2);
+    print_error(command, fmt::format("rank {}: {}", rank, message));
+    return exit_code;
+  }
+  if (rank == 0) {
+    print_error(command, message);
+    return exit_code;
+  }
+  try {
+    return run_in_session(command, [&](comm::Communicator& communicator) {
+      comm::agree(communicator, [&] { throw AgreedError(message, exit_code); });
+    });
+  } catch (const std::exception&) {  // MPI cannot be started, which rank 0 says as well
+    return exit_code;
+  }
+}
+
+void print_on_rank_0(comm::Communicator& communicator, const std::string& text) {
+  comm::on_rank_0(communicator, [&]() -> std::string {
+    print_output(text);
+    return "";
+  });
 }
 
 }  // namespace lshdp::cli

@@ -1,13 +1,14 @@
 // lshdp optimize: from profile.json to batches.json.
 #include <algorithm>
-#include <cstdio>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "lshdp/cli/options.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/describe.h"
@@ -51,6 +52,18 @@ void write_scale(const std::string& path, const std::vector<plan::ScalePoint>& p
   write_json(path, {{"version", 1}, {"points", list}});
 }
 
+/// Before any work is done for them.
+void check_outputs(const Values& values) {
+  for (const std::string name : {"out", "scale-out"}) {
+    if (!values.has(name)) continue;
+    refuse_overwriting("--" + name, values.text(name), {values.text("profile")});
+    require_writable_file(values.text(name), "--" + name);
+  }
+  if (values.has("scale-out") && std::filesystem::weakly_canonical(values.text("scale-out")) ==
+                                     std::filesystem::weakly_canonical(values.text("out")))
+    throw UsageError("--scale-out: this is the file of --out; choose another name");
+}
+
 }  // namespace
 
 int run_optimize(const Arguments& arguments) {
@@ -65,18 +78,19 @@ int run_optimize(const Arguments& arguments) {
           .option("scale", "N,..", "also predict the step on so many ranks like those of the profile, e.g. 64,256")
           .option("scale-out", "FILE", "where to write what --scale predicts (JSON)")
           .required("out", "FILE", "where to write the plan (batches.json)")
+          .needs("scale-out", "scale")
+          .excludes("batches", "scale")
           .parse(arguments);
   if (values.help()) return 0;
   plan::SolverOptions options;
   if (values.has("total")) options.total = values.integer("total", 1);
   if (values.has("max-accumulation")) options.max_accumulation = values.integer("max-accumulation", 0);
+  check_outputs(values);
   const plan::PooledProfile pooled = plan::pool_alike_ranks(plan::read_profile(values.text("profile")));
   const plan::Profile& profile = pooled.profile;
-  if (values.has("scale-out") && !values.has("scale")) throw UsageError("--scale-out needs --scale");
   if (values.has("batches")) {
-    if (values.has("scale")) throw UsageError("--batches and --scale exclude each other");
     const std::string text = plan_given_batches(profile, values.integers("batches", 0), options, values.text("out"));
-    fmt::print("{}{}", alike_text(pooled), text);
+    print_output(alike_text(pooled) + text);
     return 0;
   }
   plan::Solution solution = plan::solve(profile, options);
@@ -89,7 +103,7 @@ int run_optimize(const Arguments& arguments) {
     if (values.has("scale-out")) write_scale(values.text("scale-out"), points);
   }
   plan::write_plan(values.text("out"), solution.plan);
-  std::fputs(text.c_str(), stdout);
+  print_output(text);
   return 0;
 }
 

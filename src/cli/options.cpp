@@ -2,9 +2,10 @@
 #include "lshdp/cli/options.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <stdexcept>
 
+// cxxopts' own splitter takes a newline in a value for the end of an option.
+#define CXXOPTS_NO_REGEX
 #include <cxxopts.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,6 +14,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 
 namespace lshdp::cli {
@@ -54,7 +56,8 @@ nlohmann::json Values::to_json() const {
 const std::string& Values::choice(const std::string& name, std::initializer_list<std::string_view> allowed) const {
   const std::string& value = text(name);
   if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return value;
-  throw UsageError(fmt::format("{}: '{}' is not known; choose from {}", dashed(name), value, fmt::join(allowed, ", ")));
+  throw UsageError(fmt::format("{}: '{}' is not known; choose from {}{}", dashed(name), value, fmt::join(allowed, ", "),
+                               did_you_mean(value, {allowed.begin(), allowed.end()})));
 }
 
 std::int64_t Values::integer(const std::string& name, std::int64_t minimum, std::int64_t maximum) const {
@@ -109,6 +112,15 @@ Options& Options::positionals(const std::string& name, const std::string& help) 
   return add({Kind::positionals, name, "", help, "", false});
 }
 
+Options& Options::needs(const std::string& option, const std::string& other) {
+  needs_.emplace_back(option, other);
+  return *this;
+}
+Options& Options::excludes(const std::string& one, const std::string& other) {
+  excludes_.emplace_back(one, other);
+  return *this;
+}
+
 Options& Options::add(Definition definition) {
   if (find(definition.name) != nullptr) throw std::logic_error("option --" + definition.name + " is defined twice");
   definitions_.push_back(std::move(definition));
@@ -129,35 +141,88 @@ void Options::refuse(const std::string& problem) const {
   throw UsageError(fmt::format("{}; see lshdp {} --help", problem, command_));
 }
 
-// cxxopts would take the next option for the value of the one before it.
-void Options::check_values_follow(const Arguments& arguments) const {
+// The option that `argument` names, with or without "=value".
+const Options::Definition* Options::option_of(std::string_view argument) const {
+  if (!argument.starts_with("--")) return nullptr;
+  const Definition* definition = find(argument.substr(2, argument.find('=') - 2));
+  return definition == nullptr || is_positional(*definition) ? nullptr : definition;
+}
+
+// cxxopts would take the next option for the value of the one before it. What holds a blank is no option.
+bool Options::may_be_value(const std::string& argument) const {
+  return !argument.starts_with("--") ||
+         (argument.find_first_of(" \t\n") != std::string::npos && option_of(argument) == nullptr);
+}
+
+// Every option as "--name=value", which can be read in one way only, without what stands behind "--".
+Arguments Options::joined(const Arguments& arguments) const {
+  Arguments result{arguments.front()};
   for (std::size_t i = 1; i < arguments.size() && arguments[i] != "--"; ++i) {
-    if (!arguments[i].starts_with("--")) continue;
-    const Definition* definition = find(std::string_view(arguments[i]).substr(2));
-    if (definition == nullptr || definition->kind == Kind::flag || is_positional(*definition)) continue;
-    if (i + 1 == arguments.size() || arguments[i + 1].starts_with("--")) {
-      refuse(fmt::format("{} needs a value ({})", arguments[i], definition->placeholder));
+    const Definition* definition = option_of(arguments[i]);
+    const bool takes_next =
+        definition != nullptr && definition->kind != Kind::flag && arguments[i].find('=') == std::string::npos;
+    result.push_back(arguments[i]);
+    if (!takes_next) continue;
+    if (i + 1 == arguments.size() || !may_be_value(arguments[i + 1])) {
+      refuse(fmt::format("{0} needs a value ({1}); one that begins with -- is given as {0}=--..", arguments[i],
+                         definition->placeholder));
     }
-    ++i;
+    result.back() += '=' + arguments[++i];
+  }
+  return result;
+}
+
+void Options::refuse_unknown(const std::string& argument) const {
+  const std::string name = argument.substr(0, argument.find('='));
+  std::vector<std::string> known;
+  for (const Definition& definition : definitions_) {
+    if (!is_positional(definition)) known.push_back(definition.name);
+  }
+  const std::size_t dashes = std::min(name.find_first_not_of('-'), name.size());
+  refuse(fmt::format("unknown option '{}'{}", name, did_you_mean(name.substr(dashes), known, "--")));
+}
+
+// `words` are positional arguments in their order.
+void Options::place_positionals(const std::vector<std::string>& words, Given& given) const {
+  auto word = words.begin();
+  for (const Definition& definition : definitions_) {
+    if (definition.kind == Kind::positional && word != words.end()) given[definition.name] = {*word++};
+  }
+  for (const Definition& definition : definitions_) {
+    if (definition.kind == Kind::positionals && word != words.end()) {
+      given[definition.name].assign(word, words.end());
+      word = words.end();
+    }
+  }
+  if (word != words.end()) refuse(fmt::format("unexpected argument '{}'", *word));
+}
+
+void Options::check_relations(const Given& given) const {
+  for (const auto& [option, other] : needs_) {
+    if (given.contains(option) && !given.contains(other)) refuse(fmt::format("--{} needs --{}", option, other));
+  }
+  for (const auto& [one, other] : excludes_) {
+    if (given.contains(one) && given.contains(other))
+      refuse(fmt::format("--{} and --{} exclude each other", one, other));
   }
 }
 
 void Options::complete(Given& given) const {
+  check_relations(given);
   for (const Definition& definition : definitions_) {
     const auto found = given.find(definition.name);
+    const std::string shown = (is_positional(definition) ? "argument " : "--") + definition.name;
     if (found != given.end()) {
-      if (definition.kind != Kind::positionals && found->second.size() > 1) {
-        refuse(fmt::format("--{} is given twice", definition.name));
-      }
-      if (definition.kind == Kind::flag && found->second.front() != "true") {
-        refuse(fmt::format("--{} takes no value", definition.name));
-      }
+      if (definition.kind != Kind::positionals && found->second.size() > 1) refuse(shown + " is given twice");
+      if (definition.kind == Kind::flag && found->second.front() != "true") refuse(shown + " takes no value");
+      if (std::ranges::any_of(found->second, &std::string::empty))
+        refuse(shown + " has an empty value (an unset variable?); give one, or leave it out");
     } else if (definition.has_default) {
       given[definition.name] = {definition.otherwise};
     } else if (definition.kind == Kind::required) {
-      refuse(fmt::format("--{} {} is missing", definition.name, definition.placeholder));
+      refuse(fmt::format("{} {} is missing", shown, definition.placeholder));
     } else if (is_positional(definition)) {
-      refuse(fmt::format("argument {} is missing ({})", definition.name, definition.help));
+      refuse(fmt::format("{} is missing ({})", shown, definition.help));
     }
   }
 }
@@ -165,42 +230,40 @@ void Options::complete(Given& given) const {
 Options::Given Options::split(const Arguments& arguments) const {
   cxxopts::Options parser("lshdp " + command_);
   parser.allow_unrecognised_options();
-  std::vector<std::string> single;
-  std::string repeated;
   for (const Definition& definition : definitions_) {
-    if (definition.kind == Kind::positionals) {
-      repeated = definition.name;
-    } else if (definition.kind == Kind::flag) {
-      parser.add_options()(definition.name, definition.help);
-    } else {
-      parser.add_options()(definition.name, definition.help, cxxopts::value<std::string>());
-      if (definition.kind == Kind::positional) single.push_back(definition.name);
-    }
+    if (is_positional(definition)) continue;
+    const std::string name = definition.name == "help" ? "h,help" : definition.name;
+    if (definition.kind == Kind::flag)
+      parser.add_options()(name, definition.help);
+    else
+      parser.add_options()(name, definition.help, cxxopts::value<std::string>());
   }
-  parser.parse_positional(single);
 
+  const Arguments options = joined(arguments);
   std::vector<const char*> argv;
-  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  for (const std::string& argument : options) argv.push_back(argument.c_str());
   Given given;
+  std::vector<std::string> words;
   try {
     const auto result = parser.parse(static_cast<int>(argv.size()), argv.data());
     for (const auto& argument : result.arguments()) given[argument.key()].push_back(argument.value());
-    for (const std::string& rest : result.unmatched()) {
-      if (rest.starts_with('-') && !given.contains("help")) refuse(fmt::format("unknown option '{}'", rest));
-      if (repeated.empty() && !given.contains("help")) refuse(fmt::format("unexpected argument '{}'", rest));
-      given[repeated].push_back(rest);
-    }
-  } catch (const cxxopts::exceptions::exception& error) {
-    refuse(error.what());
+    words = result.unmatched();
+  } catch (const cxxopts::exceptions::exception&) {
+    refuse("the options cannot be read");
   }
+  if (given.contains("help")) return given;
+  const auto unknown = std::ranges::find_if(words, [](const std::string& word) { return word.starts_with('-'); });
+  if (unknown != words.end()) refuse_unknown(*unknown);
+  const auto end = std::ranges::find(arguments, "--");
+  if (end != arguments.end()) words.insert(words.end(), end + 1, arguments.end());
+  place_positionals(words, given);
   return given;
 }
 
 Values Options::parse(const Arguments& arguments) const {
-  check_values_follow(arguments);
   Given given = split(arguments);
   if (given.contains("help")) {
-    if (launch_rank() == 0) std::fputs(help().c_str(), stdout);
+    if (launch_rank() == 0) print_output(help());
     return {true, {}};
   }
   complete(given);

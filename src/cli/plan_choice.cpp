@@ -93,7 +93,7 @@ plan::Profile given_profile(comm::Communicator& communicator, const model::Model
     require_same(mode_text(profile.mode, profile.offload), mode_text(setup), "mode", source);
     require_same(profile.precision, parallel::to_text(setup.precision), "precision", source);
     require_same(profile.wire, parallel::to_text(setup.wire), "wire", source);
-    return plan::to_json(plan::pool_alike_ranks(profile).profile).dump();
+    return json_text(plan::to_json(plan::pool_alike_ranks(profile).profile));
   });
   return plan::profile_from_json(parse_json(text, "--profile"), "--profile");
 }
@@ -105,7 +105,7 @@ plan::Plan solved_by_rank_0(comm::Communicator& communicator, const plan::Profil
     const plan::SolverOptions options{.total = request.total, .max_accumulation = request.max_accumulation};
     plan::Plan plan = plan::solve(profile, options).plan;
     plan.leave_out = plan::best_left_out(profile, plan, options);
-    return plan::to_json(plan).dump();
+    return json_text(plan::to_json(plan));
   });
   return plan::plan_from_json(parse_json(text, "the solved plan"), "the solved plan");
 }
@@ -115,7 +115,7 @@ plan::Profile pooled_by_rank_0(comm::Communicator& communicator, const plan::Pro
   const std::string text = comm::on_rank_0(communicator, [&] {
     const plan::PooledProfile pooled = plan::pool_alike_ranks(measured);
     for (const std::string& line : plan::describe(pooled.alike)) spdlog::info("{}", line);
-    return plan::to_json(pooled.profile).dump();
+    return json_text(plan::to_json(pooled.profile));
   });
   return plan::profile_from_json(parse_json(text, "the profile"), "the profile");
 }
@@ -235,7 +235,7 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
     const std::string text = comm::on_rank_0(communicator, [&] {
       const plan::Plan plan = given_plan(request, communicator.size());
       check_plan(plan, model, setup, request, communicator.size());
-      return plan::to_json(plan).dump();
+      return json_text(plan::to_json(plan));
     });
     choice.plan = plan::plan_from_json(parse_json(text, "--batches"), "--batches");
     if (!request.profile.empty()) choice.profile = given_profile(communicator, model, setup, request.profile);

@@ -2,7 +2,6 @@
 #include "lshdp/measure/profile.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,6 +13,7 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_room.h"
 #include "lshdp/plan/link_shares.h"
@@ -106,9 +106,8 @@ std::string load_line(const plan::Profile& profile) {
 void write_result(comm::Communicator& communicator, const plan::Profile& profile, const std::string& path) {
   comm::on_rank_0(communicator, [&]() -> std::string {
     plan::write_profile(path, profile);
-    fmt::print("{}{}{}{}{}written to {}\n", table_of(profile), network_line(profile.network), sizes_line(profile),
-               links_line(profile), load_line(profile), path);
-    std::fflush(stdout);
+    print_output("{}{}{}{}{}written to {}\n", table_of(profile), network_line(profile.network), sizes_line(profile),
+                 links_line(profile), load_line(profile), path);
     return "";
   });
 }
@@ -131,7 +130,9 @@ int run_profile(const Arguments& arguments) {
       if (values.has("data")) check_data(values.text("data"), model, options.total);
     });
     comm::on_rank_0(communicator, [&]() -> std::string {
-      require_writable_folder(std::filesystem::absolute(values.text("out")).parent_path(), "--out");
+      refuse_overwriting("--out", values.text("out"),
+                         {values.text("model"), values.has("data") ? values.text("data") : ""});
+      require_writable_file(values.text("out"), "--out");
       return "";
     });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);

@@ -83,7 +83,7 @@ measure::RankRequest rank_request(const Values& values) {
   measure::RankRequest request;
   request.mode = known_mode(values);
   request.offload = values.flag("offload");
-  request.precision = parallel::precision_from_text(values.text("precision"));
+  request.precision = parallel::precision_from_text(values.choice("precision", {"fp32", "bf16", "fp16", "fp64"}));
   request.wire = known_wire(values, request);
   request.recompute = values.flag("recompute");
   request.offload_activations = values.flag("offload-activations");

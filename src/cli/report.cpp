@@ -1,6 +1,5 @@
 // lshdp report: tables of runs on standard output, and a picture drawn by scripts/plot_results.py.
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -10,6 +9,8 @@
 
 #include "lshdp/cli/options.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
+#include "lshdp/core/output.h"
 #include "run_directory.h"
 
 extern char** environ;
@@ -19,19 +20,31 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kScript = "plot_results.py";
 /// Exit code of plot_results.py where matplotlib is missing.
 constexpr int kNoMatplotlib = 3;
 
-/// The folder of our scripts: $LSHDP_SCRIPTS, or the one of the source tree this program was built from.
+/// The folder of our scripts: $LSHDP_SCRIPTS; what lies beside the program in a build tree or where it is installed,
+/// also if that was moved; the source tree that this program was built from.
 fs::path scripts_folder() {
   const char* chosen = std::getenv("LSHDP_SCRIPTS");
-  return chosen != nullptr && *chosen != '\0' ? chosen : LSHDP_SOURCE_SCRIPTS;
+  if (chosen != nullptr && *chosen != '\0') return chosen;
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* beside : {"../scripts", "../share/lshdp/scripts"}) {
+    if (fs::exists(program / beside / kScript, error)) return (program / beside).lexically_normal();
+  }
+  return LSHDP_SOURCE_SCRIPTS;
 }
 
-/// Python of the .venv beside the scripts, otherwise python3 of the PATH.
-std::string python_beside(const fs::path& scripts) {
-  const fs::path python = scripts.parent_path() / ".venv" / "bin" / "python";
-  return fs::exists(python) ? python.string() : "python3";
+/// Python of the .venv beside the scripts or in the source tree, otherwise python3 of the PATH.
+std::string python_for(const fs::path& scripts) {
+  std::error_code error;
+  for (const fs::path& folder : {scripts, fs::path(LSHDP_SOURCE_SCRIPTS)}) {
+    const fs::path python = folder.parent_path() / ".venv" / "bin" / "python";
+    if (fs::exists(python, error)) return python.string();
+  }
+  return "python3";
 }
 
 /// Runs a program with our standard streams and returns its exit code. Throws RunError if it cannot be started.
@@ -50,12 +63,12 @@ int run_program(std::vector<std::string> arguments) {
 }
 
 void draw(const std::vector<std::string>& folders, const fs::path& picture) {
-  const fs::path script = scripts_folder() / "plot_results.py";
+  const fs::path script = scripts_folder() / kScript;
   if (!fs::exists(script)) {
     throw RunError(fmt::format("cannot draw: {} does not exist; set LSHDP_SCRIPTS to the scripts folder of lshdp",
                                script.string()));
   }
-  std::vector<std::string> command{python_beside(scripts_folder()), script.string(), "--out", picture.string()};
+  std::vector<std::string> command{python_for(scripts_folder()), script.string(), "--out=" + picture.string(), "--"};
   command.insert(command.end(), folders.begin(), folders.end());
   const int code = run_program(command);
   if (code == kNoMatplotlib) {
@@ -81,10 +94,10 @@ int run_report(const Arguments& arguments) {
   for (const std::string& folder : folders) runs.push_back(read_run_directory(folder));
   const fs::path otherwise = runs.size() > 1 ? fs::path("comparison.png") : runs.front().path / "report.png";
   const fs::path picture = values.has("out") ? fs::path(values.text("out")) : otherwise;
-  std::fputs(describe(runs).c_str(), stdout);
-  std::fflush(stdout);
+  require_writable_file(picture, "--out");
+  print_output(describe(runs));
   draw(folders, picture);
-  std::fputs(fmt::format("\nwrote {}\n", picture.string()).c_str(), stdout);
+  print_output("\nwrote {}\n", picture.string());
   return 0;
 }
 

@@ -1,6 +1,5 @@
 // lshdp train: trains a model on unequal ranks, measuring and solving first if asked to.
 #include <algorithm>
-#include <cstdio>
 
 #include <fmt/format.h>
 
@@ -12,8 +11,10 @@
 #include "lshdp/cli/rank_options.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
 #include "lshdp/core/interrupt.h"
 #include "lshdp/core/json.h"
+#include "lshdp/core/log.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_room.h"
@@ -66,6 +67,9 @@ Options train_options() {
   add_rank_options(options);
   add_communicator_option(options);
   add_file_options(options);
+  options.excludes("init", "resume").excludes("steps", "epochs");
+  options.needs("eval-every", "eval-data").needs("trace", "results");
+  options.needs("checkpoint-every", "results").needs("keep-checkpoints", "results");
   return options;
 }
 
@@ -73,14 +77,17 @@ std::filesystem::path path_or_none(const Values& values, const char* name) {
   return values.has(name) ? std::filesystem::path(values.text(name)) : std::filesystem::path();
 }
 
+/// More are a mistake, and could be too many to count.
+constexpr std::int64_t kMostSteps = 1'000'000'000;
+
 void read_length(const Values& values, train::TrainOptions& options) {
-  if (values.has("steps") == values.has("epochs")) throw UsageError("give either --steps or --epochs");
-  if (values.has("steps")) options.steps = values.integer("steps", 1);
-  if (values.has("epochs")) options.epochs = values.integer("epochs", 1);
+  if (!values.has("steps") && !values.has("epochs")) throw UsageError("give either --steps or --epochs");
+  if (values.has("steps")) options.steps = values.integer("steps", 1, kMostSteps);
+  if (values.has("epochs")) options.epochs = values.integer("epochs", 1, kMostSteps);
 }
 
 void read_optimizer(const Values& values, train::TrainOptions& options) {
-  options.schedule = {.kind = train::schedule_from_text(values.text("schedule")),
+  options.schedule = {.kind = train::schedule_from_text(values.choice("schedule", {"constant", "cosine"})),
                       .learning_rate = values.real("lr", 0),
                       .warmup_steps = values.integer("warmup", 0)};
   options.adamw = {.beta1 = values.real("beta1", 0, 0.999999),
@@ -108,14 +115,10 @@ train::TrainOptions read_options(const Values& values) {
   options.checkpoint_every = values.integer("checkpoint-every", 0);
   options.keep_checkpoints = static_cast<int>(values.integer("keep-checkpoints", 1, 1'000'000));
   options.trace = values.flag("trace");
-  if (!options.init.empty() && !options.resume.empty()) throw UsageError("--init and --resume exclude each other");
-  if (options.results.empty() && (options.trace || options.checkpoint_every > 0)) {
-    throw UsageError("--trace and --checkpoint-every need --results, the folder to write into");
-  }
   return options;
 }
 
-void print_result(const Json& summary) {
+std::string result_text(const Json& summary) {
   Table table({"rank", "host", "speed", "max batch", "batch", "compute", "communication", "wait"});
   for (const Json& rank : summary["ranks"]) {
     const std::int64_t max_batch = rank["max_batch"];
@@ -124,32 +127,77 @@ void print_result(const Json& summary) {
                std::to_string(rank["batch"].get<std::int64_t>()), format_seconds(rank["compute_seconds"]),
                format_seconds(rank["communication_seconds"]), format_seconds(rank["wait_seconds"])});
   }
-  fmt::print("{}", table.to_string());
-  std::string line =
-      fmt::format("step {} (median), {:.1f} samples/s", format_seconds(summary["step_seconds"]["median"]),
-                  summary["samples_per_second"].get<double>());
+  std::string text = table.to_string() + fmt::format("step {} (median), {:.1f} samples/s",
+                                                     format_seconds(summary["step_seconds"]["median"]),
+                                                     summary["samples_per_second"].get<double>());
   if (!summary["prediction_error"].is_null()) {
-    line += fmt::format("; predicted {} ({:+.1f} %)", format_seconds(summary["predicted"]["step_seconds"]),
+    text += fmt::format("; predicted {} ({:+.1f} %)", format_seconds(summary["predicted"]["step_seconds"]),
                         100 * summary["prediction_error"].get<double>());
   }
-  fmt::print("{}\n", line);
+  text += '\n';
   if (const std::int64_t skipped = summary["skipped_steps"]; skipped > 0)
-    fmt::print("{} steps skipped because gradients overflowed in fp16\n", skipped);
+    text += fmt::format("{} steps skipped because gradients overflowed in fp16\n", skipped);
   const Json& evaluation = summary["evaluation"];
   if (!evaluation.is_null() && !evaluation["loss"].is_null()) {
-    fmt::print("evaluation loss {:.4f}", evaluation["loss"].get<double>());
+    text += fmt::format("evaluation loss {:.4f}", evaluation["loss"].get<double>());
     if (!evaluation["accuracy"].is_null())
-      fmt::print(", accuracy {:.2f} %", 100 * evaluation["accuracy"].get<double>());
-    fmt::print("\n");
+      text += fmt::format(", accuracy {:.2f} %", 100 * evaluation["accuracy"].get<double>());
+    text += '\n';
   }
-  std::fflush(stdout);
+  return text;
 }
 
-std::int64_t sample_count(comm::Communicator& communicator, const std::filesystem::path& path,
-                          const model::Model& model) {
+/// What the user asks for must have an effect on this model and data set.
+void check_augmentation(const data::Augmentation& augmentation, const model::InputSpec& input,
+                        const data::DatasetInfo& info) {
+  if (input.kind == model::InputSpec::Kind::tokens) {
+    if (augmentation.horizontal_flip)
+      throw UsageError("--flip is for images, but the model reads tokens; leave it out");
+    if (augmentation.crop_padding > 0)
+      throw UsageError("--crop-padding is for images, but the model reads tokens; leave it out");
+    return;
+  }
+  const std::int64_t side =
+      input.kind == model::InputSpec::Kind::image ? input.image_size : std::min(info.height, info.width);
+  if (augmentation.crop_padding >= side) {
+    throw UsageError(fmt::format("--crop-padding: {} pixels are as wide as the images ({}); a crop could hold nothing",
+                                 augmentation.crop_padding, side));
+  }
+}
+
+/// The samples of the data set, which must fit the model and what is asked for.
+std::int64_t sample_count(comm::Communicator& communicator, const model::Model& model,
+                          const train::TrainOptions& options) {
   std::int64_t count = 0;
-  comm::agree(communicator, [&] { count = train::open_for_model(path, model)->size(); });
+  comm::agree(communicator, [&] {
+    const auto dataset = train::open_for_model(options.data, model);
+    check_augmentation(options.augmentation, model.input, dataset->info());
+    count = dataset->size();
+  });
   return count;
+}
+
+/// A resumed run may go on beyond: so this is no error.
+void warn_of_long_warmup(const train::TrainOptions& options, std::int64_t samples) {
+  const std::int64_t total = options.plan.total, an_epoch = (samples + total - 1) / total;
+  const double steps = options.steps ? static_cast<double>(*options.steps)
+                                     : static_cast<double>(*options.epochs) * static_cast<double>(an_epoch);
+  const std::int64_t warmup = options.schedule.warmup_steps;
+  if (static_cast<double>(warmup) > steps)
+    spdlog::warn("--warmup: {} steps are more than the run's {:.0f}: it never reaches --lr", warmup, steps);
+}
+
+/// Outputs are looked at before any work is done for them.
+void check_outputs(comm::Communicator& communicator, const Values& values) {
+  comm::on_rank_0(communicator, [&]() -> std::string {
+    if (!values.has("save")) return "";
+    std::vector<std::filesystem::path> inputs;
+    for (const char* input : {"data", "eval-data", "model", "init", "batches", "profile"})
+      inputs.push_back(path_or_none(values, input));
+    refuse_overwriting("--save", values.text("save"), inputs);
+    require_writable_file(values.text("save"), "--save");
+    return "";
+  });
 }
 
 /// Beside the largest micro-batch that this run may give the rank.
@@ -178,12 +226,13 @@ int run_train(const Arguments& arguments) {
   watch_interrupts();
   return with_ranks("train", [&](comm::Communicator& world) {
     const model::Model model = shared_model(world, values.text("model"));
+    check_outputs(world, values);
     options.setup = measure::set_up_rank(world, ranks);
     measure::require_host_room(world, model, options.setup, /*alone=*/true);
     const auto between_devices = measure::make_device_communicator(world, way, options.setup);
     comm::Communicator& communicator = between_devices ? *between_devices : world;
     MemoryBudget budget(*options.setup.compute_device);
-    const std::int64_t samples = sample_count(communicator, options.data, model);
+    const std::int64_t samples = sample_count(communicator, model, options);
     PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples, options.results);
     options.plan = std::move(choice.plan);
     options.setup = measure::follow_transfer_sizes(communicator, options.setup, options.plan.transfer);
@@ -191,10 +240,11 @@ int run_train(const Arguments& arguments) {
     options.profile = std::move(choice.profile);
     options.rebalance_every = request.rebalance;
     options.rebalance.max_accumulation = request.max_accumulation;
+    if (world.rank() == 0) warn_of_long_warmup(options, samples);
     decide_resident_blocks(communicator, model, budget, options);
     budget.set_limit(options.setup.memory_bytes);
     const Json summary = train::train(communicator, model, options);
-    if (communicator.rank() == 0) print_result(summary);
+    print_on_rank_0(communicator, communicator.rank() == 0 ? result_text(summary) : "");
   });
 }
 

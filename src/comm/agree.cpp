@@ -7,9 +7,9 @@
 #include <optional>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/core/host.h"
 
 namespace lshdp::comm {
 namespace {
@@ -24,11 +24,6 @@ std::vector<T> gather_value(Communicator& communicator, T value) {
   for (int rank = 1; rank <= size; ++rank) shards.bounds.push_back(static_cast<std::int64_t>(sizeof(T)) * rank);
   communicator.all_gather({values.data(), shards.bounds.back(), DataType::byte}, shards).wait();
   return values;
-}
-
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "unknown";
 }
 
 /// How work ended on one rank, and its form as text: three lines, of which the last may hold more.
@@ -55,9 +50,9 @@ std::optional<Failure> failure_of(const std::function<void()>& work) {
   } catch (const Error& error) {
     return Failure{error.exit_code(), host_name(), error.what()};
   } catch (const std::exception& error) {
-    return Failure{1, host_name(), error.what()};
+    return Failure{1, host_name(), explain(error)};
   } catch (...) {
-    return Failure{1, host_name(), "unknown exception"};
+    return Failure{1, host_name(), "an error that lshdp has no words for; please report the command"};
   }
 }
 

@@ -107,6 +107,23 @@ void refuse_overwriting(std::string_view option, const fs::path& output, const s
   }
 }
 
+void require_writable_file(const fs::path& path, std::string_view option) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!path.has_filename() || fs::is_directory(status))
+    throw UsageError(fmt::format("{}: {} is a folder; name a file", option, path.string()));
+  if (fs::exists(status) && !fs::is_regular_file(status))
+    throw UsageError(fmt::format("{}: {} is a device or a pipe; name a file", option, path.string()));
+  require_writable_folder(fs::absolute(path).parent_path(), option);
+  const fs::path temporary = path.string() + ".tmp";
+  const bool there = fs::exists(temporary, error);
+  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor < 0)
+    throw UsageError(fmt::format("{}: cannot write {}: {}", option, path.string(), std::strerror(errno)));
+  ::close(descriptor);
+  if (!there) remove_quietly(temporary);
+}
+
 void require_writable_folder(const fs::path& folder, std::string_view what) {
   std::error_code error;
   fs::create_directories(folder, error);

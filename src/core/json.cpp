@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/core/file.h"
+#include "lshdp/core/file_kind.h"
 
 namespace lshdp {
 
@@ -15,6 +16,11 @@ Json parse_json(std::string_view text, const std::string& source) {
   } catch (const Json::parse_error& error) {
     const std::size_t at = std::min<std::size_t>(error.byte, text.size());
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+    if (const std::string kind = kind_of_bytes(text); !kind.empty())
+      throw UsageError(fmt::format("{}: not valid JSON: this is {}", source, kind));
+    if (text.empty()) throw UsageError(fmt::format("{}: not valid JSON: it is empty", source));
+    if (line > 1 && Json::accept(text.substr(0, text.find('\n'))))
+      throw UsageError(fmt::format("{}: not valid JSON: a value in each line (a metrics.jsonl?)", source));
     throw UsageError(fmt::format("{}: not valid JSON (line {}, byte {})", source, line, error.byte));
   } catch (const Json::exception&) {
     // The one other error of the parser.
@@ -24,7 +30,11 @@ Json parse_json(std::string_view text, const std::string& source) {
 
 Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
 
-void write_json(const std::filesystem::path& path, const Json& value) { write_file(path, value.dump(2) + "\n"); }
+std::string json_text(const Json& value, int indent) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+void write_json(const std::filesystem::path& path, const Json& value) { write_file(path, json_text(value, 2) + "\n"); }
 
 void require_version(const Json& object, int version, const std::string& source) {
   const int found = json_value<int>(object, "version", source);

@@ -25,9 +25,11 @@ std::size_t terminal_columns() {
 
 }  // namespace
 
-Progress::Progress(std::string title, std::int64_t total, bool enabled)
+Progress::Progress(std::string title, std::int64_t total, bool enabled, std::int64_t parts, std::string unit)
     : title_(std::move(title)),
       total_(std::max<std::int64_t>(total, 1)),
+      parts_(parts),
+      unit_(std::move(unit)),
       enabled_(enabled),
       terminal_(isatty(STDERR_FILENO) == 1),
       begun_(now_seconds()),
@@ -41,8 +43,9 @@ void Progress::update(std::int64_t done, const std::string& detail) {
   last_drawn_ = now;
   done = std::clamp<std::int64_t>(done, 0, total_);
   const double left = done > 0 ? (now - begun_) * static_cast<double>(total_ - done) / static_cast<double>(done) : 0;
-  const std::string text = fmt::format("{} {}/{}{}{}", title_, done, total_, detail.empty() ? "" : "  " + detail,
-                                       done > 0 ? "  " + format_seconds(left) + " left" : "");
+  const std::string text =
+      fmt::format("{} {}/{}{}{}{}", title_, done / parts_, (total_ + parts_ - 1) / parts_, unit_,
+                  detail.empty() ? "" : "  " + detail, done > 0 ? "  " + format_seconds(left) + " left" : "");
   if (!terminal_) {
     std::fprintf(stderr, "%s\n", text.c_str());
     return;

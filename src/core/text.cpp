@@ -1,6 +1,7 @@
 // Parsing and printing of sizes, lists, numbers and tables.
 #include "lshdp/core/text.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
@@ -44,6 +45,37 @@ std::vector<T> parse_each(std::string_view text, std::string_view what, Parse pa
   std::vector<T> values;
   for (const std::string& part : split_list(text, what)) values.push_back(parse(part, what));
   return values;
+}
+
+/// Bytes of the UTF-8 character that `text` begins with; 0 if it is none.
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return 1;
+  const std::size_t length = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+  if (length == 0 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0U) != 0x80) return 0;
+  }
+  const unsigned second = byte(1);
+  const bool overlong = (lead == 0xe0 && second < 0xa0) || (lead == 0xf0 && second < 0x90);
+  const bool surrogate = lead == 0xed && second >= 0xa0, beyond = lead == 0xf4 && second >= 0x90;
+  return overlong || surrogate || beyond ? 0 : length;
+}
+
+/// Letters to insert, delete, replace or swap with their neighbour to make one of the other.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
+  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  }
+  return d[a.size()][b.size()];
 }
 
 bool is_number(std::string_view cell) {
@@ -137,6 +169,31 @@ std::vector<double> parse_double_list(std::string_view text, std::string_view wh
 
 std::vector<std::int64_t> parse_size_list(std::string_view text, std::string_view what) {
   return parse_each<std::int64_t>(text, what, parse_size);
+}
+
+std::string valid_utf8(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    result += length == 0 ? std::string_view("\uFFFD") : text.substr(0, length);
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return result;
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known, std::string_view prefix) {
+  const std::string written = lower(word).substr(0, 64);
+  // Two letters in five may be wrong: otherwise it is another word.
+  std::size_t least = written.size() * 2 / 5 + 1;
+  const std::string* nearest = nullptr;
+  for (const std::string& candidate : known) {
+    const std::size_t far = distance(written, lower(candidate));
+    if (far < least) {
+      least = far;
+      nearest = &candidate;
+    }
+  }
+  return nearest == nullptr ? "" : fmt::format("; did you mean {}{}?", prefix, *nearest);
 }
 
 std::string Table::to_string() const {

@@ -136,7 +136,7 @@ std::vector<MaxBatchResult> probe_max_batches(comm::Communicator& communicator, 
   comm::agree(communicator,
               [&] { mine = probe_max_batch(model, setup, communicator.rank(), communicator.size(), budget, options); });
   std::vector<MaxBatchResult> results;
-  for (const std::string& text : comm::all_gather_text(communicator, to_json(mine).dump())) {
+  for (const std::string& text : comm::all_gather_text(communicator, json_text(to_json(mine)))) {
     results.push_back(result_from(Json::parse(text)));
   }
   return results;

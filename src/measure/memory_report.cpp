@@ -168,7 +168,7 @@ std::vector<MemoryReport> report_memory_of_ranks(comm::Communicator& communicato
     mine = report_memory(model, setup, rank, ranks, budget, value_of_rank(batches, rank, ranks, "--batch"));
   });
   std::vector<MemoryReport> reports;
-  for (const std::string& text : comm::all_gather_text(communicator, to_json(mine).dump()))
+  for (const std::string& text : comm::all_gather_text(communicator, json_text(to_json(mine))))
     reports.push_back(report_from(Json::parse(text)));
   return reports;
 }

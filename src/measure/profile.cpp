@@ -97,8 +97,8 @@ ComputeProfile measure_compute(comm::Communicator& communicator, const model::Mo
     compute_until_all_are_done(communicator, nullptr);
     return result;
   }
-  Progress progress("measuring compute (tenths of a second)", static_cast<std::int64_t>(10 * options.curve_seconds),
-                    options.show_progress && communicator.rank() == 0);
+  Progress progress("measuring compute", static_cast<std::int64_t>(10 * options.curve_seconds),
+                    options.show_progress && communicator.rank() == 0, 10, " s");
   SpeedEmulator emulator(setup.speed);
   Rehearsal rehearsal(model, setup, communicator.rank(), communicator.size(), &emulator);
   model::SyntheticBatch batch = synthetic_batch_there(model.input, 1, kSeed, setup);
@@ -203,8 +203,8 @@ std::string plan_of_steps(const plan::Profile& profile, const ProfileOptions& op
   try {
     const plan::Plan plan = plan::solve(plan::pool_alike_ranks(profile).profile, solver).plan;
     const double affordable = options.together_seconds / plan.predicted.step_seconds - kUncountedSteps;
-    return Json{{"plan", plan::to_json(plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMostSteps)}}
-        .dump();
+    return json_text(
+        Json{{"plan", plan::to_json(plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMostSteps)}});
   } catch (const UsageError&) {
     return "";
   }
@@ -262,7 +262,7 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
   const MaxBatchResult& fits = memory[static_cast<std::size_t>(communicator.rank())];
   if (setup.mode == parallel::Mode::lsdp) decided.resident = fits.resident;
   const ComputeProfile mine = measure_compute(communicator, model, decided, options, fits.max_batch);
-  const auto gathered = comm::all_gather_text(communicator, to_json(mine, setup).dump());
+  const auto gathered = comm::all_gather_text(communicator, json_text(to_json(mine, setup)));
   for (std::size_t i = 0; i < gathered.size(); ++i) {
     profile.ranks.push_back(rank_profile(memory[i], Json::parse(gathered[i])));
     profile.ranks[i].link_bytes_per_second = transfers.ranks[i].link_bytes_per_second;

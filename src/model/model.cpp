@@ -7,6 +7,8 @@
 #include <fmt/ranges.h>
 
 #include "architectures.h"
+#include "lshdp/core/file_kind.h"
+#include "lshdp/core/text.h"
 
 namespace lshdp::model {
 namespace {
@@ -78,10 +80,13 @@ Model make_model(const std::string& preset_or_path) {
   const std::filesystem::path path = preset_or_path;
   std::error_code error;
   if (path.extension() != ".json" && !std::filesystem::exists(path, error)) {
-    throw UsageError(fmt::format("model '{}' is not known; use one of {}, or a JSON file that describes a model",
-                                 preset_or_path, fmt::join(preset_names(), ", ")));
+    throw UsageError(fmt::format("model '{}' is not known; use one of {}, or a JSON file that describes a model{}",
+                                 preset_or_path, fmt::join(preset_names(), ", "),
+                                 did_you_mean(preset_or_path, preset_names())));
   }
-  return build(read_json(path), path.stem().string(), path.string());
+  const Json description = read_json(path);
+  refuse_other_kind(description, "a model's description", path.string());
+  return build(description, valid_utf8(path.stem().string()), path.string());
 }
 
 Model make_model_from_json(const nlohmann::json& description, const std::string& name) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "checked_json.h"
+#include "lshdp/core/file_kind.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
 
@@ -227,7 +228,11 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
   return plan;
 }
 
-Plan read_plan(const std::filesystem::path& path) { return plan_from_json(read_json(path), path.string()); }
+Plan read_plan(const std::filesystem::path& path) {
+  const Json json = read_json(path);
+  refuse_other_kind(json, "a plan", path.string());
+  return plan_from_json(json, path.string());
+}
 
 void write_plan(const std::filesystem::path& path, const Plan& plan) { write_json(path, to_json(plan)); }
 

@@ -2,6 +2,7 @@
 #include "lshdp/plan/profile.h"
 
 #include "checked_json.h"
+#include "lshdp/core/file_kind.h"
 #include "lshdp/core/json.h"
 
 namespace lshdp::plan {
@@ -148,7 +149,11 @@ Profile profile_from_json(const nlohmann::json& json, const std::string& source)
   return profile;
 }
 
-Profile read_profile(const std::filesystem::path& path) { return profile_from_json(read_json(path), path.string()); }
+Profile read_profile(const std::filesystem::path& path) {
+  const Json json = read_json(path);
+  refuse_other_kind(json, "a profile", path.string());
+  return profile_from_json(json, path.string());
+}
 
 void write_profile(const std::filesystem::path& path, const Profile& profile) { write_json(path, to_json(profile)); }
 

@@ -97,7 +97,7 @@ EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& 
 }
 
 std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model) {
-  std::unique_ptr<data::Dataset> dataset = data::open_dataset(path, model.input.context);
+  std::unique_ptr<data::Dataset> dataset = data::open_dataset(path, std::max<std::int64_t>(model.input.context, 1));
   if (model.input.kind == InputSpec::Kind::tokens) {
     require_tokens(path.string(), dataset->info(), model.input);
   } else {

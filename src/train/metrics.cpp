@@ -114,7 +114,7 @@ MetricsWriter::MetricsWriter(const fs::path& folder, RunRecord run, std::int64_t
   const fs::path path = folder / "metrics.jsonl";
   std::string kept;
   if (resume_step > 0 && fs::exists(path)) kept = lines_up_to(read_file(path), resume_step);
-  write_file(path, to_json(run_).dump() + "\n" + kept);
+  write_file(path, json_text(to_json(run_)) + "\n" + kept);
   file_.emplace(path, true);
 }
 
@@ -134,7 +134,7 @@ void MetricsWriter::add(const RebalanceRecord& record) {
 }
 
 void MetricsWriter::write(const Json& line) {
-  if (file_) file_->write(line.dump());
+  if (file_) file_->write(json_text(line));
 }
 
 Json MetricsWriter::summary(double seconds) const {

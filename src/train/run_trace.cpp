@@ -19,7 +19,7 @@ void write_run_trace(comm::Communicator& communicator, const Trace& trace, const
   const std::vector<double> clocks = comm::all_gather_values(communicator, now_seconds());
   const int rank = communicator.rank();
   const std::string mine =
-      trace.to_events(rank, fmt::format("rank {} ({})", rank, hosts[static_cast<std::size_t>(rank)])).dump();
+      json_text(trace.to_events(rank, fmt::format("rank {} ({})", rank, hosts[static_cast<std::size_t>(rank)])));
   const std::vector<std::string> texts = comm::all_gather_text(communicator, mine);
   comm::on_rank_0(communicator, [&] {
     std::vector<Json> events;
@@ -28,7 +28,7 @@ void write_run_trace(comm::Communicator& communicator, const Trace& trace, const
       events.push_back(Json::parse(texts[r]));
       offsets.push_back(hosts[r] == hosts[0] ? 0 : clocks[0] - clocks[r]);
     }
-    write_file(path, merge_trace_events(events, offsets).dump());
+    write_file(path, json_text(merge_trace_events(events, offsets)));
     return std::string();
   });
 }

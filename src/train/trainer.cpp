@@ -127,7 +127,7 @@ void Trainer::open_data() {
 
 void Trainer::prepare_folders() {
   comm::on_rank_0(communicator_, [&] {
-    if (!options_.save.empty()) require_writable_folder(fs::absolute(options_.save).parent_path(), "--save");
+    if (!options_.save.empty()) require_writable_file(options_.save, "--save");
     if (options_.results.empty()) return std::string();
     require_writable_folder(options_.results, "--results");
     if (options_.resume.empty() && fs::exists(options_.results / "checkpoints")) {
@@ -250,7 +250,7 @@ Json Trainer::run() {
   const std::string summary = comm::on_rank_0(communicator_, [&] {
     const Json result = metrics_->summary(now_seconds() - begun_);
     if (!options_.results.empty()) write_json(options_.results / "summary.json", result);
-    return result.dump();
+    return json_text(result);
   });
   return Json::parse(summary);
 }
@@ -408,7 +408,7 @@ void Trainer::rebalance(std::int64_t done) {
 /// differently.
 void Trainer::share_micro_batches() {
   const Json mine = options_.plan.ranks[static_cast<std::size_t>(communicator_.rank())].micro_batches;
-  const std::vector<std::string> texts = comm::all_gather_text(communicator_, mine.dump());
+  const std::vector<std::string> texts = comm::all_gather_text(communicator_, json_text(mine));
   for (std::size_t r = 0; r < texts.size(); ++r)
     options_.plan.ranks[r].micro_batches = Json::parse(texts[r]).get<std::vector<std::int64_t>>();
 }

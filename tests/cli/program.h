@@ -11,9 +11,9 @@ std::string lshdp_binary();
 std::string mpirun_line(int ranks);
 
 /// `lshdp ARGUMENTS`, ARGUMENTS as typed in a shell.
-CommandResult run_lshdp(const std::string& arguments, double limit_seconds = 60);
+CommandResult run_lshdp(const std::string& arguments, double limit_seconds = kHangSeconds);
 /// `mpirun -np RANKS lshdp ARGUMENTS`.
-CommandResult run_lshdp_on(int ranks, const std::string& arguments, double limit_seconds = 60);
+CommandResult run_lshdp_on(int ranks, const std::string& arguments, double limit_seconds = kHangSeconds);
 
 /// Lines of `text` that begin with `prefix`.
 int count_lines_with(const std::string& text, const std::string& prefix);

@@ -38,9 +38,9 @@ TEST_F(Init, RefusesWrongInputAndAnUnwritablePlaceWithExitCode2) {
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_THAT(unknown.errors, HasSubstr("model 'vit_b_17' is not known; use one of vit_b_16"));
   EXPECT_EQ(init("a", "--seed -1").exit_code, 2);
-  const CommandResult unwritable = init("no/such/folder/w");
+  const CommandResult unwritable = init("tiny.json/w");
   EXPECT_EQ(unwritable.exit_code, 2);
-  EXPECT_EQ(count_lines_with(unwritable.errors, "lshdp init: cannot write"), 1) << unwritable.errors;
+  EXPECT_EQ(count_lines_with(unwritable.errors, "lshdp init: --save: cannot "), 1) << unwritable.errors;
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ class MeasureCommands : public testing::Test {
   std::string path(const char* name) const { return (folder_ / name).string(); }
   std::string model() const { return "--model " + path("vit.json") + " --threads 1"; }
   void expect_refused(int ranks, const std::string& arguments, const std::string& message) const {
-    const CommandResult result = run_lshdp_on(ranks, arguments + " --out " + path("out.json"), 30);
+    const CommandResult result = run_lshdp_on(ranks, arguments + " --out " + path("out.json"));
     EXPECT_EQ(result.exit_code, 2) << result.output;
     EXPECT_EQ(count_lines_with(result.errors, "lshdp "), 1) << result.errors;
     EXPECT_THAT(result.errors, HasSubstr(message));

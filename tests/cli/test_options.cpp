@@ -62,9 +62,12 @@ TEST(Options, TakesANegativeNumberAsAValue) {
 
 TEST(Options, RefusesWhatItDoesNotKnowAndSaysWhere) {
   EXPECT_EQ(message_of(sample(), {"p.json", "--out", "b", "--totl", "3"}),
-            "unknown option '--totl'; see lshdp sample --help");
-  EXPECT_EQ(message_of(sample(), {"--totl", "3", "p.json", "--out", "b"}),
-            "unknown option '--totl'; see lshdp sample --help");
+            "unknown option '--totl'; did you mean --total?; see lshdp sample --help");
+  EXPECT_EQ(message_of(sample(), {"--totl=3", "p.json", "--out", "b"}),
+            "unknown option '--totl'; did you mean --total?; see lshdp sample --help");
+  EXPECT_EQ(message_of(sample(), {"p.json", "--out", "b", "--sideways"}),
+            "unknown option '--sideways'; see lshdp sample --help");
+  EXPECT_THAT(message_of(sample(), {"p.json", "--out", "b", "-total", "3"}), HasSubstr("did you mean --total?"));
   EXPECT_THAT(message_of(sample(), {"p.json", "-x", "--out", "b"}), HasSubstr("unknown option '-x'"));
   EXPECT_THAT(message_of(sample(), {"p.json", "q.json", "--out", "b"}), HasSubstr("unexpected argument 'q.json'"));
 }
@@ -72,6 +75,57 @@ TEST(Options, RefusesWhatItDoesNotKnowAndSaysWhere) {
 TEST(Options, RefusesAMissingValueEvenBeforeAnotherOption) {
   EXPECT_THAT(message_of(sample(), {"p.json", "--out"}), HasSubstr("--out needs a value (FILE)"));
   EXPECT_THAT(message_of(sample(), {"p.json", "--out", "--total", "3"}), HasSubstr("--out needs a value (FILE)"));
+}
+
+TEST(Options, RefusesAnEmptyValueByName) {
+  for (const Arguments& out : {Arguments{"--out", ""}, Arguments{"--out="}}) {
+    Arguments all{"p.json"};
+    all.insert(all.end(), out.begin(), out.end());
+    EXPECT_THAT(message_of(sample(), all), HasSubstr("--out has an empty value"));
+  }
+  EXPECT_THAT(message_of(sample(), {"p.json", "--out", "b", "--total", ""}), HasSubstr("--total has an empty value"));
+  EXPECT_THAT(message_of(sample(), {"p.json", "--out", "b", "--log", ""}), HasSubstr("--log has an empty value"));
+  EXPECT_THAT(message_of(sample(), {"", "--out", "b"}), HasSubstr("argument profile has an empty value"));
+}
+
+TEST(Options, TakesValuesOfAnyText) {
+  const auto out = [](const Arguments& arguments) { return parse(sample(), arguments).text("out"); };
+  EXPECT_EQ(out({"p", "--out", "two\nlines"}), "two\nlines");
+  EXPECT_EQ(out({"p", "--out=two\nlines"}), "two\nlines");
+  EXPECT_EQ(out({"p", "--out", "--one two"}), "--one two");
+  EXPECT_EQ(out({"p", "--out=--total"}), "--total");
+  EXPECT_EQ(out({"p", "--out", "a=b=c"}), "a=b=c");
+  EXPECT_EQ(out({"p", "--out", "-x"}), "-x");
+  EXPECT_EQ(out({"p", "--out", "n\351"}), "n\351");
+  EXPECT_EQ(out({"p", "--out", " "}), " ");
+  EXPECT_THAT(message_of(sample(), {"p", "--out", "--total=3 4"}), HasSubstr("--out needs a value"));
+}
+
+TEST(Options, TakesEverythingBehindTwoDashesAsArguments) {
+  EXPECT_EQ(parse(sample(), {"--out", "b", "--", "-p.json"}).text("profile"), "-p.json");
+  EXPECT_EQ(parse(sample(), {"--out", "b", "--", "--help"}).text("profile"), "--help");
+  const Options files = Options("text", "Converts", "lshdp text a").positionals("files", "text files");
+  EXPECT_THAT(parse(files, {"a", "--", "-b", "--log", "--"}).texts("files"), ElementsAre("a", "-b", "--log", "--"));
+  EXPECT_THAT(message_of(sample(), {"p", "--out", "b", "--", "q"}), HasSubstr("unexpected argument 'q'"));
+}
+
+TEST(Options, KnowsWhatNeedsOrExcludesWhat) {
+  const Options options = sample().needs("lr", "total").excludes("recompute", "total");
+  EXPECT_THAT(message_of(options, {"p", "--out", "b", "--lr", "1"}), HasSubstr("--lr needs --total"));
+  EXPECT_THAT(message_of(options, {"p", "--out", "b", "--recompute", "--total", "1"}),
+              HasSubstr("--recompute and --total exclude each other"));
+  EXPECT_EQ(message_of(options, {"p", "--out", "b", "--lr", "1", "--total", "1"}), "accepted");
+  EXPECT_EQ(message_of(options, {"p", "--out", "b"}), "accepted");  // a default needs nothing
+}
+
+TEST(Options, NamesTheNearestChoice) {
+  const Values values = parse(sample(), {"p", "--out", "lspd"});
+  try {
+    values.choice("out", {"ddp", "fsdp", "lsdp"});
+    FAIL() << "accepted";
+  } catch (const UsageError& error) {
+    EXPECT_STREQ(error.what(), "--out: 'lspd' is not known; choose from ddp, fsdp, lsdp; did you mean lsdp?");
+  }
 }
 
 TEST(Options, RefusesWhatIsRequiredButMissingOrGivenTwice) {
@@ -117,6 +171,9 @@ TEST(Options, HelpShowsEveryOptionAndTheExample) {
   const Values values = parse(sample(), {"--help", "--nonsense"});
   const std::string printed = testing::internal::GetCapturedStdout();
   EXPECT_TRUE(values.help());
+  testing::internal::CaptureStdout();
+  EXPECT_TRUE(parse(sample(), {"p.json", "-h"}).help());
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), printed);
   EXPECT_THAT(printed, HasSubstr("--total B"));
   EXPECT_THAT(printed, HasSubstr("(default: 0.001)"));
   EXPECT_THAT(printed, HasSubstr("Usage: lshdp sample profile --out FILE [options]"));

@@ -160,9 +160,31 @@ TEST_F(Report, SaysWhyItCannotDraw) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.errors, AllOf(HasSubstr("cannot draw"), HasSubstr("LSHDP_SCRIPTS")));
   EXPECT_THAT(result.output, HasSubstr("87.50 %"));
-  result = run_lshdp("report " + run.string() + " --out /nowhere/picture.png");
+  result = run_lshdp("report " + run.string() + " --out " + (folder_ / "picture.word").string());
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.errors, AllOf(HasSubstr("/nowhere/picture.png"), Not(HasSubstr("Traceback"))));
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("picture.word: its name must end in one of"), HasSubstr(".png"),
+                                   Not(HasSubstr("Traceback"))));
+}
+
+TEST_F(Report, RefusesAPictureThatCannotBeWrittenBeforeItPrints) {
+  const fs::path run = make_run("auto", 0.2, true);
+  for (const std::string& picture : {std::string("''"), folder_.path().string(), std::string("/dev/null/p.png")}) {
+    const CommandResult result = run_lshdp("report " + run.string() + " --out " + picture);
+    EXPECT_EQ(result.exit_code, 2) << picture;
+    EXPECT_THAT(result.errors, testing::StartsWith("lshdp report: --out")) << picture;
+    EXPECT_EQ(result.output, result.errors) << picture;
+  }
+}
+
+TEST_F(Report, DrawsRunsWithNamesOfAnyBytes) {
+  for (const char* name : {"r\351", "-r", "a$b$c", "two\nlines"}) {
+    const fs::path run = make_run(name, 0.2, true);
+    const CommandResult result =
+        run_command("cd '" + folder_.path().string() + "' && " + lshdp_binary() + " report -- '" + name + "'");
+    EXPECT_EQ(result.exit_code, 0) << name << result.errors;
+    EXPECT_EQ(result.errors, "") << name;
+    expect_picture(run / "report.png");
+  }
 }
 
 TEST_F(Report, SaysThatMatplotlibIsMissing) {

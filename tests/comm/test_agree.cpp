@@ -50,7 +50,7 @@ TEST_F(Agreement, TakesTheLowestOfDifferentErrors) {
     if (rank() == 0) throw std::runtime_error("first");
     throw UsageError("later");
   };
-  EXPECT_EQ(outcome_of(check), "1 " + prefix(0) + "first");
+  EXPECT_EQ(outcome_of(check), "1 " + prefix(0) + explain(std::runtime_error("first")));
 }
 
 TEST_F(Agreement, WaitsForALateRank) {

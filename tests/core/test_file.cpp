@@ -147,6 +147,28 @@ TEST(LineWriter, ReportsAFullDiskAtTheLineThatDidNotFit) {
   EXPECT_THAT(message_of([&] { writer.write("line"); }), HasSubstr("cannot write /dev/full: No space left"));
 }
 
+TEST(WritableFile, IsProvedWithoutLeavingAnything) {
+  const TemporaryDirectory folder;
+  require_writable_file(folder / "sub/new", "--out");
+  EXPECT_TRUE(fs::is_empty(folder / "sub"));
+  write_file(folder / "old", "x");
+  require_writable_file(folder / "old", "--out");
+  EXPECT_EQ(read_file(folder / "old"), "x");
+}
+
+TEST(WritableFile, IsRefusedWhereNoFileCanBe) {
+  const TemporaryDirectory folder;
+  write_file(folder / "file", "x");
+  EXPECT_THAT(message_of([&] { require_writable_file(folder.path(), "--out"); }),
+              testing::AllOf(testing::StartsWith("--out: "), HasSubstr("is a folder; name a file")));
+  EXPECT_THAT(message_of([&] { require_writable_file(folder / "sub/", "--out"); }), HasSubstr("is a folder"));
+  EXPECT_THAT(message_of([&] { require_writable_file("/dev/null", "--out"); }), HasSubstr("is a device or a pipe"));
+  EXPECT_THAT(message_of([&] { require_writable_file(folder / "file/below", "--out"); }), HasSubstr("--out: cannot "));
+  const std::string long_name(300, 'n');
+  EXPECT_THAT(message_of([&] { require_writable_file(folder / long_name.c_str(), "--out"); }),
+              HasSubstr("File name too long"));
+}
+
 TEST(WritableFolder, IsCreatedWithItsParents) {
   const TemporaryDirectory folder;
   require_writable_folder(folder / "a/b/c", "--results");

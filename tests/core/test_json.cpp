@@ -27,9 +27,17 @@ std::string message_of(Work work) {
 
 TEST(ParseJson, SaysWhereTheTextBreaks) {
   EXPECT_THAT(message_of([] { parse_json("{\n\"a\": 1,\n}", "p.json"); }), HasSubstr("p.json: not valid JSON (line 3"));
+  EXPECT_THAT(message_of([] { parse_json("", "p.json"); }), HasSubstr("it is empty"));
+  EXPECT_THAT(message_of([] { parse_json("{\"a\":1}\n{\"a\":2}\n", "p.json"); }), HasSubstr("a value in each line"));
+  EXPECT_THAT(message_of([] { parse_json("\x89HDF\r\n\x1a\n", "p.json"); }), HasSubstr("this is an HDF5 file"));
   for (const char* text : {"", "{", "[1,", "nul", "{\"a\":1e999}", "\"\xff\"", "1 2", "{\"a\" 1}"}) {
     EXPECT_THROW(parse_json(text, "p.json"), UsageError) << text;
   }
+}
+
+TEST(JsonText, TakesNamesOfAnyBytes) {
+  EXPECT_EQ(json_text(Json{{"file", "n\351.json"}}), "{\"file\":\"n\uFFFD.json\"}");
+  EXPECT_EQ(json_text(Json{1, 2}, 1), "[\n 1,\n 2\n]");
 }
 
 TEST(ReadJson, ReadsWhatWriteJsonWrote) {

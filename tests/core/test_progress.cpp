@@ -80,6 +80,14 @@ TEST(Progress, DrawsABarAndRemovesIt) {
   EXPECT_EQ(terminal.shown(), "\r\033[K");
 }
 
+TEST(Progress, CountsPartsOfAUnit) {
+  const TerminalOnStderr terminal(100);
+  if (!terminal.made()) GTEST_SKIP() << "no pseudo-terminal here";
+  Progress progress("measuring", 195, true, 10, " s");
+  progress.update(108);
+  EXPECT_THAT(terminal.shown(), HasSubstr("measuring 10/20 s  "));
+}
+
 TEST(Progress, KeepsToTheWidthOfTheTerminal) {
   const TerminalOnStderr terminal(40);
   if (!terminal.made()) GTEST_SKIP() << "no pseudo-terminal here";

@@ -89,6 +89,24 @@ TEST(Lists, GiveEachRankItsValueOrAllTheSame) {
   EXPECT_THROW(value_of_rank(std::vector<int>{1, 2}, 0, 3, "--memory"), UsageError);
 }
 
+TEST(Utf8, KeepsWhatIsOneAndReplacesOtherBytes) {
+  EXPECT_EQ(valid_utf8("na\u00efve \u20ac \U0001F600"), "na\u00efve \u20ac \U0001F600");
+  EXPECT_EQ(valid_utf8("n\351.json"), "n\uFFFD.json");
+  EXPECT_EQ(valid_utf8("cut off \xe2\x82"), "cut off \uFFFD\uFFFD");
+  EXPECT_EQ(valid_utf8("\xc0\xaf"), "\uFFFD\uFFFD");            // two bytes for one that needs one
+  EXPECT_EQ(valid_utf8("\xed\xa0\x80"), "\uFFFD\uFFFD\uFFFD");  // half of a pair of UTF-16
+  EXPECT_EQ(valid_utf8(""), "");
+}
+
+TEST(DidYouMean, NamesTheNearestWordIfOneIsNear) {
+  const std::vector<std::string> known{"steps", "resume", "results", "total"};
+  EXPECT_EQ(did_you_mean("step", known, "--"), "; did you mean --steps?");
+  EXPECT_EQ(did_you_mean("setps", known), "; did you mean steps?");
+  EXPECT_EQ(did_you_mean("RESULT", known), "; did you mean results?");
+  EXPECT_EQ(did_you_mean("optimiser", known), "");
+  EXPECT_EQ(did_you_mean("", known), "");
+}
+
 TEST(Tables, AlignNumbersRightAndTextLeft) {
   Table table({"host", "batch"});
   table.add({"a", "8"});

@@ -206,7 +206,7 @@ TEST_F(LoaderTest, ReadsNoFurtherAheadThanAsked) {
       },
       nullptr, 3);
   const auto settle = [&](std::int64_t expected) {
-    for (int i = 0; i < 500 && asked < expected; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    while (asked < expected) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     EXPECT_EQ(asked, expected);
   };

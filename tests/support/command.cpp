@@ -36,4 +36,8 @@ CommandResult run_command(const std::string& command, double limit_seconds) {
   return result;
 }
 
+std::string wait_in_shell(const std::string& condition) {
+  return "until " + condition + " >/dev/null 2>&1; do sleep 0.05; done; ";
+}
+
 }  // namespace lshdp::test

@@ -16,4 +16,12 @@ namespace lshdp::cli {
 /// before this message: they must not wait for other ranks.
 int with_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body);
 
+/// For an error met before with_ranks; returns `exit_code`. Rank 0 prints it and returns at once: mpirun then ends the
+/// others, which met it as well. Those wait in MPI: if rank 0 did not fail, it is in with_ranks, where it learns of the
+/// error and prints it. So one rank speaks, however late the others are.
+int fail_before_ranks(const std::string& command, const std::string& message, int exit_code);
+
+/// print_output on rank 0. Throws AgreedError. All ranks must call it.
+void print_on_rank_0(comm::Communicator& communicator, const std::string& text);
+
 }  // namespace lshdp::cli

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -83,9 +84,14 @@ class Options {
   /// One or more positional arguments, after all others.
   Options& positionals(const std::string& name, const std::string& help);
 
-  /// Parses, and sets up the log at --log's level. With --help, prints the help on standard output of rank 0.
-  /// Throws UsageError naming the option: unknown, without its value, given twice, required but missing, surplus
-  /// argument.
+  /// `option` may only be given with `other`, which gives it its sense; a default does not count as given.
+  Options& needs(const std::string& option, const std::string& other);
+  /// At most one of the two may be given.
+  Options& excludes(const std::string& one, const std::string& other);
+
+  /// Parses, and sets up the log at --log's level. With --help or -h, prints the help on standard output of rank 0.
+  /// What stands behind "--" is taken as positional arguments. Throws UsageError naming the option: unknown (with the
+  /// nearest name), without its value or with an empty one, given twice, required but missing, surplus argument.
   Values parse(const Arguments& arguments) const;
   /// What --help prints.
   std::string help() const;
@@ -102,12 +108,18 @@ class Options {
   const Definition* find(std::string_view name) const;
   bool is_positional(const Definition& definition) const;
   [[noreturn]] void refuse(const std::string& problem) const;
-  void check_values_follow(const Arguments& arguments) const;
+  [[noreturn]] void refuse_unknown(const std::string& argument) const;
+  const Definition* option_of(std::string_view argument) const;
+  bool may_be_value(const std::string& argument) const;
+  Arguments joined(const Arguments& arguments) const;
+  void place_positionals(const std::vector<std::string>& words, Given& given) const;
   Given split(const Arguments& arguments) const;
+  void check_relations(const Given& given) const;
   void complete(Given& given) const;  // defaults for what is absent; refuses what may not be
 
   std::string command_, summary_, example_;
   std::vector<Definition> definitions_;
+  std::vector<std::pair<std::string, std::string>> needs_, excludes_;
 };
 
 }  // namespace lshdp::cli

@@ -1,5 +1,6 @@
 // The errors of lshdp and the exit codes they lead to.
 #pragma once
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -41,5 +42,9 @@ class AgreedError : public Error {
  public:
   AgreedError(const std::string& message, int exit_code) : Error(message, exit_code) {}
 };
+
+/// What a person is told of `error`, in one line: the message of an Error; our words for what a library or the system
+/// threw.
+std::string explain(const std::exception& error);
 
 }  // namespace lshdp

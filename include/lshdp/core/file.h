@@ -40,6 +40,10 @@ class LineWriter {
 void refuse_overwriting(std::string_view option, const std::filesystem::path& output,
                         const std::vector<std::filesystem::path>& inputs);
 
+/// Proves, before any work, that write_file can write `path`: creates its folder, and PATH.tmp for a moment. Throws
+/// UsageError naming `option` where PATH is a folder, a device or a pipe, or cannot be written.
+void require_writable_file(const std::filesystem::path& path, std::string_view option);
+
 /// Creates the folder (and its parents) and proves that a file can be written into it. Throws UsageError naming `what`.
 void require_writable_folder(const std::filesystem::path& folder, std::string_view what);
 

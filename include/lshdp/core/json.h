@@ -21,7 +21,9 @@ using Json = nlohmann::json;
 Json parse_json(std::string_view text, const std::string& source);
 /// Parses a file. Throws UsageError.
 Json read_json(const std::filesystem::path& path);
-/// Writes `value`, indented, whole or not at all. Throws WriteError.
+/// `value` on one line, or indented. Bytes that are no UTF-8 (a file's name may hold any) become U+FFFD.
+std::string json_text(const Json& value, int indent = -1);
+/// Writes `value`, indented, whole or not at all, as json_text. Throws WriteError.
 void write_json(const std::filesystem::path& path, const Json& value);
 
 /// Throws UsageError unless `object` is an object whose "version" is `version`.

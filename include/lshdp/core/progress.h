@@ -8,8 +8,9 @@ namespace lshdp {
 /// Shows how far a piece of work is. Only the rank that speaks makes one.
 class Progress {
  public:
-  /// `total` units of work called `title`; `enabled` = false makes every call do nothing.
-  Progress(std::string title, std::int64_t total, bool enabled);
+  /// `total` units of work called `title`; `enabled` = false makes every call do nothing. `parts` of a unit are
+  /// counted: with 10, a total of 200 is shown as 20, followed by `unit`.
+  Progress(std::string title, std::int64_t total, bool enabled, std::int64_t parts = 1, std::string unit = "");
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -23,7 +24,8 @@ class Progress {
 
  private:
   std::string title_;
-  std::int64_t total_;
+  std::int64_t total_, parts_;
+  std::string unit_;
   bool enabled_;
   bool terminal_;
   bool drawn_ = false;

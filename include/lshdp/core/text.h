@@ -36,6 +36,13 @@ std::vector<std::int64_t> parse_size_list(std::string_view text, std::string_vie
 template <typename T>
 const T& value_of_rank(const std::vector<T>& values, int rank, int ranks, std::string_view what);
 
+/// `text` with U+FFFD for each byte that is no part of UTF-8: names of files and hosts are bytes.
+std::string valid_utf8(std::string_view text);
+
+/// "; did you mean 'steps'?" with the word of `known` that is nearest to `word`, or nothing if none is near. `prefix`
+/// ("--") stands before the word.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known, std::string_view prefix = "");
+
 /// A table with a header row, columns padded, numbers to the right: what commands print on stdout.
 class Table {
  public:

@@ -1,0 +1,43 @@
+# Installs the program with what it needs at run time, so that the installed tree and the build tree can be moved.
+include(GNUInstallDirs)
+option(LSHDP_INSTALL_LIBTORCH "Copy the libraries of LibTorch's wheel into the installed tree (about half a gigabyte)" OFF)
+
+# Where LibTorch lies as seen from the program, if both move together; nothing otherwise.
+function(lshdp_relative_torch result program_dir root)
+  set(written "${LSHDP_TORCH_DIR}/lib")
+  set(${result} "" PARENT_SCOPE)
+  cmake_path(IS_PREFIX root "${written}" NORMALIZE inside)
+  if(inside)
+    file(RELATIVE_PATH relative "${program_dir}" "${written}")
+    set(${result} "$ORIGIN/${relative}" PARENT_SCOPE)
+  endif()
+endfunction()
+
+lshdp_relative_torch(_in_build "${PROJECT_BINARY_DIR}" "${PROJECT_SOURCE_DIR}")
+lshdp_relative_torch(_in_prefix "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_PREFIX}")
+file(RELATIVE_PATH _copied "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}/lshdp/torch/lib")
+# The libraries' own folders (INSTALL_RPATH_USE_LINK_PATH) come last: they serve where nothing was moved.
+set_target_properties(lshdp PROPERTIES BUILD_RPATH "${_in_build}" INSTALL_RPATH "$ORIGIN/${_copied};${_in_prefix}"
+                      INSTALL_RPATH_USE_LINK_PATH ON)
+
+install(TARGETS lshdp RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(PROGRAMS scripts/plot_results.py DESTINATION ${CMAKE_INSTALL_DATADIR}/lshdp/scripts)
+install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# The wheel's libraries find each other by paths relative to themselves: these are kept.
+if(LSHDP_INSTALL_LIBTORCH)
+  get_filename_component(_wheels "${LSHDP_TORCH_DIR}" DIRECTORY)
+  install(CODE "
+    set(wheels \"${_wheels}\")
+    set(to \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/lshdp\")
+    file(GET_RUNTIME_DEPENDENCIES EXECUTABLES \"$<TARGET_FILE:lshdp>\" RESOLVED_DEPENDENCIES_VAR libraries
+         UNRESOLVED_DEPENDENCIES_VAR unresolved)
+    foreach(library IN LISTS libraries)
+      cmake_path(IS_PREFIX wheels \"\${library}\" NORMALIZE inside)
+      if(inside)
+        file(RELATIVE_PATH path \"\${wheels}\" \"\${library}\")
+        get_filename_component(folder \"\${to}/\${path}\" DIRECTORY)
+        file(INSTALL \"\${library}\" DESTINATION \"\${folder}\" FOLLOW_SYMLINK_CHAIN)
+      endif()
+    endforeach()")
+endif()
