@@ -7,6 +7,8 @@
 #include <cstring>
 #include <optional>
 
+#include "lshdp/core/text.h"
+
 namespace lshdp::cli {
 namespace {
 
@@ -29,7 +31,7 @@ int launch_rank() {
 int ranks_of_mpirun() { return number_in("OMPI_COMM_WORLD_SIZE").value_or(1); }
 
 void print_error(const std::string& command, const std::string& message) {
-  std::fprintf(stderr, "lshdp%s%s: %s\n", command.empty() ? "" : " ", command.c_str(), message.c_str());
+  std::fprintf(stderr, "lshdp%s%s: %s\n", command.empty() ? "" : " ", command.c_str(), printable(message).c_str());
   std::fflush(stderr);
 }
 

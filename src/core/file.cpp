@@ -17,9 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail_to_write(const fs::path& path, int error) {
-  throw WriteError(path.string(), std::strerror(error));
+bool is_wrong_place(int error) {
+  return error == ENOENT || error == ENOTDIR || error == EISDIR || error == EACCES || error == EPERM || error == EROFS;
 }
+
+[[noreturn]] void fail_to_write(const fs::path& path, int error) { throw WriteError(path.string(), error); }
 
 /// Writes all of `content`; returns 0 or the errno.
 int write_all(int descriptor, std::string_view content) {
@@ -47,6 +49,9 @@ void remove_quietly(const fs::path& path) {
 }
 
 }  // namespace
+
+WriteError::WriteError(const std::string& file, int error)
+    : RunError("cannot write " + file + ": " + std::strerror(error), is_wrong_place(error) ? 2 : 1) {}
 
 std::string read_file(const fs::path& path) {
   std::error_code error;

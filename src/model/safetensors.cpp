@@ -125,7 +125,7 @@ void write_safetensors(const fs::path& path, const std::vector<std::pair<std::st
     const int cause = errno;
     std::error_code ignored;
     fs::remove(temporary, ignored);
-    throw WriteError(path.string(), std::strerror(cause));
+    throw WriteError(path.string(), cause);
   }
   commit_file(temporary, path);
 }

@@ -30,6 +30,16 @@ std::string message_of(Work work) {
   return "no error";
 }
 
+template <typename Work>
+int exit_code_of(Work work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.exit_code();
+  }
+  return 0;
+}
+
 std::size_t entries(const fs::path& folder) {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
 }
@@ -105,7 +115,7 @@ TEST(WriteFile, ReplacesAndLeavesNothingElseBehind) {
 TEST(WriteFile, FailsWithoutAFolder) {
   const TemporaryDirectory folder;
   EXPECT_THAT(message_of([&] { write_file(folder / "no/f", "x"); }), HasSubstr("No such file"));
-  EXPECT_THROW(write_file(folder / "no/f", "x"), RunError);
+  EXPECT_EQ(exit_code_of([&] { write_file(folder / "no/f", "x"); }), 2);
 }
 
 TEST(WriteFile, LeavesTheOldFileWhenTheDiskIsFull) {
@@ -113,6 +123,7 @@ TEST(WriteFile, LeavesTheOldFileWhenTheDiskIsFull) {
   if (!disk.mounted()) GTEST_SKIP() << "needs to mount a small tmpfs: " << disk.problem();
   write_file(disk / "f", "old");
   EXPECT_THAT(message_of([&] { write_file(disk / "f", std::string(1 << 20, 'x')); }), HasSubstr("No space left"));
+  EXPECT_EQ(exit_code_of([&] { write_file(disk / "f", std::string(1 << 20, 'x')); }), 1);
   EXPECT_EQ(read_file(disk / "f"), "old");
   EXPECT_EQ(entries(disk.path()), 1U);
 }

@@ -107,6 +107,18 @@ TEST(DidYouMean, NamesTheNearestWordIfOneIsNear) {
   EXPECT_EQ(did_you_mean("", known), "");
 }
 
+TEST(Printable, KeepsUtf8AndEscapesTheRest) {
+  EXPECT_EQ(printable("caf\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80 it's"),
+            "caf\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80 it's");
+  EXPECT_EQ(printable("caf\xe9.png"), "caf\\xe9.png");
+  EXPECT_EQ(printable(std::string("two\nlines\t\0\x7f", 12)), "two\\nlines\\t\\x00\\x7f");
+  // Cut off, overlong, a surrogate, beyond the last character.
+  EXPECT_EQ(printable("\xc3"), "\\xc3");
+  EXPECT_EQ(printable("\xe0\x80\x80"), "\\xe0\\x80\\x80");
+  EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");
+  EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
+}
+
 TEST(Tables, AlignNumbersRightAndTextLeft) {
   Table table({"host", "batch"});
   table.add({"a", "8"});

@@ -31,10 +31,12 @@ class RunError : public Error {
   RunError(const std::string& message, int exit_code) : Error(message, exit_code) {}
 };
 
-/// "cannot write FILE: CAUSE" (full disk, permission): exit code 2, because the remedy is another place or more room.
+/// "cannot write FILE: CAUSE". Exit code 1, or 2 where no file can be there (no such folder, no permission).
 class WriteError : public RunError {
  public:
-  WriteError(const std::string& file, const std::string& cause) : RunError("cannot write " + file + ": " + cause, 2) {}
+  WriteError(const std::string& file, const std::string& cause) : RunError("cannot write " + file + ": " + cause) {}
+  /// The cause as the system numbers it.
+  WriteError(const std::string& file, int error);
 };
 
 /// An error that every rank throws at the same point, so that rank 0 alone reports it and no rank must be brought down.

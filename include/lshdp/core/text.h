@@ -20,6 +20,13 @@ std::string format_seconds(double seconds);
 /// 1234567 -> "1,234,567".
 std::string format_count(std::int64_t count);
 
+/// `text` in one line of valid UTF-8, for messages: control characters and bytes that are not UTF-8 become \n, \t or
+/// \xNN.
+std::string printable(std::string_view text);
+
+/// The bytes at the beginning of `text` that are one character of UTF-8; 0 if none is there.
+std::size_t utf8_character(std::string_view text);
+
 /// Whole text as one number; throw UsageError naming `what` otherwise (empty, trailing characters, out of range, not
 /// finite).
 std::int64_t parse_int(std::string_view text, std::string_view what);
