@@ -29,17 +29,23 @@ lshdp_need(nlohmann_json nlohmann-json3-dev 3.11)
 lshdp_need(cxxopts libcxxopts-dev 3)
 lshdp_need(ZLIB zlib1g-dev)
 lshdp_need(HDF5 libhdf5-dev COMPONENTS C CXX)
-lshdp_need_header(LSHDP_STB_DIR stb/stb_image.h libstb-dev)
+lshdp_need(JPEG libjpeg62-turbo-dev)
+lshdp_need(PNG libpng-dev)
+lshdp_need_header(LSHDP_WEBP_DIR webp/demux.h libwebp-dev)
+lshdp_need_library(LSHDP_WEBP webp libwebp-dev)
+lshdp_need_library(LSHDP_WEBPDEMUX webpdemux libwebp-dev)
 lshdp_need_library(LSHDP_PCRE2 pcre2-8 libpcre2-dev)
+lshdp_need_library(LSHDP_XXHASH xxhash libxxhash-dev)
 
 add_library(lshdp_hdf5 INTERFACE)
 add_library(lshdp::hdf5 ALIAS lshdp_hdf5)
 target_include_directories(lshdp_hdf5 SYSTEM INTERFACE ${HDF5_CXX_INCLUDE_DIRS})
 target_link_libraries(lshdp_hdf5 INTERFACE ${HDF5_CXX_LIBRARIES})
 
-add_library(lshdp_stb INTERFACE)
-add_library(lshdp::stb ALIAS lshdp_stb)
-target_include_directories(lshdp_stb SYSTEM INTERFACE ${LSHDP_STB_DIR})
+add_library(lshdp_images INTERFACE)
+add_library(lshdp::images ALIAS lshdp_images)
+target_include_directories(lshdp_images SYSTEM INTERFACE ${LSHDP_WEBP_DIR})
+target_link_libraries(lshdp_images INTERFACE JPEG::JPEG PNG::PNG ${LSHDP_WEBPDEMUX} ${LSHDP_WEBP})
 
 # oneDNN multiplies matrices of floats. It is loaded at run time (src/model/onednn_multiply.cpp says why), in a way that
 # sanitizers do not allow; on other processors it has no fast kernels for this.

@@ -16,13 +16,29 @@ void add_image_output(Options& options) {
   options.required("out", "FILE", "the data set to write (HDF5)")
       .option("class-names", "A,B,..", "names of the classes, in the order of their labels")
       .option("statistics-of", "TRAIN.h5",
-              "store this data set's mean and deviation: for a test set that belongs to it");
+              "store this data set's mean and deviation: for a test set that belongs to it")
+      .option("statistics", "NAME",
+              "own (of these images), or imagenet: the mean and deviation of many pretrained weights", "own");
 }
+
+/// Mean and deviation of ImageNet's RGB images, as torchvision's weights expect.
+data::Statistics imagenet_statistics() { return {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}}; }
 
 data::ImageOutput image_output(const Values& values) {
   data::ImageOutput output{values.text("out")};
   if (values.has("class-names")) output.class_names = split_list(values.text("class-names"), "--class-names");
-  if (values.has("statistics-of")) output.statistics = data::read_statistics(values.text("statistics-of"));
+  const bool imagenet = values.choice("statistics", {"own", "imagenet"}) == "imagenet";
+  if (imagenet && values.has("statistics-of"))
+    throw UsageError("--statistics imagenet and --statistics-of exclude each other");
+  if (imagenet) {
+    output.statistics = imagenet_statistics();
+    output.statistics_source = "--statistics imagenet";
+  }
+  if (values.has("statistics-of")) {
+    output.statistics = data::read_statistics(values.text("statistics-of"));
+    output.statistics_source = "--statistics-of " + values.text("statistics-of");
+    output.option_files.emplace_back(values.text("statistics-of"));
+  }
   return output;
 }
 
@@ -67,19 +83,36 @@ int run_cifar10(const Arguments& arguments) {
   return 0;
 }
 
+/// Adds the files of options that images alone have to those that `output` must not replace.
+data::FolderOptions folder_options(const Values& values, data::ImageOutput& output) {
+  data::FolderOptions options;
+  if (values.has("size")) options.size = values.integer("size", 1, 16384);
+  if (values.has("shorter")) options.shorter = values.integer("shorter", 1, 16384);
+  options.channels = values.integer("channels", 1, 3);
+  options.show_progress = values.text("log") != "off" && values.text("log") != "warn";
+  if (values.has("skip-damaged")) options.damaged_list = values.text("skip-damaged");
+  if (!values.has("classes-of")) return options;
+  if (values.has("class-names")) throw UsageError("--classes-of and --class-names exclude each other");
+  options.classes = data::read_class_names(values.text("classes-of"));
+  options.classes_source = values.text("classes-of");
+  output.option_files.emplace_back(options.classes_source);
+  return options;
+}
+
 int run_images(const Arguments& arguments) {
-  Options options("data images", "Converts a folder that holds one folder of PNG and JPEG files per class",
-                  "lshdp data images photos --size 224 --out photos.h5");
+  Options options("data images", "Converts a folder that holds one folder of JPEG, PNG and WebP files per class",
+                  "lshdp data images photos --size 224 --shorter 256 --out photos.h5");
   options.positional("folder", "holds one folder per class; its name is the class's")
-      .option("size", "S", "resize every image to S x S; without it, all must have one size")
-      .option("channels", "C", "3 (RGB) or 1 (grey)", "3");
+      .option("size", "S", "make every image S x S, squeezed if it is not square; without it, all must have one size")
+      .option("shorter", "R", "with --size, keep shapes: make the shorter side R long and cut S x S out of the middle")
+      .option("channels", "C", "3 (RGB) or 1 (grey)", "3")
+      .option("classes-of", "TRAIN.h5", "number the classes as this data set does: for a test set that belongs to it")
+      .option("skip-damaged", "LIST", "leave files out that cannot be decoded, and write their names and causes here");
   add_image_output(options);
   const Values values = options.parse(arguments);
   if (values.help()) return 0;
-  const std::int64_t size = values.has("size") ? values.integer("size", 1, 16384) : 0;
-  const bool talk = values.text("log") != "off" && values.text("log") != "warn";
-  data::convert_image_folder(values.text("folder"), {size, values.integer("channels", 1, 3), talk},
-                             image_output(values));
+  data::ImageOutput output = image_output(values);
+  data::convert_image_folder(values.text("folder"), folder_options(values, output), output);
   return 0;
 }
 
@@ -169,7 +202,7 @@ const std::vector<Command>& kinds() {
   static const std::vector<Command> table{
       {"idx", "images and labels in MNIST's format", false, run_idx},
       {"cifar10", "CIFAR-10's binary version", false, run_cifar10},
-      {"images", "a folder of PNG and JPEG files per class", false, run_images},
+      {"images", "a folder of image files per class", false, run_images},
       {"text", "text files, as bytes or as GPT-2 tokens", false, run_text},
       {"tokens", "raw tokens of 1, 2 or 4 bytes", false, run_tokens},
       {"synthetic-images", "images from a seed", false, run_synthetic_images},

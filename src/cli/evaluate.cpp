@@ -11,6 +11,7 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
+#include "lshdp/data/matching.h"
 #include "lshdp/measure/host_room.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
@@ -24,6 +25,7 @@ Options evaluate_options() {
   options.required("model", "MODEL", "a preset or a JSON file")
       .required("init", "FILE", "the weights (safetensors)")
       .required("data", "FILE", "the data set")
+      .option("trained-on", "TRAIN.h5", "the training set: images are normalised and classes numbered as there")
       .option("micro-batch", "B", "samples at a time", "64");
   add_rank_options(options);
   return options;
@@ -47,6 +49,12 @@ int run_evaluate(const Arguments& arguments) {
       const auto scope = measure::scope_of_values(setup);
       store->set_values(model::read_weights(model, values.text("init")));
       dataset = train::open_for_model(values.text("data"), model);
+      if (values.has("trained-on")) {
+        const std::string& training = values.text("trained-on");
+        dataset = data::matched(std::move(dataset), values.text("data"),
+                                data::trained_on(train::open_for_model(training, model)->info(), training));
+      }
+      train::say_how_images_fit(values.text("data"), dataset->info(), model);
     });
     parallel::BlockWalker walker(model, *store, measure::walker_options(setup));
     const std::vector<std::int64_t> equal(static_cast<std::size_t>(communicator.size()), 1);

@@ -1,6 +1,7 @@
 // CIFAR-10's binary batches as a data set.
 #include <fmt/format.h>
 
+#include "image_output.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/data/converters.h"
@@ -37,9 +38,11 @@ std::vector<std::string> class_names(const ImageOutput& output) {
 
 void convert_cifar10(const fs::path& folder, bool test, const ImageOutput& output) {
   const std::vector<std::string> names = class_names(output);
+  const std::vector<fs::path> files = batch_files(folder, test);
+  require_fitting_output(output, 3, files);
   std::vector<Cifar10Batch> batches;
   std::int64_t count = 0;
-  for (const fs::path& file : batch_files(folder, test)) {
+  for (const fs::path& file : files) {
     batches.push_back(read_batch(file));
     count += static_cast<std::int64_t>(batches.back().labels.size());
   }

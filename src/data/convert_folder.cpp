@@ -1,118 +1,181 @@
-// Folders of PNG and JPEG files, one per class, as a data set.
-#include <cctype>
+// Folders of image files, one per class, as a data set: decoded on all cores, written in order.
+#include <algorithm>
+#include <exception>
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
-#include "image_file.h"
+#include "class_folders.h"
+#include "image_output.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/progress.h"
+#include "lshdp/core/text.h"
 #include "lshdp/data/converters.h"
+#include "lshdp/data/image.h"
 
 namespace lshdp::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct ImageFile {
-  fs::path path;
-  std::int64_t label = 0;
+void require_possible(const FolderOptions& options) {
+  if (options.channels != 1 && options.channels != 3)
+    throw UsageError(fmt::format("{} channels; choose 1 (grey) or 3 (RGB)", options.channels));
+  if (options.size < 0) throw UsageError(fmt::format("an image size of {}; it must be at least 1", options.size));
+  if (options.shorter == 0) return;
+  if (options.size == 0) throw UsageError("--shorter needs --size, the square to cut out of the middle");
+  if (options.shorter < options.size)
+    throw UsageError(
+        fmt::format("--shorter {} is less than --size {}: the square would not fit", options.shorter, options.size));
+}
+
+/// A file as the data set takes it, or what is wrong with it.
+struct Loaded {
+  Image image;
+  bool square = true;  // before it was resized
+  std::string damage;
+  std::exception_ptr error;
 };
 
-std::vector<fs::path> sorted_entries(const fs::path& folder) {
-  std::error_code error;
-  std::vector<fs::path> entries;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    if (!at->path().filename().string().starts_with('.')) entries.push_back(at->path());
+Image fitted(const Image& image, const FolderOptions& options) {
+  if (options.size == 0) return image;
+  return options.shorter > 0 ? centre_crop(image, options.shorter, options.size)
+                             : resized(image, options.size, options.size);
+}
+
+Loaded load(const ImageFile& file, const FolderOptions& options) {
+  try {
+    const Image image = decode_image(read_file(file.path), file.path.string(), static_cast<int>(options.channels));
+    return {fitted(image, options), image.height == image.width, {}, {}};
+  } catch (const ImageError& error) {
+    return {{}, true, error.cause(), {}};
+  } catch (...) {
+    return {{}, true, {}, std::current_exception()};
   }
-  if (error) throw UsageError(fmt::format("cannot read {}: {}", folder.string(), error.message()));
-  std::sort(entries.begin(), entries.end());
-  return entries;
 }
 
-bool is_image(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
+/// Files [begin, begin + count), each on one core.
+std::vector<Loaded> load_block(const std::vector<ImageFile>& files, std::size_t begin, std::size_t count,
+                               const FolderOptions& options) {
+  std::vector<Loaded> block(count);
+  at::parallel_for(0, static_cast<std::int64_t>(count), 1, [&](std::int64_t from, std::int64_t to) {
+    for (auto i = static_cast<std::size_t>(from); i < static_cast<std::size_t>(to); ++i)
+      block[i] = load(files[begin + i], options);
+  });
+  return block;
 }
 
-std::vector<fs::path> class_folders(const fs::path& folder) {
-  std::vector<fs::path> folders;
-  for (const fs::path& entry : sorted_entries(folder)) {
-    if (fs::is_directory(entry)) folders.push_back(entry);
-  }
-  if (folders.empty())
-    throw UsageError(fmt::format("{}: holds no folders; it must hold one per class", folder.string()));
-  return folders;
-}
+/// Writes images in order, and keeps count of what a user should know.
+class FolderConversion {
+ public:
+  FolderConversion(const FolderOptions& options, const ImageOutput& output, const std::vector<ImageFile>& files)
+      : options_(options), output_(output), files_(files) {}
 
-std::vector<ImageFile> image_files(const std::vector<fs::path>& folders) {
-  std::vector<ImageFile> files;
-  for (std::size_t label = 0; label < folders.size(); ++label) {
-    const std::size_t before = files.size();
-    std::size_t others = 0;
-    for (const fs::path& entry : sorted_entries(folders[label])) {
-      if (is_image(entry)) {
-        files.push_back({entry, static_cast<std::int64_t>(label)});
-      } else {
-        ++others;
-      }
+  void run() {
+    const auto block_size = static_cast<std::size_t>(4 * at::get_num_threads());
+    Progress progress("decoding images", static_cast<std::int64_t>(files_.size()), options_.show_progress);
+    for (std::size_t begin = 0; begin < files_.size(); begin += block_size) {
+      const std::size_t count = std::min(block_size, files_.size() - begin);
+      std::vector<Loaded> block = load_block(files_, begin, count, options_);
+      for (std::size_t i = 0; i < count; ++i) add(block[i], files_[begin + i]);
+      progress.update(static_cast<std::int64_t>(begin + count));
     }
-    if (others > 0)
-      spdlog::warn("{}: {} entries that are not .png, .jpg or .jpeg are left out", folders[label].string(), others);
-    if (files.size() == before)
-      throw UsageError(fmt::format("{}: holds no PNG or JPEG files", folders[label].string()));
   }
-  return files;
-}
 
-std::vector<std::string> names_of(const std::vector<fs::path>& folders) {
-  std::vector<std::string> names;
-  for (const fs::path& folder : folders) names.push_back(folder.filename().string());
-  return names;
-}
-
-void require_fitting(const FolderOptions& options, const ImageOutput& output, std::size_t classes) {
-  if (options.channels != 1 && options.channels != 3) {
-    throw UsageError(fmt::format("{} channels; choose 1 (grey) or 3 (RGB)", options.channels));
+  void commit(const std::vector<std::string>& class_names, const std::string& source) {
+    if (options_.damaged_list) write_file(*options_.damaged_list, damaged_);
+    if (!writer_) throw UsageError(fmt::format("none of the {} images can be decoded", files_.size()));
+    writer_->leave_out(damaged_count_);
+    writer_->commit(class_names, source, output_.statistics);
+    say_what_happened();
   }
-  if (options.size < 0) throw UsageError(fmt::format("an image size of {}; it must be at least 1", options.size));
-  if (!output.class_names.empty() && output.class_names.size() != classes) {
-    throw UsageError(fmt::format("{} class names are given for {} folders", output.class_names.size(), classes));
+
+ private:
+  void add(const Loaded& loaded, const ImageFile& file) {
+    if (loaded.error) std::rethrow_exception(loaded.error);
+    if (!loaded.damage.empty()) return add_damaged(loaded.damage, file);
+    const Image& image = loaded.image;
+    if (!writer_) begin(image, file);
+    require_same_size(image, file);
+    if (!loaded.square) ++not_square_;
+    if (image.had_16_bits) ++had_16_bits_;
+    writer_->add(image.pixels, std::vector<std::int64_t>{file.label});
   }
+
+  void add_damaged(const std::string& cause, const ImageFile& file) {
+    if (!options_.damaged_list)
+      throw UsageError(fmt::format("{}: {}; --skip-damaged LIST leaves such files out", file.path.string(), cause));
+    damaged_ += fmt::format("{}\t{}\n", printable(file.path.string()), printable(cause));
+    ++damaged_count_;
+  }
+
+  void begin(const Image& image, const ImageFile& file) {
+    first_ = {image.channels, image.height, image.width, {}};
+    first_file_ = file.path;
+    writer_.emplace(output_.path, ImageWriter::Shape{static_cast<std::int64_t>(files_.size()), image.channels,
+                                                     image.height, image.width});
+  }
+
+  void require_same_size(const Image& image, const ImageFile& file) const {
+    if (image.height == first_.height && image.width == first_.width) return;
+    throw UsageError(fmt::format("{} is {} x {}, but {} is {} x {}; give --size S to resize all", file.path.string(),
+                                 image.width, image.height, first_file_.string(), first_.width, first_.height));
+  }
+
+  void say_what_happened() const {
+    if (not_square_ > 0 && options_.size > 0 && options_.shorter == 0) {
+      spdlog::warn(
+          "{} of {} images are not square and were squeezed to {} x {}; --shorter R keeps their shape and "
+          "cuts out the middle",
+          format_count(not_square_), format_count(static_cast<std::int64_t>(files_.size())), options_.size,
+          options_.size);
+    }
+    if (had_16_bits_ > 0)
+      spdlog::info("{} images have 16 bits a value; the upper 8 are kept", format_count(had_16_bits_));
+    if (damaged_count_ > 0) {
+      spdlog::warn("{} of {} images were left out; {} names them and why", format_count(damaged_count_),
+                   format_count(static_cast<std::int64_t>(files_.size())), printable(options_.damaged_list->string()));
+    }
+  }
+
+  const FolderOptions& options_;
+  const ImageOutput& output_;
+  const std::vector<ImageFile>& files_;
+  Image first_;
+  fs::path first_file_;
+  std::optional<ImageWriter> writer_;
+  std::string damaged_;
+  std::int64_t damaged_count_ = 0, not_square_ = 0, had_16_bits_ = 0;
+};
+
+/// Also of "photos/" and ".".
+std::string name_of(const fs::path& folder) {
+  const fs::path whole = fs::absolute(folder).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
-void require_same_size(const Image& image, const Image& first, const ImageFile& file, const ImageFile& first_file) {
-  if (image.height == first.height && image.width == first.width) return;
-  throw UsageError(fmt::format("{} is {} x {}, but {} is {} x {}; give --size S to resize all", file.path.string(),
-                               image.width, image.height, first_file.path.string(), first.width, first.height));
-}
-
-Image load(const ImageFile& file, const FolderOptions& options) {
-  const Image image = read_image(file.path, static_cast<int>(options.channels));
-  return options.size == 0 ? image : resized(image, options.size);
+std::vector<fs::path> paths_of(const std::vector<ImageFile>& files) {
+  std::vector<fs::path> paths;
+  for (const ImageFile& file : files) paths.push_back(file.path);
+  return paths;
 }
 
 }  // namespace
 
 void convert_image_folder(const fs::path& folder, const FolderOptions& options, const ImageOutput& output) {
-  const std::vector<fs::path> folders = class_folders(folder);
-  require_fitting(options, output, folders.size());
-  const std::vector<ImageFile> files = image_files(folders);
-  const auto count = static_cast<std::int64_t>(files.size());
-  const Image first = load(files.front(), options);
-  ImageWriter writer(output.path, {count, first.channels, first.height, first.width});
-  Progress progress("decoding images", count, options.show_progress);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const ImageFile& file = files[static_cast<std::size_t>(i)];
-    const Image image = load(file, options);
-    require_same_size(image, first, file, files.front());
-    writer.add(image.pixels, std::vector<std::int64_t>{file.label});
-    progress.update(i + 1);
+  require_possible(options);
+  const LabelledFiles found = find_labelled_files(folder, options, output.class_names);
+  const std::vector<fs::path> paths = paths_of(found.files);
+  require_fitting_output(output, options.channels, paths);
+  if (options.damaged_list) {
+    refuse_overwriting("--skip-damaged", *options.damaged_list, paths);
+    refuse_overwriting("--skip-damaged", *options.damaged_list, output.option_files);
   }
-  writer.commit(output.class_names.empty() ? names_of(folders) : output.class_names,
-                fmt::format("images of {}", fs::absolute(folder).lexically_normal().filename().string()),
-                output.statistics);
+  FolderConversion conversion(options, output, found.files);
+  conversion.run();
+  conversion.commit(found.class_names, fmt::format("images of {}", printable(name_of(folder))));
 }
 
 }  // namespace lshdp::data

@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include "image_output.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
+#include "lshdp/core/text.h"
 #include "lshdp/data/converters.h"
 #include "lshdp/data/formats.h"
 
@@ -53,6 +55,7 @@ std::vector<std::string> numbered_classes(const std::vector<std::int64_t>& label
 }  // namespace
 
 void convert_idx(const fs::path& images_path, const fs::path& labels_path, const ImageOutput& output) {
+  require_fitting_output(output, 1, {images_path, labels_path});
   const std::vector<std::byte> image_bytes = read_bytes(images_path), label_bytes = read_bytes(labels_path);
   const IdxArray images = parse_array(image_bytes, images_path, 3, "images");
   const auto labels =
@@ -64,7 +67,7 @@ void convert_idx(const fs::path& images_path, const fs::path& labels_path, const
   ImageWriter writer(output.path, {images.shape[0], 1, images.shape[1], images.shape[2]});
   writer.add({reinterpret_cast<const std::uint8_t*>(images.values.data()), images.values.size()}, labels);
   writer.commit(output.class_names.empty() ? numbered_classes(labels) : output.class_names,
-                fmt::format("IDX {} {}", images_path.filename().string(), labels_path.filename().string()),
+                printable(fmt::format("IDX {} {}", images_path.filename().string(), labels_path.filename().string())),
                 output.statistics);
 }
 

@@ -1,6 +1,7 @@
 // Images and tokens made from a seed, with something in them to learn.
 #include <fmt/format.h>
 
+#include "image_output.h"
 #include "lshdp/core/error.h"
 #include "lshdp/data/converters.h"
 #include "random.h"
@@ -56,6 +57,7 @@ std::vector<std::string> numbered(std::int64_t classes) {
 
 void make_synthetic_images(const SyntheticImages& options, const ImageOutput& output) {
   require_possible(options, output);
+  require_fitting_output(output, options.channels, {});
   ImageWriter writer(output.path, {options.count, options.channels, options.size, options.size});
   std::vector<std::uint8_t> pixels;
   for (std::int64_t i = 0; i < options.count; ++i) {

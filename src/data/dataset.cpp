@@ -158,6 +158,8 @@ void require_a_window(const fs::path& path, const DatasetInfo& info, std::int64_
 
 }  // namespace
 
+DatasetInfo read_dataset_info(const fs::path& path) { return read_info(open_hdf5(path), path); }
+
 std::unique_ptr<Dataset> open_dataset(const fs::path& path, std::int64_t context, std::int64_t in_memory_limit) {
   const H5::H5File file = open_hdf5(path);
   DatasetInfo info = read_info(file, path);

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "hdf5_file.h"
+#include "image_output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/converters.h"
 
@@ -24,7 +25,7 @@ std::string class_table(const DatasetInfo& info, const std::vector<std::int64_t>
     const std::string name = named                      ? info.class_names[static_cast<std::size_t>(label)]
                              : info.class_names.empty() ? ""
                                                         : "OUT OF RANGE";
-    table.add({std::to_string(label), name, format_count(count)});
+    table.add({std::to_string(label), printable(name), format_count(count)});
   }
   return table.to_string();
 }
@@ -53,11 +54,20 @@ Statistics read_statistics(const fs::path& path) {
   return {info.mean, info.deviation};
 }
 
+std::vector<std::string> read_class_names(const fs::path& path) {
+  const DatasetInfo info = read_info(open_hdf5(path), path);
+  if (info.kind != DatasetInfo::Kind::images)
+    throw UsageError(fmt::format("{}: holds tokens, not images", path.string()));
+  if (info.class_names.empty()) throw UsageError(fmt::format("{}: has no class names", path.string()));
+  require_distinct(info.class_names, path.string());
+  return info.class_names;
+}
+
 std::string describe_dataset(const fs::path& path) {
   const H5::H5File file = open_hdf5(path);
   const DatasetInfo info = read_info(file, path);
-  const std::string title =
-      fmt::format("{}: {}\n\n", path.filename().string(), info.source.empty() ? "source unknown" : info.source);
+  const std::string title = fmt::format("{}: {}\n\n", printable(path.filename().string()),
+                                        info.source.empty() ? "source unknown" : printable(info.source));
   if (info.kind == DatasetInfo::Kind::tokens) return title + describe_tokens(info);
   return title + describe_images(info, read_labels(file, path));
 }

@@ -9,6 +9,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "image_output.h"
+#include "lshdp/core/text.h"
+
 namespace lshdp::data {
 namespace {
 
@@ -115,12 +118,8 @@ void read_image_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
   if (labels[0] != shape[0]) refuse(path, fmt::format("holds {} images but {} labels", shape[0], labels[0]));
   info.mean = read_numbers(file, path, "mean", info.channels);
   info.deviation = read_numbers(file, path, "deviation", info.channels);
-  for (std::size_t c = 0; c < info.mean.size(); ++c) {
-    if (!std::isfinite(info.mean[c]) || !std::isfinite(info.deviation[c]) || info.deviation[c] <= 0) {
-      refuse(path, "'mean' must be finite and 'deviation' above 0 in every channel");
-    }
-  }
-  info.class_names = read_texts(file, path, "class_names");
+  require_plausible({info.mean, info.deviation}, path.string());
+  for (const std::string& name : read_texts(file, path, "class_names")) info.class_names.push_back(printable(name));
   info.classes = static_cast<std::int64_t>(info.class_names.size());
 }
 
@@ -147,7 +146,37 @@ void require_readable(const fs::path& path) {
   ::close(descriptor);
 }
 
+/// HDF5 locks what it opens, also for reading, and refuses where it cannot: a file system without locks is no reason
+/// not to read, another program that writes is.
+H5::H5File open_read_only(const fs::path& path) {
+  const Hdf5Cause cause;
+  try {
+    return {path.string(), H5F_ACC_RDONLY};
+  } catch (const H5::Exception&) {
+    if (cause.text().find("lock file") == std::string::npos) refuse_to_read(path, cause.text());
+    if (cause.text().find(fmt::format("errno = {},", EAGAIN)) != std::string::npos)
+      throw UsageError(fmt::format("cannot read {}: another program has it open for writing", path.string()));
+  }
+  H5::FileAccPropList unlocked;
+  H5Pset_file_locking(unlocked.getId(), /*use_file_locking=*/0, /*ignore_when_disabled=*/1);
+  return {path.string(), H5F_ACC_RDONLY, H5::FileCreatPropList::DEFAULT, unlocked};
+}
+
 }  // namespace
+
+std::string system_message(const std::string& cause) {
+  const std::string before = "error message = '";
+  const std::size_t found = cause.find(before);
+  if (found == std::string::npos) return {};
+  const std::size_t begin = found + before.size();
+  return cause.substr(begin, cause.find('\'', begin) - begin);
+}
+
+void refuse_to_read(const fs::path& path, const std::string& cause) {
+  const std::string message = system_message(cause);
+  throw UsageError(
+      fmt::format("cannot read {}: {}", path.string(), message.empty() ? "the file is damaged: " + cause : message));
+}
 
 Hdf5Cause::Hdf5Cause() {
   H5Eget_auto2(H5E_DEFAULT, &old_function_, &old_data_);
@@ -165,7 +194,7 @@ H5::H5File open_hdf5(const fs::path& path) {
     if (!H5::H5File::isHdf5(path.string())) {
       refuse(path, "is not an HDF5 file; make a data set with 'lshdp data'");
     }
-    return H5::H5File(path.string(), H5F_ACC_RDONLY);
+    return open_read_only(path);
   });
 }
 

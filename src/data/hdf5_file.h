@@ -28,6 +28,13 @@ class Hdf5Cause {
   void* old_data_ = nullptr;
 };
 
+/// "No space left on device" of "errno = 28, error message = 'No space left on device', ...": what the system said, if
+/// it said something, else empty.
+std::string system_message(const std::string& cause);
+
+/// Throws UsageError: what the system said, or that the file is damaged.
+[[noreturn]] void refuse_to_read(const std::filesystem::path& path, const std::string& cause);
+
 /// Runs `read`; an error of HDF5 becomes a UsageError that names the file.
 template <typename Read>
 auto reading_hdf5(const std::filesystem::path& path, Read read) {
@@ -35,12 +42,12 @@ auto reading_hdf5(const std::filesystem::path& path, Read read) {
   try {
     return read();
   } catch (const H5::Exception& error) {
-    throw UsageError(fmt::format("cannot read {}: the file is damaged: {}", path.string(),
-                                 cause.text().empty() ? error.getDetailMsg() : cause.text()));
+    refuse_to_read(path, cause.text().empty() ? error.getDetailMsg() : cause.text());
   }
 }
 
-/// Opens for reading. Throws UsageError: missing, unreadable, not HDF5, truncated.
+/// Opens for reading, also where the file system knows no locks. Throws UsageError: missing, unreadable, not HDF5,
+/// truncated, open for writing elsewhere.
 H5::H5File open_hdf5(const std::filesystem::path& path);
 
 /// What the arrays and attributes of an open file say, checked for shape and type; `classes` is 0 where there are no

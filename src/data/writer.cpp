@@ -22,24 +22,27 @@ namespace fs = std::filesystem;
 
 void require_creatable(const fs::path& temporary, const fs::path& path) {
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor < 0) throw UsageError(fmt::format("cannot create {}: {}", path.string(), std::strerror(errno)));
+  if (descriptor < 0) {
+    const WriteError error(path.string(), errno);
+    if (error.exit_code() == 1) throw error;
+    throw UsageError(fmt::format("cannot create {}: {}", path.string(), std::strerror(errno)));
+  }
   ::close(descriptor);
 }
 
-/// Attributes may be larger than 64 KiB (many class names) only from format 1.8 on.
+/// Attributes may be larger than 64 KiB (many class names) only from format 1.8 on. Nobody else knows the temporary
+/// name, so no lock is needed, which some file systems do not have.
 H5::FileAccPropList access() {
   H5::FileAccPropList list;
+  H5Pset_file_locking(list.getId(), /*use_file_locking=*/0, /*ignore_when_disabled=*/1);
   list.setLibverBounds(H5F_LIBVER_V18, H5F_LIBVER_LATEST);
   return list;
 }
 
-/// "errno = 28, error message = 'No space left on device', ..." is the part of HDF5's message a person needs.
+/// The part of HDF5's message a person needs.
 std::string readable(const std::string& cause) {
-  const std::string before = "error message = '";
-  const std::size_t found = cause.find(before);
-  if (found == std::string::npos) return cause;
-  const std::size_t begin = found + before.size();
-  return cause.substr(begin, cause.find('\'', begin) - begin);
+  const std::string message = system_message(cause);
+  return message.empty() ? cause : message;
 }
 
 /// HDF5 cannot let go of a file whose last write failed: closing would write again, fail again, and so on until the
@@ -229,25 +232,31 @@ class ImageWriter::File {
  public:
   File(const fs::path& path, const Shape& shape)
       : shape_(shape), sums_(shape.channels, shape.height * shape.width), file_(path) {
-    file_.guarded([&] {
-      images_ = &file_.create("images", H5::PredType::STD_U8LE, dimensions(shape_), image_chunk(shape_));
-      labels_ = &file_.create("labels", H5::PredType::STD_I64LE, {static_cast<hsize_t>(shape_.count)}, {});
-    });
+    file_.guarded(
+        [&] { images_ = &file_.create("images", H5::PredType::STD_U8LE, dimensions(shape_), image_chunk(shape_)); });
   }
 
   void add(std::span<const std::uint8_t> pixels, std::span<const std::int64_t> labels) {
     if (labels.empty()) return;
-    file_.guarded([&] {
-      append_rows(*images_, added_, labels.size(), pixels.data(), H5::PredType::NATIVE_UINT8);
-      append_rows(*labels_, added_, labels.size(), labels.data(), H5::PredType::NATIVE_INT64);
-    });
+    file_.guarded([&] { append_rows(*images_, added_, labels.size(), pixels.data(), H5::PredType::NATIVE_UINT8); });
+    labels_.insert(labels_.end(), labels.begin(), labels.end());
     sums_.add(pixels);
     added_ += static_cast<std::int64_t>(labels.size());
+  }
+
+  void leave_out(std::int64_t images) {
+    if (images == 0) return;
+    shape_.count -= images;
+    const std::vector<hsize_t> shape = dimensions(shape_);
+    file_.guarded([&] {
+      if (H5Dset_extent(images_->getId(), shape.data()) < 0) throw H5::DataSetIException("leave_out", "cannot shrink");
+    });
   }
 
   void commit(const std::vector<std::string>& class_names, const std::string& source,
               const std::optional<Statistics>& statistics) {
     require_complete(added_, shape_.count);
+    write_labels();
     const Statistics stored = statistics.value_or(sums_.statistics(shape_.count));
     file_.guarded([&] {
       file_.describe("class_names", class_names);
@@ -259,11 +268,20 @@ class ImageWriter::File {
   }
 
  private:
+  /// At the end, when it is known how many there are.
+  void write_labels() {
+    file_.guarded([&] {
+      file_.create("labels", H5::PredType::STD_I64LE, {labels_.size()}, {})
+          .write(labels_.data(), H5::PredType::NATIVE_INT64);
+    });
+  }
+
   Shape shape_;
   PixelSums sums_;
   std::int64_t added_ = 0;
+  std::vector<std::int64_t> labels_;
   NewFile file_;
-  H5::DataSet *images_ = nullptr, *labels_ = nullptr;
+  H5::DataSet* images_ = nullptr;
 };
 
 ImageWriter::ImageWriter(const fs::path& path, Shape shape) : file_(std::make_unique<File>(path, shape)) {}
@@ -272,6 +290,8 @@ ImageWriter::~ImageWriter() = default;
 void ImageWriter::add(std::span<const std::uint8_t> pixels, std::span<const std::int64_t> labels) {
   file_->add(pixels, labels);
 }
+
+void ImageWriter::leave_out(std::int64_t images) { file_->leave_out(images); }
 
 void ImageWriter::commit(const std::vector<std::string>& class_names, const std::string& source,
                          const std::optional<Statistics>& statistics) {

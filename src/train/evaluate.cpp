@@ -8,6 +8,8 @@
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/log.h"
+#include "lshdp/core/text.h"
 #include "lshdp/data/sampler.h"
 
 namespace lshdp::train {
@@ -97,13 +99,23 @@ EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& 
 }
 
 std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model) {
-  std::unique_ptr<data::Dataset> dataset = data::open_dataset(path, std::max<std::int64_t>(model.input.context, 1));
+  const DatasetInfo info = data::read_dataset_info(path);
   if (model.input.kind == InputSpec::Kind::tokens) {
-    require_tokens(path.string(), dataset->info(), model.input);
+    require_tokens(path.string(), info, model.input);
   } else {
-    require_images(path.string(), dataset->info(), model.input);
+    require_images(path.string(), info, model.input);
   }
-  return dataset;
+  return data::open_dataset(path, std::max<std::int64_t>(model.input.context, 1));
+}
+
+void say_how_images_fit(const std::filesystem::path& path, const DatasetInfo& info, const model::Model& model) {
+  const std::int64_t size = model.input.image_size;
+  if (model.input.kind != InputSpec::Kind::image || (info.height == size && info.width == size)) return;
+  const bool square = info.height == info.width;
+  spdlog::log(square ? spdlog::level::info : spdlog::level::warn,
+              "{}: images of {} x {} (width x height) are {} to the model's {} x {} as they are read{}",
+              printable(path.string()), info.width, info.height, square ? "resized" : "squeezed", size, size,
+              square ? "" : "; 'lshdp data images --shorter' keeps their shape");
 }
 
 data::Preparation preparation_for(const model::Model& model, const data::Augmentation& augmentation) {

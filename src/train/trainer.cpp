@@ -19,6 +19,7 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
 #include "lshdp/core/trace.h"
+#include "lshdp/data/matching.h"
 #include "lshdp/data/sampler.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
@@ -49,6 +50,7 @@ class Trainer {
 
  private:
   void open_data();
+  void open_eval_data();
   void prepare_folders();
   void make_store();
   void load_state();
@@ -117,12 +119,20 @@ Trainer::Trainer(comm::Communicator& communicator, const model::Model& model, co
 void Trainer::open_data() {
   comm::agree(communicator_, [&] {
     data_ = open_for_model(options_.data, model_);
-    if (!options_.eval_data.empty()) eval_data_ = open_for_model(options_.eval_data, model_);
+    say_how_images_fit(options_.data, data_->info(), model_);
+    if (!options_.eval_data.empty()) open_eval_data();
     sampler_ = std::make_unique<data::HeterogeneousDistributedSampler>(data_->size(), batches_of(options_.plan),
                                                                        options_.seed);
     last_step_ = options_.steps ? *options_.steps : *options_.epochs * sampler_->steps_per_epoch();
     options_.schedule.total_steps = last_step_;
   });
+}
+
+/// Classes and statistics are those of the training set.
+void Trainer::open_eval_data() {
+  eval_data_ = data::matched(open_for_model(options_.eval_data, model_), options_.eval_data.string(),
+                             data::trained_on(data_->info(), options_.data.string()));
+  say_how_images_fit(options_.eval_data, eval_data_->info(), model_);
 }
 
 void Trainer::prepare_folders() {

@@ -175,16 +175,139 @@ TEST_F(ConverterTest, RefusesFoldersWithoutClassesImagesOrOneSize) {
   file("p/note", "");
   EXPECT_THAT(convert(), HasSubstr("must hold one per class"));
   file("p/a/note", "");
-  EXPECT_THAT(convert(), HasSubstr("a: holds no PNG or JPEG files"));
+  EXPECT_THAT(convert(), HasSubstr("a: holds no image files"));
   file("p/a/1.png", test::png(2, 1, 1, "xy"));
   EXPECT_THAT(convert({0, 2, false}), HasSubstr("choose 1 (grey) or 3 (RGB)"));
-  EXPECT_THAT(convert({}, {"x", "y"}), HasSubstr("2 class names are given for 1 folders"));
+  EXPECT_THAT(convert({}, {"x", "y"}), HasSubstr("--class-names: 2 names are given for 1 folders"));
   file("p/a/2.png", test::png(1, 1, 1, "x"));
   EXPECT_THAT(convert(), AllOf(HasSubstr("2.png is 1 x 1"), HasSubstr("1.png is 2 x 1"), HasSubstr("--size")));
   file("p/a/2.png", test::png(2, 1, 1, "xy").substr(0, 45));
   EXPECT_THAT(convert(), HasSubstr("cannot decode"));
   file("p/a/2.png", "no image");
-  EXPECT_THAT(convert(), AllOf(HasSubstr("2.png"), HasSubstr("cannot decode")));
+  EXPECT_THAT(convert(), HasSubstr("2.png: is neither a JPEG, a PNG nor a WebP image; --skip-damaged LIST"));
+}
+
+TEST_F(ConverterTest, KeepsShapesAndCutsOutTheMiddleIfAsked) {
+  // Columns of 0, 70, 140, 210 at twice the height: the middle 2 x 2 of a shorter side of 2 is what a square would
+  // give.
+  file("p/a/x.png", test::png(4, 2, 1, std::string("\x00\x46\x8c\xd2\x00\x46\x8c\xd2", 8)));
+  FolderOptions options{2, 1, false};
+  options.shorter = 2;
+  convert_image_folder(folder_ / "p", options, {out_});
+  EXPECT_THAT(numbers(all(*open_dataset(out_, 0)).input), ElementsAre(70, 140, 70, 140));
+  options.shorter = 1;
+  fs::remove(out_);
+  EXPECT_THAT(error([&] { convert_image_folder(folder_ / "p", options, {out_}); }), HasSubstr("--shorter 1 is less"));
+  EXPECT_THAT(error([&] {
+                FolderOptions alone;
+                alone.shorter = 4;
+                convert_image_folder(folder_ / "p", alone, {out_});
+              }),
+              HasSubstr("--shorter needs --size"));
+}
+
+TEST_F(ConverterTest, LeavesDamagedFilesOutIfAskedAndListsThem) {
+  const std::string whole = test::png(2, 1, 1, "xy");
+  file("p/a/1.png", whole.substr(0, 45));
+  file("p/a/2.png", whole);
+  file("p/a/two\nlines.png", "");
+  file("p/b/1.png", test::png(2, 1, 1, "uv"));
+  FolderOptions options{0, 1, false};
+  EXPECT_THAT(error([&] { convert_image_folder(folder_ / "p", options, {out_}); }),
+              AllOf(HasSubstr("1.png: cannot decode as PNG"), HasSubstr("--skip-damaged")));
+  options.damaged_list = folder_ / "list";
+  convert_image_folder(folder_ / "p", options, {out_});
+  const Batch batch = all(*open_dataset(out_, 0));
+  EXPECT_THAT(numbers(batch.input), ElementsAre('x', 'y', 'u', 'v'));
+  EXPECT_THAT(numbers(batch.target), ElementsAre(0, 1));
+  const std::string list = read_file(folder_ / "list");
+  EXPECT_EQ(std::count(list.begin(), list.end(), '\n'), 2);
+  EXPECT_THAT(list,
+              AllOf(HasSubstr("1.png\tcannot decode as PNG: "), HasSubstr("two\\nlines.png\tthe file is empty\n")));
+  fs::remove(folder_ / "p/a/2.png");
+  fs::remove(folder_ / "p/b/1.png");
+  file("p/b/1.png", "no");
+  fs::remove(out_);
+  EXPECT_THAT(error([&] { convert_image_folder(folder_ / "p", options, {out_}); }), HasSubstr("none of the 3 images"));
+}
+
+TEST_F(ConverterTest, ConvertsManyImagesInTheirOrder) {
+  for (int i = 0; i < 60; ++i)
+    file("p/a/" + std::to_string(100 + i) + ".png", test::png(1, 1, 1, std::string(1, static_cast<char>(i))));
+  convert_image_folder(folder_ / "p", {0, 1, false}, {out_});
+  Numbers expected(60);
+  std::iota(expected.begin(), expected.end(), std::int64_t{0});
+  EXPECT_EQ(numbers(all(*open_dataset(out_, 0)).input), expected);
+}
+
+TEST_F(ConverterTest, NumbersClassesAsAnotherDataSetDoes) {
+  for (const char* name : {"dog", "bird"}) file(std::string("p/") + name + "/1.png", test::png(1, 1, 1, "x"));
+  FolderOptions options;
+  options.classes = {"bird", "cat", "dog"};
+  options.classes_source = "train.h5";
+  convert_image_folder(folder_ / "p", options, {out_});
+  const auto dataset = open_dataset(out_, 0);
+  EXPECT_THAT(dataset->info().class_names, ElementsAre("bird", "cat", "dog"));
+  EXPECT_THAT(numbers(all(*dataset).target), ElementsAre(0, 2));
+  options.classes = {"bird", "cat"};
+  fs::remove(out_);
+  EXPECT_THAT(error([&] { convert_image_folder(folder_ / "p", options, {out_}); }),
+              HasSubstr("train.h5 has no class 'dog', which is a folder here"));
+}
+
+TEST_F(ConverterTest, RefusesClassNamesThatExchangeFoldersOrAreThereTwice) {
+  for (const char* name : {"bird", "cat", "dog"}) file(std::string("p/") + name + "/1.png", test::png(1, 1, 3, "xyz"));
+  const auto convert = [&](const std::vector<std::string>& names) {
+    return error([&] { convert_image_folder(folder_ / "p", {}, {out_, names}); });
+  };
+  EXPECT_THAT(convert({"dog", "cat", "bird"}), AllOf(HasSubstr("'bird' 'dog'"), HasSubstr("--classes-of")));
+  EXPECT_THAT(convert({"a", "a", "b"}), HasSubstr("--class-names: the class name 'a' is there twice"));
+  convert_image_folder(folder_ / "p", {}, {out_, {"bird", "Katze", "Hund"}});
+  EXPECT_THAT(open_dataset(out_, 0)->info().class_names, ElementsAre("bird", "Katze", "Hund"));
+  // The same of other sources.
+  fs::remove(out_);
+  const fs::path images = file("i", test::idx({1, 1, 1}, "a")),
+                 labels = file("l", test::idx({1}, std::string(1, '\0')));
+  EXPECT_THAT(error([&] { convert_idx(images, labels, {out_, {"a", "a"}}); }), HasSubstr("twice"));
+  EXPECT_THAT(error([&] { make_synthetic_images({1, 1, 1, 2, 0}, {out_, {"a", "a"}}); }), HasSubstr("twice"));
+}
+
+TEST_F(ConverterTest, StoresNamesOfAnyBytesAsMessagesShowThem) {
+  file("p/caf\xe9/b\xfc.png", test::png(1, 1, 1, "x"));
+  convert_image_folder(folder_ / "p", {}, {out_});
+  EXPECT_THAT(open_dataset(out_, 0)->info().class_names, ElementsAre("caf\\xe9"));
+}
+
+TEST_F(ConverterTest, RefusesStatisticsOfOtherChannelsOrOfBytes) {
+  const fs::path images = file("i", test::idx({1, 1, 1}, "a")),
+                 labels = file("l", test::idx({1}, std::string(1, '\0')));
+  const auto convert = [&](const Statistics& statistics) {
+    return error([&] { convert_idx(images, labels, {out_, {}, statistics, "--statistics-of T"}); });
+  };
+  EXPECT_THAT(convert({{0.5, 0.5, 0.5}, {0.2, 0.2, 0.2}}),
+              HasSubstr("--statistics-of T: mean and deviation are of 3 channels, but the images have 1"));
+  EXPECT_THAT(convert({{123.7}, {58.4}}), HasSubstr("divide them by 255"));
+  EXPECT_THAT(convert({{-2}, {0.5}}), HasSubstr("not of pixels scaled to [0, 1]"));
+  EXPECT_THAT(convert({{0.5}, {0}}), HasSubstr("above 0"));
+}
+
+TEST_F(ConverterTest, NeverReplacesAnInput) {
+  const std::string image = test::png(1, 1, 1, "x");
+  const fs::path picture = file("p/a/1.png", image), labels = file("l", test::idx({1}, std::string(1, '\0')));
+  fs::create_symlink(picture, folder_ / "link");
+  const auto refused = [](auto convert) {
+    EXPECT_THAT(test::usage_error(convert), HasSubstr("would overwrite an input"));
+  };
+  refused([&] { convert_image_folder(folder_ / "p", {}, {folder_ / "link"}); });
+  refused([&] { convert_idx(file("i", test::idx({1, 1, 1}, "a")), labels, {labels}); });
+  file("c/test_batch.bin", test::cifar10_record(1, 1, 1, 1));
+  refused([&] { convert_cifar10(folder_ / "c", true, {folder_ / "c/test_batch.bin"}); });
+  test::write_images(folder_ / "t.h5", 3);
+  refused([&] { make_synthetic_images({1, 1, 1, 1, 0}, {folder_ / "t.h5", {}, {}, "", {folder_ / "t.h5"}}); });
+  FolderOptions options;
+  options.damaged_list = picture;
+  refused([&] { convert_image_folder(folder_ / "p", options, {out_}); });
+  EXPECT_EQ(read_file(picture), image);
 }
 
 TEST_F(ConverterTest, MakesTheSameSyntheticImagesForASeedAndOthersForAnother) {

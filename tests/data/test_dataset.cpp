@@ -1,8 +1,12 @@
 // Data sets in HDF5: what is read is what was written, by either way of reading, and damage is named.
 #include <numeric>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "files.h"
 #include "lshdp/core/file.h"
@@ -202,6 +206,38 @@ TEST_F(OpenDataset, RefusesImagesWithoutUsableStatistics) {
     test::add_numbers(file, "deviation", {1, 1, 1});
   }
   EXPECT_THAT(error(), HasSubstr("must hold 1 numbers"));
+}
+
+TEST_F(OpenDataset, RefusesStatisticsOfBytes) {
+  {
+    H5::H5File file = create();
+    add_images(file, 2);
+    add_labels(file, 2);
+    test::add_numbers(file, "mean", {123.5});
+    test::add_numbers(file, "deviation", {58});
+  }
+  EXPECT_THAT(error(), HasSubstr("divide them by 255"));
+}
+
+TEST_F(OpenDataset, SaysWhatTheSystemSaid) {
+  test::write_images(path_, 4);
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  rlimit none = limit;
+  none.rlim_cur = 3;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const std::string message = error();
+  setrlimit(RLIMIT_NOFILE, &limit);
+  EXPECT_THAT(message, HasSubstr("Too many open files"));
+}
+
+TEST_F(OpenDataset, SaysThatAnotherProgramIsWriting) {
+  test::write_images(path_, 4);
+  const int other = open(path_.c_str(), O_RDWR);
+  ASSERT_EQ(flock(other, LOCK_EX | LOCK_NB), 0);
+  EXPECT_THAT(error(), HasSubstr("another program has it open for writing"));
+  close(other);
+  EXPECT_EQ(open_dataset(path_, 0)->size(), 4);
 }
 
 TEST_F(OpenDataset, RefusesArraysOfWrongTypeShapeOrLength) {

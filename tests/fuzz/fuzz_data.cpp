@@ -1,8 +1,13 @@
 // Fuzzes the formats that data sets are published in.
+#include <filesystem>
+
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include "driver.h"
+#include "lshdp/core/file.h"
 #include "lshdp/data/formats.h"
+#include "lshdp/data/image.h"
 
 namespace lshdp::test {
 namespace {
@@ -41,6 +46,49 @@ TEST(Fuzz, Gzip) {
       "\x00",
       28);
   fuzz_bytes({file, file + file, "plain"}, [](const std::string& text) { data::decompressed(bytes(text), "F"); });
+}
+
+/// The images that tests/data decodes whose names begin with `prefix`.
+std::vector<std::string> images(const std::string& prefix) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(LSHDP_TEST_DATA "/../../data/data/images")) {
+    const bool reference = entry.path().extension() == ".ppm" || entry.path().extension() == ".pgm";
+    if (!reference && entry.path().filename().string().starts_with(prefix)) paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  std::vector<std::string> files;
+  for (const auto& path : paths) files.push_back(read_file(path));
+  return files;
+}
+
+void decode(const std::string& file) {
+  const data::Image image = data::decode_image(file, "F", 3, 1 << 16);
+  EXPECT_EQ(image.pixels.size(), static_cast<std::size_t>(3 * image.height * image.width));
+}
+
+std::uint32_t big_endian(const std::string& text, std::size_t at) {
+  std::uint32_t value = 0;
+  for (std::size_t i = at; i < at + 4; ++i) value = value << 8 | static_cast<unsigned char>(text[i]);
+  return value;
+}
+
+/// With right checksums in all chunks: otherwise no mutation would get past them.
+std::string repaired(std::string png) {
+  for (std::size_t at = 8; at + 12 <= png.size();) {
+    const std::size_t length = big_endian(png, at);
+    if (length > png.size() - at - 12) break;
+    const auto check = static_cast<std::uint32_t>(
+        crc32(0, reinterpret_cast<const Bytef*>(png.data() + at + 4), static_cast<uInt>(length + 4)));
+    for (std::size_t i = 0; i < 4; ++i) png[at + 8 + length + i] = static_cast<char>(check >> (24 - 8 * i));
+    at += length + 12;
+  }
+  return png;
+}
+
+TEST(Fuzz, Jpeg) { fuzz_bytes(images("jpeg-"), decode); }
+TEST(Fuzz, Webp) { fuzz_bytes(images("webp-"), decode); }
+TEST(Fuzz, Png) {
+  fuzz_bytes(images("png-"), [](const std::string& file) { decode(repaired(file)); });
 }
 
 }  // namespace

@@ -19,10 +19,15 @@ struct ImageOutput {
   std::filesystem::path path;
   std::vector<std::string> class_names = {};
   std::optional<Statistics> statistics = {};
+  std::string statistics_source = "statistics";          // where they come from, for messages
+  std::vector<std::filesystem::path> option_files = {};  // read for options; the output must be none of them
 };
 
 /// Mean and deviation that an image data set stores, for a test set that is to be normalised as its training set.
 Statistics read_statistics(const std::filesystem::path& path);
+
+/// The class names of an image data set, by label. Throws UsageError if it has none.
+std::vector<std::string> read_class_names(const std::filesystem::path& path);
 
 /// MNIST's format, plain or gzip: images of shape [N, H, W], labels [N].
 void convert_idx(const std::filesystem::path& images, const std::filesystem::path& labels, const ImageOutput& output);
@@ -34,8 +39,12 @@ struct FolderOptions {
   std::int64_t size = 0;      // resized to this square (bilinear, antialiased); 0: all images must have one size
   std::int64_t channels = 3;  // 3: RGB, 1: grey
   bool show_progress = false;
+  std::int64_t shorter = 0;  // the shorter side becomes this long, and `size` is cut out of the middle; 0: squeezed
+  std::vector<std::string> classes = {};                   // labels are places in this list; empty: sorted folders
+  std::string classes_source = "";                         // whose list that is, for messages
+  std::optional<std::filesystem::path> damaged_list = {};  // damaged files are left out and listed here
 };
-/// One folder per class, holding PNG and JPEG files. Classes and files are sorted by name.
+/// One folder per class, holding JPEG, PNG and WebP files. Classes and files are sorted by name. Decodes on all cores.
 void convert_image_folder(const std::filesystem::path& folder, const FolderOptions& options, const ImageOutput& output);
 
 struct SyntheticImages {

@@ -23,6 +23,9 @@ struct DatasetInfo {
   std::string source;     // where it came from, for people
 };
 
+/// What a file holds, without its samples. Throws UsageError as open_dataset does.
+DatasetInfo read_dataset_info(const std::filesystem::path& path);
+
 /// Samples of one step for one rank. images: input uint8 [B, C, H, W], target int64 [B]; tokens: input int64 [B, T],
 /// target int64 [B, T], the input shifted by one.
 struct Batch {

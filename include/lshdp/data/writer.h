@@ -28,6 +28,8 @@ class ImageWriter {
   ImageWriter& operator=(const ImageWriter&) = delete;
   /// Appends images: pixels [n, C, H, W], labels [n].
   void add(std::span<const std::uint8_t> pixels, std::span<const std::int64_t> labels);
+  /// So many of the `count` images will not be added.
+  void leave_out(std::int64_t images);
   /// Once `count` images have been added. Stores their own statistics unless others are given.
   void commit(const std::vector<std::string>& class_names, const std::string& source,
               const std::optional<Statistics>& statistics = {});

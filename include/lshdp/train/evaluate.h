@@ -24,6 +24,9 @@ EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& 
 /// its input size), tokens with at most its vocabulary. Throws UsageError naming the file and what does not fit.
 std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model);
 
+/// Logs a line if the images of this file are resized as they are read.
+void say_how_images_fit(const std::filesystem::path& path, const data::DatasetInfo& info, const model::Model& model);
+
 /// How the samples of a data set become the model's input: resized to its image size, or as they are.
 data::Preparation preparation_for(const model::Model& model, const data::Augmentation& augmentation);
 
