@@ -5,6 +5,7 @@
 
 #include "lshdp/cli/launch.h"
 #include "lshdp/comm/agree.h"
+#include "lshdp/comm/hosts.h"
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
@@ -16,7 +17,7 @@ namespace {
 
 [[noreturn]] void bring_down(comm::MpiSession& session, const std::string& command, const std::string& message,
                              int exit_code) {
-  print_error(command, fmt::format("rank {} ({}): {}", session.rank(), host_name(), message));
+  print_error(command, fmt::format("rank {} ({}): {}", session.rank(), comm::host_name(), message));
   session.abort(exit_code);
 }
 

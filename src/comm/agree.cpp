@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "lshdp/comm/hosts.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/host.h"
 
@@ -85,9 +86,7 @@ std::vector<double> all_gather_values(Communicator& communicator, double value) 
   return gather_value(communicator, value);
 }
 
-std::vector<std::string> all_gather_hosts(Communicator& communicator) {
-  return all_gather_text(communicator, host_name());
-}
+std::vector<std::string> all_gather_hosts(Communicator& communicator) { return gather_hosts(communicator).nodes; }
 
 void agree(Communicator& communicator, const std::function<void()>& check) {
   const auto failure = failure_of(check);

@@ -2,18 +2,24 @@
 #include "lshdp/comm/node.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <map>
+#include <random>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lshdp/comm/agree.h"
+#include "lshdp/comm/hosts.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/text.h"
 
@@ -45,23 +51,87 @@ class File {
   throw RunError(fmt::format("{}: {}", what, std::strerror(error)));
 }
 
-/// A file without a name. The pages are there at once: a host that lacks them says so here and not by a signal later.
-File make_memory_file(std::int64_t bytes) {
+/// Behind the memory stands a number that nobody else can know: whoever reads it back has the same file.
+using Nonce = std::array<std::uint64_t, 2>;
+
+Nonce make_nonce() {
+  std::random_device random;
+  Nonce nonce{};
+  for (std::uint64_t& part : nonce) part = (std::uint64_t{random()} << 32) | random();
+  return nonce;
+}
+
+/// A file without a name, `nonce` at its end. The pages are there at once: a host that lacks them says so here and not
+/// by a signal later.
+File make_memory_file(std::int64_t bytes, const Nonce& nonce) {
   File file(memfd_create("lshdp", MFD_CLOEXEC));
   if (file.get() < 0) fail("memory for the ranks of a node cannot be had", errno);
-  if (const int error = posix_fallocate(file.get(), 0, bytes); error != 0) {
+  if (const int error = posix_fallocate(file.get(), 0, bytes + static_cast<std::int64_t>(sizeof nonce)); error != 0) {
     fail(fmt::format("this host has no {} of memory for its ranks to share", format_size(bytes)), error);
   }
+  if (pwrite(file.get(), &nonce, sizeof nonce, bytes) != static_cast<ssize_t>(sizeof nonce))
+    fail("memory for the ranks of a node cannot be written", errno);
   return file;
 }
 
-/// The file that another process of this host holds.
-File open_memory_file(const std::string& path) {
-  File file(open(path.c_str(), O_RDWR | O_CLOEXEC));
-  if (file.get() < 0) {
-    fail(fmt::format("ranks of this node cannot share memory ({}); run them as one user, in one container", path),
-         errno);
-  }
+/// Where a leader's memory file is, and how to know it.
+struct Offer {
+  std::string process_namespace, path;
+  Nonce nonce{};
+};
+
+std::string to_text(const Offer& offer) {
+  return fmt::format("{}\n{}\n{} {}", offer.process_namespace, offer.path, offer.nonce[0], offer.nonce[1]);
+}
+
+Offer parse_offer(const std::string& text) {
+  std::istringstream lines(text);
+  Offer offer;
+  std::getline(lines, offer.process_namespace);
+  std::getline(lines, offer.path);
+  lines >> offer.nonce[0] >> offer.nonce[1];
+  return offer;
+}
+
+/// By the number under which the mounted /proc shows this process, which need not be getpid().
+Offer offer_of(const File& file, const Nonce& nonce) {
+  std::error_code none;
+  return {place_of_this_process().process_namespace,
+          fmt::format("/proc/{}/fd/{}", std::filesystem::read_symlink("/proc/self", none).string(), file.get()), nonce};
+}
+
+File reopen(const File& file, int flags) {
+  return File(open(fmt::format("/proc/self/fd/{}", file.get()).c_str(), flags | O_CLOEXEC));
+}
+
+/// True if the open file `found` is the offered one: looked at before it is opened for writing, which could do harm to
+/// a stranger's file.
+bool is_offered(const File& found, std::int64_t bytes, const Nonce& nonce) {
+  struct stat status = {};
+  if (fstat(found.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
+      status.st_size != bytes + static_cast<std::int64_t>(sizeof nonce))
+    return false;
+  const File readable = reopen(found, O_RDONLY);
+  Nonce read{};
+  return readable.get() >= 0 && pread(readable.get(), &read, sizeof read, bytes) == static_cast<ssize_t>(sizeof read) &&
+         read == nonce;
+}
+
+/// The file that the leader of this node offers. `leader`: its rank.
+File open_memory_file(const Offer& offer, std::int64_t bytes, int leader) {
+  const auto refuse = [&](const std::string& why) {
+    throw RunError(fmt::format(
+        "cannot share memory with rank {} of the same host: {}; run the ranks of a host as one user, in one "
+        "container, or give containers host names of their own",
+        leader, why));
+  };
+  if (offer.process_namespace != place_of_this_process().process_namespace)
+    refuse("it runs in another PID namespace (container)");
+  const File found(open(offer.path.c_str(), O_PATH | O_CLOEXEC));
+  if (found.get() < 0) refuse(std::strerror(errno));
+  if (!is_offered(found, bytes, offer.nonce)) refuse(offer.path + " is not its memory");
+  File file = reopen(found, O_RDWR);
+  if (file.get() < 0) refuse(std::strerror(errno));
   return file;
 }
 
@@ -112,18 +182,19 @@ NodeMemory::NodeMemory(Communicator& communicator, const NodeMap& nodes, std::in
     : bytes_(std::max<std::int64_t>(bytes, 1)) {
   const int rank = communicator.rank();
   File file;
+  const Nonce nonce = make_nonce();
   try {
     agree(communicator, [&] {
       if (!nodes.leads(rank)) return;
-      file = make_memory_file(bytes_);
+      file = make_memory_file(bytes_, nonce);
       map(file.get());
       if (first_touch) first_touch(data_);
     });
-    const auto paths = all_gather_text(communicator, fmt::format("/proc/{}/fd/{}", getpid(), file.get()));
+    const auto offers = all_gather_text(communicator, to_text(offer_of(file, nonce)));
     agree(communicator, [&] {
       if (nodes.leads(rank)) return;
       const int leader = nodes.nodes[static_cast<std::size_t>(nodes.node_of(rank))].front();
-      map(open_memory_file(paths[static_cast<std::size_t>(leader)]).get());
+      map(open_memory_file(parse_offer(offers[static_cast<std::size_t>(leader)]), bytes_, leader).get());
     });
   } catch (...) {
     if (data_ != nullptr) munmap(data_, static_cast<std::size_t>(bytes_));

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <sstream>
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 #include "lshdp/core/error.h"
 
@@ -21,10 +23,10 @@ namespace fs = std::filesystem;
 struct GroupFiles {
   const char* limit;
   const char* usage;
-  const char* reclaimable;  // key in memory.stat: page cache that counts as used but is given up at once
+  const char* prefix;  // of keys in memory.stat
 };
-constexpr GroupFiles kVersion1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
-constexpr GroupFiles kVersion2{"memory.max", "memory.current", "inactive_file"};
+constexpr GroupFiles kVersion1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_"};
+constexpr GroupFiles kVersion2{"memory.max", "memory.current", ""};
 
 std::optional<std::int64_t> number_in(const fs::path& path) {
   std::ifstream file(path);
@@ -48,7 +50,9 @@ std::optional<std::int64_t> number_after(const fs::path& path, const std::string
 std::optional<std::int64_t> left_by_group(const fs::path& folder, const GroupFiles& files) {
   const auto limit = number_in(folder / files.limit), usage = number_in(folder / files.usage);
   if (!limit || !usage) return std::nullopt;
-  const std::int64_t reclaimable = number_after(folder / "memory.stat", files.reclaimable).value_or(0);
+  std::int64_t reclaimable = 0;  // page cache counts as used but is given up at once; read twice, it is active
+  for (const char* list : {"inactive_file", "active_file"})
+    reclaimable += number_after(folder / "memory.stat", std::string(files.prefix) + list).value_or(0);
   return std::max<std::int64_t>(0, *limit - std::max<std::int64_t>(0, *usage - reclaimable));
 }
 
@@ -86,26 +90,61 @@ void for_own_groups(const fs::path& root, const std::string& controller, const F
   }
 }
 
+/// The group's folder as the kernel numbers it, whatever path a container sees it under.
+std::string name_of_group(const fs::path& folder) {
+  struct stat status = {};
+  if (stat(folder.c_str(), &status) != 0) return folder.string();
+  return fmt::format("{}:{}", status.st_dev, status.st_ino);
+}
+
+constexpr std::size_t kFirstCores = 1024, kMostCores = std::size_t{1} << 20;
+
 }  // namespace
 
-std::int64_t available_host_memory(const fs::path& root) {
+std::vector<MemoryRoom> memory_rooms(const fs::path& root) {
   const auto kilobytes = number_after(root / "proc/meminfo", "MemAvailable:");
   if (!kilobytes) throw RunError("cannot tell the free memory of this host from /proc/meminfo; give --memory");
-  std::int64_t available = *kilobytes * 1024;
+  std::vector<MemoryRoom> rooms{{"", *kilobytes * 1024}};
   for_own_groups(root, "memory", [&](int version, const fs::path& folder) {
-    available = std::min(available, left_by_group(folder, version == 1 ? kVersion1 : kVersion2).value_or(available));
+    const auto left = left_by_group(folder, version == 1 ? kVersion1 : kVersion2);
+    if (left) rooms.push_back({name_of_group(folder), *left});
   });
-  return available;
+  return rooms;
+}
+
+std::int64_t available_host_memory(const fs::path& root) {
+  return std::ranges::min(memory_rooms(root), {}, &MemoryRoom::left).left;
+}
+
+std::vector<int> own_cores() {
+  // The kernel refuses a set that is shorter than its own.
+  for (std::size_t most = kFirstCores; most <= kMostCores; most *= 2) {
+    const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(most), [](cpu_set_t* s) { CPU_FREE(s); });
+    const std::size_t bytes = CPU_ALLOC_SIZE(most);
+    if (!set) break;
+    CPU_ZERO_S(bytes, set.get());
+    if (sched_getaffinity(0, bytes, set.get()) != 0) continue;
+    std::vector<int> cores;
+    for (std::size_t core = 0; core < most; ++core)
+      if (CPU_ISSET_S(core, bytes, set.get())) cores.push_back(static_cast<int>(core));
+    return cores;
+  }
+  return {0};
+}
+
+std::optional<int> core_quota(const fs::path& root) {
+  std::optional<double> least;
+  for_own_groups(root, "cpu", [&](int version, const fs::path& folder) {
+    const std::optional<double> cores = cores_of_group(folder, version);
+    if (cores) least = std::min(least.value_or(*cores), *cores);
+  });
+  // A group of version 1 may allow more than an int holds.
+  return least ? std::optional(static_cast<int>(std::ceil(std::min<double>(*least, kMostCores)))) : std::nullopt;
 }
 
 int usable_cores(const fs::path& root) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  double cores = sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
-  for_own_groups(root, "cpu", [&](int version, const fs::path& folder) {
-    cores = std::min(cores, cores_of_group(folder, version).value_or(cores));
-  });
-  return static_cast<int>(std::ceil(cores));
+  const int cores = std::max(1, static_cast<int>(own_cores().size()));
+  return std::min(cores, core_quota(root).value_or(cores));
 }
 
 }  // namespace lshdp::measure

@@ -9,7 +9,6 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/text.h"
-#include "lshdp/measure/host_memory.h"
 #include "lshdp/parallel/make_store.h"
 
 namespace lshdp::measure {
@@ -38,16 +37,17 @@ std::vector<HostRoom> host_rooms(const std::vector<std::string>& hosts, const st
   return rooms;
 }
 
-std::vector<HostRoom> gather_host_rooms(comm::Communicator& communicator, const std::vector<std::string>& hosts,
-                                        std::int64_t store_bytes, std::int64_t free_bytes) {
-  const auto gather = [&](std::int64_t value) {
-    std::vector<std::int64_t> values;
-    for (const double other : comm::all_gather_values(communicator, static_cast<double>(value)))
-      values.push_back(static_cast<std::int64_t>(other));
-    return values;
-  };
-  const std::vector<std::int64_t> stores = gather(store_bytes);
-  return host_rooms(hosts, stores, gather(free_bytes));
+std::vector<HostRoom> gather_host_rooms(comm::Communicator& communicator, const std::vector<MemoryDomain>& domains,
+                                        std::int64_t store_bytes) {
+  std::vector<std::int64_t> stores, free_bytes;
+  for (const double other : comm::all_gather_values(communicator, static_cast<double>(store_bytes)))
+    stores.push_back(static_cast<std::int64_t>(other));
+  std::vector<std::string> names;
+  for (const MemoryDomain& domain : domains) {
+    names.push_back(domain.name);
+    free_bytes.push_back(domain.free_bytes);
+  }
+  return host_rooms(names, stores, free_bytes);
 }
 
 void require_host_room(const std::vector<HostRoom>& rooms, const RankSetup& setup) {
@@ -61,13 +61,15 @@ void require_host_room(const std::vector<HostRoom>& rooms, const RankSetup& setu
 
 void require_host_room(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                        bool alone) {
-  const std::vector<std::string> hosts = comm::all_gather_hosts(communicator);
+  const comm::Hosts places = comm::gather_hosts(communicator);
+  const std::vector<std::string>& hosts = places.nodes;
+  const std::vector<MemoryDomain> domains =
+      memory_domains(gather_rooms(communicator, places, !setup.compute_device->apart()));
   parallel::StoreOptions options = store_options(setup);
   for (std::size_t rank = 0; rank < hosts.size(); ++rank)
     options.node_names.push_back(alone ? std::to_string(rank) : hosts[rank]);
   const parallel::StoreMemory store = parallel::store_memory(model, options, communicator.rank(), communicator.size());
-  const std::vector<HostRoom> rooms =
-      gather_host_rooms(communicator, hosts, store.host.total() + store.node.total(), available_host_memory());
+  const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, store.host.total() + store.node.total());
   comm::agree(communicator, [&] { require_host_room(rooms, setup); });
 }
 

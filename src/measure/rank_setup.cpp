@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/comm/agree.h"
+#include "lshdp/comm/hosts.h"
 #include "lshdp/core/cuda.h"
 #include "lshdp/core/emulate.h"
 #include "lshdp/core/error.h"
@@ -12,6 +13,7 @@
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_memory.h"
 #include "lshdp/measure/host_room.h"
+#include "lshdp/measure/machine_share.h"
 
 namespace lshdp::measure {
 namespace {
@@ -64,13 +66,12 @@ ChosenDevice choose_device(comm::Communicator& communicator, const RankRequest& 
   return chosen;
 }
 
-void check_speeds(comm::Communicator& communicator, const RankSetup& setup, const std::vector<std::string>& hosts) {
+void check_speeds(comm::Communicator& communicator, const RankSetup& setup, const std::vector<RankRoom>& rooms) {
   const auto speeds = comm::all_gather_values(communicator, setup.speed);
   const auto threads = comm::all_gather_values(communicator, setup.threads);
-  const auto cores = comm::all_gather_values(communicator, usable_cores());
   std::vector<RankSpeed> ranks;
-  for (std::size_t i = 0; i < hosts.size(); ++i) {
-    ranks.push_back({speeds[i], hosts[i], static_cast<int>(cores[i]), static_cast<int>(threads[i])});
+  for (std::size_t i = 0; i < rooms.size(); ++i) {
+    ranks.push_back({speeds[i], rooms[i].machine, machine_cores(rooms, i), static_cast<int>(threads[i])});
   }
   comm::agree(communicator, [&] { validate_speeds(ranks); });
 }
@@ -78,9 +79,9 @@ void check_speeds(comm::Communicator& communicator, const RankSetup& setup, cons
 /// Budgets of CPU ranks beyond what a host has are the user's word, but a host that runs out of memory kills processes
 /// without one.
 void warn_of_crowded_hosts(comm::Communicator& communicator, const RankSetup& setup,
-                           const std::vector<std::string>& hosts, std::int64_t free_bytes) {
+                           const std::vector<MemoryDomain>& domains) {
   const std::int64_t budget = setup.compute_device->apart() ? 0 : setup.memory_bytes;
-  const std::vector<HostRoom> rooms = gather_host_rooms(communicator, hosts, budget, free_bytes);
+  const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, budget);
   for (const HostRoom& room : rooms) {
     if (communicator.rank() != 0 || room.needed_bytes <= room.free_bytes) continue;
     spdlog::warn("--memory: the ranks on {} may take {} together, but {} are free", room.host,
@@ -88,10 +89,42 @@ void warn_of_crowded_hosts(comm::Communicator& communicator, const RankSetup& se
   }
 }
 
+/// Who takes another number of threads than the cores allow, because OMP_NUM_THREADS says so.
+void tell_threads_of_environment(comm::Communicator& communicator, int threads, int cores) {
+  const auto taken = comm::all_gather_values(communicator, threads);
+  const auto possible = comm::all_gather_values(communicator, cores);
+  for (std::size_t rank = 0; rank < taken.size() && communicator.rank() == 0; ++rank) {
+    if (taken[rank] == possible[rank]) continue;
+    spdlog::info(
+        "OMP_NUM_THREADS gives rank {} {:.0f} threads, where {:.0f} cores are its own; --threads decides otherwise",
+        rank, taken[rank], possible[rank]);
+    return;
+  }
+}
+
+int choose_threads(comm::Communicator& communicator, const RankRequest& request, bool emulated, int cores) {
+  const std::optional<int> environment = emulated ? std::nullopt : threads_of_environment();
+  std::int64_t threads = 1;
+  comm::agree(communicator, [&] {
+    const int otherwise = environment.value_or(emulated ? 1 : cores);
+    threads = choose<std::int64_t>(request.threads, otherwise, communicator, "--threads");
+    if (threads < 1 || threads > kMostThreads) {
+      throw UsageError(fmt::format("--threads: {} is not in 1..{}", threads, kMostThreads));
+    }
+  });
+  const bool by_environment = request.threads.empty() && environment;
+  tell_threads_of_environment(communicator, static_cast<int>(threads),
+                              by_environment ? cores : static_cast<int>(threads));
+  return static_cast<int>(threads);
+}
+
 }  // namespace
 
 RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& request) {
-  const auto hosts = comm::all_gather_hosts(communicator);
+  const comm::Hosts places = comm::gather_hosts(communicator);
+  const std::vector<std::string>& hosts = places.nodes;
+  const auto rank = static_cast<std::size_t>(communicator.rank());
+  if (communicator.rank() == 0) spdlog::info("{}", comm::describe(places));
   RankSetup setup{.mode = request.mode,
                   .offload = request.offload,
                   .precision = request.precision,
@@ -99,32 +132,26 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
                   .recompute = request.recompute,
                   .offload_activations = request.offload_activations,
                   .resident = request.resident,
-                  .host = hosts[static_cast<std::size_t>(communicator.rank())],
+                  .host = hosts[rank],
                   .given_memory_bytes = request.memory_bytes};
-  const auto on_host = std::count(hosts.begin(), hosts.end(), setup.host);
   const bool emulated =
       std::any_of(request.speeds.begin(), request.speeds.end(), [](double speed) { return speed != 1; });
-  comm::agree(communicator, [&] {
-    setup.speed = choose(request.speeds, 1.0, communicator, "--emulate-speed");
-    const std::int64_t threads_each = emulated ? 1 : std::max<std::int64_t>(1, usable_cores() / on_host);
-    const std::int64_t threads = choose(request.threads, threads_each, communicator, "--threads");
-    if (threads < 1 || threads > kMostThreads) {
-      throw UsageError(fmt::format("--threads: {} is not in 1..{}", threads, kMostThreads));
-    }
-    setup.threads = static_cast<int>(threads);
-  });
+  comm::agree(communicator, [&] { setup.speed = choose(request.speeds, 1.0, communicator, "--emulate-speed"); });
   const ChosenDevice chosen = choose_device(communicator, request, setup.speed, hosts);
   setup.compute_device = chosen.device;
-  std::int64_t host_free = 0;
+  const std::vector<RankRoom> rooms = gather_rooms(communicator, places, !chosen.device->apart());
+  const std::vector<MemoryDomain> domains = memory_domains(rooms);
+  setup.threads = choose_threads(communicator, request, emulated, core_share(rooms, rank));
   comm::agree(communicator, [&] {
-    host_free = available_host_memory();
-    const std::int64_t available = chosen.device->apart() ? chosen.device->free_memory() : host_free;
-    setup.spare_memory_bytes = static_cast<std::int64_t>(kMemoryShare * static_cast<double>(available)) / chosen.ranks;
+    const bool apart = chosen.device->apart();
+    const std::int64_t available = apart ? chosen.device->free_memory() : domains[rank].free_bytes;
+    setup.spare_memory_bytes = static_cast<std::int64_t>(kMemoryShare * static_cast<double>(available)) /
+                               (apart ? chosen.ranks : domains[rank].ranks);
     setup.memory_bytes = choose(request.memory_bytes, setup.spare_memory_bytes, communicator, "--memory");
     if (setup.memory_bytes < 1) throw UsageError("--memory: must be above 0");
   });
-  check_speeds(communicator, setup, hosts);
-  warn_of_crowded_hosts(communicator, setup, hosts, host_free);
+  check_speeds(communicator, setup, rooms);
+  warn_of_crowded_hosts(communicator, setup, domains);
   at::set_num_threads(setup.threads);
   return setup;
 }

@@ -46,6 +46,8 @@ TEST(AvailableHostMemory, HeedsTheGroupsOfVersion2AndThoseAroundThem) {
   EXPECT_EQ(host.available(), 400'000);
   host.put("sys/fs/cgroup/slice/memory.stat", "anon 1\ninactive_file 30000\n");
   EXPECT_EQ(host.available(), 430'000) << "page cache is given up on demand";
+  host.put("sys/fs/cgroup/slice/memory.stat", "anon 1\ninactive_file 30000\nactive_file 40000\n");
+  EXPECT_EQ(host.available(), 470'000) << "also what was read twice";
 }
 
 TEST(AvailableHostMemory, HeedsTheGroupsOfVersion1) {
@@ -57,6 +59,14 @@ TEST(AvailableHostMemory, HeedsTheGroupsOfVersion1) {
   host.put("sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "300000\n");
   host.put("sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes", "310000\n");
   EXPECT_EQ(host.available(), 0);
+}
+
+TEST(AvailableHostMemory, CountsThePageCacheOfVersion1) {
+  FakeHost host("1000", "4:memory:/job\n");
+  host.put("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "700000\n");
+  host.put("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "600000\n");
+  host.put("sys/fs/cgroup/memory/job/memory.stat", "total_inactive_file 100000\ntotal_active_file 200000\n");
+  EXPECT_EQ(host.available(), 400'000);
 }
 
 TEST(AvailableHostMemory, AnUnlimitedGroupOfVersion1ChangesNothing) {

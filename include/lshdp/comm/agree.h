@@ -14,7 +14,7 @@ std::vector<std::string> all_gather_text(Communicator& communicator, const std::
 std::string broadcast_text(Communicator& communicator, const std::string& text, int root = 0);
 /// Every rank's value, by rank. All ranks must call it.
 std::vector<double> all_gather_values(Communicator& communicator, double value);
-/// The host name of every rank, by rank. All ranks must call it.
+/// The node of every rank, by rank, as gather_hosts() names it. All ranks must call it.
 std::vector<std::string> all_gather_hosts(Communicator& communicator);
 
 /// Runs `check` on every rank. If it threw an Error anywhere, throws on *every* rank an AgreedError with the message of

@@ -24,7 +24,7 @@ struct NodeMap {
   std::vector<int> in_node_order() const;
 };
 
-/// Ranks of the same name share a node. `names`: by rank.
+/// Ranks of the same name share a node. `names`: by rank, as gather_hosts() makes them.
 NodeMap map_nodes(const std::vector<std::string>& names);
 
 /// Memory that the ranks of a node see together, zero at first. It has no name and is gone with the last process that
@@ -34,7 +34,7 @@ class NodeMemory {
  public:
   /// All ranks of `communicator` must call it, each node with the same number of bytes. `first_touch` runs on the
   /// node's leader, before the others see the memory. Throws AgreedError where a host does not have or does not share
-  /// it.
+  /// it: a rank proves that it has found its leader's memory before it opens it for writing.
   NodeMemory(Communicator& communicator, const NodeMap& map, std::int64_t bytes,
              const std::function<void(std::byte*)>& first_touch = {});
   ~NodeMemory();

@@ -3,6 +3,9 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace lshdp::measure {
 
@@ -10,13 +13,27 @@ namespace lshdp::measure {
 /// libraries, which MemoryBudget does not see, and for the page cache that feeds the data loader.
 inline constexpr double kMemoryShare = 0.8;
 
-/// Bytes a process may still take on this host: MemAvailable of /proc/meminfo, and no more than what each memory
-/// control group (v1 or v2) around the process leaves. `root` stands before all paths. Throws RunError if /proc/meminfo
+/// One bound on the memory of this process, which other processes may share.
+struct MemoryRoom {
+  std::string name;  // "" for all of the machine, or what tells a control group from others
+  std::int64_t left = 0;
+};
+
+/// MemAvailable of /proc/meminfo, and what each memory control group (v1 or v2) around the process leaves. The page
+/// cache counts as free: it is given up on demand. `root` stands before all paths. Throws RunError if /proc/meminfo
 /// does not tell.
+std::vector<MemoryRoom> memory_rooms(const std::filesystem::path& root = "/");
+
+/// Bytes a process may still take on this host: the least of its memory_rooms().
 std::int64_t available_host_memory(const std::filesystem::path& root = "/");
 
-/// Cores this process may keep busy: those of its affinity mask, and no more than the quota of each CPU control group
-/// (v1 or v2) around it, rounded up. At least 1.
+/// The numbers of the cores in this process's affinity mask.
+std::vector<int> own_cores();
+
+/// How many cores the CPU control groups (v1 or v2) around this process let it keep busy, rounded up; none: no limit.
+std::optional<int> core_quota(const std::filesystem::path& root = "/");
+
+/// Cores this process may keep busy: own_cores(), and no more than core_quota(). At least 1.
 int usable_cores(const std::filesystem::path& root = "/");
 
 }  // namespace lshdp::measure

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/measure/machine_share.h"
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
 
@@ -22,9 +23,9 @@ struct HostRoom {
 std::vector<HostRoom> host_rooms(const std::vector<std::string>& hosts, const std::vector<std::int64_t>& store_bytes,
                                  const std::vector<std::int64_t>& free_bytes);
 
-/// The same of what each rank gives for itself, on every rank. All ranks must call it.
-std::vector<HostRoom> gather_host_rooms(comm::Communicator& communicator, const std::vector<std::string>& hosts,
-                                        std::int64_t store_bytes, std::int64_t free_bytes);
+/// The same of memory_domains() and what each rank wants, on every rank. All ranks must call it.
+std::vector<HostRoom> gather_host_rooms(comm::Communicator& communicator, const std::vector<MemoryDomain>& domains,
+                                        std::int64_t store_bytes);
 
 /// Throws UsageError naming a host that needs more than it has free, and what would help: the kernel would end a
 /// process without a word once the pages are touched.
