@@ -6,8 +6,10 @@ usage() {
   cat <<'END'
 usage: scripts/cluster.sh [--name NAME] COMMAND
 
-  up --cpus P,P,.. [--rate R[,R..]] [--delay T]   one node per P: percent of a core; R: link rate of all or of each
-                                                  node, as tc writes it (default 1gbit); T: each packet's delay, one way
+  up --cpus P,P,.. [--rate R[,R..]] [--delay T] [--memory MIB]
+                                                  one node per P: percent of a core; R: link rate of all or of each
+                                                  node, as tc writes it (default 1gbit); T: each packet's delay, one way;
+                                                  MIB: memory of each node (default: equal shares of what is available)
   exec NODE COMMAND..                             runs a command on a node (0, 1, ..)
   run [--nodes K,K..] [MPIRUN OPTION..] COMMAND.. runs a command with mpirun, one rank per node
   set NODE [--cpu P] [--rate R]                   changes a node while it works
@@ -38,26 +40,44 @@ name=lshdp
 prefix=10.77.0
 period_us=20000 # with the usual 100 ms a slow node freezes for tens of milliseconds at a time
 
-# --- control groups: version 1 with a cpu hierarchy of its own, or version 2 -------------------------------------------
+# --- control groups: version 1 with cpu and memory hierarchies of their own, or version 2 -------------------------------------------
 
 if [[ "$(stat -fc %T /sys/fs/cgroup 2>/dev/null)" == cgroup2fs ]]; then
-  cgroup_version=2 cgroup_root=/sys/fs/cgroup
+  cgroup_version=2 cgroup_root=/sys/fs/cgroup memory_root=/sys/fs/cgroup
 else
-  cgroup_version=1 cgroup_root=/sys/fs/cgroup/cpu
+  cgroup_version=1 cgroup_root=/sys/fs/cgroup/cpu memory_root=/sys/fs/cgroup/memory
 fi
 
 cgroup_of() { echo "$cgroup_root/lshdp-$name/node$1"; }
+memory_cgroup_of() { echo "$memory_root/lshdp-$name/node$1"; }
 relay_cgroup() { echo "$cgroup_root/lshdp-$name/relays"; }
 
 make_cgroups() {
-  [[ $cgroup_version == 2 ]] && echo +cpu >"$cgroup_root/cgroup.subtree_control"
+  [[ $cgroup_version == 2 ]] && echo "+cpu +memory" >"$cgroup_root/cgroup.subtree_control"
   mkdir "$cgroup_root/lshdp-$name"
-  [[ $cgroup_version == 2 ]] && echo +cpu >"$cgroup_root/lshdp-$name/cgroup.subtree_control"
+  [[ $cgroup_version == 2 ]] && echo "+cpu +memory" >"$cgroup_root/lshdp-$name/cgroup.subtree_control"
   local node
   for node in "${!cpus[@]}"; do mkdir "$(cgroup_of "$node")"; done
+  [[ $cgroup_version == 2 ]] || mkdir "$memory_root/lshdp-$name"
+  for node in "${!cpus[@]}"; do
+    [[ $cgroup_version == 2 ]] || mkdir "$(memory_cgroup_of "$node")"
+    set_memory "$node"
+  done
   [[ $delay_by == relay ]] || return 0
   mkdir "$(relay_cgroup)" # ahead of every node: a packet late because a node computes would be the emulation's fault
   if [[ $cgroup_version == 2 ]]; then echo 10000 >"$(relay_cgroup)/cpu.weight"; else echo 10000 >"$(relay_cgroup)/cpu.shares"; fi
+}
+
+# A node that took the whole machine's memory for its own would be killed with the others.
+set_memory() {
+  local file=memory.limit_in_bytes
+  [[ $cgroup_version == 2 ]] && file=memory.max
+  echo "${memory_mib}M" >"$(memory_cgroup_of "$1")/$file"
+}
+
+# Equal shares of nine tenths: the rest is for what is no node.
+share_of_memory() {
+  awk -v n="${#cpus[@]}" '/^MemAvailable:/ { printf "%d", 0.9 * $2 / 1024 / n }' /proc/meminfo
 }
 
 # set_share NODE PERCENT. A burst of one quota lets a node catch up on what a wake-up made it miss.
@@ -81,7 +101,12 @@ set_share() {
 }
 
 remove_cgroups() {
-  local group=$cgroup_root/lshdp-$name part tries
+  remove_groups_in "$cgroup_root"
+  [[ $cgroup_version == 2 ]] || remove_groups_in "$memory_root"
+}
+
+remove_groups_in() {
+  local group=$1/lshdp-$name part tries
   [[ -d $group ]] || return 0
   for tries in {1..50}; do
     for part in "$group"/*/; do
@@ -179,8 +204,8 @@ set_name() {
 
 state_folder() { echo "/run/lshdp-cluster/$name"; }
 
-# The variables cpus, rates (arrays by node), delay and delay_by are written to, and read from, one file.
-save_state() { declare -p cpus rates delay delay_by >"$(state_folder)/state"; }
+# The variables cpus, rates (arrays by node), memory_mib, delay and delay_by are written to, and read from, one file.
+save_state() { declare -p cpus rates memory_mib delay delay_by >"$(state_folder)/state"; }
 
 load_state() {
   [[ -e $(state_folder)/state ]] || die "no cluster $name is up; see: scripts/cluster.sh up --help"
@@ -192,6 +217,8 @@ require_node() { [[ $1 =~ ^[0-9]+$ && -n ${cpus[$1]:-} ]] || misuse "node $1: th
 
 require_percent() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?$ && ! $1 =~ ^0+(\.0+)?$ ]] || misuse "--cpu $1: a percentage of a core, above 0"; }
 
+require_memory() { [[ $1 =~ ^[1-9][0-9]*$ ]] || misuse "--memory $1: MiB of each node, as in 4096"; }
+
 require_delay() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?(us|ms|s)$ && ! $1 =~ ^[0.]+[a-z] ]] || misuse "--delay $1: as in 2ms or 100us, above 0"; }
 
 require_rate() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?(bit|kbit|mbit|gbit)$ ]] || misuse "rate $1: as in 100mbit or 1gbit"; }
@@ -200,18 +227,20 @@ require_rate() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?(bit|kbit|mbit|gbit)$ ]] || misuse "
 
 up() {
   local cpu_list="" rate_list=1gbit
-  delay=0 delay_by=""
+  delay=0 delay_by="" memory_mib=""
   while [[ $# -gt 0 ]]; do
     case $1 in
       --cpus) cpu_list=${2:?} && shift 2 ;;
       --rate) rate_list=${2:?} && shift 2 ;;
       --delay) delay=${2:?} && require_delay "$delay" && shift 2 ;;
+      --memory) memory_mib=${2:?} && require_memory "$memory_mib" && shift 2 ;;
       *) misuse "up $1: not an option; see --help" ;;
     esac
   done
   [[ -n $cpu_list ]] || misuse "up: --cpus is missing, as in --cpus 50,50,33,55"
   IFS=, read -r -a cpus <<<"$cpu_list"
   IFS=, read -r -a rates <<<"$rate_list"
+  [[ -n $memory_mib ]] || memory_mib=$(share_of_memory)
   local node sum=0
   if [[ ${#rates[@]} == 1 ]]; then
     for node in "${!cpus[@]}"; do rates[node]=${rates[0]}; done
@@ -262,6 +291,7 @@ enter() {
   shift
   folder=$(state_folder)
   echo $$ >"$(cgroup_of "$node")/cgroup.procs"
+  [[ $cgroup_version == 2 ]] || echo $$ >"$(memory_cgroup_of "$node")/cgroup.procs"
   export TMPDIR=$folder/tmp/node$node GLOO_SOCKET_IFNAME=eth0
   exec nsenter --net="/run/netns/$name-n$node" -- unshare --uts --mount -- bash -c \
     'hostname "$1" && mount --bind "$2" /etc/hosts && shift 2 && exec "$@"' enter "node$node" "$folder/hosts" "$@"
@@ -401,7 +431,7 @@ status() {
   fi
   load_state
   folder=$(state_folder)
-  echo "cluster $name: ${#cpus[@]} nodes, delay $delay${delay_by:+ by $delay_by}"
+  echo "cluster $name: ${#cpus[@]} nodes of $memory_mib MiB, delay $delay${delay_by:+ by $delay_by}"
   local node
   for node in "${!cpus[@]}"; do
     printf 'node%-3s %-12s cpu %5s %%  link %9s  %s processes\n' "$node" "$prefix.$((node + 1))" "${cpus[node]}" \

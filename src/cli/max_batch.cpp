@@ -34,7 +34,7 @@ std::string limit_for_people(const measure::MaxBatchResult& result) {
     case measure::LimitedBy::largest:
       return "--max";
     case measure::LimitedBy::time:
-      return "time: more may fit";
+      return fmt::format("time: estimated, tried up to {}", result.tried);
   }
   return "";
 }

@@ -1,4 +1,5 @@
 // lshdp memory: what each rank's memory goes to, predicted and measured.
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -64,18 +65,20 @@ std::string table_of(const measure::MemoryReport& report) {
   return table.to_string();
 }
 
-std::string budget_text(const measure::MemoryReport& report) {
+std::string budget_text(const measure::MemoryReport& report, bool streams) {
   const bool fits = report.measured_device_bytes <= report.budget_bytes;
-  return fmt::format("micro-batch of {}, {} the {} budget", report.batch, fits ? "within" : "over",
-                     format_size(report.budget_bytes));
+  std::string text = fmt::format("micro-batch of {}, {} the {} budget", report.batch, fits ? "within" : "over",
+                                 format_size(report.budget_bytes));
+  if (streams) text += fmt::format("; {} of {} blocks stay on the device (--resident)", report.resident, report.blocks);
+  return text;
 }
 
 /// Ranks with the same figures are shown once.
-std::string text_of(const std::vector<measure::MemoryReport>& reports) {
+std::string text_of(const std::vector<measure::MemoryReport>& reports, bool streams) {
   std::vector<std::pair<std::vector<std::string>, std::string>> shown;
   for (const measure::MemoryReport& report : reports) {
     const std::string name = fmt::format("{} ({})", report.rank, report.host);
-    const std::string text = fmt::format(": {}\n{}", budget_text(report), table_of(report));
+    const std::string text = fmt::format(": {}\n{}", budget_text(report, streams), table_of(report));
     if (!shown.empty() && shown.back().second == text)
       shown.back().first.push_back(name);
     else
@@ -83,7 +86,15 @@ std::string text_of(const std::vector<measure::MemoryReport>& reports) {
   }
   std::string all;
   for (const auto& [names, text] : shown) all += fmt::format("rank {}{}\n", fmt::join(names, ", "), text);
-  return all;
+  std::int64_t process = 0, resident = 0;
+  for (const measure::MemoryReport& report : reports) {
+    process = std::max(process, report.process_bytes);
+    resident = std::max(resident, report.peak_resident_bytes);
+  }
+  return all + fmt::format(
+                   "beside tensors a process takes about {} (program, libraries, MPI); resident at most {} in this "
+                   "measurement\n",
+                   format_size(process), format_size(resident));
 }
 
 }  // namespace
@@ -108,7 +119,7 @@ int run_memory(const Arguments& arguments) {
     const auto reports = measure::report_memory_of_ranks(communicator, model, setup, budget, batches);
     comm::on_rank_0(communicator, [&]() -> std::string {
       if (values.has("out")) write_json(values.text("out"), measure::memory_to_json(reports, model.name, setup));
-      print_output(text_of(reports));
+      print_output(text_of(reports, setup.mode == parallel::Mode::lsdp));
       return "";
     });
   });

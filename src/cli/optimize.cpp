@@ -30,8 +30,10 @@ std::string plan_given_batches(const plan::Profile& profile, const std::vector<s
   plan::write_plan(out, given);
   const plan::Plan solved = plan::solve(profile, {given.total, options.max_accumulation}).plan;
   const double step = given.predicted.step_seconds, best = solved.predicted.step_seconds;
-  return fmt::format("predicted step {}, {:.3f} times that of the solved split ({})\n", format_seconds(step),
-                     step / best, format_seconds(best));
+  std::string text = fmt::format("predicted step {}, {:.3f} times that of the solved split ({})\n",
+                                 format_seconds(step), step / best, format_seconds(best));
+  for (const std::string& doubt : plan::describe_doubts(profile, given)) text += doubt + '\n';
+  return text;
 }
 
 std::string alike_text(const plan::PooledProfile& pooled) {
@@ -71,7 +73,11 @@ int run_optimize(const Arguments& arguments) {
       Options("optimize", "Splits a step over unequal ranks so that it is as short as possible",
               "lshdp optimize profile.json --total 128 --out batches.json")
           .positional("profile", "the profile.json that `lshdp profile` wrote")
-          .option("total", "B", "samples a step, exactly; without it, the total with the most samples per second")
+          .option("total", "B",
+                  "samples a step, exactly; without it, the smallest with 95 % of the most samples per second")
+          .option(
+              "total-bound", "X",
+              "without --total: no total above X times what equal batches take by the same rule (default: 4; 0: none)")
           .option("max-accumulation", "K",
                   "micro-batches a rank may run in a step; 0 or absent: any number with --total, otherwise 1")
           .option("batches", "B,..", "do not solve: write the plan of these batches, one for each rank")
@@ -84,6 +90,13 @@ int run_optimize(const Arguments& arguments) {
   if (values.help()) return 0;
   plan::SolverOptions options;
   if (values.has("total")) options.total = values.integer("total", 1);
+  if (values.has("total-bound")) {
+    options.total_bound = values.real("total-bound", 0, 1e9);
+    if (options.total_bound > 0 && options.total_bound < 1) throw UsageError("--total-bound: must be 0 or at least 1");
+    if (options.total || values.has("batches"))
+      throw UsageError(
+          "--total-bound: bounds the total that is chosen; leave out --total and --batches, or this option");
+  }
   if (values.has("max-accumulation")) options.max_accumulation = values.integer("max-accumulation", 0);
   check_outputs(values);
   const plan::PooledProfile pooled = plan::pool_alike_ranks(plan::read_profile(values.text("profile")));
@@ -95,7 +108,7 @@ int run_optimize(const Arguments& arguments) {
   }
   plan::Solution solution = plan::solve(profile, options);
   solution.plan.leave_out = plan::best_left_out(profile, solution.plan, options);
-  std::string text = plan::describe(profile, solution) + alike_text(pooled);
+  std::string text = plan::describe(profile, solution, options) + alike_text(pooled);
   if (values.has("scale")) {
     const auto points = plan::predict_scale(profile, solution.plan.total, options.max_accumulation,
                                             parse_int_list(values.text("scale"), "--scale"));

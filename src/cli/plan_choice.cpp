@@ -17,6 +17,7 @@
 #include "lshdp/measure/transfer.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/plan/alike_ranks.h"
+#include "lshdp/plan/describe.h"
 #include "lshdp/plan/leave_out.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
@@ -102,8 +103,13 @@ plan::Profile given_profile(comm::Communicator& communicator, const model::Model
 plan::Plan solved_by_rank_0(comm::Communicator& communicator, const plan::Profile& profile,
                             const PlanRequest& request) {
   const std::string text = comm::on_rank_0(communicator, [&] {
-    const plan::SolverOptions options{.total = request.total, .max_accumulation = request.max_accumulation};
-    plan::Plan plan = plan::solve(profile, options).plan;
+    const plan::SolverOptions options{.total = request.total,
+                                      .max_accumulation = request.max_accumulation,
+                                      .total_bound = request.total_bound,
+                                      .largest_total = request.samples};
+    plan::Solution solution = plan::solve(profile, options);
+    if (solution.total_choice) spdlog::info("{}", plan::describe_total(*solution.total_choice, options));
+    plan::Plan plan = std::move(solution.plan);
     plan.leave_out = plan::best_left_out(profile, plan, options);
     return json_text(plan::to_json(plan));
   });
@@ -194,8 +200,12 @@ void add_plan_options(Options& options) {
   options
       .option("batches", "B",
               "equal, auto (measure and solve now), a list such as 8,8,24,24, or a file of lshdp optimize", "auto")
-      .option("total", "B",
-              "samples a step over all ranks (default with auto: the total with the most samples per second)")
+      .option(
+          "total", "B",
+          "samples a step over all ranks (default with auto: the smallest with 95 % of the most samples per second)")
+      .option(
+          "total-bound", "X",
+          "auto without --total: no total above X times what equal batches take by the same rule (default: 4; 0: none)")
       .option("max-accumulation", "K",
               "micro-batches a rank may run in a step (default: as many as --total needs, 1 without it)", "0")
       .option("profile", "FILE", "the profile.json that the file of --batches was solved from, for --rebalance")
@@ -210,6 +220,13 @@ PlanRequest plan_request(const Values& values) {
   request.batches = values.text("batches");
   if (values.has("total")) request.total = values.integer("total", 1);
   request.max_accumulation = values.integer("max-accumulation", 0);
+  if (values.has("total-bound")) {
+    request.total_bound = values.real("total-bound", 0, 1e9);
+    if (request.total_bound > 0 && request.total_bound < 1) throw UsageError("--total-bound: must be 0 or at least 1");
+    if (request.total || request.batches != "auto")
+      throw UsageError(
+          "--total-bound: bounds the total that --batches auto chooses; leave out --total, or this option");
+  }
   request.memory_given = values.has("memory");
   if (values.has("profile")) request.profile = values.text("profile");
   const bool measured = request.batches == "auto";
@@ -230,7 +247,9 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
   });
   PlanChoice choice;
   if (request.batches == "auto") {
-    choice = measured_plan(communicator, model, setup, budget, request, results);
+    PlanRequest bounded = request;
+    bounded.samples = samples;
+    choice = measured_plan(communicator, model, setup, budget, bounded, results);
   } else {
     const std::string text = comm::on_rank_0(communicator, [&] {
       const plan::Plan plan = given_plan(request, communicator.size());
@@ -251,6 +270,9 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
     }
     spdlog::info("{}", describe(choice.plan));
     if (choice.plan.leave_out) spdlog::info("{}", plan::describe_leave_out(choice.plan));
+    if (choice.profile) {
+      for (const std::string& doubt : plan::describe_doubts(*choice.profile, choice.plan)) spdlog::warn("{}", doubt);
+    }
     return std::string();
   });
   return choice;

@@ -16,6 +16,7 @@
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_room.h"
+#include "lshdp/plan/describe.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/transfer_sizes.h"
 #include "lshdp/train/evaluate.h"
@@ -32,7 +33,7 @@ Options profile_options() {
   options.option("data", "FILE", "a data set that must fit the model")
       .option("total", "B", "samples a step, if known: no rank is measured beyond")
       .option("max", "B", "measure no larger micro-batch", "4096")
-      .option("curve-seconds", "S", "about how long to measure compute", "20")
+      .option("curve-seconds", "S", "about how long to measure compute (default: 20 to 100, by what a batch takes)")
       .option("out", "FILE", "where to write the profile", "profile.json");
   return options;
 }
@@ -52,10 +53,12 @@ plan::CurvePoint best_point(const plan::RankProfile& rank) {
 }
 
 std::string table_of(const plan::Profile& profile) {
-  Table table({"rank", "host", "speed", "memory", "max batch", "samples/s", "at batch", "update"});
+  Table table({"rank", "host", "speed", "memory", "max batch", "timed to", "samples/s", "at batch", "update"});
   for (const plan::RankProfile& rank : profile.ranks) {
-    std::vector<std::string> row = {std::to_string(rank.rank), rank.host, fmt::format("{:.3g}", rank.speed),
-                                    format_size(rank.memory_bytes), std::to_string(rank.max_batch)};
+    std::vector<std::string> row = {
+        std::to_string(rank.rank),         rank.host,
+        fmt::format("{:.3g}", rank.speed), format_size(rank.memory_bytes),
+        plan::describe_max_batch(rank),    rank.curve.empty() ? "-" : std::to_string(rank.curve.back().batch)};
     if (rank.curve.empty()) {
       row.insert(row.end(), {"-", "-", "-"});
     } else {
@@ -119,10 +122,11 @@ int run_profile(const Arguments& arguments) {
   if (values.help()) return 0;
   const measure::RankRequest request = rank_request(values);
   const std::string way = communicator_request(values);
-  const measure::ProfileOptions options{.total = values.has("total") ? values.integer("total", 1) : 0,
-                                        .largest_batch = values.integer("max", 1),
-                                        .curve_seconds = values.real("curve-seconds", 0.1, 3600),
-                                        .show_progress = true};
+  const measure::ProfileOptions options{
+      .total = values.has("total") ? values.integer("total", 1) : 0,
+      .largest_batch = values.integer("max", 1),
+      .curve_seconds = values.has("curve-seconds") ? values.real("curve-seconds", 0.1, 3600) : 0,
+      .show_progress = true};
   return with_ranks("profile", [&](comm::Communicator& communicator) {
     model::Model model;
     comm::agree(communicator, [&] {

@@ -200,6 +200,17 @@ void check_outputs(comm::Communicator& communicator, const Values& values) {
   });
 }
 
+/// The request of this rank, which will hold small data sets in memory.
+measure::RankRequest with_data(comm::Communicator& communicator, measure::RankRequest request,
+                               const train::TrainOptions& options, const model::Model& model) {
+  comm::agree(communicator, [&] {
+    request.data_bytes = train::open_for_model(options.data, model)->memory_bytes();
+    if (!options.eval_data.empty())
+      request.data_bytes += train::open_for_model(options.eval_data, model)->memory_bytes();
+  });
+  return request;
+}
+
 /// Beside the largest micro-batch that this run may give the rank.
 void decide_resident_blocks(comm::Communicator& communicator, const model::Model& model, MemoryBudget& budget,
                             train::TrainOptions& options) {
@@ -227,7 +238,7 @@ int run_train(const Arguments& arguments) {
   return with_ranks("train", [&](comm::Communicator& world) {
     const model::Model model = shared_model(world, values.text("model"));
     check_outputs(world, values);
-    options.setup = measure::set_up_rank(world, ranks);
+    options.setup = measure::set_up_rank(world, with_data(world, ranks, options, model));
     measure::require_host_room(world, model, options.setup, /*alone=*/true);
     const auto between_devices = measure::make_device_communicator(world, way, options.setup);
     comm::Communicator& communicator = between_devices ? *between_devices : world;
@@ -243,6 +254,7 @@ int run_train(const Arguments& arguments) {
     if (world.rank() == 0) warn_of_long_warmup(options, samples);
     decide_resident_blocks(communicator, model, budget, options);
     budget.set_limit(options.setup.memory_bytes);
+    if (communicator.rank() == 0) spdlog::info("{}", measure::describe_memory(options.setup));
     const Json summary = train::train(communicator, model, options);
     print_on_rank_0(communicator, communicator.rank() == 0 ? result_text(summary) : "");
   });

@@ -16,6 +16,7 @@
 
 #include "lshdp/core/device.h"
 #include "lshdp/core/text.h"
+#include "page_heap.h"
 
 namespace lshdp {
 
@@ -53,28 +54,54 @@ using SharedCounters = std::shared_ptr<Counters>;
 
 /// Stands before each piece; as long as LibTorch's alignment, so that the piece keeps it.
 struct alignas(c10::gAlignment) Header {
-  void* base = nullptr;  // what the inner allocator gave
+  void* base = nullptr;  // what the heap or the inner allocator gave
   std::int64_t bytes = 0;
   SharedCounters counters;  // none if the piece was made while no budget was installed
+  bool in_pages = false;    // of the PageHeap
 };
 
+/// Pieces from this size on come in whole pages. Smaller ones are few bytes in all, and many.
+constexpr std::size_t kInPages = 128 << 10;
+
 c10::Allocator* inner_allocator() { return c10::GetDefaultCPUAllocator(); }
+
+/// Tensors may outlive everything else.
+PageHeap& page_heap() {
+  static auto* heap = new PageHeap;
+  return *heap;
+}
+
+std::size_t with_header(std::int64_t bytes) { return static_cast<std::size_t>(bytes) + sizeof(Header); }
 
 void free_piece(void* data) {
   if (data == nullptr) return;
   auto* header = static_cast<Header*>(data) - 1;
   void* base = header->base;
-  if (header->counters) header->counters->give_back(header->bytes);
+  const bool counted = header->counters != nullptr, in_pages = header->in_pages;
+  const std::size_t size = with_header(header->bytes);
+  const SharedCounters counters = std::move(header->counters);
   header->~Header();
-  inner_allocator()->raw_deallocate(base);
+  if (!in_pages)
+    inner_allocator()->raw_deallocate(base);
+  else
+    page_heap().deallocate(base, size, counted);
+  if (counted) counters->give_back(static_cast<std::int64_t>(size - sizeof(Header)));
 }
 
-/// Memory for a header and `bytes` after it. The host having no more is reported as a refusal of ours is.
-void* allocate_with_header(std::size_t bytes) {
+/// What the limit leaves free pages beside the tensors in use: in use and kept together stay within it.
+std::int64_t most_free(const SharedCounters& counters) {
+  if (!counters) return Counters::kNoLimit;
+  const std::int64_t limit = counters->limit, used = counters->used;
+  return limit == Counters::kNoLimit ? limit : std::max<std::int64_t>(0, limit - used);
+}
+
+/// Memory for a header and `bytes` after it; null if the host has no more.
+void* allocate_with_header(std::int64_t bytes, bool in_pages, const SharedCounters& counters) {
+  if (in_pages) return page_heap().allocate(with_header(bytes), most_free(counters));
   try {
-    return inner_allocator()->raw_allocate(bytes + sizeof(Header));
+    return inner_allocator()->raw_allocate(with_header(bytes));
   } catch (const c10::Error&) {
-    refuse(fmt::format("the host has no more memory for {}", format_size(static_cast<std::int64_t>(bytes))));
+    return nullptr;
   }
 }
 
@@ -82,6 +109,15 @@ void* allocate_with_header(std::size_t bytes) {
 int& host_scopes() {
   thread_local int scopes = 0;
   return scopes;
+}
+
+/// The host having no more is reported as a refusal of ours is.
+[[noreturn]] void refuse_for_the_host(const SharedCounters& counters, std::int64_t bytes) {
+  if (counters) {
+    counters->give_back(bytes);
+    counters->needed = counters->used + bytes;
+  }
+  refuse(fmt::format("the host has no more memory for {}", format_size(bytes)));
 }
 
 class CountingAllocator final : public c10::Allocator {
@@ -98,14 +134,11 @@ class CountingAllocator final : public c10::Allocator {
       refuse(fmt::format("out of memory: {} more than the {} in use go over the budget of {}", format_size(bytes),
                          format_size(counters->used), format_size(counters->limit)));
     }
-    try {
-      void* base = allocate_with_header(size);
-      auto* header = new (base) Header{base, bytes, counters};
-      return {header + 1, header + 1, &free_piece, cpu};
-    } catch (...) {
-      if (counters) counters->give_back(bytes);
-      throw;
-    }
+    const bool in_pages = size >= kInPages;
+    void* base = allocate_with_header(bytes, in_pages, counters);
+    if (base == nullptr) refuse_for_the_host(counters, bytes);
+    auto* header = new (base) Header{base, bytes, counters, in_pages};
+    return {header + 1, header + 1, &free_piece, cpu};
   }
 
   c10::DeleterFnPtr raw_deleter() const override { return &free_piece; }

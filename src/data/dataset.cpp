@@ -46,6 +46,10 @@ class ImageDataset : public Dataset {
 
   const DatasetInfo& info() const override { return info_; }
   std::int64_t size() const override { return info_.count; }
+  std::int64_t memory_bytes() const override {
+    return static_cast<std::int64_t>(labels_.size() * sizeof labels_.front()) +
+           (keep_ ? info_.count * image_bytes_ : 0);
+  }
 
   Batch read(std::span<const std::int64_t> samples) override {
     if (keep_ && memory_.empty()) read_all();
@@ -104,6 +108,9 @@ class TokenDataset : public Dataset {
 
   const DatasetInfo& info() const override { return info_; }
   std::int64_t size() const override { return (info_.count - 1) / context_; }
+  std::int64_t memory_bytes() const override {
+    return keep_ ? info_.count * static_cast<std::int64_t>(sizeof(std::int32_t)) : 0;
+  }
 
   Batch read(std::span<const std::int64_t> samples) override {
     if (keep_ && memory_.empty()) memory_ = read_tokens(0, info_.count);

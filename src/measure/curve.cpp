@@ -7,11 +7,14 @@
 #include <map>
 #include <stdexcept>
 
+#include "lshdp/core/memory.h"
+
 namespace lshdp::measure {
 namespace {
 
 constexpr int kLeastRepeats = 3, kMostRepeats = 15, kMostInARow = 200;
 constexpr double kLongTiming = 0.5;       // seconds; one this long averages disturbances by itself and needs no warm-up
+constexpr double kShareOfLikely = 0.45;   // of the budget, for the likely batch and what comes before it
 constexpr double kShareOfDoubling = 0.7;  // of the budget; the rest is for points in between
 constexpr double kMostForSmall = 0.06;    // of the budget, for repeats of a point of the doubling beyond the least
 constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point in between
@@ -69,6 +72,8 @@ class CurveMeasurement {
   CurveMeasurement(const TimeMicroBatches& time, const CurveOptions& options) : time_(time), options_(options) {}
 
   std::vector<plan::CurvePoint> run() {
+    measure_one();
+    around_likely();
     double_up();
     refine();
     time_doubtful_again();
@@ -97,6 +102,15 @@ class CurveMeasurement {
   /// Median seconds of a micro-batch, from timings of about `allowance` seconds at most. The first run warms caches and
   /// tells how many to time in a row; where there is no time for more, it is the measurement.
   void measure(std::int64_t batch, double allowance) {
+    try {
+      measure_what_fits(batch, allowance);
+    } catch (const std::exception& error) {
+      if (batch == 1 || !is_out_of_memory(error)) throw;
+      largest_ = std::min(largest_, batch - 1);
+    }
+  }
+
+  void measure_what_fits(std::int64_t batch, double allowance) {
     const double end = spent_ + allowance;
     const double first = timed(batch, 1);
     const int count = static_cast<int>(std::clamp(std::ceil(options_.least_seconds / first), 1.0, double{kMostInARow}));
@@ -112,21 +126,44 @@ class CurveMeasurement {
 
   /// An equal part of what is left for doubling, so that noisy small batches do not take the time of large ones.
   double allowance_of_doubling(std::int64_t batch) const {
-    const double points_left =
-        std::ceil(std::log2(static_cast<double>(options_.largest) / static_cast<double>(batch))) + 1;
+    const double points_left = std::ceil(std::log2(static_cast<double>(largest_) / static_cast<double>(batch))) + 1;
     return (kShareOfDoubling * options_.budget_seconds - spent_) / points_left;
   }
 
-  void double_up() {
+  void measure_one() {
     timed(1, 1);  // wakes threads and fills caches for all that follow
     measure(1, std::min(allowance_of_doubling(1), kMostForSmall * options_.budget_seconds));
+  }
+
+  /// What `batch` should take at most: in proportion to the next smaller point.
+  double expected(std::int64_t batch) const {
+    const auto& [below, seconds] = *std::prev(points_.upper_bound(batch));
+    return seconds * static_cast<double>(batch) / static_cast<double>(below);
+  }
+
+  /// For which there is enough time that as much again is left.
+  void around_likely() {
+    std::int64_t at = std::min(options_.likely, largest_);
+    while (at > 1 && !affords(expected(at), kShareOfLikely)) at /= 2;
+    if (at <= 1) return;
+    for (const std::int64_t batch : {at, at / 2, at + std::max<std::int64_t>(1, at / 4)}) {
+      const double seconds = expected(batch);
+      if (batch > largest_ || points_.contains(batch) || !affords(seconds, 1)) continue;
+      measure(batch, std::max((0.5 + least_timings(seconds)) * seconds, kMostForSmall * options_.budget_seconds));
+    }
+  }
+
+  void double_up() {
     int without_gain = 0;
-    for (std::int64_t batch = 1; batch < options_.largest;) {
-      const std::int64_t next = std::min(2 * batch, options_.largest);
+    for (std::int64_t batch = 1; batch < largest_;) {
+      const std::int64_t next = std::min(2 * batch, largest_);
       const double expected = points_[batch] * static_cast<double>(next) / static_cast<double>(batch);
-      if (!affords(expected, kShareOfDoubling)) return;
-      measure(next, std::max(std::min(allowance_of_doubling(next), kMostForSmall * options_.budget_seconds),
-                             (0.5 + least_timings(expected)) * expected));
+      if (!points_.contains(next)) {
+        if (!affords(expected, kShareOfDoubling)) return;
+        measure(next, std::max(std::min(allowance_of_doubling(next), kMostForSmall * options_.budget_seconds),
+                               (0.5 + least_timings(expected)) * expected));
+        if (!points_.contains(next)) return;
+      }
       const double gain = 1 - points_[next] / expected;
       without_gain = gain < kGain ? without_gain + 1 : 0;
       if (!options_.whole && without_gain >= 2 && points_[next] > options_.long_enough) return;
@@ -150,6 +187,7 @@ class CurveMeasurement {
       const double straight = points_[begin] + share * (points_[end] - points_[begin]);
       if (!affords(straight, 1)) continue;  // a narrower interval may be cheaper
       measure(middle, kShareOfPoint * options_.budget_seconds);
+      if (!points_.contains(middle)) continue;
       if (std::abs(points_[middle] - straight) <= options_.tolerance * points_[middle]) continue;
       add(begin, middle);
       add(middle, end);
@@ -189,6 +227,7 @@ class CurveMeasurement {
 
   const TimeMicroBatches& time_;
   const CurveOptions& options_;
+  std::int64_t largest_ = options_.largest;  // that may fit
   std::map<std::int64_t, double> points_;
   double spent_ = 0;
 };

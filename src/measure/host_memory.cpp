@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "lshdp/core/error.h"
@@ -140,6 +141,29 @@ std::optional<int> core_quota(const fs::path& root) {
   });
   // A group of version 1 may allow more than an int holds.
   return least ? std::optional(static_cast<int>(std::ceil(std::min<double>(*least, kMostCores)))) : std::nullopt;
+}
+
+std::optional<ProcessLimit> process_limit(const fs::path& root) {
+  struct Kind {
+    int resource;
+    const char* name;
+    const char* used;  // key in /proc/self/status
+  };
+  std::optional<ProcessLimit> tightest;
+  for (const Kind& kind : {Kind{RLIMIT_AS, "ulimit -v", "VmSize:"}, Kind{RLIMIT_DATA, "ulimit -d", "VmData:"}}) {
+    rlimit limit{};
+    if (getrlimit(static_cast<__rlimit_resource_t>(kind.resource), &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+      continue;
+    const std::int64_t used = 1024 * number_after(root / "proc/self/status", kind.used).value_or(0);
+    const std::int64_t left = std::max<std::int64_t>(0, static_cast<std::int64_t>(limit.rlim_cur) - used);
+    if (!tightest || left < tightest->left_bytes) tightest = {kind.name, left};
+  }
+  return tightest;
+}
+
+ProcessMemory process_memory(const fs::path& root) {
+  const fs::path status = root / "proc/self/status";
+  return {1024 * number_after(status, "VmRSS:").value_or(0), 1024 * number_after(status, "VmHWM:").value_or(0)};
 }
 
 int usable_cores(const fs::path& root) {

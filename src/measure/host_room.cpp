@@ -8,6 +8,7 @@
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/parallel/make_store.h"
 
@@ -69,8 +70,19 @@ void require_host_room(comm::Communicator& communicator, const model::Model& mod
   for (std::size_t rank = 0; rank < hosts.size(); ++rank)
     options.node_names.push_back(alone ? std::to_string(rank) : hosts[rank]);
   const parallel::StoreMemory store = parallel::store_memory(model, options, communicator.rank(), communicator.size());
-  const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, store.host.total() + store.node.total());
+  const std::int64_t bytes = store.host.total() + store.node.total();
+  const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, bytes);
   comm::agree(communicator, [&] { require_host_room(rooms, setup); });
+  const std::int64_t budget = setup.compute_device->apart() ? 0 : setup.memory_bytes;
+  const std::vector<HostRoom> all = gather_host_rooms(communicator, domains, bytes + budget + setup.growth_bytes);
+  for (std::size_t i = 0; i < rooms.size(); ++i) {
+    if (communicator.rank() != 0 || rooms[i].needed_bytes == 0 || all[i].needed_bytes <= all[i].free_bytes) continue;
+    spdlog::warn(
+        "--mode: {} keeps {} in the memory of {}; with what --memory allows its ranks, and their processes, that may "
+        "be {}, but {} are free: the kernel may end them; give --memory less",
+        parallel::to_text(setup.mode), format_size(rooms[i].needed_bytes), rooms[i].host,
+        format_size(all[i].needed_bytes), format_size(all[i].free_bytes));
+  }
 }
 
 }  // namespace lshdp::measure

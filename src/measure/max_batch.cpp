@@ -40,13 +40,17 @@ struct Probe {
 
   Attempt attempt(std::int64_t batch) const {
     budget.reset_peak();
+    const double begun = now_seconds();
+    Attempt outcome;
     try {
-      const double seconds = train(batch);
-      return {true, budget.peak(), seconds};
+      outcome.seconds = train(batch);
+      outcome.fits = true;
     } catch (const std::exception& error) {
       if (!is_out_of_memory(error)) throw;
     }
-    return {false, budget.peak(), 0};
+    outcome.peak_bytes = budget.peak();
+    outcome.wall_seconds = now_seconds() - begun;
+    return outcome;
   }
 
   /// What one sample needs, tried with all that the host can give.
@@ -63,7 +67,8 @@ std::size_t blocks_that_fit(const model::Model& model, const RankSetup& setup, s
   if (setup.mode != parallel::Mode::lsdp) return 0;
   if (setup.resident) return std::min(*setup.resident, model.blocks.size());
   const auto bytes = [&](std::size_t resident) {
-    return parallel::locally_sharded_device_bytes(model, {.precision = setup.precision, .resident = resident});
+    return parallel::locally_sharded_device_bytes(
+        model, {.precision = setup.precision, .bucket_bytes = setup.bucket_bytes, .resident = resident});
   };
   const std::int64_t left = setup.memory_bytes - peak_bytes + bytes(0);
   std::size_t resident = 0;
@@ -77,6 +82,8 @@ Json to_json(const MaxBatchResult& result) {
             {"memory_bytes", result.memory_bytes},
             {"max_batch", result.max_batch},
             {"limited_by", to_text(result.limited_by)},
+            {"max_batch_from", to_text(result.from)},
+            {"tried", result.tried},
             {"peak_bytes", result.peak_bytes},
             {"resident", result.resident}};
   if (result.max_batch == 0) {
@@ -93,11 +100,32 @@ LimitedBy limited_by_from(const std::string& text) {
   throw std::invalid_argument("limited_by: " + text);
 }
 
+plan::MaxBatchFrom from_text(const std::string& text) {
+  for (const auto from : {plan::MaxBatchFrom::measured, plan::MaxBatchFrom::estimated, plan::MaxBatchFrom::limit}) {
+    if (text == to_text(from)) return from;
+  }
+  throw std::invalid_argument("max_batch_from: " + text);
+}
+
+plan::MaxBatchFrom known_by(LimitedBy limit) {
+  switch (limit) {
+    case LimitedBy::memory:
+      break;
+    case LimitedBy::largest:
+      return plan::MaxBatchFrom::limit;
+    case LimitedBy::time:
+      return plan::MaxBatchFrom::estimated;
+  }
+  return plan::MaxBatchFrom::measured;
+}
+
 MaxBatchResult result_from(const Json& json) {
   return {.rank = json.at("rank"),
           .host = json.at("host"),
           .memory_bytes = json.at("memory_bytes"),
           .max_batch = json.at("max_batch"),
+          .from = from_text(json.at("max_batch_from")),
+          .tried = json.at("tried"),
           .limited_by = limited_by_from(json.at("limited_by")),
           .peak_bytes = json.at("peak_bytes"),
           .needed_bytes = json.value("needed_bytes", std::int64_t{0}),
@@ -111,14 +139,18 @@ MaxBatchResult probe_max_batch(const model::Model& model, const RankSetup& setup
                                MemoryBudget& budget, const MaxBatchOptions& options) {
   const Probe probe{model, setup, rank, ranks, budget, options};
   budget.set_limit(setup.memory_bytes);
-  const SearchResult found = search_largest_batch([&](std::int64_t batch) { return probe.attempt(batch); },
-                                                  {setup.memory_bytes, options.largest, options.longest_try_seconds});
+  const SearchLimits limits{setup.memory_bytes, options.largest, options.longest_try_seconds, options.total_seconds};
+  const SearchResult found = search_largest_batch([&](std::int64_t batch) { return probe.attempt(batch); }, limits);
+  const Peak largest =
+      found.limited_by == LimitedBy::time ? estimate_largest(found, limits) : Peak{found.largest, found.peak_bytes};
   MaxBatchResult result{.rank = rank,
                         .host = setup.host,
                         .memory_bytes = setup.memory_bytes,
-                        .max_batch = found.largest,
+                        .max_batch = largest.batch,
+                        .from = known_by(found.limited_by),
+                        .tried = found.largest,
                         .limited_by = found.limited_by,
-                        .peak_bytes = found.peak_bytes};
+                        .peak_bytes = largest.bytes};
   if (result.max_batch == 0) {
     probe.measure_need(result);
   } else {
@@ -153,6 +185,14 @@ RankSetup with_resident_blocks(const model::Model& model, const RankSetup& setup
   // What does not fit with none resident will say so in training.
   decided.resident = none_resident.fits ? blocks_that_fit(model, setup, none_resident.peak_bytes) : 0;
   return decided;
+}
+
+bool fits(const model::Model& model, const RankSetup& setup, int rank, int ranks, MemoryBudget& budget,
+          std::int64_t batch) {
+  const MaxBatchOptions options;
+  const Probe probe{model, setup, rank, ranks, budget, options};
+  budget.set_limit(setup.memory_bytes);
+  return probe.attempt(batch).fits;
 }
 
 void require_fit_somewhere(const std::vector<MaxBatchResult>& results, const std::string& model,

@@ -12,6 +12,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
+#include "lshdp/measure/host_memory.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/rehearsal.h"
 #include "lshdp/parallel/make_store.h"
@@ -105,6 +106,8 @@ Json to_json(const MemoryReport& report) {
           {"host", report.host},
           {"batch", report.batch},
           {"budget_bytes", report.budget_bytes},
+          {"resident", report.resident},
+          {"blocks", report.blocks},
           {"predicted",
            {{"device", to_json(report.store.device)},
             {"host", to_json(report.store.host)},
@@ -115,7 +118,8 @@ Json to_json(const MemoryReport& report) {
           {"measured",
            {{"store_bytes", report.measured_store_bytes},
             {"device_bytes", report.measured_device_bytes},
-            {"host_bytes", report.measured_host_bytes}}}};
+            {"host_bytes", report.measured_host_bytes}}},
+          {"process", {{"bytes", report.process_bytes}, {"peak_resident_bytes", report.peak_resident_bytes}}}};
 }
 
 MemoryReport report_from(const Json& json) {
@@ -125,26 +129,34 @@ MemoryReport report_from(const Json& json) {
       .host = json.at("host"),
       .batch = json.at("batch"),
       .budget_bytes = json.at("budget_bytes"),
+      .resident = json.at("resident"),
+      .blocks = json.at("blocks"),
       .store = {parts_from(predicted.at("device")), parts_from(predicted.at("host")), parts_from(predicted.at("node"))},
       .data_bytes = predicted.at("data_bytes"),
       .step_bytes = predicted.at("step_bytes"),
       .from = predicted.at("from_batches"),
       .measured_store_bytes = measured.at("store_bytes"),
       .measured_device_bytes = measured.at("device_bytes"),
-      .measured_host_bytes = measured.at("host_bytes")};
+      .measured_host_bytes = measured.at("host_bytes"),
+      .process_bytes = json.at("process").at("bytes"),
+      .peak_resident_bytes = json.at("process").at("peak_resident_bytes")};
 }
 
 }  // namespace
 
-MemoryReport report_memory(const model::Model& model, const RankSetup& setup, int rank, int ranks, MemoryBudget& budget,
+MemoryReport report_memory(const model::Model& model, const RankSetup& asked, int rank, int ranks, MemoryBudget& budget,
                            std::int64_t batch) {
   if (batch < 4) throw std::invalid_argument("a memory report of less than 4 samples");
+  const RankSetup setup = with_resident_blocks(model, asked, rank, ranks, budget, batch);
   MemoryReport report{.rank = rank,
                       .host = setup.host,
                       .batch = batch,
                       .budget_bytes = setup.memory_bytes,
+                      .resident = std::min(setup.resident.value_or(0), model.blocks.size()),
+                      .blocks = model.blocks.size(),
                       .store = parallel::store_memory(model, options_alone(setup, ranks), rank, ranks),
-                      .from = {batch / 4, batch / 2}};
+                      .from = {batch / 4, batch / 2},
+                      .process_bytes = setup.process_bytes};
   const LimitScope limit(budget, std::max(setup.spare_memory_bytes, setup.memory_bytes), setup.memory_bytes);
   try {
     measure_store(model, setup, ranks, budget, report);
@@ -156,6 +168,7 @@ MemoryReport report_memory(const model::Model& model, const RankSetup& setup, in
                     "--batch",
                     batch, format_size(*budget.limit())));
   }
+  report.peak_resident_bytes = process_memory().peak_bytes;
   return report;
 }
 

@@ -6,21 +6,19 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include "compute.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/network_probe.h"
-#include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
-#include "lshdp/core/median.h"
-#include "lshdp/core/progress.h"
 #include "lshdp/core/text.h"
-#include "lshdp/measure/curve.h"
-#include "lshdp/measure/rehearsal.h"
 #include "lshdp/measure/together.h"
 #include "lshdp/measure/transfer.h"
 #include "lshdp/plan/alike_ranks.h"
+#include "lshdp/plan/disturbance.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 #include "lshdp/plan/under_load.h"
@@ -28,18 +26,8 @@
 namespace lshdp::measure {
 namespace {
 
-constexpr std::uint64_t kSeed = 1;
-constexpr int kUpdates = 7;
 constexpr int kMostSteps = 8;
-constexpr double kLoadSeconds = 0.1;  // how long a micro-batch of a rank that is done may take: it must notice the end
-
-/// What one rank measures without the others.
-struct ComputeProfile {
-  std::vector<plan::CurvePoint> curve;
-  double cores = 1;
-  double update_seconds = 0;
-  parallel::HostLink host_link;
-};
+constexpr int kMostPlans = 3;  // that are tried out where estimates of memory were too large
 
 std::vector<std::int64_t> data_shape(const model::InputSpec& input) {
   switch (input.kind) {
@@ -51,76 +39,6 @@ std::vector<std::int64_t> data_shape(const model::InputSpec& input) {
       return {input.context};
   }
   return {};
-}
-
-/// Median seconds that this rank's share of the optimizer's work takes in a step.
-double time_update(Rehearsal& rehearsal, const model::SyntheticBatch& batch) {
-  rehearsal.finish_step(batch);
-  std::vector<double> seconds;
-  for (int i = 0; i < kUpdates; ++i) {
-    const double before = rehearsal.update_seconds();
-    rehearsal.finish_step(batch);
-    seconds.push_back(rehearsal.update_seconds() - before);
-  }
-  return median(std::move(seconds));
-}
-
-/// Computes until every rank is here.
-void compute_until_all_are_done(comm::Communicator& communicator, const std::function<void()>& compute) {
-  float token = 1;
-  comm::Work everyone = communicator.all_reduce_sum({&token, 1, comm::DataType::float32});
-  while (compute && !everyone.done()) compute();
-  everyone.wait();
-}
-
-/// The largest batch of the curve that still ends soon.
-std::int64_t load_batch(const std::vector<plan::CurvePoint>& curve) {
-  std::int64_t batch = 1;
-  for (const plan::CurvePoint& point : curve) batch = point.seconds <= kLoadSeconds ? point.batch : batch;
-  return batch;
-}
-
-CurveOptions curve_options(const ProfileOptions& options, std::int64_t max_batch, Progress& progress) {
-  CurveOptions result;
-  result.whole = options.total > 0;
-  result.largest = result.whole ? std::min(max_batch, options.total) : max_batch;
-  result.budget_seconds = options.curve_seconds;
-  result.progress = [&progress](double spent) { progress.update(static_cast<std::int64_t>(10 * spent)); };
-  return result;
-}
-
-ComputeProfile measure_compute(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
-                               const ProfileOptions& options, std::int64_t max_batch) {
-  ComputeProfile result;
-  communicator.barrier();
-  if (max_batch == 0) {
-    compute_until_all_are_done(communicator, nullptr);
-    return result;
-  }
-  Progress progress("measuring compute", static_cast<std::int64_t>(10 * options.curve_seconds),
-                    options.show_progress && communicator.rank() == 0, 10, " s");
-  SpeedEmulator emulator(setup.speed);
-  Rehearsal rehearsal(model, setup, communicator.rank(), communicator.size(), &emulator);
-  model::SyntheticBatch batch = synthetic_batch_there(model.input, 1, kSeed, setup);
-  result.update_seconds = time_update(rehearsal, batch);
-  double wall = 0, cpu = 0;
-  const auto time = [&](std::int64_t size, int count) {
-    if (batch.input.size(0) != size) {
-      batch = {};
-      batch = synthetic_batch_there(model.input, size, kSeed, setup);
-    }
-    const double cpu_begun = process_cpu_seconds(), seconds = rehearsal.time_micro_batches(batch, count);
-    cpu += process_cpu_seconds() - cpu_begun;
-    wall += seconds;
-    return seconds;
-  };
-  result.curve = measure_curve(time, curve_options(options, max_batch, progress));
-  result.cores = cpu / wall;
-  const std::int64_t load = load_batch(result.curve);
-  result.host_link = rehearsal.host_link();
-  compute_until_all_are_done(communicator, [&] { time(load, 1); });
-  rehearsal.finish_step(batch);
-  return result;
 }
 
 plan::NetworkProfile measure_network(comm::Communicator& communicator, std::int64_t largest_bytes, double seconds) {
@@ -157,7 +75,10 @@ Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
   Json curve = Json::array();
   for (const plan::CurvePoint& point : mine.curve) curve.push_back({point.batch, point.seconds});
   return {{"device", setup.compute_device->name()},
+          {"threads", setup.threads},
           {"speed", setup.speed},
+          {"too_large", mine.too_large},
+          {"repeated", mine.repeated},
           {"cores", mine.cores},
           {"update_seconds", mine.update_seconds},
           {"host_link_bytes_per_second",
@@ -165,20 +86,24 @@ Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
           {"curve", curve}};
 }
 
+/// A batch that was timed fits, and one that ran out of memory while it was timed does not, whatever was estimated.
 plan::RankProfile rank_profile(const MaxBatchResult& memory, const Json& compute) {
   plan::RankProfile rank{.rank = memory.rank,
                          .host = memory.host,
                          .device = compute.at("device"),
                          .memory_bytes = memory.memory_bytes,
                          .max_batch = memory.max_batch,
+                         .max_batch_from = memory.from,
+                         .threads = compute.at("threads"),
                          .speed = compute.at("speed"),
                          .cores = compute.at("cores"),
                          .update_seconds = compute.at("update_seconds"),
                          .host_link_bytes_per_second = compute.at("host_link_bytes_per_second"),
+                         .repeated = compute.at("repeated"),
                          .curve = {}};
   for (const Json& point : compute.at("curve")) rank.curve.push_back({point.at(0), point.at(1)});
-  // Batches that were not timed are not offered to the solver: it would have to guess beyond the end of the curve.
-  if (!rank.curve.empty()) rank.max_batch = rank.curve.back().batch;
+  if (const std::int64_t too_large = compute.at("too_large"); too_large > 0)
+    rank.max_batch = std::min(rank.max_batch, too_large - 1);
   return rank;
 }
 
@@ -210,16 +135,52 @@ std::string plan_of_steps(const plan::Profile& profile, const ProfileOptions& op
   }
 }
 
+/// Tries the plan's micro-batches that are larger than any this rank has trained so far. Where one does not fit, the
+/// rank's largest becomes what it has trained, on every rank's profile. Returns whether all fit.
+bool estimates_hold(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                    MemoryBudget& budget, const plan::Plan& plan, std::vector<std::int64_t>& tried,
+                    plan::Profile& profile) {
+  const auto rank = static_cast<std::size_t>(communicator.rank());
+  const auto& planned = plan.ranks[rank].micro_batches;
+  const std::int64_t largest = planned.empty() ? 0 : std::ranges::max(planned);
+  std::int64_t holds = tried[rank];
+  comm::agree(communicator, [&] {
+    if (largest > tried[rank] && fits(model, setup, communicator.rank(), communicator.size(), budget, largest))
+      holds = largest;
+  });
+  const std::vector<double> all = comm::all_gather_values(communicator, static_cast<double>(holds));
+  bool hold = true;
+  for (std::size_t r = 0; r < all.size(); ++r) {
+    tried[r] = static_cast<std::int64_t>(all[r]);
+    const auto& sizes = plan.ranks[r].micro_batches;
+    if (sizes.empty() || std::ranges::max(sizes) <= tried[r]) continue;
+    profile.ranks[r].max_batch = tried[r];
+    hold = false;
+  }
+  return hold;
+}
+
+/// `tried`: by rank, the largest micro-batch that it has trained.
 plan::Profile corrected_by_steps(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
-                                 plan::Profile profile, const ProfileOptions& options) {
-  const std::string text = comm::on_rank_0(communicator, [&] { return plan_of_steps(profile, options); });
-  if (text.empty()) return profile;
-  const Json json = parse_json(text, "the plan of rank 0");
-  const plan::Plan plan = plan::plan_from_json(json.at("plan"), "the plan of rank 0");
-  const int steps = json.at("steps").get<int>();
-  if (communicator.rank() == 0) spdlog::info("profile: {} steps of all ranks together", steps + kUncountedSteps);
-  const double cores = profile.ranks[static_cast<std::size_t>(communicator.rank())].cores;
-  return plan::under_load(std::move(profile), plan, run_together(communicator, model, setup, plan, steps, cores));
+                                 MemoryBudget& budget, plan::Profile profile, std::vector<std::int64_t> tried,
+                                 const ProfileOptions& options) {
+  for (int attempt = 0; attempt < kMostPlans; ++attempt) {
+    const std::string text = comm::on_rank_0(communicator, [&] { return plan_of_steps(profile, options); });
+    if (text.empty()) return profile;
+    const Json json = parse_json(text, "the plan of rank 0");
+    const plan::Plan plan = plan::plan_from_json(json.at("plan"), "the plan of rank 0");
+    if (!estimates_hold(communicator, model, setup, budget, plan, tried, profile)) continue;
+    const int steps = json.at("steps").get<int>();
+    if (communicator.rank() == 0) {
+      spdlog::info("profile: {} steps of all ranks together, about {}", steps + kUncountedSteps,
+                   format_seconds((steps + kUncountedSteps) * plan.predicted.step_seconds));
+    }
+    // What unequal shards take was not probed: these steps may have all that the host can give.
+    if (!plan.shard_weights.empty()) budget.set_limit(std::max(setup.spare_memory_bytes, setup.memory_bytes));
+    const double cores = profile.ranks[static_cast<std::size_t>(communicator.rank())].cores;
+    return plan::under_load(std::move(profile), plan, run_together(communicator, model, setup, plan, steps, cores));
+  }
+  return profile;
 }
 
 plan::Profile describe(const model::Model& model, const RankSetup& setup) {
@@ -238,6 +199,52 @@ plan::Profile describe(const model::Model& model, const RankSetup& setup) {
   return profile;
 }
 
+/// The ranks of the profile, on every rank.
+std::vector<plan::RankProfile> gather_ranks(comm::Communicator& communicator, const std::vector<MaxBatchResult>& memory,
+                                            const ComputeProfile& mine, const RankSetup& setup) {
+  std::vector<plan::RankProfile> ranks;
+  for (const std::string& text : comm::all_gather_text(communicator, json_text(to_json(mine, setup))))
+    ranks.push_back(rank_profile(memory[ranks.size()], Json::parse(text)));
+  return ranks;
+}
+
+/// By rank 0's word, since others may round differently.
+std::vector<std::string> agreed_contradictions(comm::Communicator& communicator, const plan::Profile& profile) {
+  const std::string text = comm::on_rank_0(communicator, [&] { return Json(plan::contradictions(profile)).dump(); });
+  return Json::parse(text).get<std::vector<std::string>>();
+}
+
+std::string time_text(const ComputeTime& time, const ProfileOptions& options) {
+  const std::string batch = options.total > 0 ? "a step" : "one sample";
+  return fmt::format("compute, at most about {} ({} takes {}), then steps together, about {}",
+                     format_seconds(time.seconds), batch, format_seconds(time.slowest),
+                     format_seconds(std::max(options.together_seconds, (1 + kUncountedSteps) * time.slowest)));
+}
+
+/// Fills in the ranks; measures twice where the first time contradicts itself.
+void measure_ranks(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                   MemoryBudget& budget, const std::vector<MaxBatchResult>& memory, const ProfileOptions& options,
+                   plan::Profile& profile) {
+  const bool speaks = communicator.rank() == 0;
+  ComputeMeasurement compute(communicator, model, setup, budget,
+                             memory[static_cast<std::size_t>(communicator.rank())].max_batch);
+  const ComputeTime time = compute.prepare(options.total, options.curve_seconds);
+  if (speaks) spdlog::info("profile: {}", time_text(time, options));
+  const auto measure = [&] {
+    return gather_ranks(communicator, memory, compute.run(time, options.total, speaks && options.show_progress), setup);
+  };
+  profile.ranks = measure();
+  profile.disturbed = agreed_contradictions(communicator, profile);
+  if (profile.disturbed.empty()) return;
+  if (speaks) spdlog::warn("profile: {}; measuring again", fmt::join(profile.disturbed, "; "));
+  plan::Profile again = profile;
+  again.ranks = measure();
+  profile = plan::quicker_of(std::move(profile), again);
+  profile.disturbed = agreed_contradictions(communicator, profile);
+  if (speaks && !profile.disturbed.empty())
+    spdlog::warn("profile: measured twice, but still {}", fmt::join(profile.disturbed, "; "));
+}
+
 }  // namespace
 
 plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
@@ -251,30 +258,32 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
   RankSetup decided = follow_transfer_sizes(communicator, setup, plan::transfer_sizes(transfers));
   plan::Profile profile = describe(model, decided);
   profile.network = transfers.network;
-  if (speaks) spdlog::info("profile: largest batch of {} ranks", communicator.size());
+  if (speaks)
+    spdlog::info("profile: largest batch of {} ranks, at most about {}, or two steps", communicator.size(),
+                 format_seconds(options.memory_seconds));
   const std::int64_t largest =
       options.total > 0 ? std::min(options.total, options.largest_batch) : options.largest_batch;
   const auto memory = probe_max_batches(communicator, model, decided, budget,
-                                        {.largest = largest, .longest_try_seconds = options.longest_try_seconds});
+                                        {.largest = largest,
+                                         .longest_try_seconds = options.longest_try_seconds,
+                                         .total_seconds = options.memory_seconds});
   comm::agree(communicator, [&] { require_fit_somewhere(memory, model.name, setup); });
   if (speaks) report_fit(memory, model.name);
-  if (speaks) spdlog::info("profile: compute, at most about {}", format_seconds(options.curve_seconds));
-  const MaxBatchResult& fits = memory[static_cast<std::size_t>(communicator.rank())];
-  if (setup.mode == parallel::Mode::lsdp) decided.resident = fits.resident;
-  const ComputeProfile mine = measure_compute(communicator, model, decided, options, fits.max_batch);
-  const auto gathered = comm::all_gather_text(communicator, json_text(to_json(mine, setup)));
-  for (std::size_t i = 0; i < gathered.size(); ++i) {
-    profile.ranks.push_back(rank_profile(memory[i], Json::parse(gathered[i])));
+  if (setup.mode == parallel::Mode::lsdp)
+    decided.resident = memory[static_cast<std::size_t>(communicator.rank())].resident;
+  measure_ranks(communicator, model, decided, budget, memory, options, profile);
+  std::vector<std::int64_t> tried;
+  for (std::size_t i = 0; i < memory.size(); ++i) {
     profile.ranks[i].link_bytes_per_second = transfers.ranks[i].link_bytes_per_second;
+    const auto& curve = profile.ranks[i].curve;
+    tried.push_back(std::max(memory[i].tried, curve.empty() ? 0 : curve.back().batch));
   }
   for (plan::RankProfile& rank : profile.ranks) {
     const double owned = static_cast<double>(profile.parameter_count) / static_cast<double>(profile.ranks.size());
     rank.update_parameters_per_second = rank.update_seconds > 0 ? owned / rank.update_seconds : 0;
   }
   if (communicator.size() == 1 || options.together_seconds <= 0) return profile;
-  // What unequal shards take was not probed: these steps may have all that the host can give.
-  if (!plan::shard_weights(profile).empty()) budget.set_limit(std::max(setup.spare_memory_bytes, setup.memory_bytes));
-  profile = corrected_by_steps(communicator, model, decided, std::move(profile), options);
+  profile = corrected_by_steps(communicator, model, decided, budget, std::move(profile), std::move(tried), options);
   budget.set_limit(setup.memory_bytes);
   return profile;
 }

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include "half_speed.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/hosts.h"
 #include "lshdp/core/cuda.h"
@@ -19,6 +20,7 @@ namespace lshdp::measure {
 namespace {
 
 constexpr int kMostThreads = 1024;
+constexpr std::int64_t kLeastBudget = 1 << 20;  // of a host that is full: too little, which the probe will say
 
 /// The entry of a list for this rank, or `otherwise` for an empty list.
 template <typename T>
@@ -81,11 +83,13 @@ void check_speeds(comm::Communicator& communicator, const RankSetup& setup, cons
 void warn_of_crowded_hosts(comm::Communicator& communicator, const RankSetup& setup,
                            const std::vector<MemoryDomain>& domains) {
   const std::int64_t budget = setup.compute_device->apart() ? 0 : setup.memory_bytes;
-  const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, budget);
+  const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, budget + setup.growth_bytes);
   for (const HostRoom& room : rooms) {
     if (communicator.rank() != 0 || room.needed_bytes <= room.free_bytes) continue;
-    spdlog::warn("--memory: the ranks on {} may take {} together, but {} are free", room.host,
-                 format_size(room.needed_bytes), format_size(room.free_bytes));
+    spdlog::warn(
+        "--memory: the ranks on {} may take {} together, what their processes need beside tensors included, but {} are "
+        "free: the kernel may end them; give them less",
+        room.host, format_size(room.needed_bytes), format_size(room.free_bytes));
   }
 }
 
@@ -118,6 +122,30 @@ int choose_threads(comm::Communicator& communicator, const RankRequest& request,
   return static_cast<int>(threads);
 }
 
+/// A process with a limit of its own fails at it, whatever the host has.
+void heed_process_limit(RankSetup& setup) {
+  const std::optional<ProcessLimit> limit = process_limit();
+  if (!limit || setup.compute_device->apart()) return;
+  const auto left =
+      static_cast<std::int64_t>(kMemoryShare * static_cast<double>(limit->left_bytes - setup.growth_bytes));
+  if (left >= setup.spare_memory_bytes) return;
+  setup.spare_memory_bytes = std::max(kLeastBudget, left);
+  setup.process_limit = limit->name;
+}
+
+/// Libraries compute what a processor has no instructions for step by step.
+void warn_of_slow_precision(comm::Communicator& communicator, const RankSetup& setup) {
+  constexpr double kSlow = 1.5;
+  const double mine = setup.compute_device->apart() ? 1 : product_slowness(setup.precision);
+  const std::vector<double> all = comm::all_gather_values(communicator, mine);
+  const auto slowest = std::ranges::max_element(all);
+  if (communicator.rank() != 0 || *slowest < kSlow) return;
+  spdlog::warn(
+      "--precision {}: matrix products take about {:.0f} times as long as in fp32 on rank {} (measured), whose "
+      "processor or libraries have no instructions for it; fp32 is faster there",
+      parallel::to_text(setup.precision), *slowest, slowest - all.begin());
+}
+
 }  // namespace
 
 RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& request) {
@@ -144,20 +172,28 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
   setup.threads = choose_threads(communicator, request, emulated, core_share(rooms, rank));
   comm::agree(communicator, [&] {
     const bool apart = chosen.device->apart();
-    const std::int64_t available = apart ? chosen.device->free_memory() : domains[rank].free_bytes;
-    setup.spare_memory_bytes = static_cast<std::int64_t>(kMemoryShare * static_cast<double>(available)) /
-                               (apart ? chosen.ranks : domains[rank].ranks);
+    setup.growth_bytes = kProcessGrowth + request.data_bytes;
+    setup.process_bytes = process_memory().resident_bytes + setup.growth_bytes;
+    // What the domain's other processes will take beside tensors is not free either.
+    const std::int64_t available =
+        apart ? chosen.device->free_memory() : domains[rank].free_bytes - domains[rank].ranks * setup.growth_bytes;
+    setup.spare_memory_bytes =
+        static_cast<std::int64_t>(kMemoryShare * static_cast<double>(std::max<std::int64_t>(kLeastBudget, available))) /
+        (apart ? chosen.ranks : domains[rank].ranks);
+    heed_process_limit(setup);
     setup.memory_bytes = choose(request.memory_bytes, setup.spare_memory_bytes, communicator, "--memory");
     if (setup.memory_bytes < 1) throw UsageError("--memory: must be above 0");
   });
   check_speeds(communicator, setup, rooms);
   warn_of_crowded_hosts(communicator, setup, domains);
   at::set_num_threads(setup.threads);
+  warn_of_slow_precision(communicator, setup);
   return setup;
 }
 
 std::string memory_advice(const RankSetup& setup) {
-  std::string advice = "raise --memory";
+  std::string advice = setup.process_limit.empty() ? "raise --memory"
+                                                   : fmt::format("raise the process's limit ({})", setup.process_limit);
   if (!setup.recompute)
     advice += ", use --recompute";
   else if (!setup.offload_activations)
@@ -165,6 +201,11 @@ std::string memory_advice(const RankSetup& setup) {
   if (setup.mode == parallel::Mode::ddp) advice += ", use --mode fsdp or lsdp";
   if (setup.mode == parallel::Mode::fsdp && !setup.offload) advice += ", use --offload";
   return advice;
+}
+
+std::string describe_memory(const RankSetup& setup) {
+  return fmt::format("memory of a rank: at most {} of tensors (--memory), and about {} for its process beside them",
+                     format_size(setup.memory_bytes), format_size(setup.process_bytes));
 }
 
 std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup) {

@@ -45,7 +45,7 @@ struct Measured {
 
 Measured measured(const RankProfile& profile, std::size_t rank) {
   Measured result{rank, TimeCurve(profile), {}};
-  for (const std::int64_t size : sizes_up_to(result.curve.max_batch()))
+  for (const std::int64_t size : sizes_up_to(result.curve.measured_to()))
     result.log_seconds.push_back(std::log(result.curve.seconds(size) + profile.update_seconds));
   return result;
 }
@@ -135,14 +135,16 @@ std::vector<CurvePoint> common_curve(const std::vector<const Measured*>& members
   std::set<std::int64_t> sizes;
   double mean_level = 0;
   for (std::size_t i = 0; i < members.size(); ++i) {
-    for (const CurvePoint& corner : members[i]->curve.corners()) sizes.insert(corner.batch);
+    for (const CurvePoint& corner : members[i]->curve.corners()) {
+      if (corner.batch <= members[i]->curve.measured_to()) sizes.insert(corner.batch);
+    }
     mean_level += levels[i] / static_cast<double>(members.size());
   }
   std::vector<CurvePoint> curve;
   for (const std::int64_t size : sizes) {
     double sum = 0, count = 0;
     for (std::size_t i = 0; i < members.size(); ++i) {
-      if (members[i]->curve.max_batch() < size) continue;
+      if (members[i]->curve.measured_to() < size) continue;
       sum += std::log(members[i]->curve.seconds(size)) - levels[i];
       ++count;
     }

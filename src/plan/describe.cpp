@@ -42,7 +42,7 @@ std::string rank_table(const Profile& profile, const Plan& plan) {
                                  measured.device,
                                  fmt::format("{:.3g}", measured.speed),
                                  rate(TimeCurve(measured).best_samples_per_second()),
-                                 format_count(measured.max_batch),
+                                 describe_max_batch(measured),
                                  format_count(plan.ranks[rank].batch),
                                  describe_micro_batches(plan.ranks[rank].micro_batches),
                                  format_seconds(compute),
@@ -124,23 +124,29 @@ std::string links_lines(const Profile& profile, const Solution& solution) {
                     format_seconds(equal), equal / step);
 }
 
-/// Indices of at most kMostTotals points spread over the frontier, with the plan's own among them.
-std::set<std::size_t> shown_points(const std::vector<FrontierPoint>& frontier, std::int64_t best_total) {
+/// Indices of at most kMostTotals points spread over the frontier, with those that were chosen among them.
+std::set<std::size_t> shown_points(const std::vector<FrontierPoint>& frontier, const TotalChoice& choice) {
   std::set<std::size_t> shown;
   const std::size_t last = frontier.size() - 1;
   for (std::size_t i = 0; i < frontier.size(); ++i) {
-    if (frontier[i].total == best_total) shown.insert(i);
+    if (frontier[i].total == choice.total || frontier[i].total == choice.best_total) shown.insert(i);
   }
-  for (std::size_t i = 0; i + 1 < kMostTotals; ++i) shown.insert(last * i / (kMostTotals - 2));
+  for (std::size_t i = 0; i + 2 < kMostTotals; ++i) shown.insert(last * i / (kMostTotals - 3));
   return shown;
+}
+
+const char* mark_of(const FrontierPoint& point, const Solution& solution) {
+  if (point.total == solution.plan.total) return "<- this plan";
+  return solution.total_choice && point.total == solution.total_choice->best_total ? "most samples/s within the bound"
+                                                                                   : "";
 }
 
 std::string frontier_table(const Solution& solution) {
   Table table({"total", "step", "samples/s", ""});
-  for (const std::size_t i : shown_points(solution.frontier, solution.plan.total)) {
+  for (const std::size_t i : shown_points(solution.frontier, solution.total_choice.value_or(TotalChoice{}))) {
     const FrontierPoint& point = solution.frontier[i];
     table.add({format_count(point.total), format_seconds(point.step_seconds), rate(point.samples_per_second),
-               point.total == solution.plan.total ? "<- this plan" : ""});
+               mark_of(point, solution)});
   }
   return "Other totals (a larger one also changes training):\n" + table.to_string();
 }
@@ -162,7 +168,55 @@ std::string describe_micro_batches(const std::vector<std::int64_t>& micro_batche
   return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, " + "));
 }
 
-std::string describe(const Profile& profile, const Solution& solution) {
+std::string describe_total(const TotalChoice& choice, const SolverOptions& options) {
+  std::string text =
+      fmt::format("No --total: {} is the smallest with at least {:g} % of the most samples/s ({} at a total of {})",
+                  format_count(choice.total), 100 * options.throughput_share, rate(choice.best_samples_per_second),
+                  format_count(choice.best_total));
+  text += fmt::format(" of totals up to {}", format_count(choice.limit));
+  if (options.total_bound > 0) {
+    text +=
+        fmt::format(": {:g} times the {} that equal batches take by the same rule (--total-bound), or what there is",
+                    options.total_bound, format_count(choice.equal_total));
+  }
+  return text + ".";
+}
+
+std::string describe_max_batch(const RankProfile& rank) {
+  switch (rank.max_batch_from) {
+    case MaxBatchFrom::measured:
+      break;
+    case MaxBatchFrom::estimated:
+      return "~" + format_count(rank.max_batch);
+    case MaxBatchFrom::limit:
+      return format_count(rank.max_batch) + "+";
+  }
+  return format_count(rank.max_batch);
+}
+
+std::vector<std::string> describe_doubts(const Profile& profile, const Plan& plan) {
+  std::vector<std::string> sentences;
+  for (const std::string& reason : profile.disturbed)
+    sentences.push_back("The profile is disturbed: " + reason + "; measure again where nothing else runs.");
+  std::vector<std::string> beyond;
+  for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) {
+    const std::int64_t timed = TimeCurve(profile.ranks[rank]).measured_to();
+    const auto& sizes = plan.ranks[rank].micro_batches;
+    const std::int64_t planned = sizes.empty() ? 0 : std::ranges::max(sizes);
+    if (planned > timed) beyond.push_back(fmt::format("rank {} {} (timed up to {})", rank, planned, timed));
+  }
+  if (beyond.empty()) return sentences;
+  if (beyond.size() > kMostLinks) {
+    const std::size_t more = beyond.size() - kMostLinks;
+    beyond.resize(kMostLinks);
+    beyond.push_back(fmt::format("and {} more", more));
+  }
+  sentences.push_back(
+      fmt::format("Micro-batches beyond what was timed, their time extrapolated: {}.", fmt::join(beyond, ", ")));
+  return sentences;
+}
+
+std::string describe(const Profile& profile, const Solution& solution, const SolverOptions& options) {
   const Plan& plan = solution.plan;
   std::string text = fmt::format("{} samples a step of {} ({}, {}) over {} rank{}\n\n", format_count(plan.total),
                                  plan.model, plan.offload ? plan.mode + " with offload" : plan.mode,
@@ -170,6 +224,8 @@ std::string describe(const Profile& profile, const Solution& solution) {
   text += rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) +
           transfer_line(plan) + links_lines(profile, solution) +
           (plan.leave_out ? describe_leave_out(plan) + '\n' : "");
+  for (const std::string& doubt : describe_doubts(profile, plan)) text += doubt + '\n';
+  if (solution.total_choice) text += '\n' + describe_total(*solution.total_choice, options) + '\n';
   if (!solution.frontier.empty()) text += '\n' + frontier_table(solution);
   return text;
 }

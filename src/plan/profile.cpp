@@ -2,13 +2,34 @@
 #include "lshdp/plan/profile.h"
 
 #include "checked_json.h"
+#include "lshdp/core/error.h"
 #include "lshdp/core/file_kind.h"
 #include "lshdp/core/json.h"
 
 namespace lshdp::plan {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
+
+constexpr MaxBatchFrom kKinds[] = {MaxBatchFrom::measured, MaxBatchFrom::estimated, MaxBatchFrom::limit};
+
+MaxBatchFrom max_batch_from_json(const Json& json, const std::string& source) {
+  const auto text = json_value<std::string>(json, "max_batch_from", source);
+  for (const MaxBatchFrom from : kKinds) {
+    if (text == to_text(from)) return from;
+  }
+  throw_wrong_key(source, "max_batch_from", "must be \"measured\", \"estimated\" or \"limit\"");
+}
+
+/// Profiles of version 1 say something else by the same names.
+void require_this_version(const Json& json, const std::string& source) {
+  if (json.is_object() && json.contains("version") && json["version"] == 1) {
+    throw UsageError(source +
+                     ": a profile of version 1, whose largest micro-batches are those that were timed, not those that "
+                     "fit; measure again with lshdp profile");
+  }
+  require_version(json, kVersion, source);
+}
 
 Json rank_to_json(const RankProfile& rank) {
   Json curve = Json::array();
@@ -18,6 +39,8 @@ Json rank_to_json(const RankProfile& rank) {
           {"device", rank.device},
           {"memory_bytes", rank.memory_bytes},
           {"max_batch", rank.max_batch},
+          {"max_batch_from", to_text(rank.max_batch_from)},
+          {"threads", rank.threads},
           {"speed", rank.speed},
           {"cores", rank.cores},
           {"update_seconds", rank.update_seconds},
@@ -25,6 +48,7 @@ Json rank_to_json(const RankProfile& rank) {
           {"link_bytes_per_second", rank.link_bytes_per_second},
           {"update_parameters_per_second", rank.update_parameters_per_second},
           {"load", rank.load},
+          {"repeated", rank.repeated},
           {"curve", std::move(curve)}};
 }
 
@@ -87,6 +111,8 @@ RankProfile rank_from_json(const Json& json, std::size_t index, const std::strin
   rank.device = json_value<std::string>(json, "device", source);
   rank.memory_bytes = json_int(json, "memory_bytes", source, 0);
   rank.max_batch = json_int(json, "max_batch", source, 0, kLargestBatch);
+  rank.max_batch_from = max_batch_from_json(json, source);
+  rank.threads = static_cast<int>(json_int(json, "threads", source, 1, 1 << 20));
   rank.speed = json_positive(json, "speed", source, 1e6);
   rank.cores = json_positive(json, "cores", source, 1e6);
   rank.update_seconds = json_figure(json, "update_seconds", source, kLongestSeconds);
@@ -95,6 +121,7 @@ RankProfile rank_from_json(const Json& json, std::size_t index, const std::strin
     rank.link_bytes_per_second = json_figure(json, "link_bytes_per_second", source);
   rank.update_parameters_per_second = json_figure(json, "update_parameters_per_second", source);
   rank.load = json_positive(json, "load", source, 1e6);
+  rank.repeated = json_positive(json, "repeated", source, 1e6);
   rank.curve = curve_from_json(json, rank.max_batch, source);
   return rank;
 }
@@ -108,6 +135,18 @@ std::vector<std::int64_t> shape_from_json(const Json& json, const std::string& s
 }
 
 }  // namespace
+
+const char* to_text(MaxBatchFrom from) {
+  switch (from) {
+    case MaxBatchFrom::measured:
+      return "measured";
+    case MaxBatchFrom::estimated:
+      return "estimated";
+    case MaxBatchFrom::limit:
+      return "limit";
+  }
+  return "";
+}
 
 nlohmann::json to_json(const Profile& profile) {
   Json ranks = Json::array();
@@ -124,11 +163,12 @@ nlohmann::json to_json(const Profile& profile) {
           {"parameter_bytes", profile.parameter_bytes},
           {"first_block_bytes", profile.first_block_bytes},
           {"network", network_to_json(profile.network)},
-          {"ranks", std::move(ranks)}};
+          {"ranks", std::move(ranks)},
+          {"disturbed", profile.disturbed}};
 }
 
 Profile profile_from_json(const nlohmann::json& json, const std::string& source) {
-  require_version(json, kVersion, source);
+  require_this_version(json, source);
   Profile profile;
   profile.model = json_value<std::string>(json, "model", source);
   profile.mode = json_value<std::string>(json, "mode", source);
@@ -146,6 +186,7 @@ Profile profile_from_json(const nlohmann::json& json, const std::string& source)
     profile.ranks.push_back(rank_from_json(entry, index, entry_source(source, "ranks", index)));
   }
   if (profile.ranks.empty()) throw_wrong_key(source, "ranks", "must not be empty");
+  profile.disturbed = json_value<std::vector<std::string>>(json, "disturbed", source);
   return profile;
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 #include <queue>
+#include <stdexcept>
 #include <tuple>
 
 #include <fmt/format.h>
@@ -144,6 +145,10 @@ void check(const Profile& profile, const SolverOptions& options) {
     throw UsageError(
         fmt::format("--max-accumulation must be from 0 to {}, not {}", kLargestBatch, options.max_accumulation));
   }
+  if (options.throughput_share <= 0 || options.throughput_share > 1)
+    throw std::invalid_argument("solve: throughput_share must be in (0, 1]");
+  if (options.total_bound != 0 && !(options.total_bound >= 1))
+    throw UsageError(fmt::format("--total-bound must be 0 or at least 1, not {:g}", options.total_bound));
   if (options.total) require_possible(profile, *options.total, options.max_accumulation);
 }
 
@@ -235,9 +240,10 @@ Solution solve_for_links(const Profile& profile, const SolverOptions& options) {
   Solution solution;
   std::int64_t total = fixed ? *options.total : 0;
   if (!fixed) {
-    const Frontier frontier = sweep_totals(ranks);
+    const Frontier frontier = sweep_totals(ranks, options);
     solution.frontier = frontier.points;
-    total = frontier.best_total;
+    solution.total_choice = frontier.choice;
+    total = frontier.choice.total;
   }
   const Batches batches = split(ranks, total);
   solution.plan = plan_of(profile, ranks, batches);

@@ -7,11 +7,22 @@
 namespace lshdp::plan {
 namespace {
 
-/// The time at `batch` on the line through the last two corners, or through the origin if there is one corner.
+constexpr double kLeastOfChord = 0.5;    // of the slope from the first point to the last
+constexpr double kLeastOfSample = 0.01;  // of a sample's time: where all points took the same, more is not free
+
+double slope_between(const CurvePoint& a, const CurvePoint& b) {
+  return (b.seconds - a.seconds) / static_cast<double>(b.batch - a.batch);
+}
+
+/// The time at `batch`, beyond the last of the measured corners.
 double extrapolate(const std::vector<CurvePoint>& corners, std::int64_t batch) {
   const CurvePoint last = corners.back();
-  const CurvePoint before = corners.size() > 1 ? corners[corners.size() - 2] : CurvePoint{0, 0};
-  const double slope = (last.seconds - before.seconds) / static_cast<double>(last.batch - before.batch);
+  const double per_sample = last.seconds / static_cast<double>(last.batch);
+  double slope = per_sample;
+  if (corners.size() > 1) {
+    const double least = std::max(kLeastOfChord * slope_between(corners.front(), last), kLeastOfSample * per_sample);
+    slope = std::clamp(slope_between(corners[corners.size() - 2], last), std::min(least, per_sample), per_sample);
+  }
   return last.seconds + slope * static_cast<double>(batch - last.batch);
 }
 
@@ -23,6 +34,7 @@ TimeCurve::TimeCurve(const RankProfile& rank) {
     const double at_least = corners_.empty() ? 0 : corners_.back().seconds;
     corners_.push_back({point.batch, std::max(point.seconds, at_least)});
   }
+  if (!corners_.empty()) measured_to_ = corners_.back().batch;
   if (!corners_.empty() && corners_.back().batch < rank.max_batch) {
     corners_.push_back({rank.max_batch, extrapolate(corners_, rank.max_batch)});
   }

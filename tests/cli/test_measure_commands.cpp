@@ -8,6 +8,7 @@
 
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
 #include "program.h"
 #include "support/temporary_directory.h"
@@ -79,6 +80,53 @@ TEST_F(MeasureCommands, MemoryShowsPartsPredictedAndMeasured) {
   EXPECT_GT(json["ranks"][1]["measured"]["host_bytes"], 0);
 }
 
+TEST_F(MeasureCommands, MemoryTellsWhichBlocksStayOnTheDeviceAndWhatAProcessTakes) {
+  const auto resident = [&](const std::string& options) {
+    const auto result =
+        run_lshdp_on(1, "memory " + model() + " --mode lsdp --batch 8 --out " + path("out.json") + " " + options);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_THAT(result.output, AllOf(HasSubstr("blocks stay on the device (--resident)"),
+                                     HasSubstr("beside tensors a process takes about")));
+    const Json rank = read_json(path("out.json"))["ranks"][0];
+    EXPECT_GT(rank["process"]["peak_resident_bytes"], 10 << 20);
+    return std::pair(rank["resident"].get<int>(), rank["blocks"].get<int>());
+  };
+  const auto [all, blocks] = resident("--memory 64MiB");
+  EXPECT_EQ(all, blocks) << "the default lets as many stay as the budget holds";
+  EXPECT_EQ(resident("--memory 64MiB --resident 1").first, 1);
+  EXPECT_EQ(resident("--memory 64KiB").first, 0);
+}
+
+TEST_F(MeasureCommands, ACurveThatTimeCutShortLeavesTheLargestBatchAndCutsNothing) {
+  const std::string file = path("out.json"), plan_file = path("plan.json");
+  const auto profiled = run_lshdp_on(2, "profile " + model() +
+                                            " --memory 64MiB --total 64 --emulate-speed 0.05,0.1 --curve-seconds 0.1 "
+                                            "--out " +
+                                            file);
+  ASSERT_EQ(profiled.exit_code, 0) << profiled.output;
+  EXPECT_THAT(profiled.output, AllOf(HasSubstr("timed to"), HasSubstr("64+")));
+  const plan::Profile profile = plan::read_profile(file);
+  for (const plan::RankProfile& rank : profile.ranks) {
+    EXPECT_EQ(rank.max_batch, 64) << "memory holds what the total asks for";
+    EXPECT_EQ(rank.max_batch_from, plan::MaxBatchFrom::limit);
+    EXPECT_LT(rank.curve.back().batch, 64);
+  }
+  const auto solved = run_lshdp("optimize " + file + " --total 200 --max-accumulation 4 --out " + plan_file);
+  ASSERT_EQ(solved.exit_code, 0) << solved.output;
+  const auto again = run_lshdp("optimize " + file + " --total 64 --out " + plan_file);
+  ASSERT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_THAT(again.output, HasSubstr("Micro-batches beyond what was timed"));
+  const plan::Plan plan = plan::read_plan(plan_file);
+  for (const plan::RankPlan& rank : plan.ranks) EXPECT_LE(rank.micro_batches.size(), 1U);
+  ASSERT_EQ(run_lshdp("data synthetic-images --count 200 --channels 1 --size 16 --classes 10 --out " + path("d.h5"))
+                .exit_code,
+            0);
+  const auto trained = run_lshdp_on(2, "train " + model() + " --memory 64MiB --data " + path("d.h5") +
+                                           " --steps 3 --rebalance 1 --batches " + plan_file + " --profile " + file);
+  EXPECT_EQ(trained.exit_code, 0) << trained.output;
+  EXPECT_THAT(trained.output, HasSubstr("Micro-batches beyond what was timed"));
+}
+
 TEST_F(MeasureCommands, MemoryRefusesBatchesThatItCannotDrawALineTo) {
   expect_refused(2, "memory " + model() + " --batch 3", "--batch");
   expect_refused(3, "memory " + model() + " --batch 8,8", "--batch");
@@ -96,6 +144,8 @@ TEST_F(MeasureCommands, ProfileWritesWhatTheOptimizerReads) {
   EXPECT_EQ(profile.ranks[1].speed, 0.25);
   EXPECT_EQ(profile.ranks[1].curve.front().batch, 1);
   EXPECT_LE(profile.ranks[1].max_batch, 12);
+  EXPECT_EQ(profile.ranks[1].threads, 1);
+  EXPECT_GT(profile.ranks[1].repeated, 0);
 }
 
 TEST_F(MeasureCommands, ProfileOfLsdpTellsTheRateOfTheHostLink) {

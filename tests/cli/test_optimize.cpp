@@ -70,6 +70,16 @@ TEST_F(Optimize, WritesThePlanOfGivenBatchesWithItsPrediction) {
   EXPECT_GT(given.predicted.step_seconds, plan::read_plan(out_).predicted.step_seconds);
 }
 
+TEST_F(Optimize, BoundsTheTotalItChoosesAsToldAndRefusesBoundsThatAreNone) {
+  ASSERT_EQ(optimize("--total-bound 1").exit_code, 0);
+  const std::int64_t bound = plan::read_plan(out_).total;
+  ASSERT_EQ(optimize("--total-bound 0").exit_code, 0);
+  EXPECT_LE(bound, plan::read_plan(out_).total);
+  std::filesystem::remove(out_);
+  expect_refusal("--total-bound 0.5", "--total-bound");
+  expect_refusal("--total-bound 2 --total 88", "--total-bound");
+}
+
 TEST_F(Optimize, RefusesGivenBatchesThatCannotBe) {
   expect_refusal("--batches 31,33,16,8 --total 87", "add up to 88, not to --total 87");
   expect_refusal("--batches 31,33,16", "batches");
@@ -90,10 +100,11 @@ TEST_F(Optimize, WritesThePlanAndShowsItBesideTheEqualSplit) {
                     HasSubstr("proportional to speed"), HasSubstr("compute of rank"), Not(HasSubstr("Other totals"))));
 }
 
-TEST_F(Optimize, WithoutATotalShowsTheFrontierWithTheBestMarked) {
+TEST_F(Optimize, WithoutATotalSaysWhatItChoseAndShowsTheFrontier) {
   const CommandResult result = optimize("--max-accumulation 2");
   ASSERT_EQ(result.exit_code, 0) << result.errors;
-  EXPECT_THAT(result.output, AllOf(HasSubstr("Other totals"), HasSubstr("<- this plan")));
+  EXPECT_THAT(result.output, AllOf(HasSubstr("No --total: "), HasSubstr("at least 95 % of the most samples/s"),
+                                   HasSubstr("4 times the"), HasSubstr("Other totals"), HasSubstr("<- this plan")));
   const std::string frontier = result.output.substr(result.output.find("Other totals"));
   EXPECT_LE(std::count(frontier.begin(), frontier.end(), '\n'), 15);
 }

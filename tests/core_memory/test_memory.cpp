@@ -1,6 +1,7 @@
 // The budget counts every byte of CPU tensors, refuses at the limit and leaves no trace when it is gone.
 #include <atomic>
 #include <cstdint>
+#include <fstream>
 #include <optional>
 #include <stdexcept>
 #include <thread>
@@ -8,6 +9,7 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "lshdp/core/memory.h"
 
@@ -111,6 +113,37 @@ TEST(MemoryBudget, HostMemoryIsNotCounted) {
   host.reset();
   EXPECT_EQ(budget.used(), used);
   EXPECT_THROW(at::zeros({10'000}, at::kFloat), c10::OutOfMemoryError);
+}
+
+/// Bytes of this process that are in memory.
+std::int64_t resident_bytes() {
+  std::int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages >> pages;
+  return pages * sysconf(_SC_PAGESIZE);
+}
+
+TEST(MemoryBudget, WhatIsFreedIsNeverKeptBeyondTheLimit) {
+  constexpr std::int64_t kMiB = 1 << 20;
+  MemoryBudget budget(64 * kMiB);
+  const std::int64_t before = resident_bytes();
+  // Sizes that grow: what is freed never serves the next piece.
+  for (std::int64_t size = 8; size <= 60; size += 4) {
+    const at::Tensor piece = at::ones({size * kMiB}, at::kByte);
+    EXPECT_LE(resident_bytes() - before, 66 * kMiB) << size;
+  }
+  std::vector<at::Tensor> mixed;
+  for (int i = 0; i < 200; ++i) {
+    if (mixed.size() > 6) mixed.erase(mixed.begin() + i % 5);
+    mixed.push_back(at::ones({(1 + i * 7 % 8) * kMiB}, at::kByte));
+    EXPECT_LE(resident_bytes() - before, 66 * kMiB) << i;
+  }
+}
+
+TEST(MemoryBudget, WhatTheKernelDoesNotGiveIsARefusalThatNamesTheNeed) {
+  const MemoryBudget budget;
+  EXPECT_THROW(bytes(std::int64_t{1} << 60), c10::OutOfMemoryError);
+  EXPECT_GE(budget.needed(), std::int64_t{1} << 60);
+  EXPECT_EQ(budget.used(), 0);
 }
 
 TEST(MemoryBudget, RestoresTheAllocator) {

@@ -74,6 +74,76 @@ TEST(SearchLargestBatch, IsExactWhenMemoryEndsBeforeTheTime) {
   EXPECT_EQ(result.limited_by, LimitedBy::memory);
 }
 
+TEST(SearchLargestBatch, TriesASecondBatchWhateverItTakes) {
+  FakeRank rank{1 << 30, [](std::int64_t b) { return 1000 * b; }};
+  const SearchResult result = rank.search(4096, 1e-6);
+  EXPECT_EQ(result.limited_by, LimitedBy::time);
+  EXPECT_EQ(result.largest, 2);
+  ASSERT_EQ(result.peaks.size(), 2U);
+  EXPECT_EQ(result.peaks[1].bytes, 2000);
+}
+
+TEST(SearchLargestBatch, EndsWhereItsTimeIsOver) {
+  FakeRank rank{10'000, [](std::int64_t b) { return b; }};
+  int tries = 0;
+  const SearchLimits limits{.budget_bytes = 10'000, .largest = 1 << 20, .total_seconds = 10};
+  const SearchResult result = search_largest_batch(
+      [&](std::int64_t batch) {
+        ++tries;
+        Attempt outcome = rank.attempt(batch);
+        outcome.wall_seconds = 4;
+        return outcome;
+      },
+      limits);
+  EXPECT_EQ(tries, 3);
+  EXPECT_EQ(result.limited_by, LimitedBy::time);
+}
+
+/// What is estimated after these peaks.
+Peak estimate(std::vector<Peak> peaks, const SearchLimits& limits, std::int64_t fails = 0) {
+  return estimate_largest({.largest = peaks.back().batch,
+                           .peak_bytes = peaks.back().bytes,
+                           .limited_by = LimitedBy::time,
+                           .peaks = std::move(peaks),
+                           .fails = fails},
+                          limits);
+}
+
+TEST(EstimateLargest, GoesOnWithTheSteepestSlopeAndATenthMore) {
+  // From 2 samples on 100 bytes each, 110 with the margin: 8,800 more hold 80.
+  const Peak largest =
+      estimate({{1, 1'000}, {2, 1'200}, {4, 1'200}}, {.budget_bytes = 1'200 + 20 * 220, .largest = 4096});
+  EXPECT_EQ(largest.batch, 4 + 20);
+  EXPECT_EQ(largest.bytes, 1'200 + 20 * 220);
+}
+
+TEST(EstimateLargest, StaysBelowWhatFailedWhatIsWantedAndSixteenTimesWhatWasTried) {
+  const std::vector<Peak> peaks{{1, 1'000}, {2, 1'001}};
+  const SearchLimits plenty{.budget_bytes = 1 << 30, .largest = 4096};
+  EXPECT_EQ(estimate(peaks, plenty).batch, 32);
+  EXPECT_EQ(estimate(peaks, {.budget_bytes = 1 << 30, .largest = 20}).batch, 20);
+  EXPECT_EQ(estimate(peaks, plenty, 9).batch, 8);
+}
+
+TEST(EstimateLargest, IsWhatWasTriedWherePeaksDoNotGrow) {
+  EXPECT_EQ(estimate({{1, 1'000}, {2, 1'000}}, {.budget_bytes = 1 << 30, .largest = 4096}).batch, 2);
+  EXPECT_EQ(estimate({{1, 1'000}}, {.budget_bytes = 1 << 30, .largest = 4096}).batch, 1);
+}
+
+TEST(EstimateLargest, NeverGoesBeyondTheBudgetWherePeaksAreOnLines) {
+  std::mt19937_64 random(11);
+  const auto draw = [&](std::int64_t from, std::int64_t to) { return std::uniform_int_distribution(from, to)(random); };
+  for (int i = 0; i < 500; ++i) {
+    const std::int64_t a = draw(0, 5'000), b = draw(1, 300);
+    FakeRank rank{draw(6'000, 60'000), [=](std::int64_t batch) { return a + b * batch; }};
+    const SearchLimits limits{.budget_bytes = rank.budget, .largest = 700, .longest_seconds = 0.004};
+    const SearchResult found = search_largest_batch([&](std::int64_t batch) { return rank.attempt(batch); }, limits);
+    const Peak largest = estimate_largest(found, limits);
+    EXPECT_LE(rank.peak(largest.batch), rank.budget) << "case " << i;
+    EXPECT_GE(largest.batch, found.largest) << "case " << i;
+  }
+}
+
 TEST(SearchLargestBatch, EqualsTryingEveryBatchForRandomGrowthOfThePeak) {
   std::mt19937_64 random(7);
   const auto draw = [&](std::int64_t from, std::int64_t to) { return std::uniform_int_distribution(from, to)(random); };

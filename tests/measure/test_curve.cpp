@@ -77,6 +77,35 @@ TEST(MeasureCurve, AStraightLineNeedsOnePointInEachInterval) {
   EXPECT_EQ(batches_of(curve), (std::set<std::int64_t>{1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64}));
 }
 
+TEST(MeasureCurve, HasTheLikelyBatchAndNeighboursWhereThereIsNoTimeForMore) {
+  // 0.4 s a sample, 8 s for the likely batch: with all below it there would be no time for it.
+  FakeRank rank{[](std::int64_t b) { return 0.1 + 0.4 * static_cast<double>(b); }};
+  const auto curve = measure_curve(rank.time, {.largest = 32, .likely = 20, .whole = true, .budget_seconds = 7 * 8.1});
+  EXPECT_TRUE(rank.measured.contains(20));
+  EXPECT_TRUE(rank.measured.contains(10));
+  EXPECT_TRUE(rank.measured.contains(25));
+  EXPECT_LE(rank.busy, 1.2 * 7 * 8.1);
+  EXPECT_EQ(curve.back().batch, 25);
+}
+
+TEST(MeasureCurve, ComesAsNearToTheLikelyBatchAsTimeAllows) {
+  FakeRank rank{[](std::int64_t b) { return static_cast<double>(b); }};
+  const auto curve = measure_curve(rank.time, {.largest = 64, .likely = 64, .whole = true, .budget_seconds = 100});
+  EXPECT_GE(curve.back().batch, 16);
+  EXPECT_LE(rank.busy, 120);
+}
+
+TEST(MeasureCurve, EndsBelowABatchThatRunsOutOfMemory) {
+  FakeRank rank{overhead_and_slope};
+  const TimeMicroBatches time = [&](std::int64_t batch, int count) {
+    if (batch > 21) throw std::bad_alloc();
+    return rank.time(batch, count);
+  };
+  const auto curve = measure_curve(time, {.largest = 100, .likely = 60, .whole = true, .budget_seconds = 100});
+  EXPECT_LE(curve.back().batch, 21);
+  EXPECT_GE(curve.back().batch, 16);
+}
+
 TEST(MeasureCurve, StopsDoublingWhereLargerBatchesGainNothing) {
   FakeRank rank{[](std::int64_t b) { return 0.05 * static_cast<double>(b); }};
   const auto curve = measure_curve(rank.time, {.largest = 4096, .budget_seconds = 1e6});

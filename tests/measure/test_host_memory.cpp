@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
@@ -26,6 +27,8 @@ class FakeHost {
     write_file(root_.path() / path, content);
   }
   std::int64_t available() const { return available_host_memory(root_.path()); }
+  ProcessMemory process() const { return process_memory(root_.path()); }
+  std::optional<ProcessLimit> limit() const { return process_limit(root_.path()); }
   int cores() const { return usable_cores(root_.path()); }
 
  private:
@@ -74,6 +77,28 @@ TEST(AvailableHostMemory, AnUnlimitedGroupOfVersion1ChangesNothing) {
   host.put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
   host.put("sys/fs/cgroup/memory/memory.usage_in_bytes", "1000\n");
   EXPECT_EQ(host.available(), 1'024'000);
+}
+
+TEST(ProcessMemory, IsWhatTheKernelTellsOfTheProcess) {
+  FakeHost host("1000", "");
+  host.put("proc/self/status", "Name:\tx\nVmHWM:\t    2000 kB\nVmRSS:\t    1500 kB\n");
+  EXPECT_EQ(host.process().resident_bytes, 1500 * 1024);
+  EXPECT_EQ(host.process().peak_bytes, 2000 * 1024);
+  EXPECT_GT(process_memory().resident_bytes, 1 << 20);
+}
+
+TEST(ProcessLimit, IsWhatTheLimitOfAddressSpaceLeaves) {
+  FakeHost host("1000", "");
+  host.put("proc/self/status", "VmSize:\t 300000 kB\nVmData:\t 1 kB\n");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit limit{std::uint64_t{4} << 40, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+  const auto found = host.limit();
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->name, "ulimit -v");
+  EXPECT_EQ(found->left_bytes, (std::int64_t{4} << 40) - 300'000 * 1024);
 }
 
 TEST(UsableCores, AreNoMoreThanTheQuotaOfAnyGroupRoundedUp) {

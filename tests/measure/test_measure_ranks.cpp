@@ -148,13 +148,12 @@ TEST_F(MeasureProfile, IsAFileThatTheOptimizerReads) {
   EXPECT_EQ(read.data_shape, (std::vector<std::int64_t>{1, 16, 16}));
   ASSERT_EQ(read.ranks.size(), static_cast<std::size_t>(size()));
   for (const plan::RankProfile& one : read.ranks) {
-    // On a busy machine the time may end before the largest batch is reached.
-    EXPECT_GE(one.max_batch, 1);
-    EXPECT_LE(one.max_batch, 20);
+    EXPECT_EQ(one.max_batch, 20);
+    EXPECT_EQ(one.max_batch_from, plan::MaxBatchFrom::limit);
     EXPECT_EQ(one.memory_bytes, 64 * kMiB);
     EXPECT_EQ(one.speed, one.rank == 0 ? 0.5 : 0.1);
     EXPECT_EQ(one.curve.front().batch, 1);
-    EXPECT_EQ(one.curve.back().batch, one.max_batch);
+    EXPECT_LE(one.curve.back().batch, one.max_batch);  // where time ended it on a busy machine
     EXPECT_GT(one.update_seconds, 0);
   }
   EXPECT_EQ(read.network.bytes_per_second > 0, size() > 1);

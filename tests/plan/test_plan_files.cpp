@@ -134,7 +134,29 @@ TEST(ProfileFile, OfBeforeMessagesWereMeasuredIsRead) {
 }
 
 TEST(ProfileFile, IsRefusedWithAnotherVersion) {
-  EXPECT_THAT(profile_refusal("/version", 2), HasSubstr("version 2 is not supported"));
+  EXPECT_THAT(profile_refusal("/version", 3), HasSubstr("version 3 is not supported"));
+  EXPECT_THAT(profile_refusal("/version", 1),
+              AllOf(HasSubstr("p.json"), HasSubstr("version 1"), HasSubstr("measure again with lshdp profile")));
+}
+
+TEST(ProfileFile, MayEndItsCurveBelowTheLargestBatchAndSaysByWhatThatIsKnown) {
+  Profile written = example_profile();
+  written.ranks[0].max_batch = 40;
+  written.ranks[0].max_batch_from = MaxBatchFrom::estimated;
+  written.ranks[1].max_batch_from = MaxBatchFrom::limit;
+  written.ranks[1].threads = 3;
+  written.ranks[1].repeated = 1.25;
+  written.disturbed = {"rank 0 took longer"};
+  const Profile read = profile_from_json(to_json(written), "p.json");
+  EXPECT_EQ(to_json(read), to_json(written));
+  EXPECT_EQ(read.ranks[0].max_batch_from, MaxBatchFrom::estimated);
+  EXPECT_EQ(read.ranks[1].max_batch_from, MaxBatchFrom::limit);
+  EXPECT_EQ(read.ranks[1].threads, 3);
+  EXPECT_EQ(read.ranks[1].repeated, 1.25);
+  EXPECT_THAT(read.disturbed, ElementsAre("rank 0 took longer"));
+  EXPECT_THAT(profile_refusal("/ranks/0/max_batch_from", "time"), HasSubstr("\"max_batch_from\" must be"));
+  EXPECT_THAT(profile_refusal("/ranks/0/repeated", 0), HasSubstr("\"repeated\""));
+  EXPECT_THAT(profile_refusal("/disturbed", "yes"), HasSubstr("\"disturbed\""));
 }
 
 TEST(ProfileFile, IsRefusedWithoutRanksOrWithRanksOutOfOrder) {

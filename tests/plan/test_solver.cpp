@@ -133,6 +133,20 @@ TEST(Solver, ContinuesTheLastSlopeBeyondTheLastMeasuredPoint) {
   EXPECT_TRUE(predict(profile, {21}, 0).has_value());
 }
 
+TEST(Solver, BoundsTheSlopeBeyondTheLastMeasuredPoint) {
+  // What noise made flat is not free, and what it made steep is not taken to go on: half of the slope from the first
+  // point (1/7), and a sample's time in the last point (1/4).
+  EXPECT_NEAR(predict(make_profile({make_rank(20, {{1, 1}, {4, 2}, {8, 2}})}), {16}, 1)->step_seconds, 2 + 8 * 0.5 / 7,
+              1e-8);
+  EXPECT_NEAR(predict(make_profile({make_rank(20, {{1, 0.3}, {7, 1}, {8, 2}})}), {16}, 1)->step_seconds, 4, 1e-8);
+}
+
+TEST(Solver, CutsNothingThatMemoryHoldsBecauseTimeEndedTheCurve) {
+  // Timed up to 2 samples, memory holds 20: a batch of 5 stays whole.
+  const Solution solution = solve(make_profile({make_rank(20, {{1, 0.5}, {2, 0.9}})}), {.total = 5});
+  EXPECT_THAT(solution.plan.ranks[0].micro_batches, ElementsAre(5));
+}
+
 TEST(Solver, MeetsEveryTotalExactly) {
   Random random(3);
   for (int round = 0; round < 60; ++round) {
@@ -239,7 +253,34 @@ TEST(Solver, WithoutATotalMakesUseOfTheWholeMemoryWhereTheNetworkBinds) {
 
 TEST(Solver, WithoutATotalLeavesOutARankThatOnlySlowsOthersDown) {
   const Profile profile = with_network(make_profile({linear_rank(64, 0.01, 1e-3), linear_rank(64, 10, 1)}), 1e9, 1000);
-  EXPECT_THAT(batches_of(solve(profile, {})), ElementsAre(64, 0));
+  EXPECT_THAT(batches_of(solve(profile, {.throughput_share = 1})), ElementsAre(64, 0));
+}
+
+TEST(Solver, WithoutATotalTakesTheSmallestWhoseThroughputIsWithinFivePercentOfTheBest) {
+  // 10 ms + 1 ms a sample: b samples reach b / (10 + b) of 1000 a second. Of 1000 samples' 990.1, 95 % is 940.6.
+  const Profile profile = make_profile({linear_rank(1000, 0.01, 1e-3)});
+  const Solution solution = solve(profile, {});
+  EXPECT_EQ(solution.plan.total, 159);
+  const TotalChoice choice = solution.total_choice.value();
+  EXPECT_EQ(choice.equal_total, 159) << "one rank: its equal batches are its batches";
+  EXPECT_EQ(choice.limit, 4 * 159);
+  // Within the bound the best is 636 samples: 984.5 a second; 95 % of it are 935.3, reached by 145.
+  EXPECT_EQ(solve(profile, {.total_bound = 0}).plan.total, 159);
+}
+
+TEST(Solver, WithoutATotalTakesNoMoreThanTheDataHold) {
+  const Solution solution = solve(make_profile({linear_rank(1000, 0.01, 1e-3)}), {.largest_total = 100});
+  EXPECT_LE(solution.plan.total, 100);
+  EXPECT_EQ(solution.total_choice->limit, 100);
+}
+
+TEST(Solver, WithoutATotalStaysWithinTheBoundOfWhatEqualBatchesTake) {
+  // The slow rank alone makes equal batches reach their rate early; the fast one goes on to gain.
+  const Profile profile = make_profile({linear_rank(4096, 1, 1e-3), linear_rank(16, 0, 1)});
+  const Solution bound = solve(profile, {.total_bound = 2});
+  ASSERT_TRUE(bound.total_choice);
+  EXPECT_LE(bound.plan.total, 2 * bound.total_choice->equal_total);
+  EXPECT_GT(solve(profile, {.total_bound = 0}).plan.total, bound.plan.total);
 }
 
 TEST(Solver, FrontierRisesInTotalAndTimeAndHoldsTheBest) {
@@ -256,7 +297,8 @@ TEST(Solver, FrontierRisesInTotalAndTimeAndHoldsTheBest) {
     EXPECT_GT(point.total, solution.frontier[i - 1].total);
     EXPECT_GE(point.step_seconds, solution.frontier[i - 1].step_seconds);
   }
-  EXPECT_NEAR(solution.plan.predicted.samples_per_second, best, best * 1e-8);
+  EXPECT_GE(solution.plan.predicted.samples_per_second, 0.95 * solution.total_choice->best_samples_per_second);
+  EXPECT_LE(solution.total_choice->best_samples_per_second, best * (1 + 1e-8));
   const auto at_plan = std::find_if(solution.frontier.begin(), solution.frontier.end(),
                                     [&](const FrontierPoint& point) { return point.total == solution.plan.total; });
   EXPECT_NE(at_plan, solution.frontier.end());

@@ -14,6 +14,7 @@
 namespace lshdp::plan {
 namespace {
 
+constexpr std::int64_t kLargest = 1'000'000'000;
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 /// The solver charges a billionth per micro-batch to break ties.
 constexpr double kTolerance = 2e-9;
@@ -63,8 +64,14 @@ double micro_batch_seconds(const RankProfile& rank, std::int64_t batch) {
   if (points.size() == 1) return points[0].seconds * static_cast<double>(batch);
   std::size_t i = 0;
   while (i + 2 < points.size() && points[i + 1].batch < batch) ++i;
-  const double slope =
+  double slope =
       (points[i + 1].seconds - points[i].seconds) / static_cast<double>(points[i + 1].batch - points[i].batch);
+  if (batch > points.back().batch) {
+    const double per_sample = points.back().seconds / static_cast<double>(points.back().batch);
+    const double chord = (points.back().seconds - points.front().seconds) /
+                         static_cast<double>(points.back().batch - points.front().batch);
+    slope = std::min(std::max({slope, chord / 2, per_sample / 100}), per_sample);
+  }
   return points[i].seconds + slope * static_cast<double>(batch - points[i].batch);
 }
 
@@ -190,6 +197,50 @@ TEST(SolverAgainstBruteForce, FindsTheShortestStepWithoutALimitOfMicroBatches) {
   }
 }
 
+/// The smallest total with `share` of the most samples per second, of those up to `limit`. `steps`: by total.
+std::int64_t smallest_with(const std::vector<double>& steps, std::int64_t limit, double share) {
+  const auto rate = [&](std::int64_t total) {
+    return static_cast<double>(total) / steps[static_cast<std::size_t>(total)];
+  };
+  double best = 0;
+  for (std::int64_t total = 1; total <= limit; ++total) best = std::max(best, rate(total));
+  std::int64_t total = 1;
+  while (rate(total) < share * best) ++total;
+  return total;
+}
+
+/// The rule of SolverOptions, by trying all totals and all equal batches.
+void expect_chosen_by_the_rule(const Profile& profile, std::int64_t limit,
+                               const std::vector<std::vector<double>>& costs,
+                               const std::vector<double>& step_of_total) {
+  std::int64_t takers = 0, most = kLargest;
+  for (const RankProfile& rank : profile.ranks) {
+    if (rank.max_batch == 0) continue;
+    ++takers;
+    most = std::min(most, limit * rank.max_batch);
+  }
+  double best = 0;
+  std::vector<double> rates{0};
+  for (std::int64_t batch = 1; batch <= most; ++batch) {
+    std::vector<std::int64_t> batches;
+    for (const RankProfile& rank : profile.ranks) batches.push_back(rank.max_batch > 0 ? batch : 0);
+    rates.push_back(static_cast<double>(batch * takers) / step_seconds(profile, costs, batches));
+    best = std::max(best, rates.back());
+  }
+  std::int64_t equal = 1;
+  while (rates[static_cast<std::size_t>(equal)] < 0.9 * best) ++equal;
+  const auto largest = static_cast<std::int64_t>(step_of_total.size()) - 1;
+  const std::int64_t bound = std::min(largest, 2 * equal * takers);
+  const Solution solution = solve(profile, {.max_accumulation = limit, .throughput_share = 0.9, .total_bound = 2});
+  const TotalChoice choice = solution.total_choice.value();
+  EXPECT_EQ(choice.equal_total, equal * takers);
+  EXPECT_EQ(choice.limit, bound);
+  EXPECT_EQ(solution.plan.total, choice.total);
+  EXPECT_LE(choice.total, bound);
+  EXPECT_GE(choice.total, smallest_with(step_of_total, bound, 0.9 - 1e-7));
+  EXPECT_LE(choice.total, smallest_with(step_of_total, bound, 0.9 + 1e-7));
+}
+
 TEST(SolverAgainstBruteForce, FindsTheTotalWithMostSamplesPerSecond) {
   Random random(99);
   for (int round = 0; round < 150; ++round) {
@@ -207,8 +258,9 @@ TEST(SolverAgainstBruteForce, FindsTheTotalWithMostSamplesPerSecond) {
       step_of_total.push_back(best_step(profile, costs, total));
       best = std::max(best, static_cast<double>(total) / step_of_total.back());
     }
-    const Solution solution = solve(profile, {std::nullopt, limit});
+    const Solution solution = solve(profile, {.max_accumulation = limit, .throughput_share = 1, .total_bound = 0});
     EXPECT_NEAR(solution.plan.predicted.samples_per_second, best, best * kTolerance);
+    expect_chosen_by_the_rule(profile, limit, costs, step_of_total);
     for (const FrontierPoint& point : solution.frontier) {
       const double step = step_of_total[static_cast<std::size_t>(point.total)];
       EXPECT_NEAR(point.step_seconds, step, step * kTolerance);

@@ -57,10 +57,14 @@ expect_exit 2 "$cluster" --name "$two" up --cpus 10,20 --rate 1gbit,1gbit,1gbit
 expect_exit 2 "$cluster" --name "$two" up
 expect_exit 2 "$cluster" --name "$two" up --cpus 10,20 --delay soon
 expect_exit 2 "$cluster" --name "$two" up --cpus 10,20 --delay 0ms
+expect_exit 2 "$cluster" --name "$two" up --cpus 10 --memory lots
 expect_exit 2 "$cluster" --name Not-A-Name status
 expect_exit 2 "$cluster" nonsense
 
-"$cluster" --name "$two" up --cpus 10 2>/dev/null
+"$cluster" --name "$two" up --cpus 10 --memory 300 2>/dev/null
+shows "$two" "1 nodes of 300 MiB" || fail "status tells the memory of nodes"
+grep -qE "^([0-9]+:memory|0:):.*/lshdp-$two/node0" <<<"$("$cluster" --name "$two" exec 0 cat /proc/self/cgroup)" ||
+  fail "a node has memory of its own"
 "$cluster" --name "$one" exec 0 sleep 100 &
 sleep 1  # it is on the node now
 "$cluster" --name "$one" down

@@ -16,7 +16,7 @@
 
 namespace lshdp::cli {
 
-/// Adds --batches, --total, --max-accumulation, --profile and --rebalance.
+/// Adds --batches, --total, --total-bound, --max-accumulation, --profile and --rebalance.
 void add_plan_options(Options& options);
 
 /// What they say, before any rank is known.
@@ -24,6 +24,8 @@ struct PlanRequest {
   std::string batches;
   std::optional<std::int64_t> total;
   std::int64_t max_accumulation = 0;
+  double total_bound = 4;      // without a total: plan::SolverOptions
+  std::int64_t samples = 0;    // of the data, known later
   bool memory_given = false;   // --memory: batches given by hand are tried out against it
   std::string profile;         // file that given batches were solved from; empty: none
   std::int64_t rebalance = 0;  // steps between decisions whether to split anew; 0: off

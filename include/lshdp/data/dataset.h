@@ -40,6 +40,8 @@ class Dataset {
   virtual const DatasetInfo& info() const = 0;
   /// Samples: images, or windows of the context length.
   virtual std::int64_t size() const = 0;
+  /// Bytes that it holds in memory, beside tensors, once samples were read.
+  virtual std::int64_t memory_bytes() const = 0;
   /// The samples with these numbers, in this order. Throws UsageError if the file turns out to be damaged, or a label
   /// or token is out of range (naming the sample).
   virtual Batch read(std::span<const std::int64_t> samples) = 0;

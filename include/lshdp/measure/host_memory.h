@@ -27,6 +27,26 @@ std::vector<MemoryRoom> memory_rooms(const std::filesystem::path& root = "/");
 /// Bytes a process may still take on this host: the least of its memory_rooms().
 std::int64_t available_host_memory(const std::filesystem::path& root = "/");
 
+/// Bytes this process may still take under its own limits of address space and data (`ulimit -v`, `ulimit -d`); none if
+/// there are none.
+struct ProcessLimit {
+  std::string name;  // "ulimit -v"
+  std::int64_t left_bytes = 0;
+};
+std::optional<ProcessLimit> process_limit(const std::filesystem::path& root = "/");
+
+/// Bytes of this process that are in memory: now, and the most so far. 0 where the kernel does not tell.
+struct ProcessMemory {
+  std::int64_t resident_bytes = 0;
+  std::int64_t peak_bytes = 0;
+};
+ProcessMemory process_memory(const std::filesystem::path& root = "/");
+
+/// What a process takes beside tensors once it works: code of libraries that is read as it is used, their scratch
+/// memory, small pieces, buffers of MPI. By measurement (CONTRIBUTING.md); it comes on top of what a process has when
+/// it is set up.
+inline constexpr std::int64_t kProcessGrowth = std::int64_t{112} << 20;
+
 /// The numbers of the cores in this process's affinity mask.
 std::vector<int> own_cores();
 

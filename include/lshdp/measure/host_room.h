@@ -32,8 +32,8 @@ std::vector<HostRoom> gather_host_rooms(comm::Communicator& communicator, const 
 void require_host_room(const std::vector<HostRoom>& rooms, const RankSetup& setup);
 
 /// Both, for the stores that make_store() would make of such ranks. `alone`: of ranks that each rehearse with a node's
-/// memory of their own, as they do wherever memory is probed; else of all together. All ranks must call it; throws
-/// AgreedError.
+/// memory of their own, as they do wherever memory is probed; else of all together. Warns where stores, budgets and
+/// processes together are more than a host has free. All ranks must call it; throws AgreedError.
 void require_host_room(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup, bool alone);
 
 }  // namespace lshdp::measure

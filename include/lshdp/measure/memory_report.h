@@ -21,6 +21,8 @@ struct MemoryReport {
   std::string host;
   std::int64_t batch = 0;
   std::int64_t budget_bytes = 0;
+  std::size_t resident = 0;  // lsdp: blocks whose parameters stay on the device
+  std::size_t blocks = 0;    // of the model
 
   // Predicted.
   parallel::StoreMemory store;  // from the sizes of its arenas
@@ -34,10 +36,14 @@ struct MemoryReport {
   std::int64_t measured_store_bytes = 0;   // device, between steps
   std::int64_t measured_device_bytes = 0;  // the most in a step of `batch` samples
   std::int64_t measured_host_bytes = 0;    // as if this rank were alone on its node
+  // Of the process: beside tensors as it was expected at the start, and all that was resident at most.
+  std::int64_t process_bytes = 0;
+  std::int64_t peak_resident_bytes = 0;
 };
 
 /// Makes the store and trains steps of a quarter and of half of `batch` samples, and of `batch`, without the network
-/// and with all that the host has to spare, whatever the budget. lsdp: with no more resident blocks than `setup` says.
+/// and with all that the host has to spare, whatever the budget. lsdp: with as many resident blocks as `setup` says, or
+/// where it leaves that open, as its budget holds beside a micro-batch of `batch` samples.
 /// Throws RunError where the host has not got enough, std::invalid_argument for a batch below 4.
 MemoryReport report_memory(const model::Model& model, const RankSetup& setup, int rank, int ranks, MemoryBudget& budget,
                            std::int64_t batch);

@@ -16,7 +16,8 @@ struct ProfileOptions {
   std::int64_t total = 0;                   // samples a step where known: no rank is measured beyond it; 0: unknown
   std::int64_t largest_batch = 4096;        // no larger micro-batch is tried
   double longest_try_seconds = 5;           // of the memory probe
-  double curve_seconds = 25;                // for the compute curve
+  double memory_seconds = 20;               // of the whole memory probe, or two steps where they take longer
+  double curve_seconds = 0;                 // for the compute curve; 0: from 20 to 100, by what a batch takes
   double network_seconds = 5;               // for the network curve
   double link_seconds = 2;                  // for each rank's own link; 0: not measured
   double together_seconds = 20;             // for steps of all ranks together, three at least; 0: none
@@ -30,8 +31,10 @@ struct ProfileOptions {
 /// that ranks of one host see each other's load; emulated speeds included), the update; then some steps of the split
 /// these figures lead to, by which they are corrected (plan/under_load.h), unless a rank cannot hold the model. Every
 /// rank gets the same Profile. All ranks must call it. Throws AgreedError if the model fits on no rank; warns of ranks
-/// on which it does not fit (max_batch 0, empty curve). A rank's max_batch is where its curve ends: less than what fits
-/// where the curve ended before (time, no more gain).
+/// on which it does not fit (max_batch 0, empty curve). A rank's max_batch is what memory allows, estimated where there
+/// was no time to train it; its curve may end below (time, no more gain). Micro-batches of the steps that were not
+/// trained before are tried first; where an estimate does not hold, max_batch becomes what was trained. A profile that
+/// contradicts itself (plan/disturbance.h) is measured once more, and what remains is warned of and kept in it.
 plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                               MemoryBudget& budget, const ProfileOptions& options);
 

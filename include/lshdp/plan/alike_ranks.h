@@ -30,7 +30,7 @@ struct PooledProfile {
 /// the curves of its kind have in common. Alike are ranks of one device kind and emulated speed whose levels lie within
 /// kAlike, and whose cores and shapes do not differ plainly; all of a group, not only neighbours (complete linkage, the
 /// nearest first), so that no chain of small steps pools ranks that differ. max_batch may differ. They get the
-/// geometric mean of their curves, each brought to the mean level before, each up to its own max_batch; the mean update
+/// geometric mean of their curves, each brought to the mean level before, as far as each was measured; the mean update
 /// time; the geometric mean of cores.
 PooledProfile pool_alike_ranks(Profile profile);
 

@@ -32,21 +32,33 @@ struct NetworkProfile {
   std::vector<NetworkPoint> messages = {};
 };
 
+/// By what a rank's max_batch is known.
+enum class MaxBatchFrom : std::uint8_t {
+  measured,   // it was trained, and one sample more did not fit
+  estimated,  // drawn from how the peak of smaller batches grows, with a margin: there was no time to train it
+  limit,      // it was trained, and no larger one was wanted (--max, --total): more may fit
+};
+const char* to_text(MaxBatchFrom from);
+
 struct RankProfile {
   int rank = 0;
   std::string host;
   std::string device;             // "cpu" or "cuda:0"
   std::int64_t memory_bytes = 0;  // the budget the probe ran under
-  std::int64_t max_batch = 0;     // largest micro-batch that fits; 0: the model does not fit
-  double speed = 1;               // share of a core that --emulate-speed leaves, 1 otherwise
-  double cores = 1;               // CPU-seconds a second that the rank got while it computed: its share of the host
-  double update_seconds = 0;      // this rank's share of the optimizer's work in one step
+  std::int64_t max_batch = 0;     // largest micro-batch that memory allows; 0: the model does not fit
+  MaxBatchFrom max_batch_from = MaxBatchFrom::measured;
+  int threads = 1;            // that it computes with
+  double speed = 1;           // share of a core that --emulate-speed leaves, 1 otherwise
+  double cores = 1;           // CPU-seconds a second that the rank got while it computed: its share of the host
+  double update_seconds = 0;  // this rank's share of the optimizer's work in one step
   // lsdp: parameters from host memory to the device; 0: the mode copies none, or all stayed there
   double host_link_bytes_per_second = 0;
   double link_bytes_per_second = 0;         // of its own link to the network, each way; 0: not measured
   double update_parameters_per_second = 0;  // of those the rank owns, by the optimizer; 0: not known
   double load = 1;  // in real steps, beside transfers, computing took so many times as long as alone: it is in `curve`
-  std::vector<CurvePoint> curve;  // by batch, rising, from 1 to at most max_batch
+  double repeated = 1;  // what the first point of the curve took when timed again after the others, over the curve's
+  /// By batch, rising, from 1 to where time ended the measurement: at most max_batch, maybe far below it.
+  std::vector<CurvePoint> curve;
 };
 
 struct Profile {
@@ -63,10 +75,12 @@ struct Profile {
       0;  // gradients of the first blocks, whose transfer nothing hides (the boundary of the step)
   NetworkProfile network;
   std::vector<RankProfile> ranks;
+  std::vector<std::string> disturbed;  // a sentence each: what still contradicted itself when measured twice
 };
 
-/// profile.json, version 1. The reader throws UsageError naming the source and key: wrong version, missing ranks, ranks
-/// not 0..N-1 in order, curve not rising in batch, negative or non-finite figures, a curve point above max_batch.
+/// profile.json, version 2 (in version 1 max_batch was where the curve ended). The reader throws UsageError naming the
+/// source and key: wrong version, missing ranks, ranks not 0..N-1 in order, curve not rising in batch, negative or
+/// non-finite figures, a curve point above max_batch.
 nlohmann::json to_json(const Profile& profile);
 Profile profile_from_json(const nlohmann::json& json, const std::string& source);
 Profile read_profile(const std::filesystem::path& path);

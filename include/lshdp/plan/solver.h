@@ -11,11 +11,27 @@
 namespace lshdp::plan {
 
 struct SolverOptions {
-  std::optional<std::int64_t> total;  // samples a step; none: the total with the most samples per second
+  std::optional<std::int64_t> total = {};  // samples a step; none: see throughput_share
   std::int64_t max_accumulation =
       0;  // micro-batches a rank may run in a step; 0: as many as a fixed total needs, 1 without
   /// Shards of the sizes that the links ask for (link_shares.h) only where they make the step shorter; false: always.
   bool compare_equal_shards = true;
+  /// Without `total`: the smallest total that reaches this share of the most samples per second, of totals no larger
+  /// than so many times what equal batches would take by the same rule (0: of all). Larger totals change training for
+  /// little.
+  double throughput_share = 0.95;
+  double total_bound = 4;
+  std::int64_t largest_total = 0;  // and none above this: what the data hold; 0: any
+};
+
+/// How a total was chosen that nobody gave.
+struct TotalChoice {
+  std::int64_t total = 0;
+  double samples_per_second = 0;
+  std::int64_t best_total = 0;  // with the most samples per second of those up to `limit`
+  double best_samples_per_second = 0;
+  std::int64_t equal_total = 0;  // that equal batches would take
+  std::int64_t limit = 0;        // the least of total_bound x equal_total, largest_total and what the ranks hold
 };
 
 /// One total of the frontier: what the best split for it is predicted to reach.
@@ -28,6 +44,7 @@ struct FrontierPoint {
 struct Solution {
   Plan plan;
   std::vector<FrontierPoint> frontier;           // by total, rising
+  std::optional<TotalChoice> total_choice;       // none: the total was given
   std::optional<Prediction> equal_split;         // with equal shards where solve() compares; none: it does not fit
   std::optional<Prediction> proportional_split;  // batches in proportion to each rank's best samples per second
   std::optional<Prediction> equal_shards;        // of the best split with equal shards; none: the plan's are equal

@@ -1,0 +1,170 @@
+// Times micro-batches of a rehearsal, under the budget of the run.
+#include "compute.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/clock.h"
+#include "lshdp/core/median.h"
+#include "lshdp/core/progress.h"
+#include "lshdp/measure/curve.h"
+#include "lshdp/measure/max_batch.h"
+
+namespace lshdp::measure {
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+constexpr int kUpdates = 7;
+constexpr double kUpdatesSeconds = 3;  // after which three are enough
+constexpr double kLoadSeconds = 0.1;   // how long a micro-batch of a rank that is done may take: it must notice the end
+constexpr double kLeastSeconds = 20, kMostSeconds = 100;
+constexpr double kLikelyBatches = 7;   // times that of the likely batch: it twice, half of it, a quarter more twice
+constexpr double kSingleSamples = 45;  // times that of one sample: up to 8 samples, each point twice
+constexpr int kRepeats = 3;
+constexpr double kRepeatSeconds = 0.03, kLongRepeat = 0.5;
+
+/// Computes until every rank is here.
+void compute_until_all_are_done(comm::Communicator& communicator, const std::function<void()>& compute) {
+  float token = 1;
+  comm::Work everyone = communicator.all_reduce_sum({&token, 1, comm::DataType::float32});
+  while (compute && !everyone.done()) compute();
+  everyone.wait();
+}
+
+/// The largest batch of the curve that still ends soon.
+std::int64_t load_batch(const std::vector<plan::CurvePoint>& curve) {
+  std::int64_t batch = 1;
+  for (const plan::CurvePoint& point : curve) batch = point.seconds <= kLoadSeconds ? point.batch : batch;
+  return batch;
+}
+
+}  // namespace
+
+ComputeTime compute_time(const std::vector<double>& one_sample, int rank, std::int64_t total, double given_seconds) {
+  double samples_per_second = 0, slowest = 0;
+  for (const double seconds : one_sample) {
+    samples_per_second += seconds > 0 ? 1 / seconds : 0;
+    slowest = std::max(slowest, seconds);
+  }
+  ComputeTime time{.seconds = given_seconds, .likely = 0, .slowest = slowest};
+  const double mine = one_sample[static_cast<std::size_t>(rank)];
+  if (total > 0 && samples_per_second > 0) {
+    const double together = static_cast<double>(total) / samples_per_second;
+    if (mine > 0) time.likely = std::max<std::int64_t>(1, std::llround(together / mine));
+    time.slowest = std::max(together, slowest);
+  }
+  if (given_seconds > 0) return time;
+  time.seconds = std::clamp((total > 0 ? kLikelyBatches : kSingleSamples) * time.slowest, kLeastSeconds, kMostSeconds);
+  return time;
+}
+
+ComputeMeasurement::ComputeMeasurement(comm::Communicator& communicator, const model::Model& model,
+                                       const RankSetup& setup, MemoryBudget& budget, std::int64_t max_batch)
+    : communicator_(communicator),
+      model_(model),
+      setup_(setup),
+      budget_(budget),
+      max_batch_(max_batch),
+      emulator_(setup.speed) {
+  budget_.set_limit(setup.memory_bytes);
+}
+
+void ComputeMeasurement::make_rehearsal() {
+  rehearsal_.reset();
+  rehearsal_ = std::make_unique<Rehearsal>(model_, setup_, communicator_.rank(), communicator_.size(), &emulator_);
+}
+
+/// With those that a run loads ahead, so that what is timed is also what fits.
+void ComputeMeasurement::make_batch(std::int64_t size) {
+  if (!batches_.empty() && batches_.front().input.size(0) == size) return;
+  batches_.clear();
+  for (int i = 0; i <= MaxBatchOptions().batches_ahead; ++i)
+    batches_.push_back(synthetic_batch_there(model_.input, size, kSeed, setup_));
+}
+
+double ComputeMeasurement::time(std::int64_t size, int count) {
+  try {
+    make_batch(size);
+    const double cpu_begun = process_cpu_seconds(), seconds = rehearsal_->time_micro_batches(batches_.front(), count);
+    cpu_ += process_cpu_seconds() - cpu_begun;
+    wall_ += seconds;
+    return seconds;
+  } catch (const std::exception& error) {
+    if (!is_out_of_memory(error)) throw;
+    // An estimate was too large. What the step left half done is thrown away.
+    too_large_ = too_large_ == 0 ? size : std::min(too_large_, size);
+    batches_.clear();
+    make_rehearsal();
+    throw;
+  }
+}
+
+/// Median seconds that this rank's share of the optimizer's work takes in a step.
+double ComputeMeasurement::time_update() {
+  make_batch(1);
+  rehearsal_->finish_step(batches_.front());
+  std::vector<double> seconds;
+  const double begun = now_seconds();
+  for (int i = 0; i < kUpdates; ++i) {
+    const double before = rehearsal_->update_seconds();
+    rehearsal_->finish_step(batches_.front());
+    seconds.push_back(rehearsal_->update_seconds() - before);
+    if (i >= 2 && now_seconds() - begun > kUpdatesSeconds) break;
+  }
+  return median(std::move(seconds));
+}
+
+ComputeTime ComputeMeasurement::prepare(std::int64_t total, double given_seconds) {
+  communicator_.barrier();
+  double one_sample = 0;
+  if (max_batch_ > 0) {
+    make_rehearsal();
+    update_seconds_ = time_update();
+    one_sample = time(1, 1);
+    if (one_sample < kLongRepeat) one_sample = std::min(one_sample, time(1, 1));
+  }
+  return compute_time(comm::all_gather_values(communicator_, one_sample), communicator_.rank(), total, given_seconds);
+}
+
+/// The first point of the curve once more, over what it was.
+double ComputeMeasurement::repeat(const plan::CurvePoint& first) {
+  const int count = static_cast<int>(std::clamp(std::ceil(kRepeatSeconds / first.seconds), 1.0, 200.0));
+  time(first.batch, 1);  // of another size before
+  std::vector<double> seconds;
+  for (int i = 0; i < kRepeats; ++i) {
+    seconds.push_back(time(first.batch, count) / count);
+    if (seconds.back() > kLongRepeat) break;
+  }
+  return median(std::move(seconds)) / first.seconds;
+}
+
+ComputeProfile ComputeMeasurement::run(const ComputeTime& allowed, std::int64_t total, bool show_progress) {
+  ComputeProfile result;
+  communicator_.barrier();
+  if (max_batch_ == 0) {
+    compute_until_all_are_done(communicator_, nullptr);
+    return result;
+  }
+  Progress progress("measuring compute", static_cast<std::int64_t>(10 * allowed.seconds), show_progress, 10, " s");
+  wall_ = cpu_ = 0;
+  CurveOptions options;
+  options.whole = total > 0;
+  options.largest = options.whole ? std::min(max_batch_, total) : max_batch_;
+  options.likely = allowed.likely;
+  options.budget_seconds = allowed.seconds;
+  options.progress = [&progress](double spent) { progress.update(static_cast<std::int64_t>(10 * spent)); };
+  result.curve = measure_curve([this](std::int64_t size, int count) { return time(size, count); }, options);
+  result.repeated = repeat(result.curve.front());
+  result.cores = cpu_ / wall_;
+  result.update_seconds = update_seconds_;
+  result.too_large = too_large_;
+  result.host_link = rehearsal_->host_link();
+  const std::int64_t load = load_batch(result.curve);
+  compute_until_all_are_done(communicator_, [&] { time(load, 1); });
+  rehearsal_->finish_step(batches_.front());
+  return result;
+}
+
+}  // namespace lshdp::measure
