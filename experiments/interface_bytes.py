@@ -48,7 +48,8 @@ def train(machine, work, mode, steps, data, model):
     nodes = range(len(machine.cluster.cpus))
     before = [sent_by(machine, node) for node in nodes]
     machines.run([*machine.base, "run", str(LSHDP), "train", "--model", str(model), "--mode", mode, "--data", str(data), "--batches",
-                  "2,2,1,5", "--steps", str(steps), "--threads", "1", "--results", str(work / f"runs/{mode}-{steps}")],
+                  "2,2,1,5", "--steps", str(steps), "--threads", "1", "--results", str(work / f"runs/{mode}-{steps}"),
+                  "--overwrite"],
                  work / f"logs/{mode}-{steps}.log", TIMEOUT)
     return [sent_by(machine, node) - sent for node, sent in zip(nodes, before)]
 

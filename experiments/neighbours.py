@@ -115,7 +115,8 @@ class Neighbours(Runner):
         profile = self.work / f"{self.cell.setup_name}.profile.json"
         cells.write_json(profile, setup["profile"])
         train = [LSHDP, "train", "--model", self.model_argument(self.cell.model), "--data", self.data_file(self.cell.model),
-                 *self.threads(), "--batches", plan, "--steps", self.definition.steps, "--results", results]
+                 *self.threads(), "--batches", plan, "--steps", self.definition.steps, "--results", results,
+                 "--overwrite"]
 
         def measure():
             self.command(name, train, True)

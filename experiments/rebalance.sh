@@ -77,7 +77,7 @@ plan_for() {
 train() {
   local run=$runs/$1
   shift
-  on_cluster train --model "$model" --data "$data" --threads 1 --seed 1 --lr 1e-4 --results "$run" "$@"
+  on_cluster train --model "$model" --data "$data" --threads 1 --seed 1 --lr 1e-4 --results "$run" --overwrite "$@"
 }
 
 steps_done() { grep -c '"record":"step"' "$1/metrics.jsonl" 2>/dev/null || true; }

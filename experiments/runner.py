@@ -212,7 +212,7 @@ class Runner:
         self.command(name, [LSHDP, "train", "--model", self.model_argument(cell.model), "--mode", cell.case.mode,
                             "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
                             *self.batches_arguments(cell, setup), *self.store(cell), *self.clipping(cell), "--steps", steps,
-                            "--results", results, *further], True)
+                            "--results", results, "--overwrite", *further], True)
         return results
 
     def run_lshdp_cell(self, cell):

@@ -91,7 +91,7 @@ def train_command(task, variant, steps, results):
     return ["mpirun", "-np", variant.ranks, "--oversubscribe", "--bind-to", "none", LSHDP, "train", "--model", task.model, "--data", task.data,
             "--eval-data", task.eval_data, "--batches", "equal", "--total", task.total, "--threads", 1, "--steps", steps, "--wire", variant.wire,
             "--lr", task.learning_rate, "--schedule", "cosine", "--warmup", 20, "--weight-decay", "0.05", "--seed", 1, "--results", results,
-            "--log", "warn"]
+            "--overwrite", "--log", "warn"]
 
 
 def run_task(task, options, work):

@@ -50,10 +50,10 @@ run=(--model "$folder/vit.json" --mode ddp --data "$folder/train.h5" --total "$t
   --lr 2e-3 --weight-decay 0.05 --schedule cosine --warmup 20 --seed 1)
 
 echo "demo: equal batches on 4 ranks of speeds $speeds"
-"${on_ranks[@]}" "$lshdp" train "${run[@]}" --batches equal --steps "$equal_steps" --results "$folder/equal" --log warn
+"${on_ranks[@]}" "$lshdp" train "${run[@]}" --batches equal --steps "$equal_steps" --results "$folder/equal" --overwrite --log warn
 echo "demo: measure, solve and train"
 # Of the log's lines, one a step, every fiftieth is enough here.
-"${on_ranks[@]}" "$lshdp" train "${run[@]}" --batches auto --steps "$steps" --eval-data "$folder/test.h5" --results "$folder/auto" 2>&1 |
+"${on_ranks[@]}" "$lshdp" train "${run[@]}" --batches auto --steps "$steps" --eval-data "$folder/test.h5" --results "$folder/auto" --overwrite 2>&1 |
   awk '!/ step +[0-9]+\/[0-9]+ / || count++ % 50 == 0 { print; fflush() }'
 
 "$lshdp" report "$folder/equal" "$folder/auto" --out "$picture" >/dev/null

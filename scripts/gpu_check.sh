@@ -103,7 +103,7 @@ trained() {
   local name=$1 count=$2 kind=$3 batches=$4
   shift 4
   verdict "$name" "${on_ranks[@]}" "$count" "$lshdp" train --model "$(model "$kind")" --data "$out/$kind.h5" --batches "$batches" --steps "$steps" \
-    --seed 1 --trace --results "$out/$name" "$@"
+    --seed 1 --trace --results "$out/$name" --overwrite "$@"
 }
 step_of() { figure "$out/$1/summary.json" "j['step_seconds']['median']"; }
 

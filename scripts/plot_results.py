@@ -72,16 +72,26 @@ class Run:
             except json.JSONDecodeError:
                 if index + 1 < len(lines):
                     raise
-        self.header = records[0]
-        self.steps = [record for record in records if record["record"] == "step"]
+        self.header, self.steps, launches = records[0], [], 0
+        for record in records:
+            if record["record"] == "run":
+                latest, launches = record, launches + 1
+            elif record["record"] == "step":
+                self.header = latest
+                self.steps.append(record | {"launch": launches})
         self.rebalances = [record for record in records if record["record"] == "rebalance"]
         self.evaluations = [record for record in records if record["record"] == "evaluation"]
         self.predicted = self.header["predicted"]
         self.ranks = self.header["ranks"]
 
+    def last_launch(self):
+        """The steps since the run was last resumed: it may have had other ranks before."""
+        return [step for step in self.steps if step["launch"] == self.steps[-1]["launch"]]
+
     def timed(self):
-        """The steps after warm-up: without the first tenth, at most ten."""
-        return self.steps[min(len(self.steps) // 10, 10):]
+        """The steps of the last launch after warm-up: without the first tenth, at most ten, as the program's tables have it."""
+        steps = self.last_launch()
+        return steps[min((len(steps) + 9) // 10, 10):] or steps
 
     def mean(self, key):
         """Mean of a figure over the steps after warm-up; a list for figures that are given by rank."""
@@ -249,7 +259,7 @@ def draw_step_times(axes, run, factor, unit):
 
 def draw_batches(axes, run):
     """Each rank's share of the step."""
-    given = [step for step in run.steps if step.get("batches")]
+    given = [step for step in run.last_launch() if step.get("batches")]
     ranks = list(zip(*(step["batches"] for step in given)))
     for rank, batches in enumerate(ranks[:16]):
         axes.step([step["step"] for step in given], batches, where="mid", color=RUNS[rank % len(RUNS)], linewidth=1.8,

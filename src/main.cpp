@@ -14,6 +14,7 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
+#include "lshdp/core/version.h"
 
 namespace {
 
@@ -26,10 +27,10 @@ std::string overview() {
     table.add({"  " + command.name, command.help + (command.uses_mpi ? " (under mpirun for more than one rank)" : "")});
   }
   return fmt::format(
-      "lshdp {}: trains ViT and GPT models on machines of unequal speed\n\n"
+      "{}: trains ViT and GPT models on machines of unequal speed\n\n"
       "Usage: lshdp COMMAND [options]\n       mpirun -np N lshdp COMMAND [options]\n\n{}\n"
       "lshdp COMMAND --help explains a command and gives an example.\n",
-      LSHDP_VERSION, table.to_string());
+      lshdp::program_version(), table.to_string());
 }
 
 int print(const std::string& text) {
@@ -45,7 +46,7 @@ std::string version() {
     devices =
         fmt::format("{}{} {}", index == 0 ? "CUDA build; " : devices + ", ", device->name(), device->description());
   }
-  return fmt::format("lshdp {} ({})\n", LSHDP_VERSION, devices);
+  return fmt::format("{} ({})\n", lshdp::program_version(), devices);
 }
 
 [[noreturn]] void refuse_command(const std::string& name) {

@@ -9,8 +9,8 @@
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
-#include "lshdp/core/host.h"
 #include "lshdp/core/output.h"
+#include "separate_starts.h"
 
 namespace lshdp::cli {
 namespace {
@@ -19,6 +19,16 @@ namespace {
                              int exit_code) {
   print_error(command, fmt::format("rank {} ({}): {}", session.rank(), comm::host_name(), message));
   session.abort(exit_code);
+}
+
+/// The first process says it for all; the others give it time to, because a launcher may end all when one has failed.
+int refuse_separate_starts(const std::string& command, const OtherLauncher& launcher) {
+  if (launcher.number == 0) {
+    print_error(command, separate_starts_message(launcher));
+  } else {
+    sleep_until(now_seconds() + 2);
+  }
+  return 2;
 }
 
 /// Runs `body` under the policy of with_ranks.
@@ -45,10 +55,18 @@ int run_in_session(const std::string& command, const std::function<void(comm::Co
 }  // namespace
 
 int with_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body) {
-  return run_in_session(command, [&](comm::Communicator& communicator) {
+  const std::optional<OtherLauncher> launcher = other_launcher();
+  if (launcher && !launcher->has_pmi) return refuse_separate_starts(command, *launcher);
+  int refused = 0;
+  const int code = run_in_session(command, [&](comm::Communicator& communicator) {
+    if (launcher && communicator.size() == 1) {
+      refused = refuse_separate_starts(command, *launcher);
+      return;
+    }
     comm::agree(communicator, [] {});  // with the ranks that are in fail_before_ranks
     body(communicator);
   });
+  return refused != 0 ? refused : code;
 }
 
 int fail_before_ranks(const std::string& command, const std::string& message, int exit_code) {

@@ -21,6 +21,7 @@
 #include "lshdp/plan/leave_out.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
+#include "lshdp/train/run_file.h"
 
 namespace lshdp::cli {
 namespace {
@@ -159,8 +160,60 @@ void keep_equal_shards_unless_fit(comm::Communicator& communicator, const model:
   }
 }
 
-PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
-                         MemoryBudget& budget, const PlanRequest& request, const fs::path& results) {
+/// What a profile depends on beside the machines' state. All ranks call it.
+Json measuring_setup(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                     const PlanRequest& request) {
+  const Json mine{{"host", setup.host},
+                  {"device", setup.compute_device->name()},
+                  {"threads", setup.threads},
+                  {"speed", setup.speed},
+                  {"memory_bytes", setup.memory_bytes}};
+  Json ranks = Json::array();
+  for (const std::string& text : comm::all_gather_text(communicator, mine.dump()))
+    ranks.push_back(text.empty() ? Json() : Json::parse(text));
+  return {{"model", model.description},
+          {"mode", mode_text(setup)},
+          {"precision", parallel::to_text(setup.precision)},
+          {"wire", parallel::to_text(setup.wire)},
+          {"recompute", setup.recompute},
+          {"offload_activations", setup.offload_activations},
+          {"resident", setup.resident ? Json(*setup.resident) : Json()},
+          {"total", request.total ? Json(*request.total) : Json()},
+          {"ranks", ranks}};
+}
+
+/// Whether a profile measured with `then` holds with `now`: the same, but that free memory varies a little.
+bool is_same_setup(Json then, Json now) {
+  constexpr double kLeast = 0.9;
+  if (!then.is_object() || !then.contains("ranks") || then["ranks"].size() != now["ranks"].size()) return false;
+  for (std::size_t rank = 0; rank < now["ranks"].size(); ++rank) {
+    const auto had = then["ranks"][rank].value("memory_bytes", 0.0),
+               has = now["ranks"][rank].value("memory_bytes", 0.0);
+    if (has < kLeast * had) return false;
+    then["ranks"][rank].erase("memory_bytes");
+    now["ranks"][rank].erase("memory_bytes");
+  }
+  return then == now;
+}
+
+/// The profile of the run that is resumed, by rank 0's word; none where it was measured with another set-up.
+std::optional<plan::Profile> profile_of_run(comm::Communicator& communicator, const PlanFolder& run,
+                                            const Json& setup) {
+  if (!run.resumed || run.folder.empty()) return std::nullopt;
+  const std::string text = comm::on_rank_0(communicator, [&] {
+    const fs::path path = run.folder / "profile.json";
+    if (!fs::exists(path)) return std::string();
+    const Json launch = train::read_last_launch(run.folder);
+    if (!launch.is_object() || !is_same_setup(launch.value("measured_with", Json()), setup)) return std::string();
+    spdlog::info("the profile of {} was measured with this set-up: nothing is measured again", run.folder.string());
+    return plan::to_json(plan::read_profile(path)).dump();
+  });
+  if (text.empty()) return std::nullopt;
+  return plan::profile_from_json(parse_json(text, "profile.json"), "profile.json");
+}
+
+plan::Profile measure_now(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                          MemoryBudget& budget, const PlanRequest& request, const fs::path& results) {
   const plan::Profile measured = measure::measure_profile(communicator, model, setup, budget,
                                                           {.total = request.total.value_or(0), .show_progress = true});
   comm::on_rank_0(communicator, [&] {
@@ -169,8 +222,19 @@ PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& m
     plan::write_profile(results / "profile.json", measured);
     return std::string();
   });
+  return measured;
+}
+
+PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                         MemoryBudget& budget, const PlanRequest& request, const PlanFolder& run) {
+  const Json measured_with = measuring_setup(communicator, model, setup, request);
+  const std::optional<plan::Profile> known = profile_of_run(communicator, run, measured_with);
+  const plan::Profile measured = known ? *known : measure_now(communicator, model, setup, budget, request, run.folder);
   const plan::Profile profile = pooled_by_rank_0(communicator, measured);
-  PlanChoice choice{.plan = solved_by_rank_0(communicator, profile, request), .max_batch = {}, .profile = profile};
+  PlanChoice choice{.plan = solved_by_rank_0(communicator, profile, request),
+                    .max_batch = {},
+                    .profile = profile,
+                    .measured_with = measured_with};
   keep_equal_shards_unless_fit(communicator, model, setup, budget, request, choice);
   return choice;
 }
@@ -238,8 +302,7 @@ PlanRequest plan_request(const Values& values) {
 }
 
 PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
-                       MemoryBudget& budget, const PlanRequest& request, std::int64_t samples,
-                       const fs::path& results) {
+                       MemoryBudget& budget, const PlanRequest& request, std::int64_t samples, const PlanFolder& run) {
   comm::agree(communicator, [&] {
     if (request.total.value_or(0) > samples) {
       throw UsageError(fmt::format("--total: {} is more than the {} samples of the data", *request.total, samples));
@@ -249,7 +312,7 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
   if (request.batches == "auto") {
     PlanRequest bounded = request;
     bounded.samples = samples;
-    choice = measured_plan(communicator, model, setup, budget, bounded, results);
+    choice = measured_plan(communicator, model, setup, budget, bounded, run);
   } else {
     const std::string text = comm::on_rank_0(communicator, [&] {
       const plan::Plan plan = given_plan(request, communicator.size());
@@ -264,9 +327,9 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
     for (const plan::RankProfile& rank : choice.profile->ranks) choice.max_batch.push_back(rank.max_batch);
   }
   comm::on_rank_0(communicator, [&] {
-    if (!results.empty()) {
-      require_writable_folder(results, "--results");
-      plan::write_plan(results / "batches.json", choice.plan);
+    if (!run.folder.empty()) {
+      require_writable_folder(run.folder, "--results");
+      plan::write_plan(run.folder / "batches.json", choice.plan);
     }
     spdlog::info("{}", describe(choice.plan));
     if (choice.plan.leave_out) spdlog::info("{}", plan::describe_leave_out(choice.plan));

@@ -11,8 +11,9 @@ namespace lshdp::cli {
 /// What metrics.jsonl of a run holds. Figures that were no numbers (written as null) are NaN.
 struct RunDirectory {
   std::filesystem::path path;
-  train::RunRecord run;
-  std::vector<train::StepRecord> steps;  // by step, rising
+  train::RunRecord run;                  // the last launch that made a step
+  std::vector<train::StepRecord> steps;  // of all launches by step, rising
+  std::size_t first_of_launch = 0;       // the first step of `run`: a run may be resumed on other ranks
   std::vector<train::EvaluationRecord> evaluations;
   std::vector<train::RebalanceRecord> rebalances;
 };
@@ -22,8 +23,8 @@ struct RunDirectory {
 /// the last, figures that are not one per rank.
 RunDirectory read_run_directory(const std::filesystem::path& path);
 
-/// Tables of runs: one row a run with its figures after warm-up, then each run rank by rank and where its split
-/// changed. Several lines, each ended.
+/// Tables of runs: one row a run with its figures after warm-up (of its last launch), then each run rank by rank and
+/// where its split changed. Several lines, each ended.
 std::string describe(const std::vector<RunDirectory>& runs);
 
 }  // namespace lshdp::cli

@@ -14,7 +14,7 @@ namespace {
 
 using train::StepRecord;
 
-/// Figures of a run, from its steps after warm-up.
+/// Figures of a run, from the steps of its last launch after warm-up.
 struct Figures {
   double mean_step = 0, median_step = 0, samples_per_second = 0;
   std::vector<double> compute, communication, wait;  // means, by rank
@@ -26,7 +26,8 @@ void add_to(std::vector<double>& sums, const std::vector<double>& values, double
 }
 
 Figures figures_of(const RunDirectory& run) {
-  const std::vector<StepRecord> steps = train::without_warm_up(run.steps);
+  const auto begin = run.steps.begin() + static_cast<std::ptrdiff_t>(run.first_of_launch);
+  const std::vector<StepRecord> steps = train::without_warm_up({begin, run.steps.end()});
   const double share = 1 / static_cast<double>(steps.size());
   Figures figures;
   std::vector<double> times;

@@ -1,5 +1,6 @@
 // lshdp train: trains a model on unequal ranks, measuring and solving first if asked to.
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -17,10 +18,12 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
+#include "lshdp/core/version.h"
 #include "lshdp/measure/host_room.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/transfer.h"
 #include "lshdp/train/evaluate.h"
+#include "lshdp/train/run_claim.h"
 #include "lshdp/train/trainer.h"
 
 namespace lshdp::cli {
@@ -50,10 +53,13 @@ void add_training_options(Options& options) {
 void add_file_options(Options& options) {
   options.option("init", "FILE", "weights to begin with (safetensors)")
       .option("save", "FILE", "write the trained weights (safetensors)")
-      .option("results", "DIR", "run directory: metrics, summary, plan, checkpoints")
+      .option("results", "DIR",
+              "run directory: metrics, summary, plan, checkpoints (default with --resume: the run that is resumed)")
+      .flag("overwrite", "replace an earlier run in --results")
       .option("checkpoint-every", "K", "checkpoint every K steps (0: only when interrupted)", "0")
       .option("keep-checkpoints", "N", "keep the newest N checkpoints", "2")
       .option("resume", "DIR", "continue from a checkpoint, or from the newest of a run directory")
+      .flag("resume-with-changes", "continue although data or settings differ from those of the checkpoint")
       .flag("trace", "write trace.json: what every rank did when (opens in Perfetto)");
 }
 
@@ -99,6 +105,24 @@ void read_optimizer(const Values& values, train::TrainOptions& options) {
   options.label_smoothing = values.real("label-smoothing", 0, 0.999999);
 }
 
+void read_folders(const Values& values, train::TrainOptions& options) {
+  options.results = path_or_none(values, "results");
+  options.resume = path_or_none(values, "resume");
+  options.overwrite = values.flag("overwrite");
+  options.resume_with_changes = values.flag("resume-with-changes");
+  options.checkpoint_every = values.integer("checkpoint-every", 0);
+  options.keep_checkpoints = static_cast<int>(values.integer("keep-checkpoints", 1, 1'000'000));
+  options.trace = values.flag("trace");
+  const bool keeps = !options.results.empty() || !options.resume.empty();
+  if (!keeps && (options.trace || options.checkpoint_every > 0))
+    throw UsageError("--trace and --checkpoint-every need --results, the folder to write into");
+  if (options.overwrite && options.results.empty())
+    throw UsageError("--overwrite needs --results, the folder whose run is replaced");
+  if (options.overwrite && !options.resume.empty())
+    throw UsageError("--overwrite and --resume exclude each other: a resumed run keeps what it has");
+  if (options.resume_with_changes && options.resume.empty()) throw UsageError("--resume-with-changes is for --resume");
+}
+
 train::TrainOptions read_options(const Values& values) {
   train::TrainOptions options;
   options.data = values.text("data");
@@ -110,11 +134,7 @@ train::TrainOptions read_options(const Values& values) {
   options.augmentation = {values.integer("crop-padding", 0), values.flag("flip"), options.seed};
   options.init = path_or_none(values, "init");
   options.save = path_or_none(values, "save");
-  options.results = path_or_none(values, "results");
-  options.resume = path_or_none(values, "resume");
-  options.checkpoint_every = values.integer("checkpoint-every", 0);
-  options.keep_checkpoints = static_cast<int>(values.integer("keep-checkpoints", 1, 1'000'000));
-  options.trace = values.flag("trace");
+  read_folders(values, options);
   return options;
 }
 
@@ -127,9 +147,11 @@ std::string result_text(const Json& summary) {
                std::to_string(rank["batch"].get<std::int64_t>()), format_seconds(rank["compute_seconds"]),
                format_seconds(rank["communication_seconds"]), format_seconds(rank["wait_seconds"])});
   }
-  std::string text = table.to_string() + fmt::format("step {} (median), {:.1f} samples/s",
+  std::string text = table.to_string() + fmt::format("step {} (median), {:.4g} samples/s",
                                                      format_seconds(summary["step_seconds"]["median"]),
                                                      summary["samples_per_second"].get<double>());
+  if (!summary["tokens_per_second"].is_null())
+    text += fmt::format(", {} tokens/s", format_count(std::llround(summary["tokens_per_second"].get<double>())));
   if (!summary["prediction_error"].is_null()) {
     text += fmt::format("; predicted {} ({:+.1f} %)", format_seconds(summary["predicted"]["step_seconds"]),
                         100 * summary["prediction_error"].get<double>());
@@ -177,16 +199,6 @@ std::int64_t sample_count(comm::Communicator& communicator, const model::Model& 
   return count;
 }
 
-/// A resumed run may go on beyond: so this is no error.
-void warn_of_long_warmup(const train::TrainOptions& options, std::int64_t samples) {
-  const std::int64_t total = options.plan.total, an_epoch = (samples + total - 1) / total;
-  const double steps = options.steps ? static_cast<double>(*options.steps)
-                                     : static_cast<double>(*options.epochs) * static_cast<double>(an_epoch);
-  const std::int64_t warmup = options.schedule.warmup_steps;
-  if (static_cast<double>(warmup) > steps)
-    spdlog::warn("--warmup: {} steps are more than the run's {:.0f}: it never reaches --lr", warmup, steps);
-}
-
 /// Outputs are looked at before any work is done for them.
 void check_outputs(comm::Communicator& communicator, const Values& values) {
   comm::on_rank_0(communicator, [&]() -> std::string {
@@ -209,6 +221,12 @@ measure::RankRequest with_data(comm::Communicator& communicator, measure::RankRe
       request.data_bytes += train::open_for_model(options.eval_data, model)->memory_bytes();
   });
   return request;
+}
+
+std::vector<std::string> command_line(const std::string& command, const Arguments& arguments) {
+  std::vector<std::string> line{"lshdp", command};
+  line.insert(line.end(), arguments.begin() + 1, arguments.end());
+  return line;
 }
 
 /// Beside the largest micro-batch that this run may give the rank.
@@ -234,8 +252,12 @@ int run_train(const Arguments& arguments) {
   const std::string way = communicator_request(values);
   const PlanRequest request = plan_request(values);
   train::TrainOptions options = read_options(values);
+  options.invocation = {
+      .command = command_line("train", arguments), .options = values.to_json(), .program = program_version()};
   watch_interrupts();
   return with_ranks("train", [&](comm::Communicator& world) {
+    if (options.results.empty()) options.results = train::results_of_resume(world, options.resume);
+    const auto lock = train::claim_run(world, {options.results, options.resume, options.overwrite});
     const model::Model model = shared_model(world, values.text("model"));
     check_outputs(world, values);
     options.setup = measure::set_up_rank(world, with_data(world, ranks, options, model));
@@ -244,14 +266,15 @@ int run_train(const Arguments& arguments) {
     comm::Communicator& communicator = between_devices ? *between_devices : world;
     MemoryBudget budget(*options.setup.compute_device);
     const std::int64_t samples = sample_count(communicator, model, options);
-    PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples, options.results);
+    PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples,
+                                    {.folder = options.results, .resumed = !options.resume.empty()});
     options.plan = std::move(choice.plan);
     options.setup = measure::follow_transfer_sizes(communicator, options.setup, options.plan.transfer);
     options.max_batch = std::move(choice.max_batch);
     options.profile = std::move(choice.profile);
+    options.measured_with = std::move(choice.measured_with);
     options.rebalance_every = request.rebalance;
     options.rebalance.max_accumulation = request.max_accumulation;
-    if (world.rank() == 0) warn_of_long_warmup(options, samples);
     decide_resident_blocks(communicator, model, budget, options);
     budget.set_limit(options.setup.memory_bytes);
     if (communicator.rank() == 0) spdlog::info("{}", measure::describe_memory(options.setup));

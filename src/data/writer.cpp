@@ -2,162 +2,17 @@
 #include "lshdp/data/writer.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
-#include <deque>
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <unistd.h>
+#include <H5Cpp.h>
+#include <fmt/format.h>
 
-#include "hdf5_file.h"
-#include "lshdp/core/file.h"
+#include "lshdp/data/hdf5_output.h"
 
 namespace lshdp::data {
 namespace {
 
 namespace fs = std::filesystem;
-
-void require_creatable(const fs::path& temporary, const fs::path& path) {
-  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor < 0) {
-    const WriteError error(path.string(), errno);
-    if (error.exit_code() == 1) throw error;
-    throw UsageError(fmt::format("cannot create {}: {}", path.string(), std::strerror(errno)));
-  }
-  ::close(descriptor);
-}
-
-/// Attributes may be larger than 64 KiB (many class names) only from format 1.8 on. Nobody else knows the temporary
-/// name, so no lock is needed, which some file systems do not have.
-H5::FileAccPropList access() {
-  H5::FileAccPropList list;
-  H5Pset_file_locking(list.getId(), /*use_file_locking=*/0, /*ignore_when_disabled=*/1);
-  list.setLibverBounds(H5F_LIBVER_V18, H5F_LIBVER_LATEST);
-  return list;
-}
-
-/// The part of HDF5's message a person needs.
-std::string readable(const std::string& cause) {
-  const std::string message = system_message(cause);
-  return message.empty() ? cause : message;
-}
-
-/// HDF5 cannot let go of a file whose last write failed: closing would write again, fail again, and so on until the
-/// process ends. So its descriptor is pointed at anonymous memory, where what is left in its caches can go; a limit on
-/// the size of files, which may be why the write failed, must not stop that.
-void redirect_to_memory(int descriptor) {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  const int memory = ::memfd_create("discarded", MFD_CLOEXEC);
-  if (memory < 0) return;
-  ::dup2(memory, descriptor);
-  ::close(memory);
-}
-
-/// An HDF5 file under a temporary name.
-class NewFile {
- public:
-  explicit NewFile(const fs::path& path) : path_(path), temporary_(path.string() + ".tmp") {
-    require_creatable(temporary_, path_);
-    guarded([&] { file_ = H5::H5File(temporary_.string(), H5F_ACC_TRUNC, H5::FileCreatPropList::DEFAULT, access()); });
-  }
-
-  ~NewFile() { discard(); }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-
-  /// Runs `write`; an error of HDF5 discards the file and becomes a WriteError.
-  template <typename Write>
-  void guarded(Write write) {
-    const Hdf5Cause cause;
-    try {
-      write();
-    } catch (const H5::Exception& error) {
-      discard();
-      const std::string text = cause.text().empty() ? error.getDetailMsg() : readable(cause.text());
-      throw WriteError(path_.string(), text);
-    }
-  }
-
-  /// The array lives as long as this object.
-  H5::DataSet& create(const char* name, const H5::PredType& type, const std::vector<hsize_t>& shape,
-                      const std::vector<hsize_t>& chunk) {
-    H5::DSetCreatPropList layout;
-    if (!chunk.empty()) layout.setChunk(static_cast<int>(chunk.size()), chunk.data());
-    const H5::DataSpace space(static_cast<int>(shape.size()), shape.data());
-    return arrays_.emplace_back(file_.createDataSet(name, type, space, layout));
-  }
-
-  void describe(const char* name, const std::string& text) { describe(name, std::vector<std::string>{text}, true); }
-
-  void describe(const char* name, const std::vector<std::string>& texts, bool scalar = false) {
-    if (texts.empty()) return;
-    H5::StrType type(H5::PredType::C_S1, H5T_VARIABLE);
-    type.setCset(H5T_CSET_UTF8);
-    std::vector<const char*> pointers;
-    for (const std::string& text : texts) pointers.push_back(text.c_str());
-    const hsize_t count = texts.size();
-    const H5::DataSpace space = scalar ? H5::DataSpace(H5S_SCALAR) : H5::DataSpace(1, &count);
-    file_.createAttribute(name, type, space).write(type, pointers.data());
-  }
-
-  void describe(const char* name, const std::vector<double>& numbers) {
-    const hsize_t count = numbers.size();
-    file_.createAttribute(name, H5::PredType::IEEE_F64LE, H5::DataSpace(1, &count))
-        .write(H5::PredType::NATIVE_DOUBLE, numbers.data());
-  }
-
-  void describe(const char* name, std::int64_t number) {
-    file_.createAttribute(name, H5::PredType::STD_I64LE, H5::DataSpace(H5S_SCALAR))
-        .write(H5::PredType::NATIVE_INT64, &number);
-  }
-
-  /// Flushes while all handles are open, so that what fails, fails here; then closes them and gives the file its name.
-  void commit() {
-    guarded([&] {
-      file_.flush(H5F_SCOPE_LOCAL);
-      close();
-    });
-    finished_ = true;
-    commit_file(temporary_, path_);
-  }
-
- private:
-  /// The file is really closed with its last array; an array's handle is gone even if closing it failed, the file's is
-  /// not.
-  void close() {
-    file_.close();
-    for (H5::DataSet& array : arrays_) array.close();
-  }
-
-  void discard() {
-    if (finished_) return;
-    finished_ = true;
-    const Hdf5Cause silent;
-    void* descriptor = nullptr;
-    if (file_.getId() > 0 && H5Fget_vfd_handle(file_.getId(), H5P_DEFAULT, &descriptor) >= 0) {
-      redirect_to_memory(*static_cast<int*>(descriptor));
-    }
-    std::error_code ignored;
-    fs::remove(temporary_, ignored);
-    try {
-      close();
-    } catch (const H5::Exception&) {
-      // What made us discard the file is being reported; that closing it failed as well is no news.
-    }
-  }
-
-  fs::path path_, temporary_;
-  H5::H5File file_;
-  std::deque<H5::DataSet> arrays_;
-  bool finished_ = false;
-};
 
 /// Appends `count` rows of the shape that `array` has.
 void append_rows(const H5::DataSet& array, std::int64_t first, std::size_t count, const void* values,
@@ -280,7 +135,7 @@ class ImageWriter::File {
   PixelSums sums_;
   std::int64_t added_ = 0;
   std::vector<std::int64_t> labels_;
-  NewFile file_;
+  Hdf5Output file_;
   H5::DataSet* images_ = nullptr;
 };
 
@@ -325,7 +180,7 @@ class TokenWriter::File {
  private:
   std::int64_t count_, vocabulary_;
   std::int64_t added_ = 0;
-  NewFile file_;
+  Hdf5Output file_;
   H5::DataSet* tokens_ = nullptr;
 };
 

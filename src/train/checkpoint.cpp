@@ -1,28 +1,33 @@
-// Checkpoints in HDF5: /BLOCK/PARAMETER/{value, first_moment, second_moment}, each a run of elements with its first
+// Checkpoints in HDF5: /BLOCK.PARAMETER/{value, first_moment, second_moment}, each a run of elements with its first
 // index.
 #include "lshdp/train/checkpoint.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <map>
+#include <numeric>
 #include <vector>
 
+#include <ATen/ATen.h>
 #include <H5Cpp.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include "checkpoint_manifest.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
-#include "lshdp/parallel/precision.h"
+#include "lshdp/core/log.h"
+#include "lshdp/data/hdf5_output.h"
 
 namespace lshdp::train {
 namespace {
 
 namespace fs = std::filesystem;
 using parallel::StatePiece;
-
-constexpr int kVersion = 1;
-constexpr const char* kManifest = "manifest.json";
 
 std::string file_name(int rank) { return fmt::format("rank-{}.h5", rank); }
 std::string group_name(std::size_t block, std::size_t parameter) { return fmt::format("/{}.{}", block, parameter); }
@@ -31,103 +36,80 @@ const H5::PredType& stored_type(at::ScalarType type) {
   return type == at::kDouble ? H5::PredType::NATIVE_DOUBLE : H5::PredType::NATIVE_FLOAT;
 }
 
-void write_tensor(const H5::Group& group, const char* name, const at::Tensor& tensor) {
-  const hsize_t count = static_cast<hsize_t>(tensor.numel());
-  const H5::PredType& type = stored_type(tensor.scalar_type());
-  group.createDataSet(name, type, H5::DataSpace(1, &count)).write(tensor.contiguous().data_ptr(), type);
+void write_tensor(data::Hdf5Output& output, const std::string& name, const at::Tensor& tensor) {
+  const at::Tensor host = tensor.to(at::kCPU).contiguous();  // HDF5 reads host memory only
+  const H5::PredType& type = stored_type(host.scalar_type());
+  output.create(name, type, {static_cast<hsize_t>(host.numel())}, {}).write(host.const_data_ptr(), type);
 }
 
-void write_pieces(const fs::path& path, const std::vector<StatePiece>& pieces) {
-  H5::H5File file(path.string(), H5F_ACC_TRUNC);
-  for (const StatePiece& piece : pieces) {
-    const H5::Group group = file.createGroup(group_name(piece.block, piece.parameter));
-    group.createAttribute("begin", H5::PredType::NATIVE_INT64, H5::DataSpace(H5S_SCALAR))
-        .write(H5::PredType::NATIVE_INT64, &piece.begin);
-    write_tensor(group, "value", piece.value);
-    write_tensor(group, "first_moment", piece.first_moment);
-    write_tensor(group, "second_moment", piece.second_moment);
+void write_piece(data::Hdf5Output& output, const StatePiece& piece) {
+  const std::string name = group_name(piece.block, piece.parameter);
+  output.create_group(name)
+      .createAttribute("begin", H5::PredType::NATIVE_INT64, H5::DataSpace(H5S_SCALAR))
+      .write(H5::PredType::NATIVE_INT64, &piece.begin);
+  write_tensor(output, name + "/value", piece.value);
+  write_tensor(output, name + "/first_moment", piece.first_moment);
+  write_tensor(output, name + "/second_moment", piece.second_moment);
+}
+
+void write_rank_file(const fs::path& path, std::int64_t step, const std::vector<StatePiece>& pieces) {
+  data::Hdf5Output output(path);
+  output.guarded([&] {
+    output.describe("step", step);
+    for (const StatePiece& piece : pieces) write_piece(output, piece);
+  });
+  output.commit();
+}
+
+/// Writes this rank's file; returns what every rank's file must be from now on.
+std::vector<StoredFile> write_rank_files(comm::Communicator& communicator, const fs::path& folder, std::int64_t step,
+                                         const std::vector<StatePiece>& pieces) {
+  Json mine;
+  comm::agree(communicator, [&] {
+    const fs::path path = folder / file_name(communicator.rank());
+    write_rank_file(path, step, pieces);
+    const StoredFile file = describe_file(path);
+    mine = {{"bytes", file.bytes}, {"checksum", file.checksum}};
+  });
+  std::vector<StoredFile> files;
+  for (const std::string& text : comm::all_gather_text(communicator, mine.dump())) {
+    const Json file = text.empty() ? mine : Json::parse(text);
+    files.push_back({file_name(static_cast<int>(files.size())), file["bytes"], file["checksum"]});
   }
-  // HDF5 reports a full disk when it flushes; the destructor's close would swallow it.
-  file.flush(H5F_SCOPE_GLOBAL);
-  file.close();
+  return files;
 }
 
-void write_rank_file(const fs::path& path, const std::vector<StatePiece>& pieces) {
-  const fs::path temporary = path.string() + ".tmp";
-  try {
-    H5::Exception::dontPrint();
-    write_pieces(temporary, pieces);
-  } catch (const H5::Exception& error) {
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    throw WriteError(path.string(), error.getDetailMsg());
-  }
-  commit_file(temporary, path);
+void remove_checkpoint(const fs::path& folder) {
+  // The manifest goes first: half a checkpoint must not look like a whole one.
+  std::error_code ignored;
+  fs::remove(folder / kManifest, ignored);
+  fs::remove_all(folder, ignored);
 }
 
-/// The step of a complete checkpoint's folder, -1 of anything else.
-std::int64_t step_of(const fs::path& folder) {
-  const std::string name = folder.filename().string();
-  if (!name.starts_with("step-") || !fs::exists(folder / kManifest)) return -1;
-  const std::string digits = name.substr(5);
-  if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return -1;
-  return std::stoll(digits);
+/// All but the newest `keep`, and what was never finished; `written` stays in any case.
+void remove_old(const fs::path& run, const fs::path& written, int keep) {
+  std::map<std::int64_t, fs::path> found = checkpoints_of(run);
+  std::erase_if(found, [&](const auto& entry) { return entry.second == written; });
+  for (; found.size() + 1 > static_cast<std::size_t>(std::max(keep, 1)); found.erase(found.begin()))
+    remove_checkpoint(found.begin()->second);
+  for (const fs::path& folder : unfinished_checkpoints_of(run)) remove_checkpoint(folder);
 }
 
-/// Complete checkpoints of a run by step.
-std::map<std::int64_t, fs::path> complete_checkpoints(const fs::path& run) {
-  std::map<std::int64_t, fs::path> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run / "checkpoints", error)) {
-    if (const std::int64_t step = step_of(entry.path()); step >= 0) found.emplace(step, entry.path());
-  }
-  return found;
+/// A rank's file, opened with the system's word where that fails.
+H5::H5File open_rank_file(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw UsageError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
+  ::close(descriptor);
+  return H5::H5File(path.string(), H5F_ACC_RDONLY);
 }
 
-void remove_old(const fs::path& run, int keep) {
-  std::map<std::int64_t, fs::path> found = complete_checkpoints(run);
-  for (; found.size() > static_cast<std::size_t>(std::max(keep, 1)); found.erase(found.begin())) {
-    // The manifest goes first: half a checkpoint must not look like a whole one.
-    std::error_code ignored;
-    fs::remove(found.begin()->second / kManifest, ignored);
-    fs::remove_all(found.begin()->second, ignored);
-  }
-}
-
-/// Only fp16 has a loss scale; without it, such a run would not go on as if it had never stopped.
-bool scales_loss(const std::string& precision) { return precision == parallel::to_text(parallel::Precision::fp16); }
-
-Json manifest_json(const CheckpointInfo& info, const parallel::LossScale& scale, int ranks) {
-  Json files = Json::array();
-  for (int rank = 0; rank < ranks; ++rank) files.push_back(file_name(rank));
-  Json json{{"version", kVersion},         {"step", info.step},   {"total", info.total}, {"seed", info.seed},
-            {"precision", info.precision}, {"model", info.model}, {"files", files}};
-  if (scales_loss(info.precision)) {
-    json["loss_scale"] = {
-        {"scale", scale.scale}, {"good_steps", scale.good_steps}, {"skipped_steps", scale.skipped_steps}};
-  }
-  return json;
-}
-
-/// Sets the loss scale that the manifest tells of.
-void read_loss_scale(const fs::path& checkpoint, parallel::ParameterStore& store) {
-  const std::string source = (checkpoint / kManifest).string();
-  const Json manifest = read_json(source);
-  if (!scales_loss(json_value<std::string>(manifest, "precision", source))) return;
-  const Json json = json_value<Json>(manifest, "loss_scale", source);
-  const std::string inner = source + ": loss_scale";
-  try {
-    store.set_loss_scale({.scale = json_value<double>(json, "scale", inner),
-                          .good_steps = json_value<std::int64_t>(json, "good_steps", inner),
-                          .skipped_steps = json_value<std::int64_t>(json, "skipped_steps", inner)});
-  } catch (const std::invalid_argument& error) {
-    throw UsageError(fmt::format("{}: {}", inner, error.what()));
-  }
-}
-
-std::vector<std::string> files_of(const fs::path& checkpoint) {
-  const Json manifest = read_json(checkpoint / kManifest);
-  return json_value<std::vector<std::string>>(manifest, "files", (checkpoint / kManifest).string());
+void require_step(const H5::H5File& file, const fs::path& path, std::int64_t expected) {
+  std::int64_t step = -1;
+  if (file.attrExists("step")) file.openAttribute("step").read(H5::PredType::NATIVE_INT64, &step);
+  if (step == expected) return;
+  throw UsageError(step < 0
+                       ? fmt::format("{} does not say of which step it is", path.string())
+                       : fmt::format("{} is of step {}, its checkpoint of step {}", path.string(), step, expected));
 }
 
 /// A run of one parameter's elements in a rank's file.
@@ -136,35 +118,12 @@ struct StoredRun {
   std::int64_t begin = 0, count = 0;
 };
 
-/// All runs of all files, by block and parameter.
-class Reader {
- public:
-  explicit Reader(const fs::path& checkpoint) {
-    H5::Exception::dontPrint();
-    for (const std::string& name : files_of(checkpoint))
-      files_.emplace_back((checkpoint / name).string(), H5F_ACC_RDONLY);
-  }
-  const std::vector<StoredRun>& runs(std::size_t block, std::size_t parameter) {
-    const std::string name = group_name(block, parameter);
-    auto [found, fresh] = runs_.try_emplace(name);
-    if (fresh) {
-      for (const H5::H5File& file : files_) {
-        if (file.nameExists(name)) found->second.push_back(open_run(file.openGroup(name)));
-      }
-    }
-    return found->second;
-  }
-
- private:
-  static StoredRun open_run(const H5::Group& group) {
-    StoredRun run{group};
-    group.openAttribute("begin").read(H5::PredType::NATIVE_INT64, &run.begin);
-    run.count = group.openDataSet("value").getSpace().getSimpleExtentNpoints();
-    return run;
-  }
-  std::vector<H5::H5File> files_;
-  std::map<std::string, std::vector<StoredRun>> runs_;
-};
+StoredRun open_run(const H5::Group& group) {
+  StoredRun run{group};
+  group.openAttribute("begin").read(H5::PredType::NATIVE_INT64, &run.begin);
+  run.count = group.openDataSet("value").getSpace().getSimpleExtentNpoints();
+  return run;
+}
 
 void read_part(const StoredRun& run, const char* name, std::int64_t begin, const at::Tensor& into) {
   const H5::DataSet set = run.group.openDataSet(name);
@@ -176,33 +135,84 @@ void read_part(const StoredRun& run, const char* name, std::int64_t begin, const
   into.copy_(values);
 }
 
-/// Fills a piece from whichever runs hold its elements.
-void read_piece(Reader& reader, const StatePiece& piece, const std::string& name) {
+/// Reads the elements of `piece` that a run holds; returns how many. Moments are read where the piece has them.
+std::int64_t read_from_run(const StoredRun& run, const StatePiece& piece) {
   const std::int64_t end = piece.begin + piece.value.numel();
-  std::int64_t filled = 0;
-  for (const StoredRun& run : reader.runs(piece.block, piece.parameter)) {
-    const std::int64_t from = std::max(piece.begin, run.begin), to = std::min(end, run.begin + run.count);
-    if (from >= to) continue;
-    const auto part = [&](const at::Tensor& tensor) { return tensor.narrow(0, from - piece.begin, to - from); };
-    read_part(run, "value", from, part(piece.value));
-    read_part(run, "first_moment", from, part(piece.first_moment));
-    read_part(run, "second_moment", from, part(piece.second_moment));
-    filled += to - from;
-  }
-  if (filled != piece.value.numel()) throw UsageError(fmt::format("elements of {} are missing", name));
+  const std::int64_t from = std::max(piece.begin, run.begin), to = std::min(end, run.begin + run.count);
+  if (from >= to) return 0;
+  const auto part = [&](const at::Tensor& tensor) { return tensor.narrow(0, from - piece.begin, to - from); };
+  read_part(run, "value", from, part(piece.value));
+  if (piece.first_moment.defined()) read_part(run, "first_moment", from, part(piece.first_moment));
+  if (piece.second_moment.defined()) read_part(run, "second_moment", from, part(piece.second_moment));
+  return to - from;
 }
 
-void read_owned_state(const fs::path& checkpoint, const model::Model& model, parallel::ParameterStore& store) {
-  try {
-    Reader reader(checkpoint);
-    for (const StatePiece& piece : store.owned_state()) {
-      read_piece(reader, piece, model.blocks[piece.block]->parameters()[piece.parameter].name);
+/// Fills the pieces from whichever files hold their elements, one file open at a time.
+void read_pieces(const fs::path& checkpoint, const Manifest& manifest, const model::Model& model,
+                 const std::vector<StatePiece>& pieces) {
+  std::vector<std::int64_t> filled(pieces.size());
+  for (const StoredFile& stored : manifest.files) {
+    const fs::path path = checkpoint / stored.name;
+    try {
+      H5::Exception::dontPrint();
+      const H5::H5File file = open_rank_file(path);
+      require_step(file, path, manifest.info.step);
+      for (std::size_t i = 0; i < pieces.size(); ++i) {
+        const std::string name = group_name(pieces[i].block, pieces[i].parameter);
+        if (file.nameExists(name)) filled[i] += read_from_run(open_run(file.openGroup(name)), pieces[i]);
+      }
+    } catch (const H5::Exception& error) {
+      throw UsageError(fmt::format("{} is damaged: {}", path.string(), error.getDetailMsg()));
     }
-  } catch (const H5::Exception& error) {
-    throw UsageError(fmt::format("{}: damaged checkpoint: {}", checkpoint.string(), error.getDetailMsg()));
-  } catch (const UsageError& error) {
-    throw UsageError(fmt::format("{}: {}", checkpoint.string(), error.what()));
   }
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (filled[i] == pieces[i].value.numel()) continue;
+    throw UsageError(fmt::format("{}: elements of {} are missing", checkpoint.string(),
+                                 model.blocks[pieces[i].block]->parameters()[pieces[i].parameter].name));
+  }
+}
+
+/// Sets the loss scale that the manifest tells of.
+void set_loss_scale(const fs::path& checkpoint, const Manifest& manifest, parallel::ParameterStore& store) {
+  if (!manifest.loss_scale) return;
+  try {
+    store.set_loss_scale(*manifest.loss_scale);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(fmt::format("{}: loss_scale: {}", (checkpoint / kManifest).string(), error.what()));
+  }
+}
+
+/// What is wrong with a checkpoint, found by all ranks together: each reads its share of the files. Empty: nothing.
+std::string damage_of(comm::Communicator& communicator, const fs::path& checkpoint) {
+  std::string damage;
+  comm::agree(communicator, [&] {
+    try {
+      const Manifest manifest = read_manifest(checkpoint);
+      for (auto file = static_cast<std::size_t>(communicator.rank()); file < manifest.files.size();
+           file += static_cast<std::size_t>(communicator.size()))
+        require_intact(checkpoint, manifest, manifest.files[file]);
+    } catch (const DamagedCheckpoint& error) {
+      damage = error.what();
+    }
+  });
+  for (const std::string& found : comm::all_gather_text(communicator, damage)) {
+    if (!found.empty()) return found;
+  }
+  return "";
+}
+
+/// Checkpoints of a run before `before`, the newest first, by rank 0's word.
+std::vector<fs::path> earlier_checkpoints(comm::Communicator& communicator, const fs::path& run, std::int64_t before) {
+  const std::string text = comm::on_rank_0(communicator, [&] {
+    Json found = Json::array();
+    for (const auto& [step, folder] : checkpoints_of(run)) {
+      if (step < before) found.insert(found.begin(), folder.string());
+    }
+    return found.dump();
+  });
+  std::vector<fs::path> candidates;
+  for (const auto& folder : Json::parse(text.empty() ? "[]" : text)) candidates.emplace_back(folder.get<std::string>());
+  return candidates;
 }
 
 }  // namespace
@@ -217,43 +227,92 @@ void write_checkpoint(comm::Communicator& communicator, const fs::path& run, par
     if (error) throw WriteError(folder.string(), error.message());
     return std::string();
   });
-  comm::agree(communicator, [&] { write_rank_file(folder / file_name(communicator.rank()), store.owned_state()); });
+  const std::vector<StoredFile> files = write_rank_files(communicator, folder, info.step, store.owned_state());
   comm::on_rank_0(communicator, [&] {
-    write_json(folder / kManifest, manifest_json(info, store.loss_scale(), communicator.size()));
-    remove_old(run, keep);
+    write_json(folder / kManifest, to_json({.info = info, .files = files, .loss_scale = store.loss_scale()}));
+    remove_old(run, folder, keep);
     return std::string();
   });
 }
 
 fs::path find_checkpoint(const fs::path& path) {
   if (fs::exists(path / kManifest)) return path;
-  const std::map<std::int64_t, fs::path> found = complete_checkpoints(path);
+  const std::map<std::int64_t, fs::path> found = checkpoints_of(path);
   if (found.empty()) throw UsageError(fmt::format("--resume: no complete checkpoint in {}", path.string()));
   return found.rbegin()->second;
 }
 
+fs::path find_good_checkpoint(comm::Communicator& communicator, const fs::path& path) {
+  const std::string newest = comm::on_rank_0(communicator, [&] { return find_checkpoint(path).string(); });
+  const std::string damage = damage_of(communicator, newest);
+  if (damage.empty()) return newest;
+  const bool named =
+      comm::on_rank_0(communicator, [&] { return fs::exists(path / kManifest) ? "named" : ""; }) == "named";
+  const fs::path run = named ? run_of(newest) : path;
+  for (const fs::path& older : earlier_checkpoints(communicator, run, step_in_name(newest))) {
+    if (!damage_of(communicator, older).empty()) continue;
+    if (named) throw AgreedError(fmt::format("--resume: {}; {} is the good one before it", damage, older.string()), 2);
+    if (communicator.rank() == 0) spdlog::warn("{}; the checkpoint before it is used", damage);
+    return older;
+  }
+  throw AgreedError(fmt::format("--resume: {}; there is no good checkpoint before it", damage), 2);
+}
+
 CheckpointInfo read_checkpoint_info(const fs::path& checkpoint) {
-  const std::string source = (checkpoint / kManifest).string();
-  const Json manifest = read_json(source);
-  require_version(manifest, kVersion, source);
-  for (const std::string& name : files_of(checkpoint)) {
-    if (!fs::exists(checkpoint / name)) {
-      throw UsageError(
-          fmt::format("{}: {} is missing; every rank must see the folder it was written to", source, name));
+  const Manifest manifest = read_manifest(checkpoint);
+  for (const StoredFile& file : manifest.files) {
+    if (!fs::exists(checkpoint / file.name)) {
+      throw DamagedCheckpoint(fmt::format("{} is missing; every rank must see the folder it was written to",
+                                          (checkpoint / file.name).string()));
     }
   }
-  return {json_value<std::int64_t>(manifest, "step", source), json_value<std::int64_t>(manifest, "total", source),
-          json_value<std::uint64_t>(manifest, "seed", source), json_value<std::string>(manifest, "precision", source),
-          json_value<Json>(manifest, "model", source)};
+  return manifest.info;
 }
 
 void load_checkpoint(comm::Communicator& communicator, const fs::path& checkpoint, const model::Model& model,
                      parallel::ParameterStore& store) {
   comm::agree(communicator, [&] {
-    read_owned_state(checkpoint, model, store);
-    read_loss_scale(checkpoint, store);
+    const Manifest manifest = read_manifest(checkpoint);
+    read_pieces(checkpoint, manifest, model, store.owned_state());
+    set_loss_scale(checkpoint, manifest, store);
   });
   store.publish();
+}
+
+model::Values read_checkpoint_values(const fs::path& checkpoint, const model::Model& model) {
+  const Manifest manifest = read_manifest(checkpoint);
+  for (const StoredFile& file : manifest.files) require_intact(checkpoint, manifest, file);
+  model::Values values(model.blocks.size());
+  std::vector<StatePiece> pieces;
+  for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+    for (const model::Parameter& parameter : model.blocks[block]->parameters()) {
+      const std::size_t index = values[block].size();
+      values[block].push_back(at::empty(parameter.shape, manifest.info.precision == "fp64" ? at::kDouble : at::kFloat));
+      pieces.push_back({block, index, 0, values[block].back().view({-1}), {}, {}});
+    }
+  }
+  read_pieces(checkpoint, manifest, model, pieces);
+  return values;
+}
+
+fs::path abandon_later_checkpoints(const fs::path& run, std::int64_t step) {
+  std::vector<fs::path> later;
+  for (const auto& [of, folder] : checkpoints_of(run)) {
+    if (of > step) later.push_back(folder);
+  }
+  if (later.empty()) return {};
+  fs::path target;
+  for (int number = 1; target.empty() || fs::exists(target); ++number)
+    target = run / "checkpoints" / fmt::format("abandoned-{}", number);
+  std::error_code error;
+  fs::create_directories(target, error);
+  for (const fs::path& folder : later) {
+    if (!error) fs::rename(folder, target / folder.filename(), error);
+  }
+  if (!error && fs::exists(run / "metrics.jsonl"))
+    fs::copy_file(run / "metrics.jsonl", target / "metrics.jsonl", error);
+  if (error) throw WriteError(target.string(), error.message());
+  return target;
 }
 
 }  // namespace lshdp::train

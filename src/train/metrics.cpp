@@ -8,6 +8,7 @@
 
 #include "lshdp/core/json.h"
 #include "lshdp/core/median.h"
+#include "lshdp/core/wall_time.h"
 
 namespace lshdp::train {
 namespace {
@@ -30,14 +31,20 @@ double samples_per_second(const StepRecord& record) {
   return record.step_seconds > 0 ? static_cast<double>(record.samples) / record.step_seconds : 0;
 }
 
-/// The lines of `text` that a run continued after `step` keeps: its own first line is written anew.
+/// Whether a run that goes on after `step` keeps a record: those of steps up to it, and of launches that made any.
+bool is_kept(const Json& record, std::int64_t step) {
+  if (!record.is_object()) return false;
+  if (record.value("record", "") == "run") return record.value("resumed_after", std::int64_t{0}) < step;
+  return record.value("step", step + 1) <= step;
+}
+
+/// The lines of `text` that a run continued after `step` keeps.
 std::string lines_up_to(const std::string& text, std::int64_t step) {
   std::istringstream lines(text);
   std::string kept;
   for (std::string line; std::getline(lines, line);) {
-    const Json record = Json::parse(line, nullptr, false);  // an interrupted run may have left half a line
-    if (record.is_object() && record.value("record", "") != "run" && record.value("step", step + 1) <= step)
-      kept += line + '\n';
+    // An interrupted run may have left half a line.
+    if (is_kept(Json::parse(line, nullptr, false), step)) kept += line + '\n';
   }
   return kept;
 }
@@ -62,6 +69,9 @@ Json to_json(const RunRecord& record) {
           {"precision", record.precision},
           {"wire", record.wire},
           {"total", record.total},
+          {"tokens_per_sample", record.tokens_per_sample},
+          {"resumed_after", record.resumed_after},
+          {"time", record.time},
           {"ranks", ranks},
           {"predicted", prediction_json(record.predicted)}};
 }
@@ -81,7 +91,9 @@ Json to_json(const StepRecord& record) {
             {"communication_seconds", record.communication_seconds},
             {"wait_seconds", record.wait_seconds},
             {"cpu_seconds", record.cpu_seconds},
-            {"communication_cpu_seconds", record.communication_cpu_seconds}};
+            {"communication_cpu_seconds", record.communication_cpu_seconds},
+            {"rank_seconds", record.rank_seconds},
+            {"time", record.time}};
   if (record.loss_scale) {
     json["loss_scale"] = *record.loss_scale;
     json["skipped"] = record.skipped;
@@ -109,12 +121,12 @@ Json to_json(const RebalanceRecord& record) {
           {"profiled", record.profiled}};
 }
 
-MetricsWriter::MetricsWriter(const fs::path& folder, RunRecord run, std::int64_t resume_step) : run_(std::move(run)) {
+MetricsWriter::MetricsWriter(const fs::path& folder, RunRecord run) : run_(std::move(run)) {
   if (folder.empty()) return;
   const fs::path path = folder / "metrics.jsonl";
   std::string kept;
-  if (resume_step > 0 && fs::exists(path)) kept = lines_up_to(read_file(path), resume_step);
-  write_file(path, json_text(to_json(run_)) + "\n" + kept);
+  if (run_.resumed_after > 0 && fs::exists(path)) kept = lines_up_to(read_file(path), run_.resumed_after);
+  write_file(path, kept + json_text(to_json(run_)) + "\n");
   file_.emplace(path, true);
 }
 
@@ -125,19 +137,23 @@ void MetricsWriter::add(const StepRecord& record) {
 
 void MetricsWriter::add(const EvaluationRecord& record) {
   evaluation_ = record;
-  write(to_json(record));
+  Json line = to_json(record);
+  line["time"] = utc_time_text();
+  write(line);
 }
 
 void MetricsWriter::add(const RebalanceRecord& record) {
   rebalances_.push_back(record);
-  write(to_json(record));
+  Json line = to_json(record);
+  line["time"] = utc_time_text();
+  write(line);
 }
 
 void MetricsWriter::write(const Json& line) {
   if (file_) file_->write(json_text(line));
 }
 
-Json MetricsWriter::summary(double seconds) const {
+Json MetricsWriter::summary(double seconds, bool finished) const {
   const std::vector<StepRecord> timed = without_warm_up(steps_);
   std::vector<double> step_seconds;
   for (const StepRecord& step : timed) step_seconds.push_back(step.step_seconds);
@@ -158,20 +174,25 @@ Json MetricsWriter::summary(double seconds) const {
   for (const RebalanceRecord& rebalance : rebalances_) rebalances.push_back(to_json(rebalance));
   std::int64_t samples = 0;
   for (const StepRecord& step : steps_) samples += step.samples;
+  const double rate =
+      average > 0 ? mean(timed, [](const StepRecord& s) { return static_cast<double>(s.samples); }) / average : 0;
   return {{"version", 1},
+          {"finished", finished},
+          {"time", utc_time_text()},
           {"model", run_.model},
           {"mode", run_.mode},
           {"offload", run_.offload},
           {"precision", run_.precision},
           {"wire", run_.wire},
           {"total", run_.total},
-          {"steps", steps_.empty() ? 0 : steps_.back().step},
+          {"steps", steps_.empty() ? run_.resumed_after : steps_.back().step},
           {"samples", samples},
           {"skipped_steps", std::ranges::count_if(steps_, &StepRecord::skipped)},
           {"seconds", seconds},
           {"step_seconds", {{"median", typical}, {"mean", average}}},
-          {"samples_per_second",
-           average > 0 ? mean(timed, [](const StepRecord& s) { return static_cast<double>(s.samples); }) / average : 0},
+          {"samples_per_second", rate},
+          {"tokens_per_second",
+           run_.tokens_per_sample > 0 ? Json(rate * static_cast<double>(run_.tokens_per_sample)) : Json()},
           {"predicted", prediction_json(run_.predicted)},
           {"prediction_error", predicted ? Json(run_.predicted->step_seconds / typical - 1) : Json()},
           {"loss", steps_.empty() ? Json() : number_or_null(steps_.back().loss)},

@@ -2,34 +2,82 @@
 #include "lshdp/train/step_log.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
+#include "lshdp/core/clock.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
+#include "lshdp/core/wall_time.h"
 
 namespace lshdp::train {
 namespace {
 
-double largest_share(const std::vector<double>& seconds, double of) {
-  return seconds.empty() || of <= 0 ? 0 : 100 * *std::max_element(seconds.begin(), seconds.end()) / of;
+constexpr double kSecondsBetweenTimes = 60;
+
+/// Three significant digits, or all of a large number.
+std::string rate_text(double rate) {
+  return rate < 1000 ? fmt::format("{:.3g}", rate) : format_count(std::llround(rate));
+}
+
+/// For what takes long: "45 s", "12 min", "3 h 20 min", "2 d 4 h".
+std::string duration_text(double seconds) {
+  constexpr std::int64_t minute = 60, hour = 60 * minute, day = 24 * hour;
+  const auto whole = static_cast<std::int64_t>(std::lround(std::min(seconds, 1e15)));
+  if (whole < 2 * minute) return fmt::format("{} s", whole);
+  if (whole < hour) return fmt::format("{} min", whole / minute);
+  if (whole < day) return fmt::format("{} h {} min", whole / hour, whole % hour / minute);
+  return fmt::format("{} d {} h", whole / day, whole % day / hour);
+}
+
+/// " | slowest rank 2 computes 98 %"; empty for one rank.
+std::string slowest_text(const StepRecord& record) {
+  const std::vector<double>& compute = record.compute_seconds;
+  if (compute.size() < 2) return "";
+  const auto slowest = static_cast<std::size_t>(std::ranges::max_element(compute) - compute.begin());
+  const double seconds =
+      record.rank_seconds.size() == compute.size() ? record.rank_seconds[slowest] : record.step_seconds;
+  // Updates run beside waiting, so that the sum of a rank's parts may be a little more than its step.
+  const double share = seconds > 0 ? std::min(100.0, 100 * compute[slowest] / seconds) : 0;
+  return fmt::format(" | slowest rank {} computes {:.0f} %", slowest, share);
 }
 
 }  // namespace
 
-StepLog::StepLog(std::int64_t first, std::int64_t last)
-    : first_(first), last_(last), progress_("training", last - first, spdlog::should_log(spdlog::level::info)) {}
+StepLog::StepLog(std::int64_t first, std::int64_t last, std::int64_t tokens_per_sample)
+    : first_(first),
+      last_(last),
+      tokens_per_sample_(tokens_per_sample),
+      begun_(now_seconds()),
+      progress_("training", last - first, spdlog::should_log(spdlog::level::info)) {}
+
+double StepLog::seconds_left(std::int64_t step) const {
+  const std::int64_t done = step - first_;
+  if (done < 2) return 0;  // the first step is slower than those that follow
+  return (now_seconds() - begun_) / static_cast<double>(done) * static_cast<double>(last_ - step);
+}
+
+/// Once a minute.
+std::string StepLog::time_of_day() {
+  if (time_said_ > 0 && now_seconds() - time_said_ < kSecondsBetweenTimes) return "";
+  time_said_ = now_seconds();
+  return time_of_day_text();
+}
 
 void StepLog::step(const StepRecord& record) {
   if (progress_.on_terminal()) progress_.clear();
-  spdlog::info("{}", step_line(record, last_));
+  spdlog::info("{}", step_line(record, {.last = last_,
+                                        .tokens_per_sample = tokens_per_sample_,
+                                        .seconds_left = seconds_left(record.step),
+                                        .time_of_day = time_of_day()}));
   if (record.skipped) spdlog::info("{}", skipped_line(record));
   if (progress_.on_terminal()) progress_.update(record.step - first_, fmt::format("loss {:.4f}", record.loss));
 }
 
 void StepLog::evaluation(const EvaluationRecord& record) {
   std::string line = fmt::format("step {}: evaluation loss {:.4f}", record.step, record.loss);
-  if (record.accuracy) line += fmt::format(", accuracy {:.2f} %", 100 * *record.accuracy);
+  if (record.accuracy && std::isfinite(record.loss)) line += fmt::format(", accuracy {:.2f} %", 100 * *record.accuracy);
   message(line + fmt::format(" over {} samples", format_count(record.samples)));
 }
 
@@ -43,14 +91,18 @@ std::string skipped_line(const StepRecord& record) {
                      record.loss_scale.value_or(2) / 2);
 }
 
-std::string step_line(const StepRecord& record, std::int64_t last) {
+std::string step_line(const StepRecord& record, const LineContext& context) {
   const double rate = record.step_seconds > 0 ? static_cast<double>(record.samples) / record.step_seconds : 0;
-  const int width = static_cast<int>(std::to_string(last).size());
-  return fmt::format(
-      "step {:>{}}/{} | loss {:.4f} | norm {:.3g} | lr {:.2e} | {} | {:.0f} samples/s | compute {:.0f} % wait {:.0f} %",
-      record.step, width, last, record.loss, record.gradient_norm, record.learning_rate,
-      format_seconds(record.step_seconds), rate, largest_share(record.compute_seconds, record.step_seconds),
-      largest_share(record.wait_seconds, record.step_seconds));
+  const bool text = context.tokens_per_sample > 0;
+  const int width = static_cast<int>(std::to_string(context.last).size());
+  std::string line = fmt::format("step {:>{}}/{} | loss {:.4f} | norm {:.3g} | lr {:.2e} | {} | {} {}/s{}", record.step,
+                                 width, context.last, record.loss, record.gradient_norm, record.learning_rate,
+                                 format_seconds(record.step_seconds),
+                                 rate_text(text ? rate * static_cast<double>(context.tokens_per_sample) : rate),
+                                 text ? "tokens" : "samples", slowest_text(record));
+  if (context.seconds_left > 0) line += fmt::format(" | {} left", duration_text(context.seconds_left));
+  if (!context.time_of_day.empty()) line += " | " + context.time_of_day;
+  return line;
 }
 
 }  // namespace lshdp::train

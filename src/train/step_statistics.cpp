@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "lshdp/core/clock.h"
+#include "lshdp/core/wall_time.h"
 
 namespace lshdp::train {
 namespace {
@@ -55,11 +56,16 @@ StepStatistics::~StepStatistics() {
   }
 }
 
+void StepStatistics::begin(double now, const LocalStep& totals) {
+  totals_ = totals;
+  last_end_ = now;
+}
+
 std::vector<GatheredStep> StepStatistics::end_step(const LocalStep& local) {
   std::vector<GatheredStep> done = receive();
   if (without_norm_) without_norm_->loss_scale = local.loss_scale_of_previous;
   const double now = now_seconds();
-  Round round{local.step, std::vector<double>(static_cast<std::size_t>(shards_.bounds.back())), {}};
+  Round round{local.step, std::vector<double>(static_cast<std::size_t>(shards_.bounds.back())), {}, utc_time_text()};
   double* mine = round.values.data() + shards_.begin(communicator_.rank());
   mine[kLoss] = local.loss;
   mine[kSquaredNorm] = local.squared_norm_of_previous;
@@ -105,6 +111,8 @@ GatheredStep StepStatistics::complete(const Round& round, double global_squared_
   step.record.step = round.step;
   step.record.gradient_norm = std::sqrt(global_squared_norm);
   step.record.step_seconds = round.values[kSeconds];  // rank 0's clock speaks for all: they go in step
+  step.record.rank_seconds = column(round.values, kSeconds);
+  step.record.time = round.time;
   step.record.compute_seconds = column(round.values, kCompute);
   step.record.communication_seconds = column(round.values, kCommunication);
   step.record.wait_seconds = column(round.values, kWait);

@@ -2,11 +2,14 @@
 #include "lshdp/train/trainer.h"
 
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <ranges>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/clock.h"
@@ -19,6 +22,8 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
 #include "lshdp/core/trace.h"
+#include "lshdp/core/wall_time.h"
+#include "lshdp/data/identity.h"
 #include "lshdp/data/matching.h"
 #include "lshdp/data/sampler.h"
 #include "lshdp/model/weights.h"
@@ -28,9 +33,12 @@
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/metrics.h"
 #include "lshdp/train/rebalancing.h"
+#include "lshdp/train/run_claim.h"
+#include "lshdp/train/run_file.h"
 #include "lshdp/train/run_trace.h"
 #include "lshdp/train/step_log.h"
 #include "lshdp/train/step_statistics.h"
+#include "settings.h"
 
 namespace lshdp::train {
 namespace {
@@ -41,6 +49,25 @@ std::vector<std::int64_t> batches_of(const plan::Plan& plan) {
   std::vector<std::int64_t> batches;
   for (const plan::RankPlan& rank : plan.ranks) batches.push_back(rank.batch);
   return batches;
+}
+
+/// Steps of `epochs` passes over the data.
+std::int64_t steps_of(std::int64_t epochs, std::int64_t steps_per_epoch) {
+  std::int64_t steps = 0;
+  if (!__builtin_mul_overflow(epochs, steps_per_epoch, &steps)) return steps;
+  throw UsageError(fmt::format("--epochs: {} of {} steps each are more steps than can be counted", epochs,
+                               format_count(steps_per_epoch)));
+}
+
+/// The identity of a data set and where it lies, by rank 0's word; null without a path.
+Json identity_by_rank_0(comm::Communicator& communicator, const fs::path& path) {
+  const std::string text = comm::on_rank_0(communicator, [&] {
+    if (path.empty()) return std::string("null");
+    Json identity = data::to_json(data::identity_of(path));
+    identity["path"] = fs::absolute(path).string();
+    return identity.dump(-1, ' ', false, Json::error_handler_t::replace);
+  });
+  return text.empty() ? Json() : Json::parse(text);
 }
 
 class Trainer {
@@ -56,16 +83,24 @@ class Trainer {
   void load_state();
   void fresh_state();
   void resume_state();
+  CheckpointInfo checkpoint_info(std::int64_t step) const;
+  void require_same_run(const fs::path& checkpoint, const CheckpointInfo& written) const;
+  void leave_abandoned(const fs::path& checkpoint);
+  void warn_of_warm_up() const;
   RunRecord describe() const;
+  Json describe_launch();
+  void begin_run();
+  std::string write_summary(bool finished);
   std::optional<data::Request> request(std::int64_t k) const;
   std::vector<std::int64_t> micro_batches_of(std::int64_t step, int rank) const;
   parallel::Update update_of(std::int64_t step) const;
   void run_step(std::int64_t step);
   double run_micro_batches(const data::Batch& batch, const std::vector<std::int64_t>& micro_batches);
   double train_guarded(const data::Batch& batch, std::int64_t begin, std::int64_t samples, bool last);
+  LocalStep totals() const;
   void begin_timing();
   void collect(std::int64_t step, double loss, std::int64_t samples);
-  double compute_seconds(std::int64_t step, std::int64_t samples);
+  double compute_seconds() const;
   void rebalance(std::int64_t done);
   void share_micro_batches();
   void report(const std::vector<GatheredStep>& steps);
@@ -101,6 +136,9 @@ class Trainer {
   double data_wait_seconds_ = 0;
   double pretended_compute_seconds_ = 0;
   bool interrupted_anywhere_ = false;
+  Json data_identity_, eval_identity_;
+  fs::path resumed_from_;             // a checkpoint
+  std::vector<std::string> changes_;  // against the run that is resumed
   double begun_ = 0;
 };
 
@@ -123,9 +161,19 @@ void Trainer::open_data() {
     if (!options_.eval_data.empty()) open_eval_data();
     sampler_ = std::make_unique<data::HeterogeneousDistributedSampler>(data_->size(), batches_of(options_.plan),
                                                                        options_.seed);
-    last_step_ = options_.steps ? *options_.steps : *options_.epochs * sampler_->steps_per_epoch();
+    last_step_ = options_.steps ? *options_.steps : steps_of(*options_.epochs, sampler_->steps_per_epoch());
     options_.schedule.total_steps = last_step_;
   });
+  data_identity_ = identity_by_rank_0(communicator_, options_.data);
+  eval_identity_ = identity_by_rank_0(communicator_, options_.eval_data);
+  warn_of_warm_up();
+}
+
+void Trainer::warn_of_warm_up() const {
+  const std::int64_t steps = options_.schedule.warmup_steps;
+  if (speaks_ && steps >= last_step_ && steps > 0)
+    spdlog::warn("--warmup: the rate rises for {} steps, but the run ends after {}: it never reaches --lr", steps,
+                 last_step_);
 }
 
 /// Classes and statistics are those of the training set.
@@ -138,13 +186,7 @@ void Trainer::open_eval_data() {
 void Trainer::prepare_folders() {
   comm::on_rank_0(communicator_, [&] {
     if (!options_.save.empty()) require_writable_file(options_.save, "--save");
-    if (options_.results.empty()) return std::string();
-    require_writable_folder(options_.results, "--results");
-    if (options_.resume.empty() && fs::exists(options_.results / "checkpoints")) {
-      throw UsageError(fmt::format(
-          "--results: {} holds checkpoints of an earlier run; continue it with --resume, or choose another folder",
-          options_.results.string()));
-    }
+    if (!options_.results.empty()) require_writable_folder(options_.results, "--results");
     return std::string();
   });
 }
@@ -183,36 +225,69 @@ void Trainer::fresh_state() {
 }
 
 void Trainer::resume_state() {
-  fs::path checkpoint;
+  resumed_from_ = find_good_checkpoint(communicator_, options_.resume);
   comm::agree(communicator_, [&] {
-    checkpoint = find_checkpoint(options_.resume);
-    const CheckpointInfo info = read_checkpoint_info(checkpoint);
-    const auto require = [&](bool fits, const std::string& what) {
-      if (!fits) throw UsageError(fmt::format("--resume: {} was written with another {}", checkpoint.string(), what));
-    };
-    require(info.model == model_.description, "model");
-    require(info.precision == parallel::to_text(options_.setup.precision), "--precision (" + info.precision + ")");
-    require(info.total == sampler_->total(), fmt::format("total of samples a step ({})", info.total));
-    require(info.seed == options_.seed, fmt::format("--seed ({})", info.seed));
-    if (info.step >= last_step_) {
-      throw UsageError(fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs",
-                                   checkpoint.string(), info.step));
-    }
+    const CheckpointInfo info = read_checkpoint_info(resumed_from_);
+    require_same_run(resumed_from_, info);
+    changes_ = changes_since(info, checkpoint_info(info.step));
     first_step_ = info.step;
   });
-  load_checkpoint(communicator_, checkpoint, model_, *store_);
-  if (speaks_) spdlog::info("resumed after step {} from {}", first_step_, checkpoint.string());
+  load_checkpoint(communicator_, resumed_from_, model_, *store_);
+  if (!speaks_) return;
+  spdlog::info("resumed after step {} from {}", first_step_, resumed_from_.string());
+  if (!changes_.empty()) spdlog::warn("--resume-with-changes: {}", fmt::join(changes_, ", "));
+}
+
+CheckpointInfo Trainer::checkpoint_info(std::int64_t step) const {
+  return {.step = step,
+          .total = sampler_->total(),
+          .seed = options_.seed,
+          .precision = parallel::to_text(options_.setup.precision),
+          .model = model_.description,
+          .training = training_settings(options_),
+          .data = data_identity_,
+          .program = options_.invocation.program};
+}
+
+/// What would change the mathematics unnoticed is refused.
+void Trainer::require_same_run(const fs::path& checkpoint, const CheckpointInfo& written) const {
+  if (written.model != model_.description)
+    throw UsageError(fmt::format("--resume: {} was written with another model", checkpoint.string()));
+  if (written.step >= last_step_) {
+    throw UsageError(
+        fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs; its weights can be had "
+                    "from it without training",
+                    checkpoint.string(), written.step));
+  }
+  const std::vector<std::string> changes = changes_since(written, checkpoint_info(written.step));
+  if (changes.empty() || options_.resume_with_changes) return;
+  throw UsageError(
+      fmt::format("--resume: {} was written with {}; give what it was written with, or add --resume-with-changes",
+                  checkpoint.string(), fmt::join(changes, ", ")));
+}
+
+/// Checkpoints of this run after the one it goes on from are no longer its newest.
+void Trainer::leave_abandoned(const fs::path& checkpoint) {
+  if (fs::weakly_canonical(run_of(checkpoint)) != fs::weakly_canonical(options_.results)) return;
+  const fs::path moved = abandon_later_checkpoints(options_.results, first_step_);
+  if (!moved.empty())
+    spdlog::warn("the checkpoints after step {} now lie in {}, with the metrics of their steps", first_step_,
+                 moved.string());
 }
 
 RunRecord Trainer::describe() const {
-  RunRecord run{.model = model_.name,
-                .mode = parallel::to_text(options_.setup.mode),
-                .precision = parallel::to_text(options_.setup.precision),
-                .wire = parallel::to_text(options_.setup.wire),
-                .total = sampler_->total(),
-                .ranks = {},
-                .predicted = std::nullopt,
-                .offload = options_.setup.offload};
+  RunRecord run{
+      .model = model_.name,
+      .mode = parallel::to_text(options_.setup.mode),
+      .precision = parallel::to_text(options_.setup.precision),
+      .wire = parallel::to_text(options_.setup.wire),
+      .total = sampler_->total(),
+      .ranks = {},
+      .predicted = std::nullopt,
+      .offload = options_.setup.offload,
+      .tokens_per_sample = model_.input.kind == model::InputSpec::Kind::tokens ? model_.terms_per_sample() : 0,
+      .resumed_after = first_step_,
+      .time = utc_time_text()};
   for (const plan::RankPlan& rank : options_.plan.ranks) {
     const auto r = static_cast<std::size_t>(rank.rank);
     run.ranks.push_back({rank.rank, rank.host, rank.batch, options_.max_batch.empty() ? 0 : options_.max_batch[r],
@@ -220,6 +295,57 @@ RunRecord Trainer::describe() const {
   }
   if (options_.plan.predicted.step_seconds > 0) run.predicted = options_.plan.predicted;
   return run;
+}
+
+/// What run.json says of this launch. All ranks call it.
+Json Trainer::describe_launch() {
+  const Json mine{{"rank", communicator_.rank()},
+                  {"host", options_.setup.host},
+                  {"pid", ::getpid()},
+                  {"device", options_.setup.compute_device->name()},
+                  {"threads", options_.setup.threads},
+                  {"speed", options_.setup.speed},
+                  {"memory_bytes", options_.setup.memory_bytes}};
+  Json ranks = Json::array();
+  for (const std::string& text : comm::all_gather_text(communicator_, mine.dump())) ranks.push_back(Json::parse(text));
+  Json launch{
+      {"started", utc_time_text()},
+      {"program", options_.invocation.program},
+      {"command", options_.invocation.command},
+      {"options", options_.invocation.options},
+      {"ranks", ranks},
+      {"model", {{"name", model_.name}, {"parameters", model_.parameter_count()}, {"description", model_.description}}},
+      {"data", data_identity_},
+      {"eval_data", eval_identity_},
+      {"training", training_settings(options_)},
+      {"steps", last_step_},
+      {"plan", plan::to_json(options_.plan)},
+      {"measured_with", options_.measured_with}};
+  if (!resumed_from_.empty()) {
+    launch["resumed_from"] = resumed_from_.string();
+    launch["resumed_after"] = first_step_;
+    launch["changes"] = changes_;
+  }
+  return launch;
+}
+
+/// From here on files of the run directory are written.
+void Trainer::begin_run() {
+  const Json launch = describe_launch();
+  comm::on_rank_0(communicator_, [&] {
+    if (!options_.results.empty()) {
+      if (!resumed_from_.empty()) {
+        leave_abandoned(resumed_from_);
+      } else if (options_.overwrite) {
+        remove_earlier_run(options_.results);
+      }
+      write_run_file(options_.results, launch, !resumed_from_.empty());
+    }
+    const RunRecord record = describe();
+    metrics_ = std::make_unique<MetricsWriter>(options_.results, record);
+    log_ = std::make_unique<StepLog>(first_step_, last_step_, record.tokens_per_sample);
+    return std::string();
+  });
 }
 
 std::optional<data::Request> Trainer::request(std::int64_t k) const {
@@ -233,11 +359,7 @@ Json Trainer::run() {
   for (std::size_t r = 0; r < hosts.size(); ++r) options_.plan.ranks[r].host = hosts[r];
   speeds_ = comm::all_gather_values(communicator_, options_.setup.speed);
   devices_ = comm::all_gather_text(communicator_, options_.setup.compute_device->name());
-  comm::on_rank_0(communicator_, [&] {
-    metrics_ = std::make_unique<MetricsWriter>(options_.results, describe(), first_step_);
-    log_ = std::make_unique<StepLog>(first_step_, last_step_);
-    return std::string();
-  });
+  begin_run();
   loader_ = std::make_unique<data::PrefetchingLoader>(
       *data_, preparation_for(model_, options_.augmentation), [this](std::int64_t k) { return request(k); },
       options_.setup.compute_device);
@@ -257,12 +379,18 @@ Json Trainer::run() {
     stop_if_interrupted(done);
   }
   finish();
-  const std::string summary = comm::on_rank_0(communicator_, [&] {
-    const Json result = metrics_->summary(now_seconds() - begun_);
+  const std::string summary = write_summary(true);
+  return Json::parse(summary);
+}
+
+/// And trace.json, where it was asked for. All ranks call it.
+std::string Trainer::write_summary(bool finished) {
+  if (options_.trace) write_run_trace(communicator_, trace_, options_.results / "trace.json");
+  return comm::on_rank_0(communicator_, [&] {
+    const Json result = metrics_->summary(now_seconds() - begun_, finished);
     if (!options_.results.empty()) write_json(options_.results / "summary.json", result);
     return json_text(result);
   });
-  return Json::parse(summary);
 }
 
 /// The rank's samples of the step in the plan's micro-batches, in the order in which they run: the largest last, since
@@ -324,31 +452,38 @@ double Trainer::train_guarded(const data::Batch& batch, std::int64_t begin, std:
   }
 }
 
-/// What passed up to now is no step's.
-void Trainer::begin_timing() {
-  statistics_->begin(now_seconds(), process_cpu_seconds(), communicator_.counters().cpu_seconds);
+/// What this rank has counted since the start.
+LocalStep Trainer::totals() const {
+  const comm::Counters counters = communicator_.counters();
+  return {.step = steps_done_,
+          .compute_seconds = compute_seconds(),
+          .communication_seconds = counters.busy_seconds,
+          .wait_seconds = store_->wait_seconds() + data_wait_seconds_,
+          .cpu_seconds = process_cpu_seconds(),
+          .communication_cpu_seconds = counters.cpu_seconds,
+          .interrupted = interrupted()};
 }
 
+/// What passed up to now, measuring and evaluation for example, belongs to no step.
+void Trainer::begin_timing() { statistics_->begin(now_seconds(), totals()); }
+
 /// Seconds of computing since the start.
-double Trainer::compute_seconds(std::int64_t step, std::int64_t samples) {
-  if (!options_.pretended_compute_seconds) return walker_->compute_seconds() + store_->update_seconds();
-  pretended_compute_seconds_ += options_.pretended_compute_seconds(step + 1, samples);
-  return pretended_compute_seconds_;
+double Trainer::compute_seconds() const {
+  return options_.pretended_compute_seconds ? pretended_compute_seconds_
+                                            : walker_->compute_seconds() + store_->update_seconds();
 }
 
 /// Sends this step's figures round. They are read a step later: nothing waits for them.
 void Trainer::collect(std::int64_t step, double loss, std::int64_t samples) {
-  const comm::Counters counters = communicator_.counters();
-  report(statistics_->end_step({.step = step + 1,
-                                .loss = loss,
-                                .squared_norm_of_previous = step > first_step_ ? store_->local_squared_norm(step) : 0,
-                                .loss_scale_of_previous = step > first_step_ ? store_->loss_scale_of(step) : 1,
-                                .compute_seconds = compute_seconds(step, samples),
-                                .communication_seconds = counters.busy_seconds,
-                                .wait_seconds = store_->wait_seconds() + data_wait_seconds_,
-                                .cpu_seconds = process_cpu_seconds(),
-                                .communication_cpu_seconds = counters.cpu_seconds,
-                                .interrupted = interrupted()}));
+  if (options_.pretended_compute_seconds)
+    pretended_compute_seconds_ += options_.pretended_compute_seconds(step + 1, samples);
+  LocalStep local = totals();
+  local.loss = loss;
+  if (step > first_step_) {
+    local.squared_norm_of_previous = store_->local_squared_norm(step);
+    local.loss_scale_of_previous = store_->loss_scale_of(step);
+  }
+  report(statistics_->end_step(local));
 }
 
 void Trainer::report(const std::vector<GatheredStep>& steps) {
@@ -448,10 +583,7 @@ void Trainer::run_evaluation(std::int64_t step) {
 void Trainer::checkpoint(std::int64_t step) {
   report_pending();
   if (options_.results.empty()) return;
-  write_checkpoint(
-      communicator_, options_.results, *store_,
-      {step, sampler_->total(), options_.seed, parallel::to_text(options_.setup.precision), model_.description},
-      options_.keep_checkpoints);
+  write_checkpoint(communicator_, options_.results, *store_, checkpoint_info(step), options_.keep_checkpoints);
   if (speaks_) log_->message(fmt::format("checkpoint of step {} written", step));
   begin_timing();
 }
@@ -459,11 +591,13 @@ void Trainer::checkpoint(std::int64_t step) {
 void Trainer::stop_if_interrupted(std::int64_t step) {
   if (!interrupted_anywhere_ || step == last_step_) return;
   checkpoint(step);
+  write_summary(false);
+  if (speaks_) log_->finish();
   throw AgreedError(
       options_.results.empty()
           ? fmt::format("interrupted after step {}; nothing was kept, because there is no --results", step)
           : fmt::format("interrupted after step {}; continue with --resume {}", step, options_.results.string()),
-      1);
+      kInterruptedExitCode);
 }
 
 void Trainer::finish() {
@@ -477,7 +611,6 @@ void Trainer::finish() {
       return std::string();
     });
   }
-  if (options_.trace) write_run_trace(communicator_, trace_, options_.results / "trace.json");
   if (speaks_) log_->finish();
 }
 

@@ -225,7 +225,7 @@ TEST_F(Train, StopsAtASignalWithACheckpointToContinueFrom) {
   const CommandResult stopped =
       run_command(lshdp_binary() + " " + command + " & " +
                   wait_in_shell("grep -q '\"step\",' " + out("run") + "/metrics.jsonl") + "kill -TERM $!; wait $!");
-  EXPECT_EQ(stopped.exit_code, 1) << stopped.output;
+  EXPECT_EQ(stopped.exit_code, 75) << stopped.output;
   EXPECT_THAT(stopped.errors, HasSubstr("interrupted after step"));
   const Json manifest = read_json(fs::directory_iterator(folder_ / "run/checkpoints")->path() / "manifest.json");
   const std::int64_t step = manifest["step"];

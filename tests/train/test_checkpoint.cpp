@@ -1,8 +1,11 @@
 // Tests of checkpoints on one rank: round trip, completeness, what is kept, damage.
+#include <csignal>
 #include <filesystem>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
@@ -12,6 +15,7 @@
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/checkpoint.h"
 #include "parallel/models.h"
+#include "support/detached_device.h"
 #include "support/temporary_directory.h"
 
 namespace lshdp::train {
@@ -41,7 +45,16 @@ class Checkpoint : public testing::Test {
     }
     store.synchronize();
   }
-  CheckpointInfo info(std::int64_t step) const { return {step, 4, 7, "fp64", model_.description}; }
+  CheckpointInfo info(std::int64_t step) const {
+    return {.step = step,
+            .total = 4,
+            .seed = 7,
+            .precision = "fp64",
+            .model = model_.description,
+            .training = {{"--lr", 0.01}},
+            .data = {{"count", 3}},
+            .program = "lshdp 1"};
+  }
   void write(parallel::ParameterStore& store, std::int64_t step, int keep = 10) {
     write_checkpoint(*communicator_, folder_.path(), store, info(step), keep);
   }
@@ -50,6 +63,22 @@ class Checkpoint : public testing::Test {
   /// Continues `store` from the newest checkpoint.
   void load_newest(parallel::ParameterStore& store) {
     load_checkpoint(*communicator_, find_checkpoint(folder_.path()), model_, store);
+  }
+  /// Changes one byte in the middle of a file.
+  void flip_byte(const fs::path& path) const {
+    std::string content = read_file(path);
+    content[content.size() / 2] ^= 1;
+    write_file(path, content);
+  }
+  void cut(const fs::path& path) const { write_file(path, read_file(path).substr(0, fs::file_size(path) / 2)); }
+  /// What find_good_checkpoint() says when it is asked for `path`.
+  std::string refusal(const fs::path& path) const {
+    try {
+      return "took " + find_good_checkpoint(*communicator_, path).string();
+    } catch (const AgreedError& error) {
+      EXPECT_EQ(error.exit_code(), 2);
+      return error.what();
+    }
   }
   void expect_refused(int step, const std::string& message) {
     const auto target = store(1);
@@ -139,7 +168,7 @@ TEST_F(Checkpoint, WithoutALossScaleIsNoneOfFp16) {
   Json manifest = read_json(step_folder(1) / "manifest.json");
   manifest["precision"] = "fp16";
   write_json(step_folder(1) / "manifest.json", manifest);
-  expect_refused(1, "loss_scale");
+  expect_refused(1, "is not what was written");
 }
 
 TEST_F(Checkpoint, TellsWhatItIsOf) {
@@ -150,6 +179,9 @@ TEST_F(Checkpoint, TellsWhatItIsOf) {
   EXPECT_EQ(read.seed, 7U);
   EXPECT_EQ(read.precision, "fp64");
   EXPECT_EQ(read.model, model_.description);
+  EXPECT_EQ(read.training, Json({{"--lr", 0.01}}));
+  EXPECT_EQ(read.data, Json({{"count", 3}}));
+  EXPECT_EQ(read.program, "lshdp 1");
 }
 
 TEST_F(Checkpoint, KeepsTheNewestAndNeverCountsAHalfWrittenOne) {
@@ -160,6 +192,18 @@ TEST_F(Checkpoint, KeepsTheNewestAndNeverCountsAHalfWrittenOne) {
   fs::create_directories(step_folder(9));  // its manifest was not written any more
   write_file(step_folder(9) / "rank-0.h5", "half");
   EXPECT_EQ(find_checkpoint(folder_.path()), step_folder(4));
+  write(*any, 5, 2);
+  EXPECT_FALSE(fs::exists(step_folder(9)));  // no run will finish it
+}
+
+TEST_F(Checkpoint, NeverRemovesTheOneJustWritten) {
+  const auto any = store(1);
+  write(*any, 20);
+  write(*any, 30);
+  write(*any, 10, 1);  // by a run that went back
+  EXPECT_TRUE(fs::exists(step_folder(10)));
+  EXPECT_FALSE(fs::exists(step_folder(20)));
+  EXPECT_FALSE(fs::exists(step_folder(30)));
 }
 
 TEST_F(Checkpoint, RefusesWhatIsNotThere) {
@@ -171,17 +215,153 @@ TEST_F(Checkpoint, RefusesWhatIsNotThere) {
 
 TEST_F(Checkpoint, RefusesADamagedFile) {
   write(*store(1), 1);
-  const std::string content = read_file(step_folder(1) / "rank-0.h5");
-  write_file(step_folder(1) / "rank-0.h5", content.substr(0, content.size() / 2));
-  expect_refused(1, "step-1");
+  cut(step_folder(1) / "rank-0.h5");
+  expect_refused(1, "rank-0.h5 is damaged");
+}
+
+TEST_F(Checkpoint, TakesTheOneBeforeADamagedOne) {
+  const auto any = store(1);
+  for (int step = 1; step <= 3; ++step) {
+    write(*any, step);
+    train(*any, step, step);
+  }
+  EXPECT_EQ(find_good_checkpoint(*communicator_, folder_.path()), step_folder(3));
+  flip_byte(step_folder(3) / "rank-0.h5");
+  EXPECT_EQ(find_good_checkpoint(*communicator_, folder_.path()), step_folder(2));
+  write_file(step_folder(2) / "manifest.json", "");
+  EXPECT_EQ(find_good_checkpoint(*communicator_, folder_.path()), step_folder(1));
+  cut(step_folder(1) / "manifest.json");
+  const std::string none = refusal(folder_.path());
+  EXPECT_NE(none.find("step-3/rank-0.h5 is damaged: it is not what was written"), std::string::npos) << none;
+  EXPECT_NE(none.find("no good checkpoint before it"), std::string::npos) << none;
+}
+
+TEST_F(Checkpoint, NamesTheGoodOneBeforeADamagedOneThatWasAskedFor) {
+  const auto any = store(1);
+  write(*any, 1);
+  write(*any, 2);
+  cut(step_folder(2) / "rank-0.h5");
+  const std::string said = refusal(step_folder(2));
+  EXPECT_NE(said.find("step-2/rank-0.h5 is cut off: "), std::string::npos) << said;
+  EXPECT_NE(said.find(step_folder(1).string() + " is the good one before it"), std::string::npos) << said;
+}
+
+TEST_F(Checkpoint, FindsAFlippedByteInTheManifest) {
+  write(*store(1), 1);
+  std::string manifest = read_file(step_folder(1) / "manifest.json");
+  manifest.replace(manifest.find("\"--lr\": 0.01"), 12, "\"--lr\": 0.02");
+  write_file(step_folder(1) / "manifest.json", manifest);
+  EXPECT_NE(refusal(step_folder(1)).find("manifest.json is damaged: it is not what was written"), std::string::npos);
+  EXPECT_THROW(read_checkpoint_info(step_folder(1)), UsageError);
+}
+
+TEST_F(Checkpoint, FindsAFileOfAnotherStep) {
+  const auto any = store(1);
+  write(*any, 195);
+  train(*any, 1, 1);
+  write(*any, 200);
+  fs::copy_file(step_folder(195) / "rank-0.h5", step_folder(200) / "rank-0.h5", fs::copy_options::overwrite_existing);
+  const std::string said = refusal(step_folder(200));
+  EXPECT_NE(said.find("is in the wrong place: it is rank-0.h5 of step 195, not rank-0.h5 of step 200"),
+            std::string::npos)
+      << said;
+  expect_refused(200, "is of step 195, its checkpoint of step 200");  // the file itself says so, too
+}
+
+TEST_F(Checkpoint, SaysTheCauseWhereAFileCannotBeRead) {
+  write(*store(1), 1);
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  const int next = dup(0);
+  close(next);
+  const rlimit few{static_cast<rlim_t>(next), before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &few);
+  const std::string said = refusal(step_folder(1));
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_NE(said.find("Too many open files"), std::string::npos) << said;
+}
+
+TEST_F(Checkpoint, SaysThatAFileMayNotBeRead) {
+  write(*store(1), 1);
+  fs::permissions(folder_.path(), fs::perms::all);
+  fs::permissions(step_folder(1) / "rank-0.h5", fs::perms::owner_read);
+  const uid_t me = geteuid();
+  if (me == 0) {
+    ASSERT_EQ(seteuid(65534), 0);  // root may read anything
+  }
+  if (me != 0) fs::permissions(step_folder(1) / "rank-0.h5", fs::perms::none);
+  const std::string said = refusal(step_folder(1));
+  if (me == 0) {
+    ASSERT_EQ(seteuid(me), 0);
+  }
+  EXPECT_NE(said.find("rank-0.h5: Permission denied"), std::string::npos) << said;
+}
+
+TEST_F(Checkpoint, OfAFullDiskIsNoneAndTheProcessLivesOn) {
+  const auto any = store(1);
+  write(*any, 1);
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{2000, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  try {
+    write(*any, 2);
+    FAIL() << "written";
+  } catch (const AgreedError& error) {
+    EXPECT_EQ(error.exit_code(), 1);
+    EXPECT_NE(std::string(error.what()).find("rank-0.h5: File too large"), std::string::npos) << error.what();
+  }
+  setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_FALSE(fs::exists(step_folder(2) / "rank-0.h5"));
+  EXPECT_EQ(find_good_checkpoint(*communicator_, folder_.path()), step_folder(1));
+  write(*any, 2);
+  EXPECT_EQ(find_good_checkpoint(*communicator_, folder_.path()), step_folder(2));
+}
+
+TEST_F(Checkpoint, HoldsTheValuesOfAStoreOnADevice) {
+  const auto plain = store(1);
+  auto apart = parallel::make_store(model_, *communicator_,
+                                    {.mode = parallel::Mode::fsdp,
+                                     .precision = parallel::Precision::fp64,
+                                     .bucket_bytes = 0,
+                                     .device = std::make_shared<test::DetachedDevice>()});
+  apart->set_values(model::initial_values(model_, 98));
+  train(*plain, 1, 3);
+  write(*plain, 3);
+  load_newest(*apart);
+  write(*apart, 4);
+  const model::Values values = read_checkpoint_values(step_folder(4), model_), expected = plain->gather_values();
+  for (std::size_t block = 0; block < values.size(); ++block) {
+    for (std::size_t i = 0; i < values[block].size(); ++i) EXPECT_TRUE(at::equal(values[block][i], expected[block][i]));
+  }
+}
+
+TEST_F(Checkpoint, SetsAsideWhatCameAfterTheStepToGoOnFrom) {
+  const auto any = store(1);
+  for (const int step : {10, 20, 30}) write(*any, step);
+  write_file(folder_ / "metrics.jsonl", "all\n");
+  EXPECT_EQ(abandon_later_checkpoints(folder_.path(), 30), fs::path());
+  const fs::path moved = abandon_later_checkpoints(folder_.path(), 10);
+  EXPECT_EQ(moved, folder_ / "checkpoints/abandoned-1");
+  EXPECT_EQ(find_checkpoint(folder_.path()), step_folder(10));
+  EXPECT_EQ(find_good_checkpoint(*communicator_, moved / "step-30"), moved / "step-30");
+  EXPECT_EQ(run_of(moved / "step-30"), folder_.path());
+  EXPECT_EQ(run_of(step_folder(10)), folder_.path());
+  EXPECT_EQ(read_file(moved / "metrics.jsonl"), "all\n");
+  write(*any, 40);
+  EXPECT_EQ(abandon_later_checkpoints(folder_.path(), 10), folder_ / "checkpoints/abandoned-2");
 }
 
 TEST_F(Checkpoint, RefusesAnotherVersion) {
   write(*store(1), 1);
-  std::string manifest = read_file(step_folder(1) / "manifest.json");
-  manifest.replace(manifest.find("\"version\": 1"), 12, "\"version\": 2");
-  write_file(step_folder(1) / "manifest.json", manifest);
-  EXPECT_THROW(read_checkpoint_info(step_folder(1)), UsageError);
+  Json manifest = read_json(step_folder(1) / "manifest.json");
+  manifest["version"] = 1;
+  write_json(step_folder(1) / "manifest.json", manifest);
+  expect_refused(1, "manifest.json is of version 1, which lshdp wrote before checkpoints recorded their data");
+  manifest["version"] = 3;
+  write_json(step_folder(1) / "manifest.json", manifest);
+  expect_refused(1, "a later lshdp wrote");
 }
 
 }  // namespace

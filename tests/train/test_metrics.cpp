@@ -49,7 +49,7 @@ std::vector<Json> lines_of(const std::filesystem::path& path) {
 
 TEST(Metrics, WritesTheRunThenEachRecordAsALine) {
   const test::TemporaryDirectory folder;
-  MetricsWriter writer(folder.path(), run_of_two(), 0);
+  MetricsWriter writer(folder.path(), run_of_two());
   writer.add(step(1, 1));
   writer.add(EvaluationRecord{1, 0.5, 0.75, 100});
   const std::vector<Json> lines = lines_of(folder / "metrics.jsonl");
@@ -65,27 +65,71 @@ TEST(Metrics, WritesTheRunThenEachRecordAsALine) {
 TEST(Metrics, ContinuesAfterTheResumedStep) {
   const test::TemporaryDirectory folder;
   {
-    MetricsWriter writer(folder.path(), run_of_two(), 0);
+    MetricsWriter writer(folder.path(), run_of_two());
     for (std::int64_t s = 1; s <= 5; ++s) writer.add(step(s, 1));
   }
   LineWriter(folder / "metrics.jsonl", true).write("{\"record\":\"st");  // cut off by a crash
-  MetricsWriter writer(folder.path(), run_of_two(), 3);
+  RunRecord on_one = run_of_two();
+  on_one.ranks.pop_back();
+  on_one.resumed_after = 3;
+  MetricsWriter writer(folder.path(), on_one);
   writer.add(step(4, 1));
   const std::vector<Json> lines = lines_of(folder / "metrics.jsonl");
-  ASSERT_EQ(lines.size(), 5U);
-  for (std::size_t i = 1; i < 5; ++i) EXPECT_EQ(lines[i]["step"], i);
+  ASSERT_EQ(lines.size(), 6U);
+  for (const std::size_t i : {1, 2, 3}) EXPECT_EQ(lines[i]["step"], i);
+  EXPECT_EQ(lines[0]["ranks"].size(), 2U);  // steps 1 to 3 keep the launch they are of
+  EXPECT_EQ(lines[4]["record"], "run");
+  EXPECT_EQ(lines[4]["ranks"].size(), 1U);
+  EXPECT_EQ(lines[4]["resumed_after"], 3);
+  EXPECT_EQ(lines[5]["step"], 4);
+}
+
+TEST(Metrics, ForgetsALaunchThatMadeNoStepThatIsKept) {
+  const test::TemporaryDirectory folder;
+  RunRecord resumed = run_of_two();
+  resumed.resumed_after = 3;
+  MetricsWriter(folder.path(), run_of_two()).add(step(3, 1));
+  MetricsWriter(folder.path(), resumed).add(step(4, 1));
+  MetricsWriter again(folder.path(), resumed);
+  EXPECT_EQ(lines_of(folder / "metrics.jsonl").size(), 3U);  // launch, step 3, launch
+}
+
+TEST(Metrics, SaysWhenEachRecordWasMade) {
+  const test::TemporaryDirectory folder;
+  RunRecord run = run_of_two();
+  run.time = "2026-11-27T05:39:47.123Z";
+  StepRecord first = step(1, 1);
+  first.time = "2026-11-27T05:39:48.123Z";
+  MetricsWriter writer(folder.path(), run);
+  writer.add(first);
+  writer.add(EvaluationRecord{1, 0.5, 0.75, 100});
+  const std::vector<Json> lines = lines_of(folder / "metrics.jsonl");
+  EXPECT_EQ(lines[0]["time"], run.time);
+  EXPECT_EQ(lines[1]["time"], first.time);
+  EXPECT_GT(lines[2]["time"].get<std::string>(), first.time);
+}
+
+TEST(Metrics, CountsTokensOfText) {
+  RunRecord run = run_of_two();
+  run.tokens_per_sample = 16;
+  MetricsWriter writer("", run);
+  writer.add(step(1, 0.5));
+  EXPECT_DOUBLE_EQ(writer.summary(1, true)["tokens_per_second"], 256);
+  EXPECT_TRUE(MetricsWriter("", run_of_two()).summary(1, true)["tokens_per_second"].is_null());
 }
 
 TEST(Metrics, TellsWhatRebalancingChanged) {
   const test::TemporaryDirectory folder;
-  MetricsWriter writer(folder.path(), run_of_two(), 0);
+  MetricsWriter writer(folder.path(), run_of_two());
   writer.add(RebalanceRecord{7, {6, 2}, {5, 3}, {1, 1}, {1.5, 1}, 0.9, 0.75});
   const Json line = lines_of(folder / "metrics.jsonl").at(1);
   EXPECT_EQ(line["record"], "rebalance");
   EXPECT_EQ(line["step"], 7);
   EXPECT_EQ(line["batches"], Json({5, 3}));
   EXPECT_EQ(line["slowness"][0], 1.5);
-  EXPECT_EQ(writer.summary(1)["rebalances"].at(0), line);
+  Json rebalance = line;
+  rebalance.erase("time");
+  EXPECT_EQ(writer.summary(1, true)["rebalances"].at(0), rebalance);
 }
 
 TEST(RebalanceLine, SaysWhatMovedAndWhatItIsExpectedToGain) {
@@ -95,10 +139,11 @@ TEST(RebalanceLine, SaysWhatMovedAndWhatItIsExpectedToGain) {
 }
 
 TEST(Metrics, SummarisesWithoutTheWarmUp) {
-  MetricsWriter writer("", run_of_two(), 0);
+  MetricsWriter writer("", run_of_two());
   writer.add(step(1, 100));
   for (std::int64_t s = 2; s <= 10; ++s) writer.add(step(s, s == 10 ? 4 : 1));
-  const Json summary = writer.summary(42);
+  const Json summary = writer.summary(42, false);
+  EXPECT_EQ(summary["finished"], false);
   EXPECT_DOUBLE_EQ(summary["step_seconds"]["median"], 1);
   EXPECT_DOUBLE_EQ(summary["step_seconds"]["mean"], 12.0 / 9);
   EXPECT_NEAR(summary["prediction_error"].get<double>(), -0.1, 1e-12);
@@ -117,7 +162,7 @@ TEST(Metrics, WritesWhatJsonCannotHoldAsNull) {
 
 TEST(Metrics, TellsOfStepsThatFp16Skipped) {
   const test::TemporaryDirectory folder;
-  MetricsWriter writer(folder.path(), run_of_two(), 0);
+  MetricsWriter writer(folder.path(), run_of_two());
   StepRecord skipped = step(1, 1), good = step(2, 1);
   skipped.gradient_norm = std::numeric_limits<double>::infinity();
   skipped.loss_scale = 65536;
@@ -133,13 +178,11 @@ TEST(Metrics, TellsOfStepsThatFp16Skipped) {
   EXPECT_EQ(lines.at(2)["skipped"], false);
   EXPECT_EQ(lines.at(2)["loss_scale"], 32768);
   EXPECT_FALSE(lines.at(3).contains("loss_scale"));
-  EXPECT_EQ(writer.summary(1)["skipped_steps"], 1);
+  EXPECT_EQ(writer.summary(1, true)["skipped_steps"], 1);
   EXPECT_EQ(skipped_line(skipped), "step 1 skipped: gradients overflow in fp16; loss scale now 32768");
 }
 
-TEST(Metrics, SaysWhyAFileCannotBeWritten) {
-  EXPECT_THROW(MetricsWriter("/nonexistent/folder", run_of_two(), 0), Error);
-}
+TEST(Metrics, SaysWhyAFileCannotBeWritten) { EXPECT_THROW(MetricsWriter("/nonexistent/folder", run_of_two()), Error); }
 
 TEST(Median, IsTheMiddleOrTheMeanOfTheTwoMiddleValues) {
   EXPECT_DOUBLE_EQ(median({3, 1, 2}), 2);
@@ -148,8 +191,36 @@ TEST(Median, IsTheMiddleOrTheMeanOfTheTwoMiddleValues) {
 }
 
 TEST(StepLine, ReadsAtAGlance) {
-  EXPECT_EQ(step_line(step(2, 0.5), 100),
-            "step   2/100 | loss 1.0000 | norm 0 | lr 0.00e+00 | 500 ms | 16 samples/s | compute 100 % wait 25 %");
+  StepRecord record = step(2, 0.5);
+  record.compute_seconds = {0.25, 0.55};
+  record.rank_seconds = {0.5, 0.6};
+  EXPECT_EQ(step_line(record, {.last = 100}),
+            "step   2/100 | loss 1.0000 | norm 0 | lr 0.00e+00 | 500 ms | 16 samples/s | slowest rank 1 computes 92 %");
+  EXPECT_EQ(
+      step_line(record, {.last = 100, .tokens_per_sample = 1024, .seconds_left = 49, .time_of_day = "14:03:10"}),
+      "step   2/100 | loss 1.0000 | norm 0 | lr 0.00e+00 | 500 ms | 16,384 tokens/s | slowest rank 1 computes 92 % | "
+      "49 s left | 14:03:10");
+}
+
+TEST(StepLine, SaysHowLongIsLeft) {
+  const auto left = [](double seconds) {
+    const std::string line = step_line(step(1, 1), {.last = 9, .seconds_left = seconds});
+    return line.substr(line.rfind("| ") + 2);
+  };
+  EXPECT_EQ(left(119), "119 s left");
+  EXPECT_EQ(left(725), "12 min left");
+  EXPECT_EQ(left(3 * 3600 + 20 * 60 + 5), "3 h 20 min left");
+  EXPECT_EQ(left(2 * 86400 + 4 * 3600), "2 d 4 h left");
+}
+
+TEST(StepLine, KeepsSmallRatesAndSharesWithinAStep) {
+  StepRecord slow = step(1, 40);
+  slow.compute_seconds = {41, 1};
+  slow.rank_seconds = {40, 40};
+  EXPECT_EQ(step_line(slow, {.last = 1}),
+            "step 1/1 | loss 2.0000 | norm 0 | lr 0.00e+00 | 40 s | 0.2 samples/s | slowest rank 0 computes 100 %");
+  slow.compute_seconds = {41};
+  EXPECT_EQ(step_line(slow, {.last = 1}), "step 1/1 | loss 2.0000 | norm 0 | lr 0.00e+00 | 40 s | 0.2 samples/s");
 }
 
 }  // namespace

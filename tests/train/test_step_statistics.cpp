@@ -60,5 +60,24 @@ TEST_F(StepFigures, DoNotCountTimeBeforeBegin) {
   communicator_->barrier();
 }
 
+TEST_F(StepFigures, DoNotCountWhatWasCountedBeforeBegin) {
+  StepStatistics statistics(*communicator_);
+  statistics.begin(now_seconds(), {.compute_seconds = 40, .communication_seconds = 10, .wait_seconds = 5});
+  statistics.end_step({.step = 1, .compute_seconds = 42, .communication_seconds = 11, .wait_seconds = 5.5});
+  statistics.begin(now_seconds(), {.compute_seconds = 142, .communication_seconds = 111, .wait_seconds = 105.5});
+  statistics.end_step({.step = 2, .compute_seconds = 143, .communication_seconds = 111.5, .wait_seconds = 106});
+  const std::vector<GatheredStep> steps = statistics.flush(0);
+  ASSERT_EQ(steps.size(), 2U);
+  EXPECT_DOUBLE_EQ(steps[0].record.compute_seconds[0], 2);
+  EXPECT_DOUBLE_EQ(steps[0].record.communication_seconds[0], 1);
+  EXPECT_DOUBLE_EQ(steps[0].record.wait_seconds[0], 0.5);
+  EXPECT_DOUBLE_EQ(steps[1].record.compute_seconds[0], 1);
+  EXPECT_DOUBLE_EQ(steps[1].record.communication_seconds[0], 0.5);
+  EXPECT_DOUBLE_EQ(steps[1].record.wait_seconds[0], 0.5);
+  EXPECT_EQ(steps[1].record.rank_seconds.size(), static_cast<std::size_t>(session_.size()));
+  EXPECT_FALSE(steps[1].record.time.empty());
+  communicator_->barrier();
+}
+
 }  // namespace
 }  // namespace lshdp::train

@@ -23,13 +23,16 @@ struct RankInfo {
   std::string device = "cpu";  // or "cuda:0", ...
 };
 
-/// The first line of metrics.jsonl.
+/// A launch of the run: the first line of metrics.jsonl, and again where the run was resumed.
 struct RunRecord {
   std::string model, mode, precision, wire;
   std::int64_t total = 0;  // samples a step
   std::vector<RankInfo> ranks;
   std::optional<plan::Prediction> predicted;
-  bool offload = false;  // part of the mode
+  bool offload = false;                // part of the mode
+  std::int64_t tokens_per_sample = 0;  // 0: samples are no text
+  std::int64_t resumed_after = 0;      // steps done by earlier launches
+  std::string time = {};               // when it began, as utc_time_text() says it
 };
 
 /// One step. Vectors are by rank; seconds of the step's wall time, which overlap each other.
@@ -47,8 +50,10 @@ struct StepRecord {
   std::vector<double> wait_seconds;               // the rank stood still for parameters or data
   std::vector<double> cpu_seconds;                // CPU time of the rank's process
   std::vector<double> communication_cpu_seconds;  // of it, the engine thread's
+  std::vector<double> rank_seconds = {};          // the step by each rank's own clock
   std::optional<double> loss_scale = {};          // fp16
   bool skipped = false;                           // fp16: gradients overflowed, and no rank updated anything
+  std::string time = {};                          // when rank 0 had computed it
 };
 
 struct EvaluationRecord {
@@ -76,15 +81,16 @@ nlohmann::json to_json(const RebalanceRecord& record);
 /// Collects records and writes them as they come. Rank 0 has one.
 class MetricsWriter {
  public:
-  /// `folder`: the run directory; empty: collect only. `resume_step` > 0: continues metrics.jsonl, whose records of
-  /// later steps are dropped. Throws an Error if the file cannot be written.
-  MetricsWriter(const std::filesystem::path& folder, RunRecord run, std::int64_t resume_step);
+  /// `folder`: the run directory; empty: collect only. Where `run` was resumed, metrics.jsonl is continued, and its
+  /// records of later steps are dropped. Throws an Error if the file cannot be written.
+  MetricsWriter(const std::filesystem::path& folder, RunRecord run);
   void add(const StepRecord& record);
   void add(const EvaluationRecord& record);
   void add(const RebalanceRecord& record);
   const std::vector<StepRecord>& steps() const { return steps_; }
   /// Medians and means over the steps of this launch, without the first ones (warm-up), beside the prediction.
-  nlohmann::json summary(double seconds) const;
+  /// `finished`: the run came to its last step.
+  nlohmann::json summary(double seconds, bool finished) const;
 
  private:
   void write(const nlohmann::json& line);

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "lshdp/comm/communicator.h"
@@ -39,12 +40,8 @@ class StepStatistics {
   ~StepStatistics();
   StepStatistics(const StepStatistics&) = delete;
   StepStatistics& operator=(const StepStatistics&) = delete;
-  /// Time that passed up to `now` (now_seconds()), and CPU time spent so far, belong to no step.
-  void begin(double now, double cpu_seconds = 0, double communication_cpu_seconds = 0) {
-    last_end_ = now;
-    totals_.cpu_seconds = cpu_seconds;
-    totals_.communication_cpu_seconds = communication_cpu_seconds;
-  }
+  /// Time that passed up to `now` (now_seconds()), and what `totals` has counted, belong to no step.
+  void begin(double now, const LocalStep& totals = {});
   /// The end of a step on this rank: sends its figures round.
   std::vector<GatheredStep> end_step(const LocalStep& local);
   /// Brings out all steps; `squared_norm` (this rank's part) and `loss_scale` are of the last one. Waits for all ranks.
@@ -56,6 +53,7 @@ class StepStatistics {
     std::int64_t step = 0;
     std::vector<double> values;
     comm::Work work;
+    std::string time;       // when this rank had computed it
     double loss_scale = 1;  // the same on all ranks: it does not travel
   };
   /// Waits for the round under way; it becomes the one whose norm is missing, and the one before comes out.

@@ -16,6 +16,7 @@
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
 #include "lshdp/plan/rebalance.h"
+#include "lshdp/train/run_file.h"
 #include "lshdp/train/schedule.h"
 
 namespace lshdp::train {
@@ -47,18 +48,26 @@ struct TrainOptions {
   std::filesystem::path resume;       // checkpoint, or run directory whose newest is taken; empty: begin anew
   std::int64_t checkpoint_every = 0;  // steps; 0: only when interrupted
   int keep_checkpoints = 2;
-  std::int64_t eval_every = 0;  // steps; 0: at the end only
-  bool trace = false;           // trace.json in the run directory
+  std::int64_t eval_every = 0;        // steps; 0: at the end only
+  bool trace = false;                 // trace.json in the run directory
+  bool overwrite = false;             // removes what an earlier run left in `results`
+  bool resume_with_changes = false;   // a resumed run may have other data and settings
+  Invocation invocation = {};         // for run.json
+  nlohmann::json measured_with = {};  // set-up that RUN/profile.json was measured with, for run.json; null: none was
 
   /// For tests: what this rank says that `samples` of `step` (counted from 1) took it, in place of what was measured.
   std::function<double(std::int64_t step, std::int64_t samples)> pretended_compute_seconds;
 };
 
+/// Exit code of a run that a signal ended in order: it can be continued (EX_TEMPFAIL of sysexits.h).
+inline constexpr int kInterruptedExitCode = 75;
+
 /// Trains and returns what summary.json says (on every rank). Rank 0 logs a line per step. The first SIGINT or SIGTERM
-/// of any rank ends the run after the step with a checkpoint (if there is a run directory) and RunError. All ranks must
-/// call it with the same options. Throws AgreedError where all ranks can know (bad data, a resume that does not fit, a
-/// loss that is not finite: with step and rank, or gradients that overflow in fp16 without any scale), RunError on the
-/// rank that failed otherwise (out of memory: with what would help).
+/// of any rank ends the run after the step with a checkpoint, summary and trace (if there is a run directory) and an
+/// AgreedError of kInterruptedExitCode. All ranks must call it with the same options. Throws AgreedError where all
+/// ranks can know (bad data, a resume that does not fit, a loss that is not finite: with step and rank, or gradients
+/// that overflow in fp16 without any scale), RunError on the rank that failed otherwise (out of memory: with what would
+/// help).
 nlohmann::json train(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options);
 
 }  // namespace lshdp::train

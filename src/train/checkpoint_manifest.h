@@ -1,0 +1,60 @@
+// The manifest of a checkpoint: what it is of, and what its files must hold.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
+#include "lshdp/parallel/loss_scaler.h"
+#include "lshdp/train/checkpoint.h"
+
+namespace lshdp::train {
+
+inline constexpr const char* kManifest = "manifest.json";
+
+/// A rank's file as it was written.
+struct StoredFile {
+  std::string name;
+  std::int64_t bytes = 0;
+  std::string checksum;
+};
+
+struct Manifest {
+  CheckpointInfo info;
+  std::vector<StoredFile> files;                  // by rank
+  std::optional<parallel::LossScale> loss_scale;  // fp16
+};
+
+/// A checkpoint that is not what was written: another one may be taken in its place.
+class DamagedCheckpoint : public UsageError {
+ public:
+  using UsageError::UsageError;
+};
+
+/// The file's name, bytes and checksum. Throws UsageError.
+StoredFile describe_file(const std::filesystem::path& path);
+
+/// version 2; with a checksum of itself.
+Json to_json(const Manifest& manifest);
+
+/// Throws DamagedCheckpoint (empty, cut, changed), UsageError (cannot be read, another version).
+Manifest read_manifest(const std::filesystem::path& checkpoint);
+
+/// Throws DamagedCheckpoint naming the file if it is missing, cut, changed, or another checkpoint's; UsageError if it
+/// cannot be read.
+void require_intact(const std::filesystem::path& checkpoint, const Manifest& manifest, const StoredFile& file);
+
+/// N of a folder "step-N"; -1 of anything else.
+std::int64_t step_in_name(const std::filesystem::path& folder);
+
+/// Folders RUN/checkpoints/step-N with a manifest, by step.
+std::map<std::int64_t, std::filesystem::path> checkpoints_of(const std::filesystem::path& run);
+
+/// Those without a manifest, as a run that was killed leaves them.
+std::vector<std::filesystem::path> unfinished_checkpoints_of(const std::filesystem::path& run);
+
+}  // namespace lshdp::train

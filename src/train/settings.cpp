@@ -1,0 +1,75 @@
+// The settings of a run as JSON, and how two of them differ.
+#include "settings.h"
+
+#include <fmt/format.h>
+
+#include "lshdp/core/text.h"
+#include "lshdp/parallel/precision.h"
+
+namespace lshdp::train {
+namespace {
+
+std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+std::string change_of(const std::string& name, const Json& then, const Json& now) {
+  return fmt::format("{} {} (now {})", name, text_of(then), text_of(now));
+}
+
+std::string data_text(const Json& data) {
+  return fmt::format("{}, {} {}", text_of(data.value("path", Json(""))),
+                     format_count(data.value("count", std::int64_t{0})), text_of(data.value("kind", Json(""))));
+}
+
+/// Of two data sets that hold different samples, or normalise them differently; empty: they do not.
+std::string change_of_data(const Json& then, const Json& now) {
+  if (!then.is_object() || !now.is_object()) return "";
+  const auto differs = [&](const char* key) { return then.value(key, Json()) != now.value(key, Json()); };
+  if (differs("checksum")) {
+    std::string text = fmt::format("--data {} (now {})", data_text(then), data_text(now));
+    if (!differs("count")) text += " with other contents";
+    return text;
+  }
+  if (differs("mean")) return change_of("the data's mean", then["mean"], now["mean"]);
+  if (differs("deviation")) return change_of("the data's deviation", then["deviation"], now["deviation"]);
+  return "";
+}
+
+}  // namespace
+
+Json training_settings(const TrainOptions& options) {
+  const Schedule& schedule = options.schedule;
+  const bool cosine = schedule.kind == Schedule::Kind::cosine;
+  Json settings{{"--schedule", cosine ? "cosine" : "constant"},
+                {"--lr", schedule.learning_rate},
+                {"--warmup", schedule.warmup_steps},
+                {"--weight-decay", options.adamw.weight_decay},
+                {"--decay", options.adamw.decay_all ? "all" : "matrices"},
+                {"--beta1", options.adamw.beta1},
+                {"--beta2", options.adamw.beta2},
+                {"--epsilon", options.adamw.epsilon},
+                {"--clip", options.clip_norm},
+                {"--label-smoothing", options.label_smoothing},
+                {"--crop-padding", options.augmentation.crop_padding},
+                {"--flip", options.augmentation.horizontal_flip},
+                {"--wire", parallel::to_text(options.setup.wire)}};
+  // A constant rate does not ask how long the run is.
+  if (cosine) settings["--steps (or --epochs)"] = schedule.total_steps;
+  return settings;
+}
+
+std::vector<std::string> changes_since(const CheckpointInfo& written, const CheckpointInfo& now) {
+  std::vector<std::string> changes;
+  const auto compare = [&](const std::string& name, const Json& then, const Json& here) {
+    if (then != here) changes.push_back(change_of(name, then, here));
+  };
+  if (std::string data = change_of_data(written.data, now.data); !data.empty()) changes.push_back(std::move(data));
+  compare("--total", written.total, now.total);
+  compare("--seed", written.seed, now.seed);
+  compare("--precision", written.precision, now.precision);
+  for (const auto& [name, value] : now.training.items()) {
+    if (written.training.contains(name)) compare(name, written.training[name], value);
+  }
+  return changes;
+}
+
+}  // namespace lshdp::train

@@ -1,0 +1,275 @@
+// Run directories of lshdp train as users meet them: what is recorded, what is never overwritten, what a resume
+// refuses.
+#include <filesystem>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "program.h"
+#include "training_files.h"
+#include "weights.h"
+
+namespace lshdp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class Resume : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
+  static void TearDownTestSuite() { files_.reset(); }
+  std::string out(const std::string& name) const { return (folder_ / name.c_str()).string(); }
+  std::string checkpoint(int step) const { return out(fmt::format("run/checkpoints/step-{}", step)); }
+  CommandResult run(int ranks, const std::string& arguments, const std::string& model = "vit") const {
+    return run_lshdp_on(ranks, "train " + files_->options(model) + " " + arguments);
+  }
+  CommandResult train(int ranks, const std::string& arguments, const std::string& model = "vit") const {
+    CommandResult result = run(ranks, arguments, model);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return result;
+  }
+  /// One line that holds `message`, exit code 2.
+  void refused(int ranks, const std::string& arguments, const std::string& message) const {
+    const CommandResult result = run(ranks, "--log warn " + arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments << "\n" << result.output;
+    EXPECT_EQ(count_lines_with(result.errors, "lshdp train: "), 1) << result.errors;
+    EXPECT_THAT(result.errors, HasSubstr(message));
+  }
+  /// A run of 4 steps with checkpoints of steps 2 and 4 in "run".
+  void make_run(int ranks = 1, const std::string& batches = "16", const std::string& more = "") const {
+    train(ranks,
+          "--log warn --batches " + batches + " --steps 4 --checkpoint-every 2 --results " + out("run") + " " + more);
+  }
+  std::vector<std::int64_t> steps_in(const std::string& metrics) const {
+    std::istringstream lines(read_file(out(metrics)));
+    std::vector<std::int64_t> steps;
+    for (std::string line; std::getline(lines, line);) {
+      const Json record = Json::parse(line);
+      if (record["record"] == "step") steps.push_back(record["step"]);
+    }
+    return steps;
+  }
+  void flip_byte(const std::string& path) const {
+    std::string content = read_file(path);
+    content[content.size() / 2] ^= 1;
+    write_file(path, content);
+  }
+
+  static inline std::unique_ptr<TrainingFiles> files_;
+  const TemporaryDirectory folder_;
+};
+
+TEST_F(Resume, FindsTheWholeConfigurationInTheRunDirectory) {
+  make_run(2, "12,4", "--lr 0.002 --flip --eval-data " + files_->path("vit.h5"));
+  const Json run = read_json(out("run/run.json"));
+  EXPECT_EQ(run["version"], 1);
+  EXPECT_THAT(run["program"].get<std::string>(), testing::StartsWith("lshdp "));
+  EXPECT_EQ(run["command"][1], "train");
+  EXPECT_EQ(run["options"]["lr"], "0.002");
+  EXPECT_EQ(run["options"]["warmup"], "0");  // by default
+  EXPECT_EQ(run["training"]["--flip"], true);
+  ASSERT_EQ(run["ranks"].size(), 2U);
+  EXPECT_FALSE(run["ranks"][1]["host"].get<std::string>().empty());
+  EXPECT_GT(run["ranks"][1]["pid"], 0);
+  EXPECT_GE(run["ranks"][1]["threads"], 1);
+  EXPECT_EQ(run["data"]["path"], files_->path("vit.h5"));
+  EXPECT_EQ(run["data"]["count"], 100);
+  EXPECT_THAT(run["data"]["checksum"].get<std::string>(), testing::StartsWith("xxh3-128:"));
+  EXPECT_EQ(run["eval_data"]["checksum"], run["data"]["checksum"]);
+  EXPECT_EQ(run["model"]["description"]["type"], "vit");
+  EXPECT_EQ(run["plan"]["total"], 16);
+  EXPECT_EQ(run["resumes"], Json::array());
+  train(1, "--log warn --batches 16 --steps 6 --lr 0.002 --flip --resume " + out("run"));
+  const Json resumed = read_json(out("run/run.json"));
+  ASSERT_EQ(resumed["resumes"].size(), 1U);
+  EXPECT_EQ(resumed["resumes"][0]["resumed_after"], 4);
+  EXPECT_EQ(resumed["resumes"][0]["ranks"].size(), 1U);
+  EXPECT_EQ(resumed["started"], run["started"]);
+  EXPECT_EQ(steps_in("run/metrics.jsonl"), (std::vector<std::int64_t>{1, 2, 3, 4, 5, 6}));
+}
+
+TEST_F(Resume, NeverOverwritesAnEarlierRunUnasked) {
+  const std::string again = "--batches 16 --steps 2 --results " + out("run");
+  train(1, "--log warn " + again);  // without checkpoints
+  const std::string metrics = read_file(out("run/metrics.jsonl"));
+  refused(1, again, "holds an earlier run; take another folder, or replace it with --overwrite");
+  make_run(1, "16", "--overwrite");
+  refused(2, "--batches 8,8 --steps 2 --results " + out("run"), "continue it with --resume " + out("run"));
+  EXPECT_EQ(steps_in("run/metrics.jsonl").size(), 4U);
+  train(1, "--log warn --batches 16 --steps 1 --overwrite --results " + out("run"));
+  EXPECT_EQ(steps_in("run/metrics.jsonl").size(), 1U);
+  EXPECT_FALSE(fs::exists(out("run/checkpoints")));
+}
+
+TEST_F(Resume, KeepsAnEarlierRunWhenItsSuccessorCannotBegin) {
+  make_run();
+  refused(1, "--batches 16 --steps 2 --overwrite --init " + out("nothing") + " --results " + out("run"), "nothing");
+  EXPECT_TRUE(fs::exists(checkpoint(4) + "/manifest.json"));
+  EXPECT_EQ(steps_in("run/metrics.jsonl").size(), 4U);
+}
+
+TEST_F(Resume, RefusesASecondRunInTheFolderOfOneThatRuns) {
+  // The first waits for a reader of the pipe that its log goes to, when it has claimed the folder.
+  const std::string common =
+      lshdp_binary() + " train " + files_->options("vit") + " --batches 16 --results " + out("run");
+  const std::string fifo = out("log");
+  const CommandResult second =
+      run_command("mkfifo " + fifo + "; " + common + " --steps 1000000 2>" + fifo + " & first=$!; exec 3<" + fifo +
+                  "; while read -r line <&3; do case $line in *'samples/s'*) break;; esac; done; cat "
+                  "<&3 >/dev/null & " +
+                  common + " --steps 2; code=$?; kill -TERM $first; wait $first; exit $code");
+  EXPECT_EQ(second.exit_code, 2) << second.output << second.errors;
+  EXPECT_THAT(second.errors, AllOf(HasSubstr("in use by process "), HasSubstr(" on "), HasSubstr("another folder")));
+}
+
+TEST_F(Resume, RefusesWhatWouldChangeTheMathematicsUnlessToldTo) {
+  make_run(2, "12,4");
+  const std::string on = "--batches 16 --steps 6 --resume " + out("run") + " ";
+  refused(1, on + "--lr 0.5",
+          "step-4 was written with --lr 0.001 (now 0.5); give what it was written with, or add --resume-with-changes");
+  refused(2, "--batches 8,8 --steps 6 --schedule cosine --clip 1 --seed 3 --resume " + out("run"),
+          "--seed 0 (now 3), --clip 0.0 (now 1.0), --schedule constant (now cosine)");
+  refused(1, "--batches 20 --steps 6 --resume " + out("run"), "--total 16 (now 20)");
+  refused(1, on + "--precision bf16", "--precision fp32 (now bf16)");
+  const std::string other =
+      run_lshdp("data synthetic-images --count 90 --channels 1 --size 8 --classes 5 --seed 9 --out " + out("other.h5"))
+          .errors;
+  const std::string model =
+      "train --log warn --model " + files_->path("vit.json") + " --data " + out("other.h5") + " " + on;
+  const CommandResult data = run_lshdp(model);
+  EXPECT_EQ(data.exit_code, 2) << other << data.output;
+  EXPECT_THAT(data.errors, HasSubstr(fmt::format("--data {}, 100 images (now {}, 90 images)", files_->path("vit.h5"),
+                                                 out("other.h5"))));
+  const CommandResult forced = run_lshdp(model + "--lr 0.5 --resume-with-changes");
+  EXPECT_EQ(forced.exit_code, 0) << forced.errors;
+  EXPECT_THAT(forced.errors, AllOf(HasSubstr("--resume-with-changes: --data "), HasSubstr("--lr 0.001 (now 0.5)")));
+  EXPECT_EQ(read_json(out("run/run.json"))["resumes"][0]["changes"].size(), 2U);
+}
+
+TEST_F(Resume, RefusesACosineOfAnotherLength) {
+  make_run(1, "16", "--schedule cosine");
+  refused(1, "--batches 16 --steps 8 --schedule cosine --resume " + out("run"), "--steps (or --epochs) 4 (now 8)");
+}
+
+TEST_F(Resume, SaysWhatAFinishedRunStillOffers) {
+  make_run();
+  refused(1, "--batches 16 --steps 4 --resume " + out("run"),
+          "has done 4 steps already; ask for more --steps or --epochs");
+}
+
+TEST_F(Resume, GoesOnFromAnEarlierStepAndSetsTheLaterOnesAside) {
+  make_run();
+  const CommandResult back = train(2, "--batches 12,4 --steps 3 --checkpoint-every 3 --resume " + checkpoint(2));
+  EXPECT_THAT(back.errors, HasSubstr("the checkpoints after step 2 now lie in " + out("run/checkpoints/abandoned-1")));
+  EXPECT_TRUE(fs::exists(out("run/checkpoints/abandoned-1/step-4/manifest.json")));
+  EXPECT_EQ(steps_in("run/checkpoints/abandoned-1/metrics.jsonl").size(), 4U);
+  EXPECT_EQ(steps_in("run/metrics.jsonl"), (std::vector<std::int64_t>{1, 2, 3}));
+  const CommandResult on = train(1, "--batches 16 --steps 5 --resume " + out("run"));
+  EXPECT_THAT(on.errors, HasSubstr("resumed after step 3"));
+}
+
+TEST_F(Resume, PassesOverADamagedCheckpointAndComesToTheSameWeights) {
+  const std::string common = " --precision fp64 --log warn --checkpoint-every 2 --results " + out("run");
+  train(1, "--batches 16 --steps 6 --precision fp64 --log warn --save " + out("through.safetensors"));
+  train(3, "--batches 4,4,8 --steps 4" + common);
+  flip_byte(checkpoint(4) + "/rank-1.h5");
+  const CommandResult on =
+      train(2, "--batches 12,4 --steps 6 --resume " + out("run") + " --save " + out("w.safetensors") + common);
+  EXPECT_THAT(on.errors,
+              HasSubstr("step-4/rank-1.h5 is damaged: it is not what was written; the checkpoint before it is used"));
+  EXPECT_LT(worst_difference(out("w.safetensors"), out("through.safetensors")), 1e-9);
+  flip_byte(checkpoint(6) + "/rank-0.h5");
+  refused(3, "--batches 4,4,8 --precision fp64 --steps 8 --resume " + checkpoint(6),
+          "; " + checkpoint(2) + " is the good one before it");
+}
+
+TEST_F(Resume, UsesTheProfileOfTheSameSetUp) {
+  const std::string common =
+      "--batches auto --total 24 --memory 256MiB --threads 1 --checkpoint-every 2 --results " + out("run");
+  train(2, common + " --log warn --steps 2");
+  const std::string profile = read_file(out("run/profile.json"));
+  const CommandResult same = train(2, common + " --steps 4 --resume " + out("run"));
+  EXPECT_THAT(same.errors, HasSubstr("nothing is measured again"));
+  EXPECT_EQ(read_file(out("run/profile.json")), profile);
+  const CommandResult alone = train(1, common + " --steps 6 --resume " + out("run"));
+  EXPECT_THAT(alone.errors, Not(HasSubstr("nothing is measured again")));
+  EXPECT_NE(read_file(out("run/profile.json")), profile);
+}
+
+TEST_F(Resume, ReportsARunThatChangedItsRanks) {
+  make_run(2, "12,4");
+  train(3, "--log warn --batches 4,4,8 --steps 7 --resume " + out("run"));
+  const CommandResult report = run_lshdp("report " + out("run"));
+  EXPECT_EQ(report.exit_code, 0) << report.errors;
+  EXPECT_THAT(report.output, testing::ContainsRegex("\n *2  "));  // a row for rank 2
+  EXPECT_EQ(read_json(out("run/summary.json"))["ranks"].size(), 3U);
+}
+
+TEST_F(Resume, SaysAtOnceWhereEachProcessWouldBeARunOfItsOwn) {
+  const std::string command =
+      lshdp_binary() + " train " + files_->options("vit") + " --batches 16 --steps 1 --results " + out("run");
+  const std::string slurm = "SLURM_STEP_NUM_TASKS=2 SLURM_NTASKS=2 SLURM_PROCID=";
+  const CommandResult first = run_command(slurm + "0 " + command), second = run_command(slurm + "1 " + command);
+  EXPECT_EQ(first.exit_code, 2);
+  EXPECT_THAT(first.errors, AllOf(HasSubstr("srun started 2 processes"), HasSubstr("srun --mpi=pmix")));
+  EXPECT_EQ(count_lines_with(first.errors, "lshdp train: "), 1) << first.errors;
+  EXPECT_EQ(second.exit_code, 2);
+  EXPECT_EQ(count_lines_with(second.errors, "lshdp train: "), 0) << second.errors;
+  EXPECT_FALSE(fs::exists(out("run")));
+  const CommandResult hydra = run_command("PMI_SIZE=3 PMI_RANK=0 " + command);
+  EXPECT_EQ(hydra.exit_code, 2);
+  EXPECT_THAT(hydra.errors, HasSubstr("another MPI's mpiexec started 3 processes"));
+  // A batch script that starts one process, and mpirun within srun, are what they seem.
+  EXPECT_EQ(run_command("SLURM_NTASKS=2 SLURM_PROCID=0 " + command).exit_code, 0);
+  EXPECT_EQ(run_command(slurm + "1 " + mpirun_line(2) + " " + lshdp_binary() + " train --log warn " +
+                        files_->options("vit") + " --batches 8,8 --steps 1")
+                .exit_code,
+            0);
+}
+
+TEST_F(Resume, RefusesMoreStepsThanCanBeCountedAndWarnsOfAWarmUpBeyondTheEnd) {
+  const CommandResult many = run(1, "--log warn --batches 4 --epochs 1000000000000000000");
+  EXPECT_EQ(many.exit_code, 2);
+  EXPECT_THAT(many.errors, HasSubstr("--epochs"));
+  const CommandResult warm = train(1, "--log warn --batches 16 --steps 3 --warmup 10");
+  EXPECT_THAT(warm.errors, HasSubstr("--warmup: the rate rises for 10 steps, but the run ends after 3"));
+}
+
+TEST_F(Resume, RefusesOptionsThatExcludeEachOther) {
+  for (const std::string options :
+       {"--overwrite", "--resume-with-changes", "--trace", "--overwrite --results x --resume y"}) {
+    const CommandResult result = run_lshdp("train " + files_->options("vit") + " --batches 1 --steps 1 " + options);
+    EXPECT_EQ(result.exit_code, 2) << options;
+    EXPECT_EQ(count_lines_with(result.errors, "lshdp train: --"), 1) << result.errors;
+  }
+}
+
+TEST_F(Resume, WritesSummaryAndTraceWhenInterruptedAndEndsWith75) {
+  const std::string command = lshdp_binary() + " train " + files_->options("gpt") +
+                              " --batches 16 --steps 1000000 --trace --results " + out("run");
+  const std::string fifo = out("log");
+  const CommandResult stopped =
+      run_command("mkfifo " + fifo + "; " + command + " 2>" + fifo + " & first=$!; exec 3<" + fifo +
+                  "; while read -r line <&3; do case $line in *'tokens/s'*) break;; esac; "
+                  "done; kill -TERM $first; cat <&3 >&2; wait $first");
+  EXPECT_EQ(stopped.exit_code, 75) << stopped.errors;
+  EXPECT_THAT(stopped.errors, HasSubstr("interrupted after step"));
+  const Json summary = read_json(out("run/summary.json"));
+  EXPECT_EQ(summary["finished"], false);
+  EXPECT_GT(summary["tokens_per_second"], 0);
+  EXPECT_GT(Json::parse(read_file(out("run/trace.json"))).size(), 0U);
+  const std::int64_t done = summary["steps"];
+  const CommandResult on =
+      train(2, fmt::format("--log warn --batches 8,8 --steps {} --resume {}", done + 2, out("run")), "gpt");
+  EXPECT_EQ(read_json(out("run/summary.json"))["finished"], true);
+}
+
+}  // namespace
+}  // namespace lshdp::test
