@@ -22,7 +22,7 @@ import tempfile
 import torch
 import torchvision
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file, save_model
 
 SMOOTHING = 0.1
 DATA = pathlib.Path(__file__).resolve().parent.parent / "tests" / "model" / "data"
@@ -108,6 +108,41 @@ def make_mlp(out):
     write_reference(model, batch, target, out / "mlp.reference.safetensors")
 
 
+class Wrapped(torch.nn.Module):
+    """As DataParallel and torch.compile leave a model's names, without their dependencies."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.module = torch.nn.Module()
+        self.module._orig_mod = model
+
+
+def make_other_forms(out):
+    """The weights of gpt2.json and vit.json in float32, as other writers leave them: shards, names, heads, masks."""
+    config = transformers.GPT2Config.from_json_file(out / "gpt2.json")
+    model = transformers.GPT2LMHeadModel(config)
+    weights = {name: tensor.float() for name, tensor in load_file(out / "gpt2.weights.safetensors").items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert missing == ["lm_head.weight"] and not unexpected
+    model.save_pretrained(out / "gpt2-shards", max_shard_size="8KB")
+    (out / "gpt2-shards" / "generation_config.json").unlink()
+    save_model(model, out / "gpt2.head-only.safetensors")  # keeps one name of shared tensors: lm_head.weight
+    wrapped = {name: tensor.clone() for name, tensor in Wrapped(model).state_dict().items()}
+    wrapped["module._orig_mod.lm_head.weight"] = wrapped["module._orig_mod.lm_head.weight"].half()
+    for layer in range(config.n_layer):
+        mask = torch.tril(torch.ones(1, 1, 7, 7))
+        wrapped[f"module._orig_mod.transformer.h.{layer}.attn.bias"] = mask.to((torch.int8, torch.uint16)[layer % 2])
+        wrapped[f"module._orig_mod.transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
+    save_file(wrapped, out / "gpt2.wrapped.safetensors")
+    # torchvision's files of before 0.12, which its VisionTransformer still loads.
+    old = {}
+    for name, tensor in load_file(out / "vit.weights.safetensors").items():
+        old[name.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2.")] = tensor.float()
+    sizes = {key: value for key, value in json.loads((out / "vit.json").read_text()).items() if key != "type"}
+    torchvision.models.VisionTransformer(**sizes).load_state_dict(dict(old), strict=True)
+    save_file(old, out / "vit.old-names.safetensors")
+
+
 def make_full(name, out):
     """Weights, an input and its logits in float32. The library's own first values, where they are not all zero or one."""
     out.mkdir(parents=True, exist_ok=True)
@@ -143,7 +178,7 @@ def main():
         make_full(arguments.full, arguments.out)
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for make in (make_vit, make_gpt2, make_mlp):
+    for make in (make_vit, make_gpt2, make_mlp, make_other_forms):
         make(arguments.out)
 
 

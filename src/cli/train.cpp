@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/model_option.h"
@@ -74,8 +75,8 @@ Options train_options() {
   add_communicator_option(options);
   add_file_options(options);
   options.excludes("init", "resume").excludes("steps", "epochs");
-  options.needs("eval-every", "eval-data").needs("trace", "results");
-  options.needs("checkpoint-every", "results").needs("keep-checkpoints", "results");
+  options.excludes("overwrite", "resume").needs("overwrite", "results").needs("resume-with-changes", "resume");
+  options.needs("eval-every", "eval-data");
   return options;
 }
 
@@ -116,11 +117,6 @@ void read_folders(const Values& values, train::TrainOptions& options) {
   const bool keeps = !options.results.empty() || !options.resume.empty();
   if (!keeps && (options.trace || options.checkpoint_every > 0))
     throw UsageError("--trace and --checkpoint-every need --results, the folder to write into");
-  if (options.overwrite && options.results.empty())
-    throw UsageError("--overwrite needs --results, the folder whose run is replaced");
-  if (options.overwrite && !options.resume.empty())
-    throw UsageError("--overwrite and --resume exclude each other: a resumed run keeps what it has");
-  if (options.resume_with_changes && options.resume.empty()) throw UsageError("--resume-with-changes is for --resume");
 }
 
 train::TrainOptions read_options(const Values& values) {
@@ -243,6 +239,12 @@ void decide_resident_blocks(comm::Communicator& communicator, const model::Model
   });
 }
 
+void warn_of_dropout(const comm::Communicator& communicator, const model::Model& model) {
+  if (communicator.rank() != 0 || model.dropout.empty()) return;
+  spdlog::warn("--model: its description asks for dropout ({}), which lshdp does not have: this run trains without it",
+               fmt::join(model.dropout, ", "));
+}
+
 }  // namespace
 
 int run_train(const Arguments& arguments) {
@@ -260,6 +262,7 @@ int run_train(const Arguments& arguments) {
     const auto lock = train::claim_run(world, {options.results, options.resume, options.overwrite});
     const model::Model model = shared_model(world, values.text("model"));
     check_outputs(world, values);
+    warn_of_dropout(world, model);
     options.setup = measure::set_up_rank(world, with_data(world, ranks, options, model));
     measure::require_host_room(world, model, options.setup, /*alone=*/true);
     const auto between_devices = measure::make_device_communicator(world, way, options.setup);

@@ -1,6 +1,7 @@
 // Checks of the values in a model's description.
 #include "description.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -52,12 +53,22 @@ std::string Description::text(const std::string& key) {
   return json_value<std::string>(object_, key, source_);
 }
 
-void Description::allow_only(const std::string& key, const Json& value) {
+void Description::allow_only(const std::string& key, const Json& value) { allow_only_one_of(key, {value}); }
+
+void Description::allow_only_one_of(const std::string& key, std::initializer_list<Json> values) {
   known_.insert(key);
-  if (!object_.contains(key) || object_.at(key) == value) return;
-  throw_wrong_key(
-      source_, key,
-      fmt::format("is {}, which is not supported; set it to {} or leave it out", object_.at(key).dump(), value.dump()));
+  if (!object_.contains(key) || std::ranges::find(values, object_.at(key)) != values.end()) return;
+  throw_wrong_key(source_, key,
+                  fmt::format("is {}, which is not supported; set it to {} or leave it out", object_.at(key).dump(),
+                              values.begin()->dump()));
+}
+
+void Description::ignore_dropout(const std::string& key) {
+  known_.insert(key);
+  if (!has(key)) return;
+  const auto value = json_value<double>(object_, key, source_);
+  if (!(value >= 0 && value < 1)) throw_wrong_key(source_, key, "must be at least 0 and below 1");
+  if (value > 0) dropped_.push_back(fmt::format("{} {}", key, value));
 }
 
 void Description::refuse_unknown_keys() const {

@@ -1,6 +1,7 @@
 // Reads the JSON description of a model key by key, so that each message names the file, the key and the remedy.
 #pragma once
 #include <cstdint>
+#include <initializer_list>
 #include <set>
 #include <string>
 #include <vector>
@@ -31,6 +32,11 @@ class Description {
   std::string text(const std::string& key);
   /// The key may be there only with this value, because nothing else is supported.
   void allow_only(const std::string& key, const Json& value);
+  /// The key may be there only with one of these values.
+  void allow_only_one_of(const std::string& key, std::initializer_list<Json> values);
+  /// The key may be there with a probability, which nobody applies: dropped() lists those above 0.
+  void ignore_dropout(const std::string& key);
+  const std::vector<std::string>& dropped() const { return dropped_; }
   /// The key may be there with any value: it does not concern us.
   void ignore(const std::string& key) { known_.insert(key); }
   /// Refuses keys that nobody asked for.
@@ -47,6 +53,7 @@ class Description {
   const Json& object_;
   std::string source_;
   std::set<std::string> known_;
+  std::vector<std::string> dropped_;
 };
 
 }  // namespace lshdp::model

@@ -1,4 +1,5 @@
 // GPT-2 with the names, orientations, numbers and first values of Hugging Face's GPT2LMHeadModel.
+#include <array>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -118,6 +119,27 @@ class Head final : public ListedBlock {
   double epsilon_;
 };
 
+/// Keys of config.json that are about names, labels, other heads, generation or files, not about this network.
+constexpr std::array kOtherKeys{
+    "architectures", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id",
+    "mask_token_id", "decoder_start_token_id", "n_ctx", "use_cache", "dtype", "torch_dtype", "transformers_version",
+    "task_specific_params", "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout",
+    "summary_proj_to_labels", "summary_type", "summary_use_proj", "_name_or_path", "gradient_checkpointing",
+    // labels
+    "id2label", "label2id", "_num_labels", "num_labels", "problem_type", "finetuning_task",
+    // what calls return
+    "output_attentions", "output_hidden_states", "output_past", "output_scores", "return_dict", "use_return_dict",
+    "return_dict_in_generate", "torchscript", "chunk_size_feed_forward", "is_decoder", "attn_implementation",
+    "_attn_implementation", "_attn_implementation_autoset", "use_bfloat16", "tf_legacy_loss", "loss_type",
+    // generation
+    "do_sample", "max_length", "min_length", "max_new_tokens", "num_beams", "num_beam_groups", "temperature", "top_k",
+    "top_p", "typical_p", "repetition_penalty", "length_penalty", "diversity_penalty", "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "early_stopping", "forced_bos_token_id",
+    "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+    "begin_suppress_tokens", "prefix",
+    // the tokenizer
+    "tokenizer_class", "model_max_length", "n_special", "predict_special_tokens"};
+
 /// What a config.json of Hugging Face also holds: settled by value, or about other things than the network.
 void accept_config_file(Description& d) {
   d.allow_only("model_type", "gpt2");
@@ -125,13 +147,9 @@ void accept_config_file(Description& d) {
   d.allow_only("scale_attn_weights", true);
   d.allow_only("scale_attn_by_inverse_layer_idx", false);
   d.allow_only("add_cross_attention", false);
-  for (const char* key :
-       {"architectures", "bos_token_id", "eos_token_id", "pad_token_id", "n_ctx", "use_cache", "dtype", "torch_dtype",
-        "transformers_version", "task_specific_params", "reorder_and_upcast_attn", "summary_activation",
-        "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "_name_or_path",
-        "gradient_checkpointing"}) {
-    d.ignore(key);
-  }
+  d.allow_only("is_encoder_decoder", false);
+  d.allow_only_one_of("pruned_heads", {Json::object(), nullptr});
+  for (const char* key : kOtherKeys) d.ignore(key);
 }
 
 Sizes read_sizes(Description& d) {
@@ -144,8 +162,10 @@ Sizes read_sizes(Description& d) {
   s.inner = d.size_or("n_inner", 4 * s.hidden);
   s.epsilon = d.positive_or("layer_norm_epsilon", 1e-5);
   s.deviation = d.positive_or("initializer_range", 0.02);
-  d.allow_only("activation_function", "gelu_new");
-  for (const char* dropout : {"resid_pdrop", "embd_pdrop", "attn_pdrop"}) d.allow_only(dropout, 0.0);
+  // All names of x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+  d.allow_only_one_of("activation_function",
+                      {"gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"});
+  for (const char* dropout : {"resid_pdrop", "embd_pdrop", "attn_pdrop"}) d.ignore_dropout(dropout);
   if (!d.has("type")) accept_config_file(d);
   d.refuse_unknown_keys();
   d.require_divides("n_embd", s.hidden, "n_head", s.heads);
@@ -157,6 +177,7 @@ Sizes read_sizes(Description& d) {
 Model make_gpt2(Description& description, const std::string& name) {
   const Sizes s = read_sizes(description);
   Model model;
+  model.dropout = description.dropped();
   model.name = name;
   model.description = {{"type", "gpt2"},
                        {"n_layer", s.layers},

@@ -1,6 +1,7 @@
 // Models by preset or description, and what can be asked of any model.
 #include "lshdp/model/model.h"
 
+#include <filesystem>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -12,6 +13,8 @@
 
 namespace lshdp::model {
 namespace {
+
+namespace fs = std::filesystem;
 
 struct Preset {
   const char* name;
@@ -51,10 +54,31 @@ std::string type_of(Description& description) {
 Model build(const Json& object, const std::string& name, const std::string& source) {
   Description description(object, source);
   const std::string type = type_of(description);
+  if (type == "vit" && !description.has("type"))
+    throw UsageError(
+        fmt::format("{} describes Hugging Face's ViT; lshdp has torchvision's VisionTransformer: a JSON "
+                    "file with \"type\": \"vit\" and its argument names",
+                    source));
   if (type == "vit") return make_vit(description, name);
   if (type == "gpt2") return make_gpt2(description, name);
   if (type == "mlp") return make_mlp(description, name);
   throw_wrong_key(source, "type", fmt::format("is \"{}\"; it must be \"vit\", \"gpt2\" or \"mlp\"", type));
+}
+
+/// The description in a folder, and the file that holds it.
+std::pair<Json, fs::path> description_in(const fs::path& folder) {
+  std::error_code error;
+  if (const fs::path config = folder / "config.json"; fs::exists(config, error)) return {read_json(config), config};
+  const fs::path manifest = folder / "manifest.json";
+  if (fs::exists(manifest, error)) return {json_value<Json>(read_json(manifest), "model", manifest.string()), manifest};
+  throw UsageError(fmt::format("model: the folder {} holds no config.json that describes a model", folder.string()));
+}
+
+/// What a model of this file is called: config.json is every model's.
+std::string name_of_file(const fs::path& path) {
+  const fs::path folder = fs::absolute(path).lexically_normal().parent_path();
+  return valid_utf8(path.filename() == "config.json" && folder.has_filename() ? folder.filename().string()
+                                                                              : path.stem().string());
 }
 
 }  // namespace
@@ -77,16 +101,20 @@ Model make_model(const std::string& preset_or_path) {
   for (const Preset& preset : presets()) {
     if (preset.name == preset_or_path) return build(preset.description, preset.name, preset.name);
   }
-  const std::filesystem::path path = preset_or_path;
+  const fs::path path = preset_or_path;
   std::error_code error;
-  if (path.extension() != ".json" && !std::filesystem::exists(path, error)) {
+  if (fs::is_directory(path, error)) {
+    const auto [description, file] = description_in(path);
+    return build(description, name_of_file(path / "config.json"), file.string());
+  }
+  if (path.extension() != ".json" && !fs::exists(path, error)) {
     throw UsageError(fmt::format("model '{}' is not known; use one of {}, or a JSON file that describes a model{}",
                                  preset_or_path, fmt::join(preset_names(), ", "),
                                  did_you_mean(preset_or_path, preset_names())));
   }
   const Json description = read_json(path);
   refuse_other_kind(description, "a model's description", path.string());
-  return build(description, valid_utf8(path.stem().string()), path.string());
+  return build(description, name_of_file(path), path.string());
 }
 
 Model make_model_from_json(const nlohmann::json& description, const std::string& name) {

@@ -1,16 +1,22 @@
 // Bytes of safetensors files to and from tensors.
 #include "lshdp/model/safetensors.h"
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <stdexcept>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "other_formats.h"
 #include "safetensors_header.h"
 
 namespace lshdp::model {
@@ -26,12 +32,16 @@ constexpr std::uint64_t kLongestHeader = 100'000'000;  // the reference reader's
 using ReadAt = std::function<void(std::uint64_t offset, void* to, std::uint64_t bytes)>;
 
 std::string read_header(const ReadAt& read, std::uint64_t file_bytes, const std::string& source) {
+  std::string head(std::min(file_bytes, kLongestHead), '\0');
+  read(0, head.data(), head.size());
+  std::uint64_t length = 0;
+  std::memcpy(&length, head.data(), std::min<std::size_t>(head.size(), kLengthBytes));
+  const bool fits = file_bytes >= kLengthBytes && length <= kLongestHeader && length <= file_bytes - kLengthBytes;
+  if (!fits || head[kLengthBytes] != '{') refuse_other_formats(head, source);
   if (file_bytes < kLengthBytes) {
     throw UsageError(fmt::format("{}: {} bytes are too few for a safetensors file", source, file_bytes));
   }
-  std::uint64_t length = 0;
-  read(0, &length, kLengthBytes);
-  if (length > kLongestHeader || length > file_bytes - kLengthBytes) {
+  if (!fits) {
     throw UsageError(
         fmt::format("{}: a header of {} bytes does not fit in the file's {}; it is truncated or no safetensors file",
                     source, length, file_bytes));
@@ -41,93 +51,204 @@ std::string read_header(const ReadAt& read, std::uint64_t file_bytes, const std:
   return header;
 }
 
-at::Tensor read_tensor(const SafetensorsEntry& entry, const ReadAt& read, std::uint64_t data_begin) {
+at::Tensor read_tensor(const SafetensorsEntry& entry, const ReadAt& read, std::uint64_t data_begin,
+                       const std::string& source) {
+  if (!entry.type)
+    throw UsageError(
+        fmt::format("{}: tensor {} has type {}, which is not supported", source, entry.name, entry.type_name));
   // A bool other than 0 and 1 must not come to be: read bytes, then compare with zero.
   const bool is_bool = entry.type == at::kBool;
-  const at::Tensor tensor = at::empty(entry.shape, is_bool ? at::kByte : entry.type);
+  const at::Tensor tensor = at::empty(entry.shape, is_bool ? at::kByte : *entry.type);
   if (entry.end > entry.begin) read(data_begin + entry.begin, tensor.data_ptr(), entry.end - entry.begin);
   return is_bool ? tensor.ne(0) : tensor;
 }
 
-NamedTensors read_all(const ReadAt& read, std::uint64_t file_bytes, const std::string& source) {
-  const std::string header = read_header(read, file_bytes, source);
-  const std::uint64_t data_begin = kLengthBytes + header.size();
-  NamedTensors tensors;
-  for (const SafetensorsEntry& entry : parse_safetensors_header(header, file_bytes - data_begin, source)) {
-    tensors.emplace(entry.name, read_tensor(entry, read, data_begin));
-  }
-  return tensors;
-}
-
-/// A C stream that is closed, and whose errors become exceptions naming the file.
-class Stream {
+/// A file that reads from where it is told to; errors become exceptions naming it.
+class InputFile {
  public:
-  Stream(const fs::path& path, const char* mode) : stream_(std::fopen(path.c_str(), mode)) {}
-  ~Stream() {
-    if (stream_ != nullptr) std::fclose(stream_);
+  explicit InputFile(const fs::path& path)
+      : source_(path.string()), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) fail(errno);
   }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
+  ~InputFile() { ::close(descriptor_); }
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
 
-  bool good() const { return stream_ != nullptr; }
-  bool seek(std::uint64_t offset) { return fseeko(stream_, static_cast<off_t>(offset), SEEK_SET) == 0; }
-  bool read(void* to, std::size_t bytes) { return std::fread(to, 1, bytes, stream_) == bytes; }
-  bool write(const void* from, std::size_t bytes) { return std::fwrite(from, 1, bytes, stream_) == bytes; }
-  bool close() { return std::fclose(std::exchange(stream_, nullptr)) == 0; }
+  void read(std::uint64_t offset, void* to, std::uint64_t bytes) const {
+    for (std::uint64_t done = 0; done < bytes;) {
+      const ssize_t count =
+          ::pread(descriptor_, static_cast<char*>(to) + done, bytes - done, static_cast<off_t>(offset + done));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail(errno);
+      if (count == 0) throw UsageError(fmt::format("cannot read {}: it became shorter", source_));
+      done += static_cast<std::uint64_t>(count);
+    }
+  }
 
  private:
-  std::FILE* stream_;
+  [[noreturn]] void fail(int error) const {
+    throw UsageError(fmt::format("cannot read {}: {}", source_, std::strerror(error)));
+  }
+
+  std::string source_;
+  int descriptor_;
 };
 
-/// False, with errno set, where the disk does not take it.
-bool write_stream(const fs::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
-  const std::string header = make_safetensors_header(tensors);
-  Stream stream(path, "wbe");
-  const std::uint64_t length = header.size();
-  if (!stream.good() || !stream.write(&length, kLengthBytes) || !stream.write(header.data(), header.size()))
-    return false;
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor plain = tensor.detach().cpu().contiguous();
-    if (plain.nbytes() > 0 && !stream.write(plain.data_ptr(), plain.nbytes())) return false;
+ReadAt reader_of(const InputFile& file) {
+  return [&file](std::uint64_t offset, void* to, std::uint64_t bytes) { file.read(offset, to, bytes); };
+}
+
+std::uint64_t size_of(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) throw UsageError(fmt::format("cannot read {}: it is a folder", path.string()));
+  const std::uint64_t bytes = fs::file_size(path, error);
+  if (error) throw UsageError(fmt::format("cannot read {}: {}", path.string(), error.message()));
+  return bytes;
+}
+
+/// Keeps the header, and opens the file anew for each tensor: a model of many shards needs no descriptor for each.
+class SafetensorsFile final : public TensorSource {
+ public:
+  explicit SafetensorsFile(fs::path path) : path_(std::move(path)), where_(path_.string()) {
+    const std::uint64_t bytes = size_of(path_);
+    const InputFile file(path_);
+    const std::string header = read_header(reader_of(file), bytes, where_);
+    data_begin_ = kLengthBytes + header.size();
+    for (SafetensorsEntry& entry : parse_safetensors_header(header, bytes - data_begin_, where_)) {
+      names_.insert(entry.name);
+      entries_.emplace(entry.name, std::move(entry));
+    }
   }
-  return stream.close();
+
+  const std::string& where() const override { return where_; }
+  const std::set<std::string>& names() const override { return names_; }
+  at::Tensor read(const std::string& name) override {
+    const InputFile file(path_);
+    return read_tensor(entries_.at(name), reader_of(file), data_begin_, where_);
+  }
+
+ private:
+  fs::path path_;
+  std::string where_;
+  std::uint64_t data_begin_ = 0;
+  std::map<std::string, SafetensorsEntry> entries_;
+  std::set<std::string> names_;
+};
+
+/// 0, or the errno.
+int write_at(int descriptor, std::uint64_t offset, const void* from, std::uint64_t bytes) {
+  for (std::uint64_t done = 0; done < bytes;) {
+    const ssize_t count =
+        ::pwrite(descriptor, static_cast<const char*>(from) + done, bytes - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return errno;
+    done += static_cast<std::uint64_t>(count);
+  }
+  return 0;
 }
 
 }  // namespace
 
+std::unique_ptr<TensorSource> open_safetensors(const fs::path& path) { return std::make_unique<SafetensorsFile>(path); }
+
 NamedTensors read_safetensors(const fs::path& path) {
-  const std::string source = path.string();
-  std::error_code error;
-  const std::uint64_t bytes = fs::file_size(path, error);
-  errno = error.value();
-  if (error) throw UsageError(fmt::format("cannot read {}: {}", source, error.message()));
-  Stream stream(path, "rbe");
-  const auto read = [&](std::uint64_t offset, void* to, std::uint64_t count) {
-    if (!stream.good() || !stream.seek(offset) || !stream.read(to, count)) {
-      throw UsageError(
-          fmt::format("cannot read {}: {}", source, errno != 0 ? std::strerror(errno) : "it became shorter"));
-    }
-  };
-  return read_all(read, bytes, source);
+  SafetensorsFile file(path);
+  NamedTensors tensors;
+  for (const std::string& name : file.names()) tensors.emplace(name, file.read(name));
+  return tensors;
 }
 
 NamedTensors parse_safetensors(std::span<const std::byte> content, const std::string& source) {
-  // read_all asks for no byte past the size it is given.
-  const auto read = [&](std::uint64_t offset, void* to, std::uint64_t count) {
+  // Nothing below asks for a byte past the size it is given.
+  const ReadAt read = [&](std::uint64_t offset, void* to, std::uint64_t count) {
     if (count > 0) std::memcpy(to, content.data() + offset, count);
   };
-  return read_all(read, content.size(), source);
+  const std::string header = read_header(read, content.size(), source);
+  const std::uint64_t data_begin = kLengthBytes + header.size();
+  NamedTensors tensors;
+  for (const SafetensorsEntry& entry : parse_safetensors_header(header, content.size() - data_begin, source))
+    tensors.emplace(entry.name, read_tensor(entry, read, data_begin, source));
+  return tensors;
+}
+
+std::map<std::string, std::string> read_safetensors_metadata(const fs::path& path) {
+  const std::string source = path.string();
+  const std::uint64_t bytes = size_of(path);
+  const InputFile file(path);
+  const std::string header = read_header(reader_of(file), bytes, source);
+  parse_safetensors_header(header, bytes - kLengthBytes - header.size(), source);  // checks it
+  return Json::parse(header).value("__metadata__", std::map<std::string, std::string>());
+}
+
+struct SafetensorsWriter::State {
+  fs::path path, temporary;
+  int descriptor = -1;
+  std::uint64_t data_begin = 0;
+  std::map<std::string, SafetensorsEntry> missing;
+
+  [[noreturn]] void fail(int error) const { throw WriteError(path.string(), std::strerror(error)); }
+  void put(std::uint64_t offset, const void* from, std::uint64_t bytes) const {
+    if (const int error = write_at(descriptor, offset, from, bytes); error != 0) fail(error);
+  }
+};
+
+SafetensorsWriter::SafetensorsWriter(const fs::path& path, const std::vector<TensorShape>& tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : state_(std::make_unique<State>()) {
+  const std::vector<SafetensorsEntry> entries = place_tensors(tensors);
+  const std::string header = make_safetensors_header(entries, metadata);
+  for (const SafetensorsEntry& entry : entries) state_->missing.emplace(entry.name, entry);
+  state_->path = path;
+  state_->temporary = path.string() + ".tmp";
+  state_->data_begin = kLengthBytes + header.size();
+  state_->descriptor = ::open(state_->temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (state_->descriptor < 0) state_->fail(errno);
+  const std::uint64_t length = header.size();
+  try {
+    state_->put(0, &length, kLengthBytes);
+    state_->put(kLengthBytes, header.data(), header.size());
+  } catch (const Error&) {
+    discard();
+    throw;
+  }
+}
+
+SafetensorsWriter::~SafetensorsWriter() { discard(); }
+
+void SafetensorsWriter::discard() noexcept {
+  if (state_->descriptor < 0) return;
+  ::close(std::exchange(state_->descriptor, -1));
+  std::error_code ignored;
+  fs::remove(state_->temporary, ignored);
+}
+
+void SafetensorsWriter::write(const std::string& name, const at::Tensor& tensor) {
+  const auto found = state_->missing.find(name);
+  if (found == state_->missing.end()) throw std::invalid_argument("no tensor " + name + " is to be written");
+  const SafetensorsEntry& entry = found->second;
+  if (tensor.sizes() != at::IntArrayRef(entry.shape)) throw std::invalid_argument("wrong shape of tensor " + name);
+  const at::Tensor plain = tensor.detach().to(at::kCPU, *entry.type).contiguous();
+  state_->put(state_->data_begin + entry.begin, plain.data_ptr(), plain.nbytes());
+  state_->missing.erase(found);
+}
+
+void SafetensorsWriter::commit() {
+  if (!state_->missing.empty()) throw std::logic_error("tensor " + state_->missing.begin()->first + " is missing");
+  if (::close(std::exchange(state_->descriptor, -1)) != 0) {
+    const int cause = errno;
+    std::error_code ignored;
+    fs::remove(state_->temporary, ignored);
+    state_->fail(cause);
+  }
+  commit_file(state_->temporary, state_->path);
 }
 
 void write_safetensors(const fs::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
-  const fs::path temporary = path.string() + ".tmp";
-  if (!write_stream(temporary, tensors)) {
-    const int cause = errno;
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    throw WriteError(path.string(), cause);
-  }
-  commit_file(temporary, path);
+  std::vector<TensorShape> shapes;
+  for (const auto& [name, tensor] : tensors) shapes.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
+  SafetensorsWriter writer(path, shapes);
+  for (const auto& [name, tensor] : tensors) writer.write(name, tensor);
+  writer.commit();
 }
 
 }  // namespace lshdp::model

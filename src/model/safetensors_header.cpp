@@ -19,14 +19,21 @@ struct NamedType {
   std::string_view name;
   at::ScalarType type;
 };
-constexpr std::array<NamedType, 8> kTypes{{{"F64", at::kDouble},
-                                           {"F32", at::kFloat},
-                                           {"F16", at::kHalf},
-                                           {"BF16", at::kBFloat16},
-                                           {"I64", at::kLong},
-                                           {"I32", at::kInt},
-                                           {"U8", at::kByte},
-                                           {"BOOL", at::kBool}}};
+constexpr std::array<NamedType, 15> kTypes{{{"F64", at::kDouble},
+                                            {"F32", at::kFloat},
+                                            {"F16", at::kHalf},
+                                            {"BF16", at::kBFloat16},
+                                            {"F8_E4M3", at::kFloat8_e4m3fn},
+                                            {"F8_E5M2", at::kFloat8_e5m2},
+                                            {"I64", at::kLong},
+                                            {"I32", at::kInt},
+                                            {"I16", at::kShort},
+                                            {"I8", at::kChar},
+                                            {"U64", at::kUInt64},
+                                            {"U32", at::kUInt32},
+                                            {"U16", at::kUInt16},
+                                            {"U8", at::kByte},
+                                            {"BOOL", at::kBool}}};
 
 /// nlohmann keeps the last of two equal keys; in this format two are an error.
 Json parse_without_duplicates(std::string_view text, const std::string& source) {
@@ -46,12 +53,11 @@ Json parse_without_duplicates(std::string_view text, const std::string& source) 
   }
 }
 
-at::ScalarType type_named(const std::string& name, const std::string& tensor, const std::string& source) {
+std::optional<at::ScalarType> type_named(const std::string& name) {
   for (const NamedType& known : kTypes) {
     if (known.name == name) return known.type;
   }
-  throw_wrong_key(source, tensor,
-                  fmt::format("has type {}; supported are F64, F32, F16, BF16, I64, I32, U8, BOOL", name));
+  return std::nullopt;
 }
 
 std::vector<std::uint64_t> whole_numbers(const Json& list, const std::string& key, const std::string& source) {
@@ -66,7 +72,7 @@ std::vector<std::uint64_t> whole_numbers(const Json& list, const std::string& ke
 
 /// Bytes of a tensor of this shape; every product on the way must fit, also where another size is zero.
 std::uint64_t bytes_of(const SafetensorsEntry& entry, const std::string& source) {
-  std::int64_t padded = static_cast<std::int64_t>(c10::elementSize(entry.type)), exact = padded;
+  std::int64_t padded = static_cast<std::int64_t>(c10::elementSize(*entry.type)), exact = padded;
   for (const std::int64_t size : entry.shape) {
     if (__builtin_mul_overflow(padded, std::max<std::int64_t>(size, 1), &padded)) {
       throw_wrong_key(source, entry.name, "has a shape too large for any file");
@@ -95,12 +101,13 @@ SafetensorsEntry entry_of(const std::string& name, const Json& value, const std:
     throw_wrong_key(source, name, "must be an object of dtype, shape and data_offsets");
   }
   const std::string where = fmt::format("{}: tensor {}", source, name);
-  SafetensorsEntry entry{name, type_named(json_value<std::string>(value, "dtype", where), name, source),
-                         shape_of(value, name, where), 0, 0};
+  const auto type_name = json_value<std::string>(value, "dtype", where);
+  SafetensorsEntry entry{name, type_name, type_named(type_name), shape_of(value, name, where), 0, 0};
   const auto offsets = whole_numbers(json_value<Json>(value, "data_offsets", where), "data_offsets", where);
   if (offsets.size() != 2 || offsets[0] > offsets[1]) throw_wrong_key(where, "data_offsets", "must be [begin, end]");
   entry.begin = offsets[0];
   entry.end = offsets[1];
+  if (!entry.type) return entry;
   const std::uint64_t bytes = bytes_of(entry, source);
   if (entry.end - entry.begin != bytes) {
     throw_wrong_key(
@@ -159,15 +166,27 @@ std::vector<SafetensorsEntry> parse_safetensors_header(std::string_view header, 
   return entries;
 }
 
-std::string make_safetensors_header(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
-  Json header = {{"__metadata__", {{"format", "pt"}}}};  // Hugging Face's loader asks for it
-  std::size_t begin = 0;
-  for (const auto& [name, tensor] : tensors) {
-    if (header.contains(name)) throw std::invalid_argument(fmt::format("tensor {} is given twice", name));
-    const std::size_t end = begin + tensor.nbytes();
-    header[name] = {
-        {"dtype", name_of(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, end}}};
-    begin = end;
+std::vector<SafetensorsEntry> place_tensors(const std::vector<TensorShape>& tensors) {
+  std::set<std::string> names;
+  std::vector<SafetensorsEntry> entries;
+  std::uint64_t begin = 0;
+  for (const auto& [name, type, shape] : tensors) {
+    if (!names.insert(name).second) throw std::invalid_argument(fmt::format("tensor {} is given twice", name));
+    SafetensorsEntry entry{name, std::string(name_of(type)), type, shape, begin, begin};
+    entry.end += bytes_of(entry, name);
+    begin = entry.end;
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+std::string make_safetensors_header(const std::vector<SafetensorsEntry>& entries,
+                                    const std::map<std::string, std::string>& metadata) {
+  Json header = {{"__metadata__", metadata}};
+  header["__metadata__"]["format"] = "pt";  // Hugging Face's loader asks for it
+  for (const SafetensorsEntry& entry : entries) {
+    header[entry.name] = {
+        {"dtype", entry.type_name}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
   }
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');

@@ -137,8 +137,11 @@ Sizes read_sizes(Description& d) {
   s.hidden = d.size("hidden_dim");
   s.mlp = d.size("mlp_dim");
   s.classes = d.size_or("num_classes", 1000);
-  d.allow_only("dropout", 0.0);
-  d.allow_only("attention_dropout", 0.0);
+  d.ignore_dropout("dropout");
+  d.ignore_dropout("attention_dropout");
+  d.allow_only("representation_size", nullptr);
+  d.allow_only("conv_stem_configs", nullptr);
+  for (const char* key : {"architectures", "torch_dtype", "dtype"}) d.ignore(key);
   d.refuse_unknown_keys();
   d.require_divides("image_size", s.image, "patch_size", s.patch);
   d.require_divides("hidden_dim", s.hidden, "num_heads", s.heads);
@@ -150,6 +153,7 @@ Sizes read_sizes(Description& d) {
 Model make_vit(Description& description, const std::string& name) {
   const Sizes s = read_sizes(description);
   Model model;
+  model.dropout = description.dropped();
   model.name = name;
   model.description = {{"type", "vit"},          {"channels", s.channels}, {"image_size", s.image},
                        {"patch_size", s.patch},  {"num_layers", s.layers}, {"num_heads", s.heads},

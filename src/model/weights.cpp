@@ -1,4 +1,4 @@
-// Matching a file's tensors with a model's parameters.
+// A model's parameters in and out of files.
 #include "lshdp/model/weights.h"
 
 #include <stdexcept>
@@ -7,83 +7,85 @@
 #include <fmt/ranges.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/core/log.h"
 #include "lshdp/model/safetensors.h"
+#include "tensor_names.h"
 
 namespace lshdp::model {
 namespace {
 
-constexpr std::string_view kPrefix = "transformer.";
-constexpr const char* kEmbedding = "transformer.wte.weight";
-
-std::string without_prefix(const std::string& name) {
-  return name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
-}
-
-/// Hugging Face's causal masks: "h.0.attn.bias", "h.0.attn.masked_bias".
-bool is_mask(const std::string& name) {
-  const std::string plain = without_prefix(name);
-  return plain.starts_with("h.") && (plain.ends_with(".attn.bias") || plain.ends_with(".attn.masked_bias"));
-}
-
-/// Takes the tensor out of `tensors`, under its name or without the prefix; undefined if there is none.
-at::Tensor take(NamedTensors& tensors, const std::string& name) {
-  auto found = tensors.find(name);
-  if (found == tensors.end()) found = tensors.find(without_prefix(name));
-  if (found == tensors.end()) return {};
-  at::Tensor tensor = std::move(found->second);
-  tensors.erase(found);
-  return tensor;
-}
-
-at::Tensor checked(const at::Tensor& tensor, const Parameter& parameter, const std::string& source) {
-  if (!tensor.defined()) {
-    throw UsageError(
-        fmt::format("{}: tensor {} is missing; are these weights of another model?", source, parameter.name));
-  }
-  if (tensor.sizes() != at::IntArrayRef(parameter.shape)) {
-    throw UsageError(fmt::format("{}: tensor {} has shape [{}], the model needs [{}]", source, parameter.name,
-                                 fmt::join(tensor.sizes().vec(), ", "), fmt::join(parameter.shape, ", ")));
-  }
-  if (!tensor.is_floating_point()) {
-    throw UsageError(fmt::format("{}: tensor {} has type {}, which is no floating type", source, parameter.name,
-                                 c10::toString(tensor.scalar_type())));
-  }
-  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
-}
-
-/// Files may hold the tied head again; a head of its own would be another model.
-void drop_tied_head(NamedTensors& tensors, const at::Tensor& embedding, const std::string& source) {
-  const at::Tensor head = take(tensors, "lm_head.weight");
-  if (!head.defined()) return;
-  if (head.sizes() == embedding.sizes() && head.to(embedding.scalar_type()).equal(embedding)) return;
-  throw UsageError(
-      fmt::format("{}: lm_head.weight differs from the embedding; only heads tied to it are supported", source));
-}
-
-void require_nothing_left(NamedTensors tensors, bool gpt, const std::string& source) {
-  if (gpt) std::erase_if(tensors, [](const auto& entry) { return is_mask(entry.first); });
-  if (tensors.empty()) return;
-  throw UsageError(fmt::format("{}: tensor {} is not in the model; are these weights of another model?", source,
-                               tensors.begin()->first));
+bool is_readable(at::ScalarType type) {
+  return type == at::kDouble || type == at::kFloat || type == at::kHalf || type == at::kBFloat16;
 }
 
 }  // namespace
 
-Values read_weights(const Model& model, const std::filesystem::path& path) {
-  const std::string source = path.string();
-  NamedTensors tensors = read_safetensors(path);
-  Values values;
-  at::Tensor embedding;
-  for (const auto& block : model.blocks) {
-    values.emplace_back();
-    for (const Parameter& parameter : block->parameters()) {
-      values.back().push_back(checked(take(tensors, parameter.name), parameter, source));
-      if (parameter.name == kEmbedding) embedding = values.back().back();
-    }
+void require_finite(const at::Tensor& value, const std::string& name, const std::string& where) {
+  if (value.isfinite().all().item<bool>()) return;
+  const std::int64_t nans = value.isnan().sum().item<std::int64_t>();
+  const std::int64_t infinite = value.isinf().sum().item<std::int64_t>();
+  throw UsageError(
+      fmt::format("{}: tensor {} is not finite: {} NaN and {} infinite of {} values; such weights predict "
+                  "nothing",
+                  where, name, nans, infinite, value.numel()));
+}
+
+WeightReader::WeightReader(const Model& model, TensorSource& source) : model_(model), source_(source) {
+  MatchedNames matched = match_names(model, source);
+  names_ = std::move(matched.of_parameters);
+  head_ = std::move(matched.head);
+}
+
+at::Tensor WeightReader::checked(const std::string& name, const Parameter& parameter) {
+  const at::Tensor tensor = source_.read(name);
+  if (tensor.sizes() != at::IntArrayRef(parameter.shape)) {
+    throw UsageError(fmt::format("{}: tensor {} has shape [{}], the model needs [{}]", source_.where(), name,
+                                 fmt::join(tensor.sizes().vec(), ", "), fmt::join(parameter.shape, ", ")));
   }
-  if (embedding.defined()) drop_tied_head(tensors, embedding, source);
-  require_nothing_left(std::move(tensors), embedding.defined(), source);
+  if (!is_readable(tensor.scalar_type())) {
+    throw UsageError(fmt::format("{}: tensor {} has type {}, which is no floating type of 2, 4 or 8 bytes",
+                                 source_.where(), name, c10::toString(tensor.scalar_type())));
+  }
+  require_finite(tensor, name, source_.where());
+  return tensor;
+}
+
+/// The wider of the embedding and of the head that a file holds beside it. A head of its own would be another model.
+at::Tensor WeightReader::tied(const at::Tensor& embedding, const Parameter& parameter) {
+  const at::Tensor head = checked(head_, parameter);
+  const bool head_is_wider = head.element_size() > embedding.element_size();
+  const at::Tensor& wide = head_is_wider ? head : embedding;
+  const at::Tensor& narrow = head_is_wider ? embedding : head;
+  if (!wide.to(narrow.scalar_type()).equal(narrow))
+    throw UsageError(
+        fmt::format("{}: {} differs from the embedding; only heads tied to it are supported", source_.where(), head_));
+  if (wide.scalar_type() != narrow.scalar_type())
+    spdlog::info("{}: {} is the embedding in another type; both are taken from the {} one", source_.where(), head_,
+                 c10::toString(wide.scalar_type()));
+  return wide;
+}
+
+at::Tensor WeightReader::read(std::size_t block, std::size_t parameter) {
+  const Parameter& wanted = model_.blocks[block]->parameters()[parameter];
+  at::Tensor tensor = checked(names_[block][parameter], wanted);
+  if (wanted.name == kEmbedding && !head_.empty()) tensor = tied(tensor, wanted);
+  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
+}
+
+Values read_weights(const Model& model, TensorSource& source) {
+  WeightReader reader(model, source);
+  Values values;
+  for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+    values.emplace_back();
+    for (std::size_t i = 0; i < model.blocks[block]->parameters().size(); ++i)
+      values.back().push_back(reader.read(block, i));
+  }
   return values;
+}
+
+Values read_weights(const Model& model, const std::filesystem::path& path) {
+  const std::unique_ptr<TensorSource> file = open_safetensors(path);
+  return read_weights(model, *file);
 }
 
 void write_weights(const Model& model, const Values& values, const std::filesystem::path& path) {

@@ -102,6 +102,23 @@ TEST_F(Train, MeasuresSolvesAndLearnsInFp16InEveryMode) {
   }
 }
 
+TEST_F(Train, SaysThatItHasNoDropoutWhereTheModelAsksForIt) {
+  Json config = read_json(files_->path("gpt.json"));
+  config["resid_pdrop"] = 0.1;
+  write_json(folder_ / "dropout.json", config);
+  const std::string data = " --data " + files_->path("gpt.h5"), model = "--model " + out("dropout.json") + data;
+  const CommandResult trained =
+      run_lshdp_on(2, "train --batches 4,4 --steps 1 --save " + out("w.safetensors") + " " + model);
+  EXPECT_EQ(trained.exit_code, 0) << trained.errors;
+  EXPECT_THAT(trained.errors, HasSubstr("asks for dropout (resid_pdrop 0.1), which lshdp does not have"));
+  const CommandResult evaluated = run_lshdp("evaluate --init " + out("w.safetensors") + " " + model);
+  EXPECT_EQ(evaluated.exit_code, 0) << evaluated.errors;
+  EXPECT_THAT(evaluated.errors, testing::Not(HasSubstr("dropout")));
+  EXPECT_EQ(
+      evaluated.output,
+      run_lshdp("evaluate --init " + out("w.safetensors") + " --model " + files_->path("gpt.json") + data).output);
+}
+
 TEST_F(Train, AugmentsTheSameWhateverTheSplit) {
   const std::string common = "--steps 6 --precision fp64 --crop-padding 2 --flip --log warn --save ";
   train(1, "vit", "--batches 20 " + common + out("one.safetensors"));

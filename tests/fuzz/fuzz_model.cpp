@@ -18,6 +18,16 @@ std::vector<Json> descriptions() {
            {"mlp_dim", 64},
            {"num_classes", 10}},
           {{"type", "gpt2"}, {"n_layer", 2}, {"n_head", 2}, {"n_embd", 32}, {"n_positions", 16}, {"vocab_size", 256}},
+          {{"model_type", "gpt2"},
+           {"n_layer", 1},
+           {"n_head", 2},
+           {"n_embd", 8},
+           {"n_positions", 4},
+           {"vocab_size", 16},
+           {"activation_function", "gelu_fast"},
+           {"attn_pdrop", 0.1},
+           {"pruned_heads", Json::object()},
+           {"id2label", {{"0", "a"}}}},
           {{"type", "mlp"}, {"input_size", 784}, {"hidden_sizes", {64, 32}}, {"output_size", 10}}};
 }
 
@@ -25,7 +35,8 @@ void build(const Json& description) {
   const model::Model model = model::make_model_from_json(description, "model.json");
   EXPECT_FALSE(model.blocks.empty());
   EXPECT_GT(model.parameter_count(), 0) << description;
-  // The complete description builds the same model.
+  // The complete description builds the same model, and so does what is written beside its weights.
+  EXPECT_EQ(model::make_model_from_json(model::config_of(model, at::kFloat), "again").description, model.description);
   EXPECT_EQ(model::make_model_from_json(model.description, "again").parameter_count(), model.parameter_count());
 }
 

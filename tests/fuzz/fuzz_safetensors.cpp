@@ -1,8 +1,11 @@
-// Fuzzes safetensors files: the header's length, its JSON and the data it describes.
+// Fuzzes safetensors files (the header's length, its JSON and the data it describes) and lists of shards.
+#include <filesystem>
+
 #include <gtest/gtest.h>
 
 #include "driver.h"
 #include "lshdp/model/safetensors.h"
+#include "lshdp/model/shards.h"
 
 namespace lshdp::test {
 namespace {
@@ -23,7 +26,10 @@ std::vector<std::string> files() {
           11),
       file_of(
           R"({"e":{"dtype":"I64","shape":[0,4],"data_offsets":[0,0]},"h":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]}})",
-          12)};
+          12),
+      file_of(
+          R"({"m":{"dtype":"U16","shape":[2],"data_offsets":[0,4]},"n":{"dtype":"I8","shape":[3],"data_offsets":[4,7]}})",
+          7)};
 }
 
 void read(const std::string& content) {
@@ -35,6 +41,18 @@ void read(const std::string& content) {
 }
 
 TEST(Fuzz, Safetensors) { fuzz_bytes(files(), read); }
+
+Json index_of_shards() {
+  return {{"metadata", {{"total_size", 16}}},
+          {"weight_map", {{"a", "model-00001-of-00002.safetensors"}, {"b", "model-00002-of-00002.safetensors"}}}};
+}
+
+TEST(Fuzz, ShardIndex) {
+  fuzz_json({index_of_shards()}, [](const Json& index) {
+    for (const auto& [tensor, file] : model::shards_of_index(index, "model.safetensors.index.json"))
+      EXPECT_EQ(std::filesystem::path(file).filename(), file);
+  });
+}
 
 }  // namespace
 }  // namespace lshdp::test

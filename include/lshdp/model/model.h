@@ -31,6 +31,9 @@ struct Model {
   nlohmann::json description;  // complete: make_model_from_json(description, name) builds the same model
   InputSpec input;
   std::vector<std::unique_ptr<Block>> blocks;
+  /// Dropout that the description asks for, such as "resid_pdrop 0.1". The blocks have none: for evaluation that is the
+  /// same model, for training it is not, and the user must be told.
+  std::vector<std::string> dropout;
 
   std::int64_t parameter_count() const;                   // each shared parameter once
   std::int64_t parameter_count(std::size_t block) const;  // owned by the block
@@ -38,10 +41,14 @@ struct Model {
   std::int64_t terms_per_sample() const { return input.kind == InputSpec::Kind::tokens ? input.context : 1; }
 };
 
-/// A preset's name (DESIGN.md: vit_b_16 .. gpt2-xl, mlp) or the path of a JSON file. Throws UsageError: unknown preset
-/// (with the list of presets), bad JSON, missing or unknown key, sizes that do not fit each other.
+/// A preset's name (DESIGN.md: vit_b_16 .. gpt2-xl, mlp) or the path of a JSON file, of a folder with a config.json
+/// (Hugging Face, a run), or of a checkpoint. Throws UsageError: unknown preset (with the list of presets), bad JSON,
+/// missing or unknown key, sizes that do not fit each other.
 Model make_model(const std::string& preset_or_path);
 Model make_model_from_json(const nlohmann::json& description, const std::string& name);
+/// What is written beside a model's weights as config.json: of a GPT as Hugging Face's GPT2LMHeadModel reads it, of
+/// others the arguments with their "type". make_model() takes it again. `type`: that of the weights.
+nlohmann::json config_of(const Model& model, at::ScalarType type);
 /// Names of the presets.
 std::vector<std::string> preset_names();
 

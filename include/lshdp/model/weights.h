@@ -2,9 +2,11 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "lshdp/model/model.h"
+#include "lshdp/model/tensor_source.h"
 
 namespace lshdp::model {
 
@@ -12,14 +14,41 @@ namespace lshdp::model {
 /// model.blocks[b]->parameters()[i].
 using Values = std::vector<std::vector<at::Tensor>>;
 
-/// Reads every parameter of `model`. Accepts Hugging Face's "transformer." prefix and ignores its non-parameters
-/// (lm_head.weight tied to the embedding, attn.bias masks). Throws UsageError naming the tensor if one is missing,
-/// has another shape, or is in the file but not in the model.
+/// The parameters of a model in a source, by whatever names they have there. Names may lack Hugging Face's
+/// "transformer.", or stand behind what wrappers add to all of them ("module.", "_orig_mod.", ..); the log says so. A
+/// tied head may lack, equal the embedding within the narrower type of the two, or be there alone. Masks are passed
+/// over, whatever their type.
+class WeightReader {
+ public:
+  /// Throws UsageError naming the tensor if one is missing, or is in the source but not in the model. Both must outlive
+  /// it.
+  WeightReader(const Model& model, TensorSource& source);
+
+  /// model.blocks[block]->parameters()[parameter], in float32 or float64. Throws UsageError naming the tensor: another
+  /// shape, no floating type, values that are not finite, a head that is not tied.
+  at::Tensor read(std::size_t block, std::size_t parameter);
+
+ private:
+  at::Tensor checked(const std::string& name, const Parameter& parameter);
+  at::Tensor tied(const at::Tensor& embedding, const Parameter& parameter);
+
+  const Model& model_;
+  TensorSource& source_;
+  std::vector<std::vector<std::string>> names_;  // in the source
+  std::string head_;  // of the tied head in the source; empty: it has none beside the embedding
+};
+
+/// Reads every parameter of `model`. Throws UsageError as WeightReader does.
+Values read_weights(const Model& model, TensorSource& source);
+/// The same of a safetensors file.
 Values read_weights(const Model& model, const std::filesystem::path& path);
 /// Writes every parameter once, each in the type of its value. Throws WriteError; std::invalid_argument if `values` is
 /// not of `model`.
 void write_weights(const Model& model, const Values& values, const std::filesystem::path& path);
 /// Fresh values from `seed`.
 Values initial_values(const Model& model, std::uint64_t seed);
+
+/// Throws UsageError if `value`, of the tensor `name`, holds NaN or infinities. `where`: what holds it.
+void require_finite(const at::Tensor& value, const std::string& name, const std::string& where);
 
 }  // namespace lshdp::model

@@ -1,0 +1,21 @@
+// Which tensor of a source is which parameter of a model.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "lshdp/model/model.h"
+#include "lshdp/model/tensor_source.h"
+
+namespace lshdp::model {
+
+constexpr const char* kEmbedding = "transformer.wte.weight";
+
+struct MatchedNames {
+  std::vector<std::vector<std::string>> of_parameters;  // by block and parameter, as the source has them
+  std::string head;                                     // the tied head beside the embedding; empty: none
+};
+
+/// Throws UsageError naming a tensor that is missing, or in the source but not in the model.
+MatchedNames match_names(const Model& model, const TensorSource& source);
+
+}  // namespace lshdp::model
