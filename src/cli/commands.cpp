@@ -14,6 +14,7 @@ const std::vector<Command>& commands() {
       {"train", "trains a model on unequal ranks", true, run_train},
       {"evaluate", "computes loss and accuracy of saved weights", true, run_evaluate},
       {"generate", "samples text from a trained GPT", false, run_generate},
+      {"export", "writes saved weights as others load them", false, run_export},
       {"report", "draws and tabulates runs", false, run_report},
   };
   return table;

@@ -13,17 +13,19 @@
 #include "lshdp/core/text.h"
 #include "lshdp/data/matching.h"
 #include "lshdp/measure/host_room.h"
-#include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
+#include "lshdp/train/saved_model.h"
 
 namespace lshdp::cli {
 namespace {
 
 Options evaluate_options() {
   Options options("evaluate", "Computes the loss and accuracy of saved weights, split over the ranks.",
-                  "mpirun -np 2 lshdp evaluate --model vit.json --init weights.safetensors --data test.h5");
-  options.required("model", "MODEL", "a preset or a JSON file")
-      .required("init", "FILE", "the weights (safetensors)")
+                  "mpirun -np 2 lshdp evaluate --init runs/first --data test.h5");
+  options
+      .required("init", "WEIGHTS",
+                "the weights: a run, a checkpoint, a Hugging Face folder, a list of shards or a safetensors file")
+      .option("model", "MODEL", "a preset, a JSON file or a folder, where the weights do not say it themselves")
       .required("data", "FILE", "the data set")
       .option("trained-on", "TRAIN.h5", "the training set: images are normalised and classes numbered as there")
       .option("micro-batch", "B", "samples at a time", "64");
@@ -39,7 +41,7 @@ int run_evaluate(const Arguments& arguments) {
   const measure::RankRequest ranks = rank_request(values);
   const std::int64_t micro_batch = values.integer("micro-batch", 1);
   return with_ranks("evaluate", [&](comm::Communicator& communicator) {
-    const model::Model model = shared_model(communicator, values.text("model"));
+    const model::Model model = shared_model_of_weights(communicator, values);
     const measure::RankSetup setup = measure::set_up_rank(communicator, ranks);
     measure::require_host_room(communicator, model, setup, /*alone=*/false);
     MemoryBudget budget(*setup.compute_device, setup.memory_bytes);
@@ -47,7 +49,7 @@ int run_evaluate(const Arguments& arguments) {
     std::unique_ptr<data::Dataset> dataset;
     comm::agree(communicator, [&] {
       const auto scope = measure::scope_of_values(setup);
-      store->set_values(model::read_weights(model, values.text("init")));
+      store->set_values(train::read_saved_weights(model, values.text("init"), "--init"));
       dataset = train::open_for_model(values.text("data"), model);
       if (values.has("trained-on")) {
         const std::string& training = values.text("trained-on");
@@ -60,6 +62,7 @@ int run_evaluate(const Arguments& arguments) {
     const std::vector<std::int64_t> equal(static_cast<std::size_t>(communicator.size()), 1);
     const train::EvaluationRecord result = train::evaluate(communicator, model, walker, *dataset,
                                                            train::preparation_for(model, {}), equal, micro_batch, 0);
+    train::require_finite_loss(result);
     const std::string accuracy = result.accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *result.accuracy) : "";
     print_on_rank_0(communicator, fmt::format("loss {:.6f}{} over {} samples\n", result.loss, accuracy,
                                               format_count(result.samples)));

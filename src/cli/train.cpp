@@ -52,11 +52,17 @@ void add_training_options(Options& options) {
 }
 
 void add_file_options(Options& options) {
-  options.option("init", "FILE", "weights to begin with (safetensors)")
-      .option("save", "FILE", "write the trained weights (safetensors)")
-      .option("results", "DIR",
-              "run directory: metrics, summary, plan, checkpoints (default with --resume: the run that is resumed)")
+  options
+      .option(
+          "init", "WEIGHTS",
+          "weights to begin with: a safetensors file, a list of shards, a Hugging Face folder, a run or a checkpoint")
+      .option("save", "FILE", "write the trained weights to this file as well (safetensors)")
+      .option(
+          "results", "DIR",
+          "run directory: weights (model.safetensors, config.json), metrics, summary, plan, checkpoints (default with "
+          "--resume: the run that is resumed)")
       .flag("overwrite", "replace an earlier run in --results")
+      .flag("keep-best", "keep the weights of the evaluation with the least loss, too (in DIR/best)")
       .option("checkpoint-every", "K", "checkpoint every K steps (0: only when interrupted)", "0")
       .option("keep-checkpoints", "N", "keep the newest N checkpoints", "2")
       .option("resume", "DIR", "continue from a checkpoint, or from the newest of a run directory")
@@ -76,7 +82,7 @@ Options train_options() {
   add_file_options(options);
   options.excludes("init", "resume").excludes("steps", "epochs");
   options.excludes("overwrite", "resume").needs("overwrite", "results").needs("resume-with-changes", "resume");
-  options.needs("eval-every", "eval-data");
+  options.needs("eval-every", "eval-data").needs("keep-best", "eval-data");
   return options;
 }
 
@@ -114,9 +120,10 @@ void read_folders(const Values& values, train::TrainOptions& options) {
   options.checkpoint_every = values.integer("checkpoint-every", 0);
   options.keep_checkpoints = static_cast<int>(values.integer("keep-checkpoints", 1, 1'000'000));
   options.trace = values.flag("trace");
+  options.keep_best = values.flag("keep-best");
   const bool keeps = !options.results.empty() || !options.resume.empty();
-  if (!keeps && (options.trace || options.checkpoint_every > 0))
-    throw UsageError("--trace and --checkpoint-every need --results, the folder to write into");
+  if (!keeps && (options.trace || options.checkpoint_every > 0 || options.keep_best))
+    throw UsageError("--trace, --checkpoint-every and --keep-best need --results, the folder to write into");
 }
 
 train::TrainOptions read_options(const Values& values) {

@@ -186,7 +186,7 @@ struct SafetensorsWriter::State {
   std::uint64_t data_begin = 0;
   std::map<std::string, SafetensorsEntry> missing;
 
-  [[noreturn]] void fail(int error) const { throw WriteError(path.string(), std::strerror(error)); }
+  [[noreturn]] void fail(int error) const { throw WriteError(path.string(), error); }
   void put(std::uint64_t offset, const void* from, std::uint64_t bytes) const {
     if (const int error = write_at(descriptor, offset, from, bytes); error != 0) fail(error);
   }

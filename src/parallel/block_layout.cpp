@@ -96,16 +96,9 @@ void BlockLayout::copy_from_values(const at::Tensor& arena, std::size_t bucket, 
     view(arena, {bucket, i}).copy_(values[slots[i].block][slots[i].parameter]);
 }
 
-void BlockLayout::copy_to_values(model::Values& values, std::size_t bucket, const at::Tensor& arena) const {
+void BlockLayout::take_each(const TakeValue& take, std::size_t bucket, const at::Tensor& arena) const {
   const auto& slots = buckets_[bucket].slots;
-  for (std::size_t i = 0; i < slots.size(); ++i)
-    values[slots[i].block][slots[i].parameter] = view(arena, {bucket, i}).clone();
-}
-
-model::Values BlockLayout::empty_values() const {
-  model::Values values;
-  for (const auto& block : model_.blocks) values.emplace_back(block->parameters().size());
-  return values;
+  for (std::size_t i = 0; i < slots.size(); ++i) take(slots[i].block, slots[i].parameter, view(arena, {bucket, i}));
 }
 
 void BlockLayout::append_pieces(std::vector<StatePiece>& pieces, std::size_t bucket, const ShardState& shard) const {

@@ -14,6 +14,7 @@
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/arena.h"
 #include "lshdp/parallel/sharded_adamw.h"
+#include "lshdp/parallel/store.h"
 
 namespace lshdp::parallel {
 
@@ -54,10 +55,8 @@ class BlockLayout {
   void clear_untouched(const at::Tensor& arena, std::size_t bucket, const std::vector<bool>& touched) const;
   /// Copies a bucket's parameters from `values` (any floating type) into `arena`; padding is left as it is.
   void copy_from_values(const at::Tensor& arena, std::size_t bucket, const model::Values& values) const;
-  /// Copies them from `arena` into new tensors of `values`.
-  void copy_to_values(model::Values& values, std::size_t bucket, const at::Tensor& arena) const;
-  /// Values with an undefined tensor for each parameter.
-  model::Values empty_values() const;
+  /// Hands them to `take`, as views of `arena`.
+  void take_each(const TakeValue& take, std::size_t bucket, const at::Tensor& arena) const;
   /// Appends the runs of parameters that `shard` holds of `bucket`.
   void append_pieces(std::vector<StatePiece>& pieces, std::size_t bucket, const ShardState& shard) const;
 

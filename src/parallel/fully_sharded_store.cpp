@@ -70,7 +70,7 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   double update_seconds() const override { return thread_.update_seconds(); }
   std::int64_t host_bytes() const override { return host_bytes_; }
   void set_values(const model::Values& values) override;
-  model::Values gather_values() override;
+  void gather_each(const TakeValue& take) override;
   std::vector<StatePiece> owned_state() override;
   void publish() override { forget_gathered(); }
 
@@ -432,15 +432,13 @@ void FullyShardedStore::set_values(const model::Values& values) {
   forget_gathered();
 }
 
-model::Values FullyShardedStore::gather_values() {
+void FullyShardedStore::gather_each(const TakeValue& take) {
   const c10::NoGradGuard no_grad;
   const HostMemoryScope host;
-  model::Values values = layout_.empty_values();
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     const BucketState& bucket = buckets_[index];
-    layout_.copy_to_values(values, index, gather_master(communicator_, bucket.shard, bucket.shards));
+    layout_.take_each(take, index, gather_master(communicator_, bucket.shard, bucket.shards));
   }
-  return values;
 }
 
 std::vector<StatePiece> FullyShardedStore::owned_state() {

@@ -60,7 +60,7 @@ class LocallyShardedStore final : public ParameterStore, private BucketWork {
   HostLink host_link() const override { return slots_.copied(); }
   std::int64_t host_bytes() const override;
   void set_values(const model::Values& values) override;
-  model::Values gather_values() override;
+  void gather_each(const TakeValue& take) override;
   std::vector<StatePiece> owned_state() override;
   void publish() override;
 
@@ -427,14 +427,12 @@ at::Tensor LocallyShardedStore::gather_master(std::size_t index) {
   return whole;
 }
 
-model::Values LocallyShardedStore::gather_values() {
+void LocallyShardedStore::gather_each(const TakeValue& take) {
   const c10::NoGradGuard no_grad;
   const HostMemoryScope host;
   waiting([&] { slots_.wait_for_all_versions(); });
-  model::Values values = layout_.empty_values();
   for (std::size_t index = 0; index < node_.size(); ++index)
-    layout_.copy_to_values(values, index, master_is_shared() ? node_.values(index) : gather_master(index));
-  return values;
+    layout_.take_each(take, index, master_is_shared() ? node_.values(index) : gather_master(index));
 }
 
 std::vector<StatePiece> LocallyShardedStore::owned_state() {

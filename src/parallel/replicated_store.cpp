@@ -69,7 +69,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   double update_seconds() const override { return thread_.update_seconds(); }
   std::int64_t host_bytes() const override;
   void set_values(const model::Values& values) override;
-  model::Values gather_values() override;
+  void gather_each(const TakeValue& take) override;
   std::vector<StatePiece> owned_state() override;
   void publish() override;
 
@@ -446,14 +446,13 @@ void ReplicatedStore::set_values(const model::Values& values) {
   if (rows_) rows_->set_whole();
 }
 
-model::Values ReplicatedStore::gather_values() {
+void ReplicatedStore::gather_each(const TakeValue& take) {
   const c10::NoGradGuard no_grad;
-  model::Values values = layout_.empty_values();
+  const HostMemoryScope host;
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     const BucketState& bucket = buckets_[index];
-    layout_.copy_to_values(values, index, gather_master(communicator_, bucket.shard, bucket.shards));
+    layout_.take_each(take, index, gather_master(communicator_, bucket.shard, bucket.shards));
   }
-  return values;
 }
 
 std::vector<StatePiece> ReplicatedStore::owned_state() {

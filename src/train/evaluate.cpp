@@ -2,6 +2,7 @@
 #include "lshdp/train/evaluate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -96,6 +97,13 @@ EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& 
   EvaluationRecord record{step, sums[0] / sums[2], std::nullopt, dataset.size()};
   if (model.input.kind != InputSpec::Kind::tokens) record.accuracy = sums[1] / sums[2];
   return record;
+}
+
+void require_finite_loss(const EvaluationRecord& record) {
+  if (std::isfinite(record.loss)) return;
+  throw AgreedError(fmt::format("the loss over {} samples is not finite ({}): the weights are of no use for these data",
+                                record.samples, record.loss),
+                    1);
 }
 
 std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model) {

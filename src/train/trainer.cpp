@@ -36,6 +36,8 @@
 #include "lshdp/train/run_claim.h"
 #include "lshdp/train/run_file.h"
 #include "lshdp/train/run_trace.h"
+#include "lshdp/train/run_weights.h"
+#include "lshdp/train/saved_model.h"
 #include "lshdp/train/step_log.h"
 #include "lshdp/train/step_statistics.h"
 #include "settings.h"
@@ -128,6 +130,7 @@ class Trainer {
   std::unique_ptr<StepLog> log_;            // rank 0
   std::unique_ptr<StepStatistics> statistics_;
   std::unique_ptr<Rebalancing> rebalancing_;
+  std::unique_ptr<RunWeights> weights_;
   std::vector<double> speeds_;        // by rank
   std::vector<std::string> devices_;  // by rank
   std::int64_t first_step_ = 0;       // counted from 0; a resumed run begins later
@@ -220,7 +223,7 @@ void Trainer::fresh_state() {
   comm::agree(communicator_, [&] {
     const auto scope = measure::scope_of_values(options_.setup);
     store_->set_values(options_.init.empty() ? model::initial_values(model_, options_.seed)
-                                             : model::read_weights(model_, options_.init));
+                                             : read_saved_weights(model_, options_.init, "--init"));
   });
 }
 
@@ -367,6 +370,10 @@ Json Trainer::run() {
   rebalancing_ =
       std::make_unique<Rebalancing>(communicator_, options_.plan, options_.profile,
                                     communicator_.size() > 1 ? options_.rebalance_every : 0, options_.rebalance);
+  weights_ = std::make_unique<RunWeights>(
+      communicator_, model_, *store_,
+      RunWeightsOptions{options_.results, options_.save, options_.keep_best, options_.setup.precision});
+  weights_->begin(first_step_);
   communicator_.barrier();
   begun_ = now_seconds();
   begin_timing();
@@ -387,7 +394,8 @@ Json Trainer::run() {
 std::string Trainer::write_summary(bool finished) {
   if (options_.trace) write_run_trace(communicator_, trace_, options_.results / "trace.json");
   return comm::on_rank_0(communicator_, [&] {
-    const Json result = metrics_->summary(now_seconds() - begun_, finished);
+    Json result = metrics_->summary(now_seconds() - begun_, finished);
+    result["best"] = weights_->best();
     if (!options_.results.empty()) write_json(options_.results / "summary.json", result);
     return json_text(result);
   });
@@ -577,6 +585,7 @@ void Trainer::run_evaluation(std::int64_t step) {
     metrics_->add(record);
     log_->evaluation(record);
   }
+  if (weights_->evaluated(record) && speaks_) log_->message(fmt::format("best so far: weights of step {} kept", step));
   begin_timing();
 }
 
@@ -602,15 +611,10 @@ void Trainer::stop_if_interrupted(std::int64_t step) {
 
 void Trainer::finish() {
   report_pending();
+  weights_->require_finite(last_step_);
   if (eval_data_) run_evaluation(last_step_);
   if (options_.checkpoint_every > 0 && last_step_ % options_.checkpoint_every != 0) checkpoint(last_step_);
-  if (!options_.save.empty()) {
-    const model::Values values = store_->gather_values();
-    comm::on_rank_0(communicator_, [&] {
-      model::write_weights(model_, values, options_.save);
-      return std::string();
-    });
-  }
+  weights_->finish(last_step_);
   if (speaks_) log_->finish();
 }
 

@@ -41,7 +41,7 @@ class RecordingStore final : public ParameterStore {
   double wait_seconds() const override { return 0; }
   double update_seconds() const override { return 0; }
   void set_values(const model::Values&) override {}
-  model::Values gather_values() override { return {}; }
+  void gather_each(const TakeValue&) override {}
   std::vector<StatePiece> owned_state() override { return {}; }
   void publish() override {}
 

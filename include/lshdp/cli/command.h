@@ -27,6 +27,7 @@ int run_profile(const Arguments& arguments);
 int run_optimize(const Arguments& arguments);
 int run_train(const Arguments& arguments);
 int run_evaluate(const Arguments& arguments);
+int run_export(const Arguments& arguments);
 int run_generate(const Arguments& arguments);
 int run_report(const Arguments& arguments);
 

@@ -1,14 +1,23 @@
-// The model of a command that runs on several ranks.
+// The model of a command: by --model, or by what lies beside its weights; the same on all ranks.
 #pragma once
 #include <string>
 
+#include "lshdp/cli/options.h"
 #include "lshdp/comm/communicator.h"
 #include "lshdp/model/model.h"
+#include "lshdp/train/saved_model.h"
 
 namespace lshdp::cli {
 
 /// model::make_model on rank 0, described to the others: a JSON file need not be on their hosts. Throws AgreedError.
 /// All ranks must call it.
 model::Model shared_model(comm::Communicator& communicator, const std::string& preset_or_path);
+
+/// What make_model() takes for the model of saved weights: --model, or what describes it beside the weights. Throws
+/// UsageError where neither is there.
+std::string model_of_weights(const Values& values, const train::SavedModel& saved);
+
+/// The same of the weights that --init names, as shared_model(). All ranks must call it.
+model::Model shared_model_of_weights(comm::Communicator& communicator, const Values& values);
 
 }  // namespace lshdp::cli

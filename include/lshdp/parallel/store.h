@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -54,6 +55,9 @@ struct StatePiece {
   std::int64_t begin = 0;  // first element, in the parameter's own row-major order
   at::Tensor value, first_moment, second_moment;
 };
+
+/// Takes model.blocks[block]->parameters()[parameter].
+using TakeValue = std::function<void(std::size_t block, std::size_t parameter, const at::Tensor& value)>;
 
 /// One object per rank; all ranks make the same calls in the same order, except that a rank without samples adds no
 /// gradients but the empty one. Within a step, each pass (a micro-batch) acquires the blocks in rising order and then
@@ -114,8 +118,12 @@ class ParameterStore {
 
   /// Sets all parameters (of any floating type) and clears the moments. Same values on all ranks; no communication.
   virtual void set_values(const model::Values& values) = 0;
-  /// All parameters in the master type, on every rank. All ranks must call it, after synchronize().
-  virtual model::Values gather_values() = 0;
+  /// Hands each parameter, whole and in the master type, to `take`, on every rank; the tensor's memory is another's
+  /// afterwards. Only a bucket at a time is held beside what the store has, in host memory. All ranks must call it,
+  /// after synchronize(); `take` must not throw.
+  virtual void gather_each(const TakeValue& take) = 0;
+  /// A copy of all of them. All ranks must call it, after synchronize().
+  model::Values gather_values();
   /// The pieces this rank owns: over all ranks they cover every element once. Call after synchronize().
   virtual std::vector<StatePiece> owned_state() = 0;
   /// The tensors of owned_state() were written to: brings the values to every rank. All ranks must call it.

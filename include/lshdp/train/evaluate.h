@@ -20,6 +20,10 @@ EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& 
                           data::Dataset& dataset, const data::Preparation& preparation,
                           std::span<const std::int64_t> weights, std::int64_t micro_batch, std::int64_t step);
 
+/// Throws an AgreedError with exit code 1 if the loss of `record` is not finite: its accuracy then means nothing. All
+/// ranks have the same record.
+void require_finite_loss(const EvaluationRecord& record);
+
 /// Opens `path` for `model` and checks that they fit: images with the model's channels and at most its classes (flat:
 /// its input size), tokens with at most its vocabulary. Throws UsageError naming the file and what does not fit.
 std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model);

@@ -42,13 +42,14 @@ struct TrainOptions {
   std::uint64_t seed = 0;
   data::Augmentation augmentation;
 
-  std::filesystem::path init;         // safetensors to begin with; empty: fresh weights from `seed`
-  std::filesystem::path save;         // safetensors to write at the end; empty: none
+  std::filesystem::path init;         // weights to begin with, of any form; empty: fresh weights from `seed`
+  std::filesystem::path save;         // safetensors to write at the end beside those in `results`; empty: none
   std::filesystem::path results;      // run directory; empty: none
   std::filesystem::path resume;       // checkpoint, or run directory whose newest is taken; empty: begin anew
   std::int64_t checkpoint_every = 0;  // steps; 0: only when interrupted
   int keep_checkpoints = 2;
   std::int64_t eval_every = 0;        // steps; 0: at the end only
+  bool keep_best = false;             // the weights of the evaluation with the least loss, in RESULTS/best
   bool trace = false;                 // trace.json in the run directory
   bool overwrite = false;             // removes what an earlier run left in `results`
   bool resume_with_changes = false;   // a resumed run may have other data and settings

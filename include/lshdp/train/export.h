@@ -1,0 +1,29 @@
+// Saved weights of any form to a Hugging Face style folder, or to one safetensors file.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+
+#include "lshdp/model/model.h"
+#include "lshdp/train/saved_model.h"
+
+namespace lshdp::train {
+
+struct Exported {
+  std::filesystem::path weights;  // the file
+  std::int64_t bytes = 0;
+  at::ScalarType type = at::kFloat;
+};
+
+/// Throws UsageError naming --out where export_weights() could not write: it is there already, or cannot be made.
+void require_export_place(const std::filesystem::path& out);
+
+/// Writes the weights of `saved`, which are of `model`, tensor by tensor: to `out` if that is a name in ".safetensors",
+/// else to OUT/model.safetensors, with OUT/config.json. `type`: none is that of the source, but at least float32.
+/// Throws UsageError as model::WeightReader does, and for values that `type` cannot hold; WriteError.
+Exported export_weights(const model::Model& model, const SavedModel& saved, const std::filesystem::path& out,
+                        std::optional<at::ScalarType> type);
+
+}  // namespace lshdp::train

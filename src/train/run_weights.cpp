@@ -1,0 +1,159 @@
+// Rank 0 writes weights while all ranks gather them, a bucket at a time.
+#include "lshdp/train/run_weights.h"
+
+#include <exception>
+#include <limits>
+#include <memory>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/log.h"
+#include "lshdp/core/text.h"
+#include "lshdp/model/safetensors.h"
+
+namespace lshdp::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kConfig = "config.json";
+constexpr const char* kBest = "best";
+constexpr const char* kStep = "step";
+constexpr const char* kLoss = "evaluation_loss";
+
+/// The files under way on rank 0. One that fails must not keep the rank from gathering with the others: the error
+/// waits.
+class Files {
+ public:
+  Files(const model::Model& model, at::ScalarType type, const std::vector<fs::path>& paths,
+        const std::map<std::string, std::string>& metadata)
+      : model_(model) {
+    std::vector<model::TensorShape> shapes;
+    for (const auto& block : model.blocks) {
+      for (const model::Parameter& parameter : block->parameters())
+        shapes.push_back({parameter.name, type, parameter.shape});
+    }
+    guarded([&] {
+      for (const fs::path& path : paths)
+        writers_.push_back(std::make_unique<model::SafetensorsWriter>(path, shapes, metadata));
+    });
+  }
+
+  void write(std::size_t block, std::size_t parameter, const at::Tensor& value) {
+    guarded([&] {
+      for (const auto& writer : writers_) writer->write(model_.blocks[block]->parameters()[parameter].name, value);
+    });
+  }
+
+  void commit() {
+    if (error_) std::rethrow_exception(error_);
+    for (const auto& writer : writers_) writer->commit();
+  }
+
+ private:
+  template <typename Work>
+  void guarded(const Work& work) {
+    if (error_) return;
+    try {
+      work();
+    } catch (...) {
+      error_ = std::current_exception();
+      writers_.clear();
+    }
+  }
+
+  const model::Model& model_;
+  std::vector<std::unique_ptr<model::SafetensorsWriter>> writers_;
+  std::exception_ptr error_;
+};
+
+/// What an earlier launch of the run kept as its best; null: nothing.
+Json kept_best(const fs::path& file) {
+  if (!fs::exists(file)) return {};
+  const auto metadata = model::read_safetensors_metadata(file);
+  if (!metadata.contains(kStep) || !metadata.contains(kLoss)) return {};
+  return {{kStep, parse_int(metadata.at(kStep), file.string())},
+          {kLoss, parse_double(metadata.at(kLoss), file.string())}};
+}
+
+}  // namespace
+
+RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& model, parallel::ParameterStore& store,
+                       RunWeightsOptions options)
+    : communicator_(communicator), model_(model), store_(store), options_(std::move(options)) {}
+
+Json RunWeights::config() const { return model::config_of(model_, parallel::master_type(options_.precision)); }
+
+void RunWeights::begin(std::int64_t first_step) {
+  const std::string text = comm::on_rank_0(communicator_, [&]() -> std::string {
+    if (options_.results.empty()) {
+      if (options_.save.empty())
+        spdlog::warn("neither --results nor --save is given: nothing of this run will be kept, not even its weights");
+      return "null";
+    }
+    write_json(options_.results / kConfig, config());
+    return options_.keep_best && first_step > 0 ? kept_best(options_.results / kBest / kWeights).dump() : "null";
+  });
+  const Json kept = Json::parse(text);
+  if (!kept.is_null() && kept[kStep] <= first_step) best_ = {kept[kStep], kept[kLoss]};
+}
+
+bool RunWeights::evaluated(const EvaluationRecord& record) {
+  const double least = best_ ? best_->loss : std::numeric_limits<double>::infinity();
+  if (!options_.keep_best || !(record.loss < least)) return false;
+  best_ = {record.step, record.loss};
+  require_finite(record.step);
+  const fs::path folder = options_.results / kBest;
+  comm::on_rank_0(communicator_, [&] {
+    require_writable_folder(folder, "--keep-best");
+    write_json(folder / kConfig, config());
+    return std::string();
+  });
+  write({folder / kWeights}, {{kStep, std::to_string(record.step)}, {kLoss, fmt::format("{}", record.loss)}});
+  return true;
+}
+
+void RunWeights::finish(std::int64_t step) {
+  std::vector<fs::path> paths;
+  if (!options_.results.empty()) paths.push_back(options_.results / kWeights);
+  if (!options_.save.empty() && options_.save != options_.results / kWeights) paths.push_back(options_.save);
+  if (!paths.empty()) write(paths, {{kStep, std::to_string(step)}});
+}
+
+Json RunWeights::best() const {
+  if (!best_) return {};
+  return {{"step", best_->step}, {"loss", best_->loss}};
+}
+
+void RunWeights::require_finite(std::int64_t step) {
+  comm::agree(communicator_, [&] {
+    for (const parallel::StatePiece& piece : store_.owned_state()) {
+      if (piece.value.isfinite().all().item<bool>()) continue;
+      throw RunError(
+          fmt::format("the weights are not finite after step {}: {} is not; they were not kept; try a smaller "
+                      "--lr, or --clip",
+                      step, model_.blocks[piece.block]->parameters()[piece.parameter].name));
+    }
+  });
+}
+
+void RunWeights::write(const std::vector<fs::path>& paths, const std::map<std::string, std::string>& metadata) {
+  std::unique_ptr<Files> files;  // rank 0
+  if (communicator_.rank() == 0)
+    files = std::make_unique<Files>(model_, parallel::master_type(options_.precision), paths, metadata);
+  store_.gather_each([&](std::size_t block, std::size_t parameter, const at::Tensor& value) {
+    if (files) files->write(block, parameter, value);
+  });
+  comm::on_rank_0(communicator_, [&] {
+    files->commit();
+    return std::string();
+  });
+}
+
+}  // namespace lshdp::train

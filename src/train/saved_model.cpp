@@ -1,0 +1,201 @@
+// Finds weights in files and folders by what lies there.
+#include "lshdp/train/saved_model.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <optional>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
+#include "lshdp/core/log.h"
+#include "lshdp/model/safetensors.h"
+#include "lshdp/model/shards.h"
+#include "lshdp/model/weights.h"
+#include "lshdp/train/checkpoint.h"
+
+namespace lshdp::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFile = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kConfig = "config.json";
+constexpr const char* kManifest = "manifest.json";
+
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
+bool is_run(const fs::path& folder) {
+  return is_there(folder / "run.json") || is_there(folder / "metrics.jsonl") || is_folder(folder / "checkpoints");
+}
+
+/// The run directory that `path` lies in: RUN itself, RUN/best, RUN/checkpoints/step-N and what is beside them.
+fs::path run_around(const fs::path& path) {
+  fs::path folder = fs::absolute(path).lexically_normal();
+  for (int up = 0; up < 4 && folder.has_relative_path(); ++up, folder = folder.parent_path()) {
+    if (is_folder(folder) && is_run(folder)) return folder;
+  }
+  return {};
+}
+
+/// "a, b and c" of a folder, for messages; few of them.
+std::string content_of(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) names.push_back(entry.path().filename().string());
+  std::ranges::sort(names);
+  if (names.empty()) return "nothing";
+  const bool all = names.size() <= 5;
+  if (!all) names.resize(5);
+  return fmt::format("{}{}", fmt::join(names, ", "), all ? "" : ", ..");
+}
+
+bool holds_pickles(const fs::path& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth") || name.ends_with(".bin.index.json"))
+      return true;
+  }
+  return false;
+}
+
+fs::path config_beside(const fs::path& weights) {
+  const fs::path config = weights.parent_path() / kConfig;
+  return is_there(config) ? config : fs::path();
+}
+
+/// Whether a JSON file is a list of shards, whatever its name. Other JSON is refused where it is opened as weights.
+bool is_index(const fs::path& path) { return path.extension() == ".json" && model::is_shard_index(read_json(path)); }
+
+SavedModel saved_in_file(const fs::path& path) {
+  const std::string name = path.filename().string();
+  SavedModel saved{.kind = is_index(path) ? SavedModel::Kind::shards : SavedModel::Kind::file,
+                   .weights = path,
+                   .config = {},
+                   .run = run_around(path)};
+  // Other names may be of any model: what lies beside them says nothing.
+  if (name == kFile || name == kIndex) saved.config = config_beside(path);
+  return saved;
+}
+
+std::optional<fs::path> newest_checkpoint(const fs::path& run) {
+  try {
+    return find_checkpoint(run);
+  } catch (const UsageError&) {
+    return std::nullopt;
+  }
+}
+
+/// The step of the weights that a run ended with; -1 where they do not say.
+std::int64_t step_of_file(const fs::path& path) {
+  const auto metadata = model::read_safetensors_metadata(path);
+  const auto found = metadata.find("step");
+  std::int64_t step = -1;
+  if (found != metadata.end()) std::from_chars(found->second.data(), found->second.data() + found->second.size(), step);
+  return step;
+}
+
+SavedModel saved_in_checkpoint(const fs::path& folder) {
+  return {.kind = SavedModel::Kind::checkpoint, .weights = folder, .config = folder, .run = run_around(folder)};
+}
+
+/// A run that goes on after its end has newer checkpoints than last weights.
+SavedModel saved_in_run(const fs::path& run, std::string_view option) {
+  const std::optional<fs::path> checkpoint = newest_checkpoint(run);
+  const fs::path last = run / kFile;
+  if (!is_there(last)) {
+    if (!checkpoint)
+      throw UsageError(fmt::format("{}: the run {} has neither {} nor a checkpoint yet", option, run.string(), kFile));
+    spdlog::info("{} has no last weights yet; taking its newest checkpoint, {}", run.string(),
+                 checkpoint->filename().string());
+    return saved_in_checkpoint(*checkpoint);
+  }
+  if (checkpoint) {
+    const std::int64_t step = step_of_file(last), newer = read_checkpoint_info(*checkpoint).step;
+    if (step >= 0 && newer > step) {
+      spdlog::warn("{} is of step {}, and the run has gone on since; taking its newest checkpoint, of step {}",
+                   last.string(), step, newer);
+      return saved_in_checkpoint(*checkpoint);
+    }
+  }
+  return saved_in_file(last);
+}
+
+SavedModel saved_in_folder(const fs::path& folder, std::string_view option) {
+  if (is_there(folder / kManifest)) return saved_in_checkpoint(folder);
+  if (is_run(folder)) return saved_in_run(folder, option);
+  for (const char* name : {kFile, kIndex}) {
+    if (is_there(folder / name)) return saved_in_file(folder / name);
+  }
+  if (holds_pickles(folder))
+    throw UsageError(
+        fmt::format("{}: {} holds weights that PyTorch wrote (torch.save), but no {}; in Python: "
+                    "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW, safe_serialization=True)",
+                    option, folder.string(), kFile));
+  throw UsageError(fmt::format("{}: the folder {} holds neither {}, {}, a run nor a checkpoint, but {}", option,
+                               folder.string(), kFile, kIndex, content_of(folder)));
+}
+
+/// A checkpoint's values under the names of its model's parameters.
+class CheckpointTensors final : public model::TensorSource {
+ public:
+  CheckpointTensors(const fs::path& folder, const model::Model& model)
+      : where_(folder.string()), values_(read_checkpoint_values(folder, model)) {
+    for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+      const auto& parameters = model.blocks[block]->parameters();
+      for (std::size_t i = 0; i < parameters.size(); ++i) {
+        places_.emplace(parameters[i].name, std::pair(block, i));
+        names_.insert(parameters[i].name);
+      }
+    }
+  }
+
+  const std::string& where() const override { return where_; }
+  const std::set<std::string>& names() const override { return names_; }
+  at::Tensor read(const std::string& name) override {
+    const auto& [block, parameter] = places_.at(name);
+    return values_[block][parameter];
+  }
+
+ private:
+  std::string where_;
+  model::Values values_;
+  std::map<std::string, std::pair<std::size_t, std::size_t>> places_;
+  std::set<std::string> names_;
+};
+
+}  // namespace
+
+SavedModel find_saved_model(const fs::path& given, std::string_view option) {
+  if (is_folder(given)) return saved_in_folder(given, option);
+  if (!is_there(given)) throw UsageError(fmt::format("{}: there is no {}", option, given.string()));
+  return saved_in_file(given);
+}
+
+std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model) {
+  if (saved.kind == SavedModel::Kind::shards) return model::open_shards(saved.weights);
+  if (saved.kind == SavedModel::Kind::file) return model::open_safetensors(saved.weights);
+  if (read_checkpoint_info(saved.weights).model != model.description)
+    throw UsageError(fmt::format("{} is of another model than --model; leave out --model, or give that of its run",
+                                 saved.weights.string()));
+  return std::make_unique<CheckpointTensors>(saved.weights, model);
+}
+
+model::Values read_saved_weights(const model::Model& model, const fs::path& given, std::string_view option) {
+  return model::read_weights(model, *open_tensors(find_saved_model(given, option), model));
+}
+
+}  // namespace lshdp::train

@@ -1,0 +1,262 @@
+// Weights from run to run and to other programs: what a run keeps, export, and every form that --init takes.
+#include <filesystem>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "lshdp/model/model.h"
+#include "program.h"
+#include "training_files.h"
+#include "weights.h"
+
+namespace lshdp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class SavedWeights : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
+  static void TearDownTestSuite() { files_.reset(); }
+  std::string out(const std::string& name) const { return (folder_.path() / name).string(); }
+  static std::string reference(const std::string& name) { return LSHDP_TEST_DATA "/../../model/data/" + name; }
+
+  CommandResult train(int ranks, const std::string& model, const std::string& arguments) const {
+    CommandResult result = run_lshdp_on(ranks, "train --log warn " + files_->options(model) + " " + arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return result;
+  }
+  /// "loss .." of `lshdp evaluate`.
+  std::string evaluate(const std::string& model, const std::string& init, const std::string& more = "") const {
+    const CommandResult result =
+        run_lshdp("evaluate --log warn --data " + files_->path(model + ".h5") + " --init " + init + " " + more);
+    EXPECT_EQ(result.exit_code, 0) << init << "\n" << result.errors;
+    return result.output;
+  }
+  void refused(const std::string& command, const std::string& message, int code = 2) const {
+    const CommandResult result = run_lshdp(command);
+    EXPECT_EQ(result.exit_code, code) << command << "\n" << result.errors;
+    EXPECT_THAT(result.errors, HasSubstr(message));
+    EXPECT_EQ(count_lines_with(result.errors, "lshdp "), 1) << result.errors;
+  }
+  static void expect_same(const std::string& a, const std::string& b) {
+    const auto first = model::read_safetensors(a), second = model::read_safetensors(b);
+    ASSERT_EQ(first.size(), second.size());
+    for (const auto& [name, tensor] : first) EXPECT_TRUE(tensor.equal(second.at(name))) << name;
+  }
+  /// A file of tokens below 19 in rows of 7, as scripts/make_references.py has them.
+  std::string tokens() const {
+    std::string bytes;
+    for (int i = 0; i <= 70; ++i) bytes += std::string{static_cast<char>((i * i + 3 * i) % 19), '\0'};
+    write_file(folder_ / "t.bin", bytes);
+    const CommandResult result =
+        run_lshdp("data tokens " + out("t.bin") + " --dtype u16 --vocabulary 19 --out " + out("t.h5"));
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return out("t.h5");
+  }
+
+  static inline std::unique_ptr<TrainingFiles> files_;
+  const TemporaryDirectory folder_;
+};
+
+TEST_F(SavedWeights, AreInTheRunDirectoryWithTheModelThatTheyAreOf) {
+  for (const std::string model : {"vit", "gpt", "mlp"}) {
+    train(2, model, "--batches 12,4 --steps 3 --results " + out(model) + " --save " + out(model + ".safetensors"));
+    EXPECT_EQ(read_file(out(model + "/model.safetensors")), read_file(out(model + ".safetensors")));
+    EXPECT_EQ(model::make_model(out(model)).description, model::make_model(files_->path(model + ".json")).description);
+    EXPECT_EQ(evaluate(model, out(model)),
+              evaluate(model, out(model + ".safetensors"), "--model " + files_->path(model + ".json")));
+  }
+}
+
+TEST_F(SavedWeights, OfARunComeFromItsCheckpointsOfAnyModePrecisionAndNumberOfRanks) {
+  for (const std::string options : {"--mode ddp --precision bf16", "--mode fsdp --precision fp64",
+                                    "--mode lsdp --precision fp16", "--mode fsdp --offload --precision bf16"}) {
+    const std::string run = out("run");
+    train(3, "gpt", "--batches 4,0,9 --steps 4 --checkpoint-every 2 --results " + run + " " + options);
+    for (const std::string source : {run, run + "/checkpoints/step-4"}) {
+      const CommandResult exported = run_lshdp("export " + source + " --out " + out("new"));
+      EXPECT_EQ(exported.exit_code, 0) << options << exported.errors;
+      expect_same(out("new/model.safetensors"), run + "/model.safetensors");
+      EXPECT_EQ(model::make_model(out("new")).description, model::make_model(run).description);
+      fs::remove_all(out("new"));
+    }
+    EXPECT_EQ(evaluate("gpt", run + "/checkpoints/step-4", "--precision fp64"),
+              evaluate("gpt", run, "--precision fp64"));
+    EXPECT_NE(evaluate("gpt", run + "/checkpoints/step-2", "--precision fp64"),
+              evaluate("gpt", run, "--precision fp64"));
+    fs::remove_all(run);
+  }
+}
+
+TEST_F(SavedWeights, OfARunThatHasNotEndedOrGoneOnAreThoseOfItsNewestCheckpoint) {
+  train(1, "vit", "--batches 16 --steps 2 --checkpoint-every 2 --results " + out("run"));
+  const std::string early = evaluate("vit", out("run")), early_file = read_file(out("run/model.safetensors"));
+  train(1, "vit", "--batches 16 --steps 5 --checkpoint-every 5 --results " + out("run") + " --resume " + out("run"));
+  const std::string late = evaluate("vit", out("run"));
+  EXPECT_NE(early, late);
+  // As if it had been interrupted after its second checkpoint.
+  write_file(out("run/model.safetensors"), early_file);
+  const std::string command = "evaluate --data " + files_->path("vit.h5") + " --init " + out("run");
+  const CommandResult stale = run_lshdp(command);
+  EXPECT_EQ(stale.output, late);
+  EXPECT_THAT(stale.errors, HasSubstr("is of step 2, and the run has gone on since; taking its newest checkpoint, of "
+                                      "step 5"));
+  fs::remove(out("run/model.safetensors"));
+  const CommandResult unfinished = run_lshdp(command);
+  EXPECT_EQ(unfinished.output, late);
+  EXPECT_THAT(unfinished.errors, HasSubstr("has no last weights yet; taking its newest checkpoint, step-5"));
+  fs::remove_all(out("run/checkpoints"));
+  refused(command, "has neither model.safetensors nor a checkpoint yet");
+}
+
+TEST_F(SavedWeights, OfTheBestEvaluationAreKeptIfAsked) {
+  // The rate is far too high from the second evaluation on.
+  train(2, "vit",
+        "--batches 8,8 --steps 12 --lr 0.3 --warmup 12 --eval-every 2 --keep-best --eval-data " +
+            files_->path("vit.h5") + " --results " + out("run"));
+  double least = 1e9;
+  std::int64_t step = 0;
+  std::istringstream lines(read_file(out("run/metrics.jsonl")));
+  for (std::string line; std::getline(lines, line);) {
+    const Json record = Json::parse(line);
+    if (record["record"] != "evaluation" || record["loss"].get<double>() >= least) continue;
+    least = record["loss"];
+    step = record["step"];
+  }
+  EXPECT_LT(step, 12);
+  const Json best = read_json(out("run/summary.json")).at("best");
+  EXPECT_EQ(best["step"], step);
+  EXPECT_EQ(best["loss"], least);
+  EXPECT_THAT(evaluate("vit", out("run/best")), HasSubstr(fmt::format("loss {:.5f}", least).substr(0, 10)));
+  EXPECT_THAT(evaluate("vit", out("run")), Not(HasSubstr(fmt::format("loss {:.5f}", least).substr(0, 10))));
+  refused("train " + files_->options("vit") + " --batches 4 --steps 1 --keep-best --results " + out("other"),
+          "--keep-best needs --eval-data");
+}
+
+TEST_F(SavedWeights, OfTheBestEvaluationOutliveAResumeThatDoesNotGetThere) {
+  const std::string common = "--batches 16 --eval-every 2 --keep-best --eval-data " + files_->path("vit.h5") +
+                             " --checkpoint-every 2 --results " + out("run") + " ";
+  train(1, "vit", common + "--steps 4 --lr 1e-3");
+  const Json before = read_json(out("run/summary.json")).at("best");
+  const std::string kept = read_file(out("run/best/model.safetensors"));
+  // Training on with a rate that ruins the weights.
+  const CommandResult resumed = run_lshdp("train --log warn " + files_->options("vit") + " " + common +
+                                          "--steps 6 --lr 5 --resume-with-changes --resume " + out("run"));
+  if (resumed.exit_code == 2) GTEST_SKIP() << resumed.errors;
+  EXPECT_EQ(read_json(out("run/summary.json")).at("best"), before);
+  EXPECT_EQ(read_file(out("run/best/model.safetensors")), kept);
+}
+
+// transformers 5.24.0: GPT2LMHeadModel of tests/model/data/gpt2-shards in float64, mean cross-entropy over the 70
+// tokens of tokens().
+TEST_F(SavedWeights, OfTransformersInAnyFormGiveItsLoss) {
+  const std::string command = "evaluate --precision fp64 --data " + tokens() + " ";
+  const std::string model = " --model " + reference("gpt2.json");
+  for (const std::string init :
+       {reference("gpt2-shards"), reference("gpt2-shards/model.safetensors.index.json"),
+        reference("gpt2.wrapped.safetensors") + model, reference("gpt2.head-only.safetensors") + model}) {
+    const CommandResult result = run_lshdp(command + "--init " + init);
+    EXPECT_EQ(result.exit_code, 0) << init << result.errors;
+    EXPECT_THAT(result.output, HasSubstr("loss 3.107636 ")) << init;
+  }
+  refused(command + "--init " + reference("gpt2.wrapped.safetensors"), "--model MODEL is missing");
+  EXPECT_EQ(run_lshdp("export " + reference("gpt2-shards") + " --out " + out("whole")).exit_code, 0);
+  EXPECT_THAT(run_lshdp(command + "--init " + out("whole")).output, HasSubstr("loss 3.107636 "));
+}
+
+TEST_F(SavedWeights, AreExportedInTheTypeThatIsAskedFor) {
+  const std::string shards = reference("gpt2-shards");
+  const auto wanted = model::read_safetensors(reference("gpt2.weights.safetensors"));
+  for (const auto& [name, type, config] :
+       {std::tuple("fp32", at::kFloat, "float32"), std::tuple("bf16", at::kBFloat16, "bfloat16"),
+        std::tuple("fp16", at::kHalf, "float16"), std::tuple("fp64", at::kDouble, "float64")}) {
+    const CommandResult result = run_lshdp("export " + shards + " --out " + out(name) + " --dtype " + name);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    EXPECT_THAT(result.output, HasSubstr("gpt2-shards: 4,104 parameters"));
+    EXPECT_EQ(read_json(out(name + std::string("/config.json"))).at("torch_dtype"), config);
+    for (const auto& [tensor, value] : model::read_safetensors(out(name + std::string("/model.safetensors")))) {
+      EXPECT_EQ(value.scalar_type(), type);
+      EXPECT_TRUE(value.equal(wanted.at(tensor).to(at::kFloat).to(type))) << tensor;
+    }
+  }
+  EXPECT_EQ(run_lshdp("export " + shards + " --out " + out("one.safetensors")).exit_code, 0);
+  EXPECT_EQ(read_file(out("one.safetensors")), read_file(out("fp32/model.safetensors")));
+}
+
+TEST_F(SavedWeights, AreNotExportedOverAnythingNorIntoATypeThatDoesNotHoldThem) {
+  const std::string shards = reference("gpt2-shards");
+  ASSERT_EQ(run_lshdp("export " + shards + " --out " + out("one")).exit_code, 0);
+  refused("export " + shards + " --out " + out("one"), "--out: " + out("one/model.safetensors") + " is there already");
+  refused("export " + shards + " --out /proc/lshdp", "--out");
+  refused("export " + shards + " --out " + out("x") + " --dtype int8", "--dtype: 'int8' is not known");
+  auto tensors = model::read_safetensors(out("one/model.safetensors"));
+  tensors.at("transformer.ln_f.bias")[2] = 70000;
+  model::write_safetensors(out("large.safetensors"), {tensors.begin(), tensors.end()});
+  refused("export " + out("large.safetensors") + " --model " + shards + " --out " + out("half.safetensors") +
+              " --dtype fp16",
+          "tensor transformer.ln_f.bias holds values up to 7e+04, which this type cannot");
+  EXPECT_FALSE(fs::exists(out("half.safetensors")));
+  EXPECT_FALSE(fs::exists(out("half.safetensors.tmp")));
+}
+
+TEST_F(SavedWeights, ThatAreNotThereOrOfAnotherFormAreRefusedByName) {
+  const std::string command =
+      "evaluate --data " + files_->path("gpt.h5") + " --model " + files_->path("gpt.json") + " --init ";
+  refused(command + out("absent"), "--init: there is no " + out("absent"));
+  fs::create_directories(out("empty"));
+  refused(command + out("empty"),
+          "holds neither model.safetensors, model.safetensors.index.json, a run nor a "
+          "checkpoint, but nothing");
+  fs::create_directories(out("pickled"));
+  write_file(out("pickled/pytorch_model.bin"), "PK\3\4");
+  refused(command + out("pickled"), "safe_serialization=True");
+  refused(command + out("pickled/pytorch_model.bin"), "is a file that PyTorch wrote (torch.save)");
+  refused(command + files_->path("gpt.h5"), "is an HDF5 file");
+  refused(command + files_->path("gpt.json"), "is JSON and holds no weights");
+}
+
+TEST_F(SavedWeights, ThatAreNotFiniteEndWithOneLine) {
+  const std::string shards = reference("gpt2-shards");
+  auto tensors = model::read_safetensors(reference("gpt2.weights.safetensors"));
+  tensors.at("transformer.ln_f.bias")[2] = std::numeric_limits<double>::quiet_NaN();
+  model::write_safetensors(out("nan.safetensors"), {tensors.begin(), tensors.end()});
+  const std::string weights = " --model " + shards + " --init ";
+  const std::string line = "tensor transformer.ln_f.bias is not finite: 1 NaN and 0 infinite of 12 values";
+  refused("evaluate --data " + tokens() + weights + out("nan.safetensors"), line);
+  refused("generate --prompt a" + weights + out("nan.safetensors"), line);
+  refused("export " + out("nan.safetensors") + " --model " + shards + " --out " + out("x"), line);
+  refused("train --batches 4 --steps 1 --data " + tokens() + " --save " + out("x") + weights + out("nan.safetensors"),
+          line);
+  // Finite weights whose logits are not.
+  tensors.at("transformer.ln_f.bias").fill_(1e38);
+  tensors.at("transformer.wte.weight").fill_(1e30);
+  model::write_safetensors(out("huge.safetensors"), {tensors.begin(), tensors.end()});
+  refused("evaluate --data " + tokens() + weights + out("huge.safetensors"), "the loss over 10 samples is not finite",
+          1);
+}
+
+TEST_F(SavedWeights, ThatATrainingMadeInfiniteAreNotKept) {
+  const CommandResult result = run_lshdp_on(
+      2, "train --log warn " + files_->options("vit") + " --batches 4,4 --steps 1 --lr 1e39 --results " + out("run"));
+  EXPECT_EQ(result.exit_code, 1) << result.errors;
+  EXPECT_THAT(result.errors, HasSubstr("the weights are not finite after step 1"));
+  EXPECT_FALSE(fs::exists(out("run/model.safetensors")));
+}
+
+TEST_F(SavedWeights, ThatNobodyKeepsAreWarnedOf) {
+  const CommandResult nothing = train(1, "vit", "--batches 4 --steps 1");
+  EXPECT_THAT(nothing.errors, HasSubstr("nothing of this run will be kept, not even its weights"));
+  EXPECT_THAT(train(1, "vit", "--batches 4 --steps 1 --save " + out("w")).errors, Not(HasSubstr("will be kept")));
+  EXPECT_THAT(train(1, "vit", "--batches 4 --steps 1 --results " + out("r")).errors, Not(HasSubstr("will be kept")));
+}
+
+}  // namespace
+}  // namespace lshdp::test
