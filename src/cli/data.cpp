@@ -4,7 +4,9 @@
 
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/options.h"
+#include "lshdp/cli/tokenizer_option.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/converters.h"
@@ -48,12 +50,15 @@ void add_token_output(Options& options) {
       .option("validation-out", "FILE", "the data set of the validation part");
 }
 
-data::TokenOutput token_output(const Values& values) {
+/// Beside `inputs`, none of which may be replaced.
+data::TokenOutput token_output(const Values& values, const std::vector<std::filesystem::path>& inputs = {}) {
   if (values.has("validation-fraction") != values.has("validation-out")) {
     throw UsageError("--validation-fraction and --validation-out belong together; give both or neither");
   }
   data::TokenOutput output{values.text("out")};
+  refuse_overwriting("--out", output.path, inputs);
   if (values.has("validation-out")) {
+    refuse_overwriting("--validation-out", values.text("validation-out"), inputs);
     output.validation_path = values.text("validation-out");
     output.validation_fraction = values.real("validation-fraction", 0, 1);
   }
@@ -116,45 +121,66 @@ int run_images(const Arguments& arguments) {
   return 0;
 }
 
-std::unique_ptr<data::Tokenizer> tokenizer(const Values& values) {
-  const bool gpt2 = values.choice("tokenizer", {"byte", "gpt2"}) == "gpt2";
-  const bool files = values.has("encoder") && values.has("vocab-bpe");
-  if (gpt2 && !files) throw UsageError("--tokenizer gpt2 needs --encoder encoder.json and --vocab-bpe vocab.bpe");
-  if (!gpt2 && (values.has("encoder") || values.has("vocab-bpe"))) {
-    throw UsageError("--encoder and --vocab-bpe are for --tokenizer gpt2");
-  }
-  return gpt2 ? data::make_gpt2_tokenizer(values.text("encoder"), values.text("vocab-bpe"))
-              : data::make_byte_tokenizer();
-}
-
 int run_text(const Arguments& arguments) {
   Options options("data text", "Converts text to tokens: its bytes, or GPT-2's byte-pair tokens",
                   "lshdp data text book.txt --out train.h5 --validation-fraction 0.1 --validation-out validation.h5");
-  options.positionals("files", "text files, taken as one text in this order")
-      .option("tokenizer", "NAME", "byte or gpt2", "byte")
-      .option("encoder", "FILE", "GPT-2's encoder.json (vocab.json)")
-      .option("vocab-bpe", "FILE", "GPT-2's vocab.bpe (merges.txt)");
+  options
+      .positionals("files", "text files, plain or gzip, taken in this order as one text: words may join over borders")
+      .option("encoding", "NAME", "the files' encoding, which is converted to UTF-8 (default: bytes as they are)")
+      .option("separator", "WHERE",
+              "put the token <|endoftext|> after each document: file (each is one), blank-line (each part of a file "
+              "between empty lines is one) or none",
+              "none")
+      .flag("special", "<|endoftext|> in the text is the token of that name (default: ordinary text)");
+  add_tokenizer_options(options, /*by_weights=*/false);
   add_token_output(options);
   const Values values = options.parse(arguments);
   if (values.help()) return 0;
-  const std::vector<std::string>& files = values.texts("files");
-  data::convert_text({files.begin(), files.end()}, *tokenizer(values), token_output(values));
+  const std::vector<std::string>& names = values.texts("files");
+  const std::vector<std::filesystem::path> files(names.begin(), names.end());
+  const std::string& separator = values.choice("separator", {"none", "file", "blank-line"});
+  using Documents = data::TextOptions::Documents;
+  const data::TextOptions text{values.has("encoding") ? values.text("encoding") : std::string(),
+                               separator == "file"         ? Documents::files
+                               : separator == "blank-line" ? Documents::blank_lines
+                                                           : Documents::none,
+                               values.flag("special")};
+  std::vector<std::filesystem::path> inputs = files;
+  for (const char* name : {"encoder", "vocab-bpe"}) {
+    if (values.has(name)) inputs.emplace_back(values.text(name));
+  }
+  data::convert_text(files, *tokenizer_by_options(values), text, token_output(values, inputs));
   return 0;
 }
 
+data::TokenFormat token_format(const Values& values) {
+  if (!values.has("dtype")) {
+    for (const char* name : {"byte-order", "raw"}) {
+      if (values.has(name)) throw UsageError(fmt::format("--{} needs --dtype, the type of raw tokens", name));
+    }
+    return {};
+  }
+  const std::string& type = values.choice("dtype", {"u8", "u16", "u32", "u64", "i16", "i32", "i64"});
+  const bool big = values.has("byte-order") && values.choice("byte-order", {"little", "big"}) == "big" && type != "u8";
+  const auto bits = static_cast<int>(parse_int(std::string_view(type).substr(1), "--dtype"));
+  return {data::IntegerType{bits / 8, type.front() == 'i', big}, values.flag("raw")};
+}
+
 int run_tokens(const Arguments& arguments) {
-  Options options("data tokens", "Converts raw little-endian tokens",
+  Options options("data tokens", "Converts tokens that other programs made: raw integers, NumPy's .npy, llm.c's shards",
                   "lshdp data tokens train.bin --dtype u16 --out train.h5");
-  options.positional("file", "unsigned integers, one after the other")
-      .required("dtype", "TYPE", "u8, u16 or u32")
+  options.positionals("files", "tokens, taken in this order")
+      .option("dtype", "TYPE", "of raw tokens: u8, u16, u32, u64, i16, i32 or i64; other files say it themselves")
+      .option("byte-order", "ORDER", "of raw tokens: little or big (default: little)")
+      .flag("raw", "the files are raw tokens, whatever they begin with")
       .option("vocabulary", "V", "how many different tokens there can be (default: the largest token plus 1)");
   add_token_output(options);
   const Values values = options.parse(arguments);
   if (values.help()) return 0;
-  const std::string& type = values.choice("dtype", {"u8", "u16", "u32"});
-  const int bytes = type == "u8" ? 1 : type == "u16" ? 2 : 4;
+  const std::vector<std::string>& names = values.texts("files");
+  const std::vector<std::filesystem::path> files(names.begin(), names.end());
   const std::int64_t vocabulary = values.has("vocabulary") ? values.integer("vocabulary", 1) : 0;
-  data::convert_tokens(values.text("file"), bytes, vocabulary, token_output(values));
+  data::convert_tokens(files, token_format(values), vocabulary, token_output(values, files));
   return 0;
 }
 
@@ -204,7 +230,7 @@ const std::vector<Command>& kinds() {
       {"cifar10", "CIFAR-10's binary version", false, run_cifar10},
       {"images", "a folder of image files per class", false, run_images},
       {"text", "text files, as bytes or as GPT-2 tokens", false, run_text},
-      {"tokens", "raw tokens of 1, 2 or 4 bytes", false, run_tokens},
+      {"tokens", "tokens that other programs made", false, run_tokens},
       {"synthetic-images", "images from a seed", false, run_synthetic_images},
       {"synthetic-tokens", "tokens from a seed", false, run_synthetic_tokens},
       {"info", "tells what is in a data set", false, run_info},

@@ -23,6 +23,7 @@
 #include "lshdp/measure/host_room.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/transfer.h"
+#include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/run_claim.h"
 #include "lshdp/train/trainer.h"
@@ -48,7 +49,10 @@ void add_training_options(Options& options) {
       .option("label-smoothing", "S", "label smoothing of the cross-entropy", "0")
       .option("seed", "S", "seed of fresh weights, the order of samples and augmentation", "0")
       .option("crop-padding", "P", "augmentation: random crop after padding by P pixels (0: off)", "0")
-      .flag("flip", "augmentation: random horizontal flip");
+      .flag("flip", "augmentation: random horizontal flip")
+      .option("windows", "KIND",
+              "windows of tokens to train on: fixed (each once an epoch), or random (each sample begins anywhere)",
+              "fixed");
 }
 
 void add_file_options(Options& options) {
@@ -135,6 +139,8 @@ train::TrainOptions read_options(const Values& values) {
   read_optimizer(values, options);
   options.seed = static_cast<std::uint64_t>(values.integer("seed", 0));
   options.augmentation = {values.integer("crop-padding", 0), values.flag("flip"), options.seed};
+  options.windows =
+      values.choice("windows", {"fixed", "random"}) == "random" ? data::Windows::anywhere : data::Windows::fixed;
   options.init = path_or_none(values, "init");
   options.save = path_or_none(values, "save");
   read_folders(values, options);
@@ -172,31 +178,13 @@ std::string result_text(const Json& summary) {
   return text;
 }
 
-/// What the user asks for must have an effect on this model and data set.
-void check_augmentation(const data::Augmentation& augmentation, const model::InputSpec& input,
-                        const data::DatasetInfo& info) {
-  if (input.kind == model::InputSpec::Kind::tokens) {
-    if (augmentation.horizontal_flip)
-      throw UsageError("--flip is for images, but the model reads tokens; leave it out");
-    if (augmentation.crop_padding > 0)
-      throw UsageError("--crop-padding is for images, but the model reads tokens; leave it out");
-    return;
-  }
-  const std::int64_t side =
-      input.kind == model::InputSpec::Kind::image ? input.image_size : std::min(info.height, info.width);
-  if (augmentation.crop_padding >= side) {
-    throw UsageError(fmt::format("--crop-padding: {} pixels are as wide as the images ({}); a crop could hold nothing",
-                                 augmentation.crop_padding, side));
-  }
-}
-
 /// The samples of the data set, which must fit the model and what is asked for.
 std::int64_t sample_count(comm::Communicator& communicator, const model::Model& model,
                           const train::TrainOptions& options) {
   std::int64_t count = 0;
   comm::agree(communicator, [&] {
     const auto dataset = train::open_for_model(options.data, model);
-    check_augmentation(options.augmentation, model.input, dataset->info());
+    train::require_augmentation({options.data, dataset->info()}, options.augmentation);
     count = dataset->size();
   });
   return count;

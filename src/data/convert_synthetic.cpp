@@ -87,7 +87,7 @@ void make_synthetic_tokens(std::int64_t count, std::int64_t vocabulary, std::uin
       block.clear();
     }
   }
-  writer.commit("", fmt::format("synthetic tokens, seed {}", seed));
+  writer.commit({}, fmt::format("synthetic tokens, seed {}", seed));
 }
 
 }  // namespace lshdp::data

@@ -1,20 +1,21 @@
-// Text, and files of raw tokens, as data sets.
-#include <cerrno>
-#include <cstring>
-#include <fstream>
+// Text, and files of tokens, as data sets.
+#include <algorithm>
 #include <limits>
 
 #include <fmt/format.h>
 
 #include "lshdp/core/error.h"
-#include "lshdp/core/file.h"
+#include "lshdp/core/log.h"
 #include "lshdp/data/converters.h"
+#include "text_reader.h"
+#include "token_file.h"
 #include "token_output.h"
 
 namespace lshdp::data {
 namespace {
 
 namespace fs = std::filesystem;
+using Documents = TextOptions::Documents;
 using Tokens = std::vector<std::uint32_t>;
 
 std::string names_of(const std::vector<fs::path>& files) {
@@ -25,65 +26,70 @@ std::string names_of(const std::vector<fs::path>& files) {
   return files.size() > shown ? fmt::format("{} and {} more", names, files.size() - shown) : names;
 }
 
-/// A file of raw tokens, read block by block.
-class TokenFile {
- public:
-  TokenFile(const fs::path& path, int bytes_per_token)
-      : path_(path), width_(static_cast<std::size_t>(bytes_per_token)) {
-    if (bytes_per_token != 1 && bytes_per_token != 2 && bytes_per_token != 4) {
-      throw UsageError(fmt::format("tokens of {} bytes; choose u8, u16 or u32", bytes_per_token));
+bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos; }
+
+/// Calls f(document) for each run of lines that are not blank.
+template <typename F>
+void for_each_paragraph(std::string_view text, F f) {
+  std::size_t begin = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t found = text.find('\n', at);
+    const std::size_t end = found == std::string_view::npos ? text.size() : found + 1;
+    if (is_blank(text.substr(at, end - at))) {
+      if (at > begin) f(text.substr(begin, at - begin));
+      begin = end;
     }
-    std::error_code error;
-    const std::uintmax_t size = fs::file_size(path, error);
-    if (error) throw UsageError(fmt::format("cannot read {}: {}", path.string(), error.message()));
-    if (size == 0) throw UsageError(fmt::format("{}: holds no tokens", path.string()));
-    if (size % width_ != 0) {
-      throw UsageError(
-          fmt::format("{}: {} bytes are not a multiple of {}, the bytes of a token", path.string(), size, width_));
-    }
-    count_ = static_cast<std::int64_t>(size / width_);
+    at = end;
   }
-
-  std::int64_t count() const { return count_; }
-
-  template <typename F>
-  void for_each_block(F f) const {
-    std::ifstream file(path_, std::ios::binary);
-    std::vector<unsigned char> bytes(width_ << 20);
-    for (std::int64_t left = count_; left > 0;) {
-      const std::int64_t tokens = std::min<std::int64_t>(left, 1 << 20);
-      if (!file.read(reinterpret_cast<char*>(bytes.data()),
-                     static_cast<std::streamsize>(tokens) * static_cast<std::streamsize>(width_))) {
-        throw UsageError(fmt::format("cannot read {}: {}", path_.string(), std::strerror(errno)));
-      }
-      f(decoded(bytes, static_cast<std::size_t>(tokens)), count_ - left);
-      left -= tokens;
-    }
-  }
-
- private:
-  Tokens decoded(const std::vector<unsigned char>& bytes, std::size_t count) const {
-    Tokens tokens(count);
-    for (std::size_t i = 0; i < count; ++i) {
-      for (std::size_t byte = width_; byte-- > 0;) tokens[i] = tokens[i] << 8 | bytes[i * width_ + byte];
-    }
-    return tokens;
-  }
-
-  fs::path path_;
-  std::size_t width_;
-  std::int64_t count_ = 0;
-};
-
-std::int64_t largest(const TokenFile& file) {
-  std::int64_t most = 0;
-  file.for_each_block([&](const Tokens& tokens, std::int64_t) {
-    most = std::max<std::int64_t>(most, *std::max_element(tokens.begin(), tokens.end()));
-  });
-  return most;
+  if (begin < text.size()) f(text.substr(begin));
 }
 
-void require_below(const Tokens& tokens, std::int64_t first, std::int64_t vocabulary, const fs::path& path) {
+/// Collects the tokens of texts and documents.
+class TextEncoder {
+ public:
+  TextEncoder(const Tokenizer& tokenizer, const TextOptions& options) : tokenizer_(tokenizer), options_(options) {
+    const bool needed = options.special || options.documents != Documents::none;
+    if (!needed || tokenizer.end_of_text()) return;
+    throw UsageError(fmt::format("the tokenizer has no token {}, which --separator and --special are about; {}",
+                                 kEndOfText,
+                                 tokenizer.name() == "byte" ? "take --tokenizer gpt2" : "add it to the encoder"));
+  }
+
+  void add_text(std::string_view text) {
+    while (options_.special) {
+      const std::size_t found = text.find(kEndOfText);
+      if (found == std::string_view::npos) break;
+      append(text.substr(0, found));
+      tokens_.push_back(*tokenizer_.end_of_text());
+      text.remove_prefix(found + kEndOfText.size());
+    }
+    append(text);
+  }
+
+  void add_file(std::string_view text) {
+    const auto add_document = [&](std::string_view document) {
+      add_text(document);
+      tokens_.push_back(*tokenizer_.end_of_text());
+    };
+    if (options_.documents == Documents::blank_lines) return for_each_paragraph(text, add_document);
+    if (!text.empty()) add_document(text);
+  }
+
+  const Tokens& tokens() const { return tokens_; }
+
+ private:
+  void append(std::string_view text) {
+    const Tokens more = tokenizer_.encode(text);
+    tokens_.insert(tokens_.end(), more.begin(), more.end());
+  }
+
+  const Tokenizer& tokenizer_;
+  const TextOptions& options_;
+  Tokens tokens_;
+};
+
+void require_below(std::span<const std::uint32_t> tokens, std::int64_t first, std::int64_t vocabulary,
+                   const fs::path& path) {
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] >= vocabulary) {
       throw UsageError(fmt::format("{}: token {} is {}; with a vocabulary of {} it must be from 0 to {}", path.string(),
@@ -92,31 +98,61 @@ void require_below(const Tokens& tokens, std::int64_t first, std::int64_t vocabu
   }
 }
 
-}  // namespace
-
-void convert_text(const std::vector<fs::path>& files, const Tokenizer& tokenizer, const TokenOutput& output) {
-  std::string text;
-  for (const fs::path& file : files) text += read_file(file);
-  if (text.empty()) throw UsageError(fmt::format("{}: holds no text", names_of(files)));
-  const Tokens tokens = tokenizer.encode(text);
-  SplitTokenWriter writer(output, static_cast<std::int64_t>(tokens.size()), tokenizer.vocabulary());
-  writer.add(tokens);
-  writer.commit(tokenizer.name(), fmt::format("text {}", names_of(files)));
+std::int64_t largest(const std::vector<TokenFile>& files) {
+  std::int64_t most = 0;
+  for (const TokenFile& file : files) {
+    file.for_each_block([&](std::span<const std::uint32_t> tokens, std::int64_t) {
+      most = std::max<std::int64_t>(most, *std::max_element(tokens.begin(), tokens.end()));
+    });
+  }
+  return most;
 }
 
-void convert_tokens(const fs::path& path, int bytes_per_token, std::int64_t vocabulary, const TokenOutput& output) {
-  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
-  const TokenFile file(path, bytes_per_token);
-  const std::int64_t known = vocabulary == 0 ? largest(file) + 1 : vocabulary;
-  if (known < 1 || known > most) {
-    throw UsageError(fmt::format("{}: a vocabulary of {}; it must be from 1 to {}", path.string(), known, most));
+}  // namespace
+
+void convert_text(const std::vector<fs::path>& files, const Tokenizer& tokenizer, const TextOptions& options,
+                  const TokenOutput& output) {
+  TextReader reader(options.encoding);
+  TextEncoder encoder(tokenizer, options);
+  std::string one_text;
+  for (const fs::path& file : files) {
+    const std::string text = reader.read(file);
+    if (!options.special && text.find(kEndOfText) != std::string::npos)
+      reader.note(fmt::format("holds {}, which is taken as text; --special takes it for the token", kEndOfText), file);
+    if (options.documents == Documents::none) {
+      one_text += text;
+    } else {
+      encoder.add_file(text);
+    }
   }
-  SplitTokenWriter writer(output, file.count(), known);
-  file.for_each_block([&](const Tokens& tokens, std::int64_t first) {
-    require_below(tokens, first, known, path);
-    writer.add(tokens);
-  });
-  writer.commit("", fmt::format("tokens {}", path.filename().string()));
+  encoder.add_text(one_text);
+  if (encoder.tokens().empty()) throw UsageError(fmt::format("{}: holds no text", names_of(files)));
+  reader.warn();
+  SplitTokenWriter writer(output, static_cast<std::int64_t>(encoder.tokens().size()), tokenizer.vocabulary());
+  writer.add(encoder.tokens());
+  writer.commit(tokenizer.record(), fmt::format("text {}", names_of(files)));
+}
+
+void convert_tokens(const std::vector<fs::path>& paths, const TokenFormat& format, std::int64_t vocabulary,
+                    const TokenOutput& output) {
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  std::vector<TokenFile> files;
+  std::int64_t count = 0;
+  for (const fs::path& path : paths) {
+    count += files.emplace_back(path, format).count();
+    if (const std::string doubt = files.back().doubt(); !doubt.empty()) spdlog::warn("{}: {}", path.string(), doubt);
+  }
+  const std::int64_t known = vocabulary == 0 ? largest(files) + 1 : vocabulary;
+  if (known < 1 || known > most)
+    throw UsageError(fmt::format("a vocabulary of {}; it must be from 1 to {}", known, most));
+  SplitTokenWriter writer(output, count, known);
+  for (const TokenFile& file : files) {
+    file.for_each_block([&](std::span<const std::uint32_t> tokens, std::int64_t first) {
+      require_below(tokens, first, known, file.path());
+      writer.add(tokens);
+    });
+  }
+  writer.commit({}, fmt::format("tokens {}", names_of(paths)));
 }
 
 }  // namespace lshdp::data

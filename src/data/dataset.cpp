@@ -98,16 +98,17 @@ class ImageDataset : public Dataset {
 
 class TokenDataset : public Dataset {
  public:
-  TokenDataset(const fs::path& path, const H5::H5File& file, DatasetInfo info, std::int64_t context,
+  TokenDataset(const fs::path& path, const H5::H5File& file, DatasetInfo info, std::int64_t context, Windows windows,
                std::int64_t in_memory_limit)
       : path_(path),
         tokens_(file.openDataSet("tokens")),
         info_(std::move(info)),
         context_(context),
+        stride_(windows == Windows::fixed ? context : 1),
         keep_(info_.count <= in_memory_limit / static_cast<std::int64_t>(sizeof(std::int32_t))) {}
 
   const DatasetInfo& info() const override { return info_; }
-  std::int64_t size() const override { return (info_.count - 1) / context_; }
+  std::int64_t size() const override { return (info_.count - 1 - context_) / stride_ + 1; }
   std::int64_t memory_bytes() const override {
     return keep_ ? info_.count * static_cast<std::int64_t>(sizeof(std::int32_t)) : 0;
   }
@@ -116,12 +117,17 @@ class TokenDataset : public Dataset {
     if (keep_ && memory_.empty()) memory_ = read_tokens(0, info_.count);
     const auto count = static_cast<std::int64_t>(samples.size());
     Batch batch{at::empty({count, context_}, at::kLong), at::empty({count, context_}, at::kLong)};
-    for_each_run(samples, size(), path_, [&](std::int64_t at, std::int64_t first, std::int64_t length) {
+    for_each_run(samples, size(), path_, [&](std::int64_t at, std::int64_t first, std::int64_t windows) {
+      const std::int64_t begin = first * stride_, length = (windows - 1) * stride_ + context_ + 1;
       std::vector<std::int32_t> read;
-      if (!keep_) read = read_tokens(first * context_, length * context_ + 1);
-      const std::int32_t* tokens = keep_ ? memory_.data() + first * context_ : read.data();
-      copy_checked(tokens, first, length, batch.input.mutable_data_ptr<std::int64_t>() + at * context_,
-                   batch.target.mutable_data_ptr<std::int64_t>() + at * context_);
+      if (!keep_) read = read_tokens(begin, length);
+      const std::int32_t* tokens = keep_ ? memory_.data() + begin : read.data();
+      check(tokens, begin, length, first, windows);
+      for (std::int64_t window = 0; window < windows; ++window) {
+        const std::int32_t* from = tokens + window * stride_;
+        std::copy_n(from, context_, batch.input.mutable_data_ptr<std::int64_t>() + (at + window) * context_);
+        std::copy_n(from + 1, context_, batch.target.mutable_data_ptr<std::int64_t>() + (at + window) * context_);
+      }
     });
     return batch;
   }
@@ -134,23 +140,20 @@ class TokenDataset : public Dataset {
     return tokens;
   }
 
-  void copy_checked(const std::int32_t* tokens, std::int64_t first, std::int64_t windows, std::int64_t* input,
-                    std::int64_t* target) const {
-    for (std::int64_t i = 0; i <= windows * context_; ++i) {
-      if (tokens[i] < 0 || tokens[i] >= info_.vocabulary) {
-        throw UsageError(fmt::format("{}: token {} (in sample {}) is {}; it must be from 0 to {}", path_.string(),
-                                     first * context_ + i, first + std::min(i / context_, windows - 1), tokens[i],
-                                     info_.vocabulary - 1));
-      }
+  void check(const std::int32_t* tokens, std::int64_t begin, std::int64_t length, std::int64_t first,
+             std::int64_t windows) const {
+    for (std::int64_t i = 0; i < length; ++i) {
+      if (tokens[i] >= 0 && tokens[i] < info_.vocabulary) continue;
+      throw UsageError(fmt::format("{}: token {} (in sample {}) is {}; it must be from 0 to {}", path_.string(),
+                                   begin + i, first + std::min(i / stride_, windows - 1), tokens[i],
+                                   info_.vocabulary - 1));
     }
-    std::copy(tokens, tokens + windows * context_, input);
-    std::copy(tokens + 1, tokens + windows * context_ + 1, target);
   }
 
   fs::path path_;
   H5::DataSet tokens_;
   DatasetInfo info_;
-  std::int64_t context_;
+  std::int64_t context_, stride_;
   bool keep_;
   std::vector<std::int32_t> memory_;
 };
@@ -167,7 +170,8 @@ void require_a_window(const fs::path& path, const DatasetInfo& info, std::int64_
 
 DatasetInfo read_dataset_info(const fs::path& path) { return read_info(open_hdf5(path), path); }
 
-std::unique_ptr<Dataset> open_dataset(const fs::path& path, std::int64_t context, std::int64_t in_memory_limit) {
+std::unique_ptr<Dataset> open_dataset(const fs::path& path, std::int64_t context, Windows windows,
+                                      std::int64_t in_memory_limit) {
   const H5::H5File file = open_hdf5(path);
   DatasetInfo info = read_info(file, path);
   return reading_hdf5(path, [&]() -> std::unique_ptr<Dataset> {
@@ -175,13 +179,15 @@ std::unique_ptr<Dataset> open_dataset(const fs::path& path, std::int64_t context
       return std::make_unique<ImageDataset>(path, file, std::move(info), in_memory_limit);
     }
     require_a_window(path, info, context);
-    return std::make_unique<TokenDataset>(path, file, std::move(info), context, in_memory_limit);
+    return std::make_unique<TokenDataset>(path, file, std::move(info), context, windows, in_memory_limit);
   });
 }
 
-std::unique_ptr<Dataset> open_dataset(const fs::path& path, std::int64_t context) {
+TokenizerRecord read_tokenizer(const fs::path& path) { return read_tokenizer(open_hdf5(path), path); }
+
+std::unique_ptr<Dataset> open_dataset(const fs::path& path, std::int64_t context, Windows windows) {
   constexpr std::int64_t limit = std::int64_t{256} << 20;
-  return open_dataset(path, context, limit);
+  return open_dataset(path, context, windows, limit);
 }
 
 }  // namespace lshdp::data

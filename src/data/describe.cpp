@@ -41,7 +41,8 @@ std::string describe_images(const DatasetInfo& info, const std::vector<std::int6
 std::string describe_tokens(const DatasetInfo& info) {
   Table table({"tokens", format_count(info.count)});
   table.add({"vocabulary", format_count(info.vocabulary)});
-  table.add({"tokenizer", info.tokenizer.empty() ? "none" : info.tokenizer});
+  table.add({"tokenizer", info.tokenizer.empty() ? "not known" : info.tokenizer});
+  if (!info.tokenizer_checksum.empty()) table.add({"vocabulary and merges", info.tokenizer_checksum});
   return table.to_string();
 }
 

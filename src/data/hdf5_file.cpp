@@ -135,6 +135,16 @@ void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
     refuse(path, fmt::format("attribute 'vocabulary' is {}; it must be from 1 to 2147483647", info.vocabulary));
   }
   info.tokenizer = read_text(file, path, "tokenizer");
+  info.tokenizer_checksum = read_text(file, path, "tokenizer_checksum");
+}
+
+/// Bytes that a data set keeps; empty if there are none.
+std::string read_bytes(const H5::H5File& file, const fs::path& path, const char* name) {
+  if (!file.nameExists(name)) return {};
+  const H5::DataSet array = integer_array(file, path, name, 1);
+  std::string content(shape_of(array)[0], '\0');
+  array.read(content.data(), H5::PredType::NATIVE_UINT8);
+  return content;
 }
 
 /// Throws UsageError unless the file can be read at all: HDF5 would say the same less clearly.
@@ -226,6 +236,13 @@ void read_rows(const H5::DataSet& array, std::int64_t first, std::int64_t count,
   file_space.selectHyperslab(H5S_SELECT_SET, shape.data(), start.data());
   const H5::DataSpace memory_space(static_cast<int>(shape.size()), shape.data());
   array.read(values, type, memory_space, file_space);
+}
+
+TokenizerRecord read_tokenizer(const H5::H5File& file, const fs::path& path) {
+  return reading_hdf5(path, [&] {
+    return TokenizerRecord{read_text(file, path, "tokenizer"), read_text(file, path, "tokenizer_checksum"),
+                           read_bytes(file, path, kVocabularyArray), read_bytes(file, path, kMergesArray)};
+  });
 }
 
 std::vector<std::int64_t> read_labels(const H5::H5File& file, const fs::path& path) {

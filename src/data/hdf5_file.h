@@ -28,6 +28,9 @@ class Hdf5Cause {
   void* old_data_ = nullptr;
 };
 
+/// Where a token data set keeps the two files of its tokenizer.
+inline constexpr const char *kVocabularyArray = "tokenizer_vocab.json", *kMergesArray = "tokenizer_merges.txt";
+
 /// "No space left on device" of "errno = 28, error message = 'No space left on device', ...": what the system said, if
 /// it said something, else empty.
 std::string system_message(const std::string& cause);
@@ -57,6 +60,9 @@ DatasetInfo read_info(const H5::H5File& file, const std::filesystem::path& path)
 /// Reads rows [first, first + count) of `array`, as `type`, into `values`. Throws H5::Exception.
 void read_rows(const H5::DataSet& array, std::int64_t first, std::int64_t count, void* values,
                const H5::PredType& type);
+
+/// The tokenizer of a token data set, with its files if the data set carries them. Throws UsageError.
+TokenizerRecord read_tokenizer(const H5::H5File& file, const std::filesystem::path& path);
 
 /// All labels. Throws UsageError.
 std::vector<std::int64_t> read_labels(const H5::H5File& file, const std::filesystem::path& path);

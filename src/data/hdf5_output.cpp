@@ -81,9 +81,10 @@ void Hdf5Output::fail(const H5::Exception& error) {
 }
 
 H5::DataSet& Hdf5Output::create(const std::string& name, const H5::PredType& type, const std::vector<hsize_t>& shape,
-                                const std::vector<hsize_t>& chunk) {
+                                const std::vector<hsize_t>& chunk, bool compressed) {
   H5::DSetCreatPropList layout;
   if (!chunk.empty()) layout.setChunk(static_cast<int>(chunk.size()), chunk.data());
+  if (compressed) layout.setDeflate(6);
   const H5::DataSpace space(static_cast<int>(shape.size()), shape.data());
   return arrays_.emplace_back(file_.createDataSet(name, type, space, layout));
 }
@@ -110,6 +111,12 @@ void Hdf5Output::describe(const char* name, const std::vector<double>& numbers) 
 void Hdf5Output::describe(const char* name, std::int64_t number) {
   file_.createAttribute(name, H5::PredType::STD_I64LE, H5::DataSpace(H5S_SCALAR))
       .write(H5::PredType::NATIVE_INT64, &number);
+}
+
+void Hdf5Output::embed(const char* name, const std::string& content) {
+  if (content.empty()) return;
+  const std::vector<hsize_t> shape{content.size()};
+  create(name, H5::PredType::STD_U8LE, shape, shape, true).write(content.data(), H5::PredType::NATIVE_UINT8);
 }
 
 void Hdf5Output::commit() {

@@ -88,7 +88,10 @@ nlohmann::json to_json(const DatasetIdentity& identity) {
   Json json{
       {"count", info.count}, {"source", info.source}, {"checksum", identity.checksum}, {"sampled", identity.sampled}};
   if (info.kind == DatasetInfo::Kind::tokens) {
-    json.update({{"kind", "tokens"}, {"vocabulary", info.vocabulary}, {"tokenizer", info.tokenizer}});
+    json.update({{"kind", "tokens"},
+                 {"vocabulary", info.vocabulary},
+                 {"tokenizer", info.tokenizer},
+                 {"tokenizer_checksum", info.tokenizer_checksum}});
     return json;
   }
   json.update({{"kind", "images"},

@@ -28,6 +28,7 @@ class MatchedDataset : public Dataset {
 
   const DatasetInfo& info() const override { return info_; }
   std::int64_t size() const override { return dataset_->size(); }
+  std::int64_t memory_bytes() const override { return dataset_->memory_bytes(); }
 
   Batch read(std::span<const std::int64_t> samples) override {
     Batch batch = dataset_->read(samples);

@@ -24,6 +24,12 @@ class KeyedRandom {
     return static_cast<std::int64_t>(((next() >> 32) * static_cast<std::uint64_t>(bound)) >> 32);
   }
 
+  /// Uniform in [0, bound), bound from 1 to 2^63.
+  constexpr std::int64_t below_wide(std::int64_t bound) {
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<std::int64_t>(Wide{next()} * static_cast<std::uint64_t>(bound) >> 64);
+  }
+
   /// Uniform in [0, 1).
   constexpr double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
 

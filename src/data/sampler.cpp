@@ -84,10 +84,23 @@ Range HeterogeneousDistributedSampler::slice_of(std::int64_t step, int rank) con
 
 std::vector<std::int64_t> HeterogeneousDistributedSampler::samples_of(std::int64_t step, int rank) const {
   const Range slice = slice_of(step, rank);
-  const KeyedPermutation order(size_, seed_, epoch_of(step));
-  std::vector<std::int64_t> samples(static_cast<std::size_t>(slice.count()));
-  for (std::int64_t i = 0; i < slice.count(); ++i) samples[static_cast<std::size_t>(i)] = order(slice.begin + i);
+  const std::int64_t epoch = epoch_of(step);
+  const KeyedPermutation order(size_, seed_, epoch);
+  std::vector<std::int64_t> samples;
+  samples.reserve(static_cast<std::size_t>(slice.count()));
+  for (std::int64_t position = slice.begin; position < slice.end; ++position)
+    samples.push_back(places_ == 0 ? order(position) : draw(epoch, position));
   return samples;
+}
+
+std::int64_t HeterogeneousDistributedSampler::draw(std::int64_t epoch, std::int64_t position) const {
+  KeyedRandom random(seed_, static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(position));
+  return random.below_wide(places_);
+}
+
+void HeterogeneousDistributedSampler::draw_from(std::int64_t places) {
+  if (places < 1) throw UsageError(fmt::format("there are {} places to draw samples from", places));
+  places_ = places;
 }
 
 void HeterogeneousDistributedSampler::set_epoch(std::int64_t epoch) { first_epoch_ = epoch; }

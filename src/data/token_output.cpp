@@ -11,7 +11,7 @@ namespace {
 std::int64_t training_count(const TokenOutput& output, std::int64_t count) {
   if (count < 1) throw UsageError(fmt::format("{}: there are no tokens to write", output.path.string()));
   if (!output.validation_path) return count;
-  if (*output.validation_path == output.path) {
+  if (std::filesystem::weakly_canonical(*output.validation_path) == std::filesystem::weakly_canonical(output.path)) {
     throw UsageError(fmt::format("{}: training and validation need two files", output.path.string()));
   }
   const double fraction = output.validation_fraction;
@@ -37,7 +37,7 @@ void SplitTokenWriter::add(std::span<const std::uint32_t> tokens) {
   if (first < tokens.size()) validation_.value().add(tokens.subspan(first));
 }
 
-void SplitTokenWriter::commit(const std::string& tokenizer, const std::string& source) {
+void SplitTokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source) {
   training_.commit(tokenizer, source);
   if (validation_) validation_->commit(tokenizer, source);
 }

@@ -14,7 +14,7 @@ class SplitTokenWriter {
   /// `count` tokens in all. Throws UsageError if there are none, a part would be empty, or both parts have one name.
   SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary);
   void add(std::span<const std::uint32_t> tokens);
-  void commit(const std::string& tokenizer, const std::string& source);
+  void commit(const TokenizerRecord& tokenizer, const std::string& source);
 
  private:
   std::int64_t left_in_training_;

@@ -1,23 +1,22 @@
-// Tokens of bytes and of GPT-2; its split pattern needs Unicode classes, which PCRE2 has.
+// Tokens of bytes and of GPT-2.
 #include "lshdp/data/tokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include <array>
-#include <limits>
 #include <unordered_map>
 
 #include <fmt/format.h>
-#include <pcre2.h>
 
+#include "byte_pairs.h"
+#include "lshdp/core/checksum.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "word_splitter.h"
 
 namespace lshdp::data {
 namespace {
 
 namespace fs = std::filesystem;
-using Tokens = std::vector<std::uint32_t>;
 
 std::size_t checked(std::int64_t token, std::int64_t vocabulary) {
   if (token >= 0 && token < vocabulary) return static_cast<std::size_t>(token);
@@ -26,8 +25,9 @@ std::size_t checked(std::int64_t token, std::int64_t vocabulary) {
 
 class ByteTokenizer : public Tokenizer {
  public:
-  std::string name() const override { return "byte"; }
+  const TokenizerRecord& record() const override { return record_; }
   std::int64_t vocabulary() const override { return 256; }
+  std::optional<std::uint32_t> end_of_text() const override { return std::nullopt; }
   Tokens encode(std::string_view text) const override {
     Tokens tokens;
     tokens.reserve(text.size());
@@ -39,6 +39,9 @@ class ByteTokenizer : public Tokenizer {
     for (const std::int64_t token : tokens) text += static_cast<char>(checked(token, 256));
     return text;
   }
+
+ private:
+  TokenizerRecord record_{"byte", "", "", ""};
 };
 
 std::string utf8(std::uint32_t code) {  // up to U+07FF: the byte symbols end at U+0143
@@ -58,65 +61,18 @@ std::array<std::string, 256> byte_symbols() {
   return symbols;
 }
 
-/// Cuts text into the words within which bytes are merged.
-class Splitter {
- public:
-  Splitter() {
-    constexpr const char* pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-    int error = 0;
-    PCRE2_SIZE where = 0;
-    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern), PCRE2_ZERO_TERMINATED,
-                              PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &error, &where, nullptr));
-    if (!code_) throw RunError(fmt::format("PCRE2 refuses GPT-2's split pattern (error {})", error));
-    // Without it, every match would check the whole rest of the text for UTF-8 first.
-    if (pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE) != 0) {
-      throw RunError("the GPT-2 tokenizer needs PCRE2's just-in-time compiler, which is not available on this machine");
-    }
-    match_.reset(pcre2_match_data_create_from_pattern(code_.get(), nullptr));
-    if (!match_) throw RunError("cannot tokenize: not enough memory");
-  }
-
-  /// Calls f(piece) for pieces that together are `text`; what no word can hold (bytes that are not UTF-8) is a piece as
-  /// well.
-  template <typename F>
-  void for_each_word(std::string_view text, F f) const {
-    std::size_t done = 0;
-    while (done < text.size()) {
-      const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), done, 0,
-                                    match_.get(), nullptr);
-      if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-        throw RunError(fmt::format("PCRE2 failed to match (error {})", found));
-      const PCRE2_SIZE* at = pcre2_get_ovector_pointer(match_.get());
-      const std::size_t begin = found < 0 ? text.size() : at[0];
-      if (begin > done) f(text.substr(done, begin - done));
-      if (found < 0) return;
-      f(text.substr(begin, at[1] - begin));
-      done = at[1];
-    }
-  }
-
- private:
-  struct Free {
-    void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-    void operator()(pcre2_match_data* match) const { pcre2_match_data_free(match); }
-  };
-  std::unique_ptr<pcre2_code, Free> code_;
-  std::unique_ptr<pcre2_match_data, Free> match_;
-};
-
 /// Tokens by number, as the encoder file writes them. Numbers must be 0 .. n - 1.
-std::vector<std::string> read_encoder(const fs::path& path) {
-  const Json json = read_json(path);
-  if (!json.is_object() || json.empty())
-    throw UsageError(fmt::format("{}: must be an object of tokens", path.string()));
+std::vector<std::string> parse_encoder(std::string_view content, const std::string& source) {
+  const Json json = parse_json(content, source);
+  if (!json.is_object() || json.empty()) throw UsageError(fmt::format("{}: must be an object of tokens", source));
   std::vector<std::string> texts(json.size());
   std::vector<bool> taken(json.size());
   for (const auto& [text, number] : json.items()) {
     const bool whole = number.is_number_integer() && number.get<std::int64_t>() >= 0 &&
                        number.get<std::uint64_t>() < texts.size() && !taken[number.get<std::size_t>()];
     if (!whole) {
-      throw UsageError(fmt::format("{}: the number of token '{}' is {}; numbers must be 0 to {}, each once",
-                                   path.string(), text, number.dump(), texts.size() - 1));
+      throw UsageError(fmt::format("{}: the number of token '{}' is {}; numbers must be 0 to {}, each once", source,
+                                   text, number.dump(), texts.size() - 1));
     }
     texts[number.get<std::size_t>()] = text;
     taken[number.get<std::size_t>()] = true;
@@ -124,72 +80,46 @@ std::vector<std::string> read_encoder(const fs::path& path) {
   return texts;
 }
 
-using Numbers = std::unordered_map<std::string_view, std::uint32_t>;
-
-/// What two neighbouring tokens become, and how early.
-struct Merge {
-  std::uint32_t rank, token;
-};
-using Merges = std::unordered_map<std::uint64_t, Merge>;
-
-std::uint64_t pair_key(std::uint32_t left, std::uint32_t right) { return std::uint64_t{left} << 32 | right; }
-
-std::uint32_t number_of(const Numbers& numbers, std::string_view text, const std::string& where) {
-  const auto found = numbers.find(text);
-  if (found == numbers.end()) throw UsageError(fmt::format("{}: '{}' is no token of the encoder", where, text));
-  return found->second;
-}
-
-Merges read_merges(const fs::path& path, const Numbers& numbers) {
-  const std::string content = read_file(path);
-  Merges merges;
-  std::size_t line_number = 0;
-  for (std::size_t at = 0; at < content.size();) {
-    const std::size_t end = std::min(content.find('\n', at), content.size());
-    std::string_view line = std::string_view(content).substr(at, end - at);
-    at = end + 1;
-    ++line_number;
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
-    const std::string where = fmt::format("{} line {}", path.string(), line_number);
-    const std::size_t blank = line.find(' ');
-    if (blank == std::string_view::npos || line.find(' ', blank + 1) != std::string_view::npos) {
-      throw UsageError(fmt::format("{}: a merge is two tokens with a blank between them", where));
-    }
-    const std::string_view left = line.substr(0, blank), right = line.substr(blank + 1);
-    const Merge merge{static_cast<std::uint32_t>(line_number),
-                      number_of(numbers, std::string(left) + std::string(right), where)};
-    merges.emplace(pair_key(number_of(numbers, left, where), number_of(numbers, right, where)), merge);
+/// The same for two writings of the same tokens and merges.
+std::string checksum_of(const std::vector<std::string>& texts, const BytePairs& pairs) {
+  Checksum checksum;
+  // With the closing 0, so that where one token ends and the next begins counts as well.
+  for (const std::string& text : texts) checksum.add(std::as_bytes(std::span(text.c_str(), text.size() + 1)));
+  for (const std::uint64_t pair : pairs.in_order()) {
+    std::array<std::byte, 8> bytes;  // little-endian, whatever the machine
+    for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<std::byte>(pair >> 8 * i);
+    checksum.add(bytes);
   }
-  return merges;
+  return checksum.text();
 }
 
 class Gpt2Tokenizer : public Tokenizer {
  public:
-  Gpt2Tokenizer(const fs::path& encoder, const fs::path& merges) {
-    const std::vector<std::string> texts = read_encoder(encoder);
-    Numbers numbers;
+  Gpt2Tokenizer(std::string vocabulary_json, const std::string& encoder_source, std::string merges_text,
+                const std::string& merges_source) {
+    const std::vector<std::string> texts = parse_encoder(vocabulary_json, encoder_source);
+    TokenNumbers numbers;
     for (std::size_t i = 0; i < texts.size(); ++i) numbers.emplace(texts[i], static_cast<std::uint32_t>(i));
     const std::array<std::string, 256> symbols = byte_symbols();
     std::unordered_map<std::string_view, char> bytes;
     for (std::size_t byte = 0; byte < 256; ++byte) {
-      byte_tokens_[byte] = number_of(numbers, symbols[byte], fmt::format("{}: byte {}", encoder.string(), byte));
+      byte_tokens_[byte] = number_of(numbers, symbols[byte], fmt::format("{}: byte {}", encoder_source, byte));
       bytes.emplace(symbols[byte], static_cast<char>(byte));
     }
-    merges_ = read_merges(merges, numbers);
+    pairs_ = BytePairs(merges_text, merges_source, numbers);
     for (const std::string& text : texts) decoded_.push_back(bytes_of(text, bytes));
+    if (const auto found = numbers.find(kEndOfText); found != numbers.end()) end_of_text_ = found->second;
+    record_ = {"gpt2", checksum_of(texts, pairs_), std::move(vocabulary_json), std::move(merges_text)};
   }
 
-  std::string name() const override { return "gpt2"; }
+  const TokenizerRecord& record() const override { return record_; }
   std::int64_t vocabulary() const override { return static_cast<std::int64_t>(decoded_.size()); }
+  std::optional<std::uint32_t> end_of_text() const override { return end_of_text_; }
 
   Tokens encode(std::string_view text) const override {
     Tokens tokens;
     tokens.reserve(text.size() / 3);
-    splitter_.for_each_word(text, [&](std::string_view word) {
-      const Tokens& merged = merged_word(word);
-      tokens.insert(tokens.end(), merged.begin(), merged.end());
-    });
+    splitter_.for_each_word(text, [&](std::string_view word) { append(word, tokens); });
     return tokens;
   }
 
@@ -214,52 +144,34 @@ class Gpt2Tokenizer : public Tokenizer {
     return result;
   }
 
-  /// Words repeat: what they become is kept, up to a million of them.
-  const Tokens& merged_word(std::string_view word) const {
-    constexpr std::size_t most_words = 1'000'000;
-    const auto found = words_.find(std::string(word));
-    if (found != words_.end()) return found->second;
-    if (words_.size() >= most_words) words_.clear();
-    return words_.emplace(std::string(word), merge(word)).first->second;
+  /// Short words repeat: what they become is kept, up to a million of them.
+  void append(std::string_view word, Tokens& tokens) const {
+    constexpr std::size_t most_words = 1'000'000, longest = 128;
+    if (word.size() > longest) return append(merge(word), tokens);
+    const std::string key(word);
+    auto found = words_.find(key);
+    if (found == words_.end()) {
+      if (words_.size() >= most_words) words_.clear();
+      found = words_.emplace(key, merge(word)).first;
+    }
+    append(found->second, tokens);
   }
+
+  static void append(const Tokens& more, Tokens& tokens) { tokens.insert(tokens.end(), more.begin(), more.end()); }
 
   Tokens merge(std::string_view word) const {
     Tokens tokens;
+    tokens.reserve(word.size());
     for (const char c : word) tokens.push_back(byte_tokens_[static_cast<unsigned char>(c)]);
-    while (const Merge* best = first_merge(tokens)) apply(*best, tokens);
-    return tokens;
+    return pairs_.merged(std::move(tokens));
   }
 
-  const Merge* merge_at(const Tokens& tokens, std::size_t i) const {
-    const auto found = merges_.find(pair_key(tokens[i], tokens[i + 1]));
-    return found == merges_.end() ? nullptr : &found->second;
-  }
-
-  const Merge* first_merge(const Tokens& tokens) const {
-    const Merge* best = nullptr;
-    for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
-      const Merge* merge = merge_at(tokens, i);
-      if (merge != nullptr && (best == nullptr || merge->rank < best->rank)) best = merge;
-    }
-    return best;
-  }
-
-  /// Merges every such pair, left to right.
-  void apply(const Merge& chosen, Tokens& tokens) const {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < tokens.size(); ++kept) {
-      const Merge* merge = i + 1 < tokens.size() ? merge_at(tokens, i) : nullptr;
-      const bool merges = merge != nullptr && merge->rank == chosen.rank;
-      tokens[kept] = merges ? chosen.token : tokens[i];
-      i += merges ? 2 : 1;
-    }
-    tokens.resize(kept);
-  }
-
-  Splitter splitter_;
+  WordSplitter splitter_;
   std::array<std::uint32_t, 256> byte_tokens_{};
-  Merges merges_;
+  BytePairs pairs_;
   std::vector<std::string> decoded_;
+  std::optional<std::uint32_t> end_of_text_;
+  TokenizerRecord record_;
   mutable std::unordered_map<std::string, Tokens> words_;
 };
 
@@ -268,7 +180,7 @@ class Gpt2Tokenizer : public Tokenizer {
 std::unique_ptr<Tokenizer> make_byte_tokenizer() { return std::make_unique<ByteTokenizer>(); }
 
 std::unique_ptr<Tokenizer> make_gpt2_tokenizer(const fs::path& encoder, const fs::path& merges) {
-  return std::make_unique<Gpt2Tokenizer>(encoder, merges);
+  return std::make_unique<Gpt2Tokenizer>(read_file(encoder), encoder.string(), read_file(merges), merges.string());
 }
 
 }  // namespace lshdp::data

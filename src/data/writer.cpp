@@ -7,6 +7,7 @@
 #include <H5Cpp.h>
 #include <fmt/format.h>
 
+#include "hdf5_file.h"
 #include "lshdp/data/hdf5_output.h"
 
 namespace lshdp::data {
@@ -167,11 +168,14 @@ class TokenWriter::File {
     added_ += static_cast<std::int64_t>(tokens.size());
   }
 
-  void commit(const std::string& tokenizer, const std::string& source) {
+  void commit(const TokenizerRecord& tokenizer, const std::string& source) {
     require_complete(added_, count_);
     file_.guarded([&] {
       file_.describe("vocabulary", vocabulary_);
-      file_.describe("tokenizer", tokenizer);
+      file_.describe("tokenizer", tokenizer.name);
+      file_.describe("tokenizer_checksum", tokenizer.checksum);
+      file_.embed(kVocabularyArray, tokenizer.vocabulary_json);
+      file_.embed(kMergesArray, tokenizer.merges_text);
       file_.describe("source", source);
     });
     file_.commit();
@@ -190,6 +194,8 @@ TokenWriter::~TokenWriter() = default;
 
 void TokenWriter::add(std::span<const std::uint32_t> tokens) { file_->add(tokens); }
 
-void TokenWriter::commit(const std::string& tokenizer, const std::string& source) { file_->commit(tokenizer, source); }
+void TokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source) {
+  file_->commit(tokenizer, source);
+}
 
 }  // namespace lshdp::data

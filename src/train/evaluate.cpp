@@ -12,6 +12,7 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/sampler.h"
+#include "lshdp/train/data_fit.h"
 
 namespace lshdp::train {
 namespace {
@@ -72,10 +73,7 @@ void require_images(const std::string& file, const DatasetInfo& info, const Inpu
 void require_tokens(const std::string& file, const DatasetInfo& info, const InputSpec& input) {
   if (info.kind != DatasetInfo::Kind::tokens)
     throw UsageError(fmt::format("{} holds images, but the model reads tokens", file));
-  if (info.vocabulary > input.vocabulary) {
-    throw UsageError(
-        fmt::format("{}: vocabulary of {}, but the model's vocab_size is {}", file, info.vocabulary, input.vocabulary));
-  }
+  require_vocabulary(file, info.tokenizer, info.vocabulary, input.vocabulary);
 }
 
 }  // namespace
@@ -106,14 +104,15 @@ void require_finite_loss(const EvaluationRecord& record) {
                     1);
 }
 
-std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model) {
+std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model,
+                                              data::Windows windows) {
   const DatasetInfo info = data::read_dataset_info(path);
   if (model.input.kind == InputSpec::Kind::tokens) {
     require_tokens(path.string(), info, model.input);
   } else {
     require_images(path.string(), info, model.input);
   }
-  return data::open_dataset(path, std::max<std::int64_t>(model.input.context, 1));
+  return data::open_dataset(path, std::max<std::int64_t>(model.input.context, 1), windows);
 }
 
 void say_how_images_fit(const std::filesystem::path& path, const DatasetInfo& info, const model::Model& model) {

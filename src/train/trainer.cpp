@@ -30,6 +30,7 @@
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/checkpoint.h"
+#include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/metrics.h"
 #include "lshdp/train/rebalancing.h"
@@ -80,6 +81,7 @@ class Trainer {
  private:
   void open_data();
   void open_eval_data();
+  void make_sampler();
   void prepare_folders();
   void make_store();
   void load_state();
@@ -159,11 +161,11 @@ Trainer::Trainer(comm::Communicator& communicator, const model::Model& model, co
 
 void Trainer::open_data() {
   comm::agree(communicator_, [&] {
-    data_ = open_for_model(options_.data, model_);
+    data_ = open_for_model(options_.data, model_, options_.windows);
+    require_augmentation({options_.data, data_->info()}, options_.augmentation);
     say_how_images_fit(options_.data, data_->info(), model_);
     if (!options_.eval_data.empty()) open_eval_data();
-    sampler_ = std::make_unique<data::HeterogeneousDistributedSampler>(data_->size(), batches_of(options_.plan),
-                                                                       options_.seed);
+    make_sampler();
     last_step_ = options_.steps ? *options_.steps : steps_of(*options_.epochs, sampler_->steps_per_epoch());
     options_.schedule.total_steps = last_step_;
   });
@@ -183,7 +185,18 @@ void Trainer::warn_of_warm_up() const {
 void Trainer::open_eval_data() {
   eval_data_ = data::matched(open_for_model(options_.eval_data, model_), options_.eval_data.string(),
                              data::trained_on(data_->info(), options_.data.string()));
+  require_same_tokenizer({options_.data, data_->info()}, {options_.eval_data, eval_data_->info()});
   say_how_images_fit(options_.eval_data, eval_data_->info(), model_);
+}
+
+/// With windows anywhere, an epoch is as many samples as there are fixed windows.
+void Trainer::make_sampler() {
+  const bool anywhere = options_.windows == data::Windows::anywhere;
+  if (anywhere && data_->info().kind == data::DatasetInfo::Kind::images)
+    throw UsageError(fmt::format("--windows random is for tokens, but {} holds images", options_.data.string()));
+  const std::int64_t samples = anywhere ? (data_->info().count - 1) / model_.input.context : data_->size();
+  sampler_ = std::make_unique<data::HeterogeneousDistributedSampler>(samples, batches_of(options_.plan), options_.seed);
+  if (anywhere) sampler_->draw_from(data_->size());
 }
 
 void Trainer::prepare_folders() {
@@ -343,6 +356,7 @@ void Trainer::begin_run() {
         remove_earlier_run(options_.results);
       }
       write_run_file(options_.results, launch, !resumed_from_.empty());
+      keep_tokenizer(options_.data, options_.results);
     }
     const RunRecord record = describe();
     metrics_ = std::make_unique<MetricsWriter>(options_.results, record);

@@ -95,7 +95,8 @@ TEST_F(DataCommand, RefusesWrongUsage) {
   EXPECT_THAT(refused("text a.txt --out out.h5 --tokenizer word"), HasSubstr("choose from byte, gpt2"));
   EXPECT_THAT(refused("text a.txt --out out.h5 --encoder e.json"), HasSubstr("for --tokenizer gpt2"));
   EXPECT_THAT(refused("text a.txt --out out.h5 --validation-fraction 0.1"), HasSubstr("belong together"));
-  EXPECT_THAT(refused("tokens a.txt --dtype u64 --out out.h5"), HasSubstr("u8, u16, u32"));
+  EXPECT_THAT(refused("tokens a.txt --dtype f32 --out out.h5"), HasSubstr("u8, u16, u32, u64, i16, i32, i64"));
+  EXPECT_THAT(refused("tokens a.txt --out out.h5"), HasSubstr("a.txt: raw tokens need --dtype"));
 }
 
 TEST_F(DataCommand, RefusesDamagedInput) {

@@ -31,7 +31,7 @@ inline void write_tokens(const std::filesystem::path& path, std::int64_t count, 
   std::vector<std::uint32_t> tokens;
   for (std::int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<std::uint32_t>(i % vocabulary));
   writer.add(tokens);
-  writer.commit("byte", "a test");
+  writer.commit({"byte", {}, {}, {}}, "a test");
 }
 
 /// An array of a file made by another program.

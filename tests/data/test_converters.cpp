@@ -7,6 +7,7 @@
 
 #include "files.h"
 #include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
 #include "lshdp/data/converters.h"
 #include "lshdp/data/dataset.h"
 #include "support/temporary_directory.h"
@@ -59,6 +60,16 @@ class ConverterTest : public testing::Test {
   TemporaryDirectory folder_;
   fs::path out_ = folder_ / "out.h5";
 };
+
+fs::path bpe(const char* name) { return fs::path(LSHDP_TEST_DATA) / "bpe" / name; }
+
+/// A NumPy file, format 1.0, as numpy.save writes it: the header filled up to a multiple of 64.
+std::string numpy(const std::string& descr, const std::string& shape, const std::string& values) {
+  std::string header = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shape + ", }";
+  header += std::string((127 - (10 + header.size()) % 64) % 64, ' ') + '\n';
+  const std::string length{static_cast<char>(header.size()), static_cast<char>(header.size() >> 8)};
+  return std::string("\x93NUMPY\x01\0", 8) + length + header + values;
+}
 
 TEST_F(ConverterTest, ConvertsIdxPlainAndCompressed) {
   const std::string images = test::idx({3, 2, 2}, "abcdefghijkl"), labels = test::idx({3}, std::string("\2\0\1", 3));
@@ -360,7 +371,7 @@ TEST_F(ConverterTest, RefusesImpossibleSyntheticData) {
 }
 
 TEST_F(ConverterTest, ConvertsTextFilesAsOneText) {
-  convert_text({file("a.txt", "to be"), file("b.txt", " or not")}, *make_byte_tokenizer(), {out_});
+  convert_text({file("a.txt", "to be"), file("b.txt", " or not")}, *make_byte_tokenizer(), {}, {out_});
   const Numbers made = tokens(out_);
   EXPECT_EQ(std::string(made.begin(), made.end()), "to be or not");
   const DatasetInfo info = open_dataset(out_, 1)->info();
@@ -370,7 +381,7 @@ TEST_F(ConverterTest, ConvertsTextFilesAsOneText) {
 }
 
 TEST_F(ConverterTest, PutsTheLastPartOfATextIntoTheValidationSet) {
-  convert_text({file("a.txt", "0123456789")}, *make_byte_tokenizer(), {out_, folder_ / "v.h5", 0.35});
+  convert_text({file("a.txt", "0123456789")}, *make_byte_tokenizer(), {}, {out_, folder_ / "v.h5", 0.35});
   EXPECT_EQ(tokens(out_).size(), 7U);
   EXPECT_THAT(tokens(folder_ / "v.h5"), ElementsAre('7', '8', '9'));
 }
@@ -378,36 +389,186 @@ TEST_F(ConverterTest, PutsTheLastPartOfATextIntoTheValidationSet) {
 TEST_F(ConverterTest, RefusesTextsThatAreEmptyOrCannotBeSplit) {
   const auto tokenizer = make_byte_tokenizer();
   const fs::path empty = file("e.txt", ""), text = file("t.txt", "0123456789");
-  EXPECT_THAT(error([&] { convert_text({empty}, *tokenizer, {out_}); }), HasSubstr("e.txt: holds no text"));
-  EXPECT_THAT(error([&] { convert_text({folder_ / "no"}, *tokenizer, {out_}); }), HasSubstr("No such file"));
+  EXPECT_THAT(error([&] { convert_text({empty}, *tokenizer, {}, {out_}); }), HasSubstr("e.txt: holds no text"));
+  EXPECT_THAT(error([&] { convert_text({folder_ / "no"}, *tokenizer, {}, {out_}); }), HasSubstr("No such file"));
   for (const double fraction : {0.0, 0.05, 1.0, -1.0}) {
     EXPECT_THAT(error([&] {
-                  convert_text({text}, *tokenizer, {out_, folder_ / "v.h5", fraction});
+                  convert_text({text}, *tokenizer, {}, {out_, folder_ / "v.h5", fraction});
                 }),
                 HasSubstr("leaves no tokens"));
   }
-  EXPECT_THAT(error([&] { convert_text({text}, *tokenizer, {out_, out_, 0.5}); }), HasSubstr("need two files"));
+  EXPECT_THAT(error([&] { convert_text({text}, *tokenizer, {}, {out_, out_, 0.5}); }), HasSubstr("need two files"));
   EXPECT_THAT(error([&] {
-                convert_text({text}, *tokenizer, {out_, folder_ / "no" / "v.h5", 0.5});
+                convert_text({text}, *tokenizer, {}, {out_, folder_ / "no" / "v.h5", 0.5});
               }),
               HasSubstr("cannot create"));
 }
 
-TEST_F(ConverterTest, ConvertsRawTokensOfEachWidth) {
-  convert_tokens(file("t", "\x01\x02\xff"), 1, 0, {out_});
-  EXPECT_THAT(tokens(out_), ElementsAre(1, 2, 255));
+TEST_F(ConverterTest, PutsTheEndOfTextTokenAfterEachDocument) {
+  const auto tokenizer = make_gpt2_tokenizer(bpe("vocab.json"), bpe("merges.txt"));
+  const std::int64_t end = *tokenizer->end_of_text();
+  const auto ids = [&](const std::string& text) {
+    const auto encoded = tokenizer->encode(text);
+    return Numbers(encoded.begin(), encoded.end());
+  };
+  const auto joined = [](std::initializer_list<Numbers> parts) {
+    Numbers all_parts;
+    for (const Numbers& part : parts) all_parts.insert(all_parts.end(), part.begin(), part.end());
+    return all_parts;
+  };
+  const std::vector<fs::path> files{file("a.txt", "the\nno"), file("b.txt", "de\n\n \r\n\nis\nlate\n\n"),
+                                    file("c.txt", "")};
+  using Documents = TextOptions::Documents;
+  convert_text(files, *tokenizer, {}, {out_});
+  EXPECT_EQ(tokens(out_), ids("the\nnode\n\n \r\n\nis\nlate\n\n"));
+  convert_text(files, *tokenizer, {.documents = Documents::files}, {out_});
+  EXPECT_EQ(tokens(out_), joined({ids("the\nno"), {end}, ids("de\n\n \r\n\nis\nlate\n\n"), {end}}));
+  convert_text(files, *tokenizer, {.documents = Documents::blank_lines}, {out_});
+  EXPECT_EQ(tokens(out_), joined({ids("the\nno"), {end}, ids("de\n"), {end}, ids("is\nlate\n"), {end}}));
+  fs::remove(out_);
+  EXPECT_THAT(error([&] { convert_text(files, *make_byte_tokenizer(), {.documents = Documents::files}, {out_}); }),
+              HasSubstr("take --tokenizer gpt2"));
+}
+
+TEST_F(ConverterTest, TakesSpecialTokensInTheTextOnlyIfAsked) {
+  const auto tokenizer = make_gpt2_tokenizer(bpe("vocab.json"), bpe("merges.txt"));
+  int special = 0;
+  for (const Json& reference : read_json(bpe("cases.json"))) {
+    if (!reference.contains("special_ids")) continue;
+    const std::vector<fs::path> files{file("t.txt", reference["text"])};
+    convert_text(files, *tokenizer, {.special = true}, {out_});
+    EXPECT_EQ(tokens(out_), reference["special_ids"].get<Numbers>());
+    convert_text(files, *tokenizer, {}, {out_});
+    EXPECT_EQ(tokens(out_), reference["ids"].get<Numbers>());
+    ++special;
+  }
+  EXPECT_GT(special, 3);
+}
+
+TEST_F(ConverterTest, ConvertsEncodingsToUtf8) {
+  const auto convert = [&](const std::string& content, const std::string& encoding) {
+    convert_text({file("t.txt", content)}, *make_byte_tokenizer(), {.encoding = encoding}, {out_});
+    const Numbers made = tokens(out_);
+    return std::string(made.begin(), made.end());
+  };
+  // "h\u00e9\U0001f600" as Python's str.encode writes it.
+  const std::string text = "h\u00e9\U0001f600";
+  const std::string utf16le("h\0\xe9\0\x3d\xd8\0\xde", 8), utf16be("\0h\0\xe9\xd8\x3d\xde\0", 8);
+  EXPECT_EQ(convert("\xff\xfe" + utf16le, "UTF-16"), text);
+  EXPECT_EQ(convert("\xfe\xff" + utf16be, "UTF-16"), text);
+  EXPECT_EQ(convert(utf16le, "UTF-16LE"), text);
+  EXPECT_EQ(convert(utf16be, "UTF-16BE"), text);
+  EXPECT_EQ(convert(std::string("\xff\xfe\0\0h\0\0\0\xe9\0\0\0\0\xf6\x01\0", 16), "UTF-32"), text);
+  EXPECT_EQ(convert("\xef\xbb\xbf" + text, "UTF-8"), text);
+  EXPECT_EQ(convert("\xef\xbb\xbf" + text, ""), "\xef\xbb\xbf" + text);
+  EXPECT_EQ(convert("h\xe9", "LATIN1"), "h\u00e9");
+  EXPECT_EQ(convert(test::gzip("\xff\xfe" + utf16le), "UTF-16"), text);
+  fs::remove(out_);
+  EXPECT_THAT(error([&] { convert("ab\xff", "UTF-8"); }), HasSubstr("t.txt: byte 2 is not UTF-8 text"));
+  EXPECT_THAT(error([&] { convert("h", "UTF-16LE"); }), HasSubstr("byte 0"));
+  EXPECT_THAT(error([&] { convert("h", "NO-SUCH"); }), HasSubstr("--encoding: 'NO-SUCH' is not known"));
+}
+
+TEST_F(ConverterTest, UnpacksGzipTextAndRefusesWhatIsNoText) {
+  const auto tokenizer = make_byte_tokenizer();
+  convert_text({file("a.gz", test::gzip("some text")), file("b.txt", "!")}, *tokenizer, {}, {out_});
+  EXPECT_EQ(tokens(out_).size(), 10U);
+  fs::remove(out_);
+  const auto refusal = [&](const std::string& content) {
+    return error([&] { convert_text({file("t", content)}, *tokenizer, {}, {out_}); });
+  };
+  EXPECT_THAT(refusal(test::gzip("some text").substr(0, 20)), HasSubstr("t: the gzip file is truncated"));
+  EXPECT_THAT(refusal("PK\x03\x04 and more"), HasSubstr("t: is a zip archive"));
+  EXPECT_THAT(refusal(test::gzip("PK\x03\x04 and more")), HasSubstr("t: is a zip archive"));
+  EXPECT_THAT(refusal("\x89HDF\r\n\x1a\n..."), HasSubstr("t: is an HDF5 file"));
+  EXPECT_THAT(refusal(numpy("<u2", "(1,)", "ab")), HasSubstr("t: is a NumPy file"));
+  EXPECT_THAT(refusal("%PDF-1.7"), HasSubstr("t: is a PDF file"));
+  EXPECT_THAT(refusal(std::string(257, 'f') + std::string("ustar\0"
+                                                          "00",
+                                                          8)),
+              HasSubstr("t: is a tar archive"));
+}
+
+TEST_F(ConverterTest, ConvertsRawTokensOfEachType) {
+  const auto convert = [&](const std::string& bytes, const IntegerType& type) {
+    convert_tokens({file("t", bytes)}, {type}, 0, {out_});
+    return tokens(out_);
+  };
+  EXPECT_THAT(convert("\x01\x02\xff", {1}), ElementsAre(1, 2, 255));
   EXPECT_EQ(open_dataset(out_, 1)->info().vocabulary, 256);
-  convert_tokens(file("t", std::string("\x01\x02\x50\xc3\x00\x00", 6)), 2, 50257, {out_});
+  EXPECT_THAT(convert(std::string("\x01\x02\x03\x04\x05\x00\x00\x00", 8), {4}), ElementsAre(0x04030201, 5));
+  EXPECT_THAT(convert(std::string("\x01\x02\x00\x00\x00\x00\x00\x00\x09\0\0\0\0\0\0\0", 16), {8, true}),
+              ElementsAre(0x0201, 9));
+  EXPECT_THAT(convert(std::string("\x01\x02\x00\x09", 4), {2, false, true}), ElementsAre(0x0102, 9));
+  EXPECT_THAT(convert(std::string("\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x03", 16), {8, true, true}),
+              ElementsAre(0x0102, 3));
+  convert_tokens({file("t", std::string("\x01\x02\x50\xc3\x00\x00", 6))}, {IntegerType{2}}, 50257, {out_});
   EXPECT_THAT(tokens(out_), ElementsAre(0x0201, 0xc350, 0));
   EXPECT_EQ(open_dataset(out_, 1)->info().vocabulary, 50257);
-  convert_tokens(file("t", std::string("\x01\x02\x03\x04\x05\x00\x00\x00", 8)), 4, 0, {out_});
-  EXPECT_THAT(tokens(out_), ElementsAre(0x04030201, 5));
+}
+
+TEST_F(ConverterTest, ConvertsSeveralTokenFilesInTheirOrder) {
+  const fs::path first = file("a", std::string("\x01\0\x02\0", 4)),
+                 second = file("b", numpy("<u2", "(1,)", "\x2c\x01")), third = file("c", std::string("\x05\0", 2));
+  convert_tokens({first, second, third}, {IntegerType{2}}, 0, {out_});
+  EXPECT_THAT(tokens(out_), ElementsAre(1, 2, 300, 5));
+  EXPECT_EQ(open_dataset(out_, 1)->info().source, "tokens a b c");
+}
+
+TEST_F(ConverterTest, ReadsNumpyFilesByTheirHeaders) {
+  const auto convert = [&](const std::string& content) {
+    convert_tokens({file("t.npy", content)}, {}, 0, {out_});
+    return tokens(out_);
+  };
+  EXPECT_THAT(convert(numpy("<u2", "(3,)", std::string("\x01\0\x02\0\x03\0", 6))), ElementsAre(1, 2, 3));
+  EXPECT_THAT(convert(numpy(">u2", "(2,)", std::string("\x01\0\0\x02", 4))), ElementsAre(256, 2));
+  EXPECT_THAT(convert(numpy("<i8", "(2,)", std::string("\x01\0\0\0\0\0\0\0\x2c\x01\0\0\0\0\0\0", 16))),
+              ElementsAre(1, 300));
+  EXPECT_THAT(convert(numpy("|u1", "(2,)", "\x07\x09")), ElementsAre(7, 9));
+  fs::remove(out_);
+  const auto refusal = [&](const std::string& content, const TokenFormat& format = {}) {
+    return error([&] { convert_tokens({file("t.npy", content)}, format, 0, {out_}); });
+  };
+  EXPECT_THAT(refusal(numpy("<f4", "(1,)", "abcd")), HasSubstr("t.npy: the NumPy file holds numbers of type '<f4'"));
+  EXPECT_THAT(refusal(numpy("<u2", "(2, 1)", "abcd")), HasSubstr("shape (2, 1); tokens have one dimension"));
+  EXPECT_THAT(refusal(numpy("<u2", "()", "ab")), HasSubstr("one dimension"));
+  EXPECT_THAT(refusal(numpy("<u2", "(3,)", "abcd")), AllOf(HasSubstr("says 3 tokens"), HasSubstr("truncated")));
+  EXPECT_THAT(refusal(numpy("<u2", "(1,)", "abcd")), HasSubstr("too long"));
+  EXPECT_THAT(refusal(numpy("<u2", "(1,)", "ab").substr(0, 40)), HasSubstr("truncated"));
+  EXPECT_THAT(refusal(numpy("<u2", "(1,)", "ab"), {IntegerType{4}}), AllOf(HasSubstr("u16"), HasSubstr("not u32")));
+}
+
+TEST_F(ConverterTest, ReadsShardsOfLlmC) {
+  const auto shard = [](int magic, int count, const std::string& bytes) {
+    std::string header(1024, '\0');
+    for (std::size_t i = 0; i < 4; ++i) header[i] = static_cast<char>(magic >> 8 * i);
+    header[4] = 1;
+    for (std::size_t i = 0; i < 4; ++i) header[8 + i] = static_cast<char>(count >> 8 * i);
+    return header + bytes;
+  };
+  const auto convert = [&](const std::string& content) {
+    convert_tokens({file("t.bin", content)}, {}, 0, {out_});
+    return tokens(out_);
+  };
+  EXPECT_THAT(convert(shard(20240520, 2, std::string("\x01\x02\x03\0", 4))), ElementsAre(0x0201, 3));
+  EXPECT_THAT(convert(shard(20240801, 2, std::string("\x01\x02\x03\0\x04\0\0\0", 8))), ElementsAre(0x030201, 4));
+  convert_tokens({file("t.bin", shard(20240520, 2, std::string("\x01\x02\x03\0", 4)))}, {IntegerType{2}, true}, 0,
+                 {out_});
+  EXPECT_EQ(tokens(out_).size(), 514U);  // --raw
+  fs::remove(out_);
+  const auto refusal = [&](const std::string& content, const TokenFormat& format = {}) {
+    return error([&] { convert_tokens({file("t.bin", content)}, format, 0, {out_}); });
+  };
+  EXPECT_THAT(refusal(shard(20240520, 3, "abcd")),
+              AllOf(HasSubstr("llm.c shard says 3 tokens"), HasSubstr("truncated")));
+  EXPECT_THAT(refusal(shard(20240520, 3, "abcd").substr(0, 100)), HasSubstr("truncated"));
+  EXPECT_THAT(refusal(shard(20240801, 1, "abcd"), {IntegerType{2}}), HasSubstr("holds u32 by its header, not u16"));
 }
 
 TEST_F(ConverterTest, ConvertsTokensInManyBlocks) {
   std::string bytes((std::size_t{5} << 19) + 7, '\0');
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i % 251);
-  convert_tokens(file("t", bytes), 1, 0, {out_, folder_ / "v.h5", 0.4});
+  convert_tokens({file("t", bytes)}, {IntegerType{1}}, 0, {out_, folder_ / "v.h5", 0.4});
   const Numbers train = tokens(out_), validation = tokens(folder_ / "v.h5");
   ASSERT_EQ(train.size() + validation.size(), bytes.size());
   for (std::size_t i = 0; i < bytes.size(); ++i) {
@@ -415,15 +576,45 @@ TEST_F(ConverterTest, ConvertsTokensInManyBlocks) {
   }
 }
 
-TEST_F(ConverterTest, RefusesRawTokensThatDoNotFit) {
+TEST_F(ConverterTest, RefusesTokensThatDoNotFit) {
   const fs::path path = file("t", std::string("\x01\x00\x09\x00\xff", 5)), empty = file("e", "");
-  EXPECT_THAT(error([&] { convert_tokens(path, 2, 0, {out_}); }), HasSubstr("5 bytes are not a multiple of 2"));
-  EXPECT_THAT(error([&] { convert_tokens(path, 1, 9, {out_}); }), HasSubstr("token 2 is 9; with a vocabulary of 9"));
-  EXPECT_THAT(error([&] { convert_tokens(path, 3, 0, {out_}); }), HasSubstr("u8, u16 or u32"));
-  EXPECT_THAT(error([&] { convert_tokens(empty, 1, 0, {out_}); }), HasSubstr("holds no tokens"));
-  EXPECT_THAT(error([&] { convert_tokens(folder_ / "no", 1, 0, {out_}); }), HasSubstr("cannot read"));
-  EXPECT_THAT(error([&] { convert_tokens(file("t", "\xff\xff\xff\xff"), 4, 0, {out_}); }),
-              HasSubstr("a vocabulary of 4294967296"));
+  const auto refusal = [&](const fs::path& from, const TokenFormat& format, std::int64_t vocabulary = 0) {
+    return error([&] { convert_tokens({from}, format, vocabulary, {out_}); });
+  };
+  EXPECT_THAT(refusal(path, {IntegerType{2}}), HasSubstr("5 bytes are not a multiple of 2"));
+  EXPECT_THAT(refusal(path, {IntegerType{1}}, 9), HasSubstr("token 2 is 9; with a vocabulary of 9"));
+  EXPECT_THAT(refusal(path, {}), HasSubstr("raw tokens need --dtype"));
+  EXPECT_THAT(refusal(empty, {IntegerType{1}}), HasSubstr("holds no tokens"));
+  EXPECT_THAT(refusal(folder_ / "no", {IntegerType{1}}), HasSubstr("cannot read"));
+  EXPECT_THAT(refusal(file("t", "\xff\xff\xff\xff"), {IntegerType{4}}),
+              HasSubstr("token 0 is 4294967295; tokens are from 0"));
+  EXPECT_THAT(refusal(file("t", "\x9c\xff"), {IntegerType{2, true}}), HasSubstr("token 0 is -100"));
+  EXPECT_THAT(refusal(file("t", "PK\x03\x04"), {IntegerType{2}}),
+              AllOf(HasSubstr("a zip archive"), HasSubstr("--raw")));
+  EXPECT_THAT(refusal(file("t", test::gzip("abcd")), {IntegerType{2}}), HasSubstr("a gzip file"));
+  EXPECT_THAT(refusal(file("t", "\x89HDF\r\n\x1a\n"), {IntegerType{2}}), HasSubstr("an HDF5 file"));
+  EXPECT_THAT(refusal(file("t", std::string("\x08\0\0\0\0\0\0\0{\"a\":1}", 15)), {IntegerType{1}}),
+              HasSubstr("a safetensors file"));
+  EXPECT_THAT(refusal(file("t", std::string("\xff\xfe"
+                                            "a\0",
+                                            4)),
+                      {IntegerType{2}}),
+              HasSubstr("UTF-16 text"));
+}
+
+TEST_F(ConverterTest, KeepsTheTokenizerWithItsTokens) {
+  const auto tokenizer = make_gpt2_tokenizer(bpe("vocab.json"), bpe("merges.txt"));
+  convert_text({file("a.txt", "the nodes train")}, *tokenizer, {}, {out_, folder_ / "v.h5", 0.5});
+  for (const fs::path& path : {out_, folder_ / "v.h5"}) {
+    const TokenizerRecord record = read_tokenizer(path);
+    EXPECT_EQ(record.name, "gpt2");
+    EXPECT_EQ(record.checksum, tokenizer->record().checksum);
+    EXPECT_EQ(record.vocabulary_json, read_file(bpe("vocab.json")));
+    EXPECT_EQ(record.merges_text, read_file(bpe("merges.txt")));
+    EXPECT_EQ(open_dataset(path, 1)->info().tokenizer_checksum, record.checksum);
+  }
+  convert_tokens({file("t", "abc")}, {IntegerType{1}}, 0, {out_});
+  EXPECT_EQ(read_tokenizer(out_).name, "");
 }
 
 TEST_F(ConverterTest, DescribesImagesWithTheirClassCounts) {

@@ -29,8 +29,8 @@ Numbers numbers(const at::Tensor& tensor) {
 /// In memory, and sample by sample.
 class DatasetTest : public testing::TestWithParam<std::int64_t> {
  protected:
-  std::unique_ptr<Dataset> open(const char* name, std::int64_t context) {
-    return open_dataset(folder_ / name, context, GetParam());
+  std::unique_ptr<Dataset> open(const char* name, std::int64_t context, Windows windows = Windows::fixed) {
+    return open_dataset(folder_ / name, context, windows, GetParam());
   }
 
   TemporaryDirectory folder_;
@@ -57,6 +57,16 @@ TEST_P(DatasetTest, ReadsWindowsOfTokensAndTheirSuccessors) {
   EXPECT_THAT(numbers(batch.input), ElementsAre(5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0, 1, 2, 3, 4));
   EXPECT_THAT(numbers(batch.target), ElementsAre(6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 1, 2, 3, 4, 5));
   EXPECT_EQ(batch.samples(), 3);
+}
+
+TEST_P(DatasetTest, ReadsWindowsThatBeginAnywhere) {
+  test::write_tokens(folder_ / "t.h5", 23, 300);
+  const auto dataset = open("t.h5", 5, Windows::anywhere);
+  EXPECT_EQ(dataset->size(), 18);
+  const Batch batch = dataset->read(Numbers{17, 3, 4, 3});
+  EXPECT_THAT(numbers(batch.input), ElementsAre(17, 18, 19, 20, 21, 3, 4, 5, 6, 7, 4, 5, 6, 7, 8, 3, 4, 5, 6, 7));
+  EXPECT_THAT(numbers(batch.target), ElementsAre(18, 19, 20, 21, 22, 4, 5, 6, 7, 8, 5, 6, 7, 8, 9, 4, 5, 6, 7, 8));
+  EXPECT_THAT(test::usage_error([&] { dataset->read(Numbers{18}); }), HasSubstr("no sample 18; the data set has 18"));
 }
 
 TEST_P(DatasetTest, GivesNoSamplesForNone) {

@@ -38,7 +38,7 @@ class Identity : public testing::Test {
       writer.add(tokens);
       tokens.assign(tokens.size(), 0);
     }
-    writer.commit("byte", "a test");
+    writer.commit({"byte", {}, {}, {}}, "a test");
     return identity_of(folder_ / "large.h5", whole_bytes);
   }
 

@@ -221,5 +221,35 @@ TEST(Sampler, RefusesAnotherTotalAndARankWithoutABatch) {
   EXPECT_EQ(sampler.slice_of(0, 1).count(), 5);
 }
 
+TEST(Sampler, DrawsTheSamePlacesForEverySplitAndRestart) {
+  HeterogeneousDistributedSampler alone(100, {10}, 3), split(100, {7, 0, 1, 2}, 3), other(100, {10}, 4);
+  for (HeterogeneousDistributedSampler* sampler : {&alone, &split, &other}) sampler->draw_from(1'000'003);
+  for (std::int64_t step = 0; step < 25; ++step) {
+    EXPECT_EQ(global_batch(split, step, 4), global_batch(alone, step, 1));
+    EXPECT_NE(global_batch(other, step, 1), global_batch(alone, step, 1));
+  }
+  split.set_batches({1, 1, 1, 7});
+  EXPECT_EQ(global_batch(split, 13, 4), global_batch(alone, 13, 1));
+  EXPECT_NE(global_batch(alone, 3, 1), global_batch(alone, 13, 1));  // the same positions of another epoch
+  EXPECT_THROW(alone.draw_from(0), UsageError);
+}
+
+TEST(Sampler, DrawsPlacesUniformly) {
+  constexpr std::int64_t places = 1000, bins = 20, draws = 200'000;
+  HeterogeneousDistributedSampler sampler(draws, {draws}, 11);
+  sampler.draw_from(places);
+  Numbers counts(bins);
+  std::set<std::int64_t> seen;
+  for (const std::int64_t place : sampler.samples_of(0, 0)) {
+    ASSERT_TRUE(place >= 0 && place < places);
+    ++counts[static_cast<std::size_t>(place * bins / places)];
+    seen.insert(place);
+  }
+  EXPECT_EQ(seen.size(), static_cast<std::size_t>(places));  // first and last too
+  double chi_squared = 0;
+  for (const std::int64_t count : counts) chi_squared += std::pow(static_cast<double>(count) - 1e4, 2) / 1e4;
+  EXPECT_LT(chi_squared, 43.8);  // 19 degrees of freedom: one seed in a thousand is above
+}
+
 }  // namespace
 }  // namespace lshdp::data

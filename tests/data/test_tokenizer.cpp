@@ -1,4 +1,5 @@
 // Tokenizers: bytes, and GPT-2's byte pairs with a vocabulary made by hand.
+#include <numeric>
 #include <random>
 
 #include <gmock/gmock.h>
@@ -72,6 +73,60 @@ TEST(ByteTokenizer, TakesBytesForTokens) {
   EXPECT_EQ(tokenizer->decode(std::vector<std::int64_t>{97, 0, 255}), std::string("a\0\xff", 3));
   EXPECT_THAT(test::usage_error([&] { tokenizer->decode(std::vector<std::int64_t>{256}); }), HasSubstr("token 256"));
   EXPECT_THROW(tokenizer->decode(std::vector<std::int64_t>{-1}), UsageError);
+}
+
+/// Made by scripts/make_tokenizer_reference.py with the `tokenizers` library, as are the figures below.
+std::filesystem::path reference(const char* name) { return std::filesystem::path(LSHDP_TEST_DATA) / "bpe" / name; }
+
+std::unique_ptr<Tokenizer> reference_tokenizer() {
+  return make_gpt2_tokenizer(reference("vocab.json"), reference("merges.txt"));
+}
+
+TEST(Gpt2Tokenizer, GivesTheTokensOfTheReferenceInEveryScript) {
+  const auto tokenizer = reference_tokenizer();
+  const Json cases = read_json(reference("cases.json"));
+  EXPECT_GT(cases.size(), 400U);
+  for (const Json& each : cases) {
+    const std::string text = each["text"];
+    EXPECT_EQ(tokenizer->encode(text), each["ids"].get<Tokens>()) << text;
+    EXPECT_EQ(decoded(*tokenizer, tokenizer->encode(text)), text);
+  }
+}
+
+// Where the time for a word grew with the square of its length, this took minutes.
+TEST(Gpt2Tokenizer, MergesAWordOfAMillionLettersAsTheReferenceDoes) {
+  std::string word;
+  for (std::uint32_t i = 0, state = 1; i < 1'000'000; ++i) {
+    state = (state * 1103515245U + 12345U) % (1U << 31);
+    word += static_cast<char>('a' + (state >> 16) % 26);
+  }
+  const Tokens tokens = reference_tokenizer()->encode(word);
+  EXPECT_EQ(tokens.size(), 906062U);
+  EXPECT_EQ(std::accumulate(tokens.begin(), tokens.end(), std::int64_t{0}), 113462041);
+  EXPECT_THAT(std::vector(tokens.end() - 3, tokens.end()), ElementsAre(75, 69, 89));
+}
+
+TEST(Gpt2Tokenizer, NamesItselfByWhatItsFilesMean) {
+  const TemporaryDirectory folder;
+  const std::string checksum = reference_tokenizer()->record().checksum, merges = read_file(reference("merges.txt"));
+  // Indented, without a version line, with Windows' line ends: the same tokenizer.
+  write_file(folder / "vocab.json", read_json(reference("vocab.json")).dump(2));
+  std::string windows = merges.substr(merges.find('\n') + 1);
+  for (std::size_t at = 0; (at = windows.find('\n', at)) != std::string::npos; at += 2) windows.insert(at, "\r");
+  write_file(folder / "merges.txt", windows);
+  EXPECT_EQ(make_gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt")->record().checksum, checksum);
+  // Without the last merge, or with two tokens exchanged: another.
+  write_file(folder / "merges.txt", merges.substr(0, merges.rfind('\n', merges.size() - 2) + 1));
+  EXPECT_NE(make_gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt")->record().checksum, checksum);
+  Json vocabulary = read_json(reference("vocab.json"));
+  std::swap(vocabulary["the"], vocabulary["or"]);
+  write_file(folder / "vocab.json", vocabulary.dump());
+  EXPECT_NE(make_gpt2_tokenizer(folder / "vocab.json", reference("merges.txt"))->record().checksum, checksum);
+}
+
+TEST(Gpt2Tokenizer, KnowsItsEndOfTextToken) {
+  EXPECT_EQ(reference_tokenizer()->end_of_text(), 0U);
+  EXPECT_EQ(make_byte_tokenizer()->end_of_text(), std::nullopt);
 }
 
 TEST_F(Gpt2TokenizerTest, MergesEarlierPairsFirst) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lshdp/data/formats.h"
 #include "lshdp/data/tokenizer.h"
 #include "lshdp/data/writer.h"
 
@@ -61,12 +62,30 @@ struct TokenOutput {
   double validation_fraction = 0;
 };
 
-/// The files one after the other, as one text. Holds text and tokens in memory.
-void convert_text(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
-                  const TokenOutput& output);
+/// How text becomes tokens.
+struct TextOptions {
+  std::string encoding = {};  // of the files, as iconv calls it; empty: bytes as they are
+  enum class Documents : std::uint8_t {
+    none,                         // all files are one text, and merges cross the borders of files
+    files,                        // each file is a document
+    blank_lines,                  // each run of lines without an empty one is a document; empty lines are left out
+  } documents = Documents::none;  // each is tokenized for itself and followed by the token kEndOfText
+  bool special = false;           // kEndOfText in the text is the token of that name
+};
 
-/// Raw little-endian unsigned integers of 1, 2 or 4 bytes. `vocabulary` 0: one more than the largest token.
-void convert_tokens(const std::filesystem::path& file, int bytes_per_token, std::int64_t vocabulary,
+/// The files in their order; gzip is unpacked. Holds text and tokens in memory. Warns of what is odd (byte order marks,
+/// zero bytes, bytes that are not UTF-8, special tokens taken as text).
+void convert_text(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
+                  const TextOptions& options, const TokenOutput& output);
+
+struct TokenFormat {
+  std::optional<IntegerType> type = {};  // none: as the file's header says
+  bool raw = false;                      // the whole file is tokens, whatever it begins with
+};
+
+/// Files of tokens, in their order: NumPy's .npy and llm.c's shards, known by their heads, or raw integers. Warns where
+/// raw tokens look like those of another type. `vocabulary` 0: one more than the largest token.
+void convert_tokens(const std::vector<std::filesystem::path>& files, const TokenFormat& format, std::int64_t vocabulary,
                     const TokenOutput& output);
 
 /// Three of four tokens follow from the one before, the same way for every seed; the others are uniform.

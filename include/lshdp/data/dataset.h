@@ -9,6 +9,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "lshdp/data/tokenizer.h"
+
 namespace lshdp::data {
 
 /// What a data set holds.
@@ -19,8 +21,9 @@ struct DatasetInfo {
   std::vector<std::string> class_names;  // may be empty
   std::vector<double> mean, deviation;   // per channel, of pixels scaled to [0, 1]
   std::int64_t vocabulary = 0;
-  std::string tokenizer;  // "byte", "gpt2", or empty
-  std::string source;     // where it came from, for people
+  std::string tokenizer;           // "byte", "gpt2", or empty
+  std::string tokenizer_checksum;  // of its vocabulary and merges; empty for bytes and where it is not known
+  std::string source;              // where it came from, for people
 };
 
 /// What a file holds, without its samples. Throws UsageError as open_dataset does.
@@ -47,14 +50,24 @@ class Dataset {
   virtual Batch read(std::span<const std::int64_t> samples) = 0;
 };
 
-/// Opens an HDF5 data set (DESIGN.md section 7). For tokens, sample i is tokens [i*context, (i+1)*context] (one more
-/// for the target); `context` is ignored for images. Throws UsageError: not HDF5, truncated, no known arrays, wrong
-/// shape or type, images and labels of different number, empty, shorter than one window.
-std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, std::int64_t context);
+/// Where the samples of a token data set begin.
+enum class Windows : std::uint8_t {
+  fixed,     // sample i at token i * context: they follow each other
+  anywhere,  // sample i at token i
+};
+
+/// Opens an HDF5 data set (DESIGN.md section 7). For tokens, a sample is `context` tokens and the one after them, for
+/// the target; `context` and `windows` are ignored for images. Throws UsageError: not HDF5, truncated, no known arrays,
+/// wrong shape or type, images and labels of different number, empty, shorter than one window.
+std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, std::int64_t context,
+                                      Windows windows = Windows::fixed);
+
+/// The tokenizer of a token data set, with its files if the data set carries them. Throws UsageError.
+TokenizerRecord read_tokenizer(const std::filesystem::path& path);
 
 /// As above; images or tokens (4 bytes each) of up to `in_memory_limit` bytes are read whole at the first read() and
 /// kept, larger ones are read sample by sample. Above: 256 MiB.
-std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, std::int64_t context,
+std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, std::int64_t context, Windows windows,
                                       std::int64_t in_memory_limit);
 
 }  // namespace lshdp::data

@@ -31,4 +31,23 @@ struct Cifar10Batch {
 /// Throws UsageError naming `source`: empty, not a multiple of 3073 bytes, a label above 9.
 Cifar10Batch parse_cifar10(std::span<const std::byte> bytes, const std::string& source);
 
+/// Integers as they lie in a file.
+struct IntegerType {
+  int bytes = 0;  // 1, 2, 4 or 8
+  bool is_signed = false, big_endian = false;
+  bool operator==(const IntegerType&) const = default;
+};
+/// "u16" or "i64 (big-endian)".
+std::string to_text(const IntegerType& type);
+
+/// The array of a NumPy file (.npy): where its values begin, their number and type.
+struct NumpyHeader {
+  std::int64_t offset = 0, count = 0;
+  IntegerType type;
+};
+
+/// `head` begins the file and holds at least its header. Throws UsageError naming `source`: truncated, not of one
+/// dimension, no integers.
+NumpyHeader parse_numpy_header(std::span<const std::byte> head, const std::string& source);
+
 }  // namespace lshdp::data

@@ -40,13 +40,15 @@ class Hdf5Output {
 
   /// An array; an empty `chunk`: contiguous. Lives as long as this object, as all that follow. In guarded() only.
   H5::DataSet& create(const std::string& name, const H5::PredType& type, const std::vector<hsize_t>& shape,
-                      const std::vector<hsize_t>& chunk);
+                      const std::vector<hsize_t>& chunk, bool compressed = false);
   H5::Group& create_group(const std::string& name);
   /// Attributes of the file.
   void describe(const char* name, const std::string& text) { describe(name, std::vector<std::string>{text}, true); }
   void describe(const char* name, const std::vector<std::string>& texts, bool scalar = false);
   void describe(const char* name, const std::vector<double>& numbers);
   void describe(const char* name, std::int64_t number);
+  /// A whole file as an array of bytes; attributes do not take that much. Nothing for an empty `content`.
+  void embed(const char* name, const std::string& content);
 
   /// Flushes while all handles are open, so that what fails, fails here; then closes them, fsyncs, and gives the file
   /// its name. Throws WriteError.

@@ -22,7 +22,7 @@ struct DatasetIdentity {
 DatasetIdentity identity_of(const std::filesystem::path& path, std::int64_t whole_bytes = std::int64_t{512} << 20);
 
 /// {"kind", "count", "shape" (images), "class_names", "mean", "deviation", "vocabulary", "tokenizer",
-/// "source", "checksum", "sampled"}, without those that the kind does not have.
+/// "tokenizer_checksum", "source", "checksum", "sampled"}, without those that the kind does not have.
 nlohmann::json to_json(const DatasetIdentity& identity);
 
 /// "1,000 images of 3 x 32 x 32" or "801 tokens".

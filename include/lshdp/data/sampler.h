@@ -48,15 +48,21 @@ class HeterogeneousDistributedSampler {
   /// Restarts the order of samples as PyTorch's DistributedSampler.set_epoch does: `step` 0 is then the first of
   /// `epoch`.
   void set_epoch(std::int64_t epoch);
+  /// From now on each sample is drawn from [0, places) by itself, keyed by (seed, epoch, position), in place of the
+  /// epoch's order of the data set: for token windows that begin anywhere. Throws UsageError if places < 1.
+  void draw_from(std::int64_t places);
   /// Changes the split from the next call on; the sum must stay the same (UsageError).
   void set_batches(std::vector<std::int64_t> batches);
 
  private:
+  std::int64_t draw(std::int64_t epoch, std::int64_t position) const;
+
   std::int64_t size_;
   std::vector<std::int64_t> batches_;
   std::int64_t total_;
   std::uint64_t seed_;
   std::int64_t first_epoch_ = 0;
+  std::int64_t places_ = 0;  // 0: samples are permuted, not drawn
 };
 
 /// `count` items split over ranks in proportion to `weights` (largest remainder, lowest rank first): exact, and equal

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "lshdp/data/tokenizer.h"
+
 namespace lshdp::data {
 
 /// Per channel, of pixels scaled to [0, 1]. A channel of one colour has deviation 1, because it is divided by.
@@ -46,8 +48,9 @@ class TokenWriter {
   TokenWriter(const TokenWriter&) = delete;
   TokenWriter& operator=(const TokenWriter&) = delete;
   void add(std::span<const std::uint32_t> tokens);
-  /// Once `count` tokens have been added. `tokenizer` is "byte", "gpt2" or empty.
-  void commit(const std::string& tokenizer, const std::string& source);
+  /// Once `count` tokens have been added. The data set carries its tokenizer, so that training and generation need no
+  /// other files.
+  void commit(const TokenizerRecord& tokenizer, const std::string& source);
 
  private:
   class File;

@@ -26,7 +26,8 @@ void require_finite_loss(const EvaluationRecord& record);
 
 /// Opens `path` for `model` and checks that they fit: images with the model's channels and at most its classes (flat:
 /// its input size), tokens with at most its vocabulary. Throws UsageError naming the file and what does not fit.
-std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model);
+std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path, const model::Model& model,
+                                              data::Windows windows = data::Windows::fixed);
 
 /// Logs a line if the images of this file are resized as they are read.
 void say_how_images_fit(const std::filesystem::path& path, const data::DatasetInfo& info, const model::Model& model);

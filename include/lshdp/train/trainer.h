@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/data/dataset.h"
 #include "lshdp/data/loader.h"
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
@@ -41,6 +42,7 @@ struct TrainOptions {
   double label_smoothing = 0;
   std::uint64_t seed = 0;
   data::Augmentation augmentation;
+  data::Windows windows = data::Windows::fixed;  // of tokens to train on; evaluation has fixed ones
 
   std::filesystem::path init;         // weights to begin with, of any form; empty: fresh weights from `seed`
   std::filesystem::path save;         // safetensors to write at the end beside those in `results`; empty: none

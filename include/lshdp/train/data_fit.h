@@ -1,0 +1,36 @@
+// Whether data sets fit each other, the model, and what is asked of them.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "lshdp/data/dataset.h"
+#include "lshdp/data/loader.h"
+
+namespace lshdp::train {
+
+/// A data set that was opened, and what to call it.
+struct NamedInfo {
+  const std::filesystem::path& path;
+  const data::DatasetInfo& info;
+};
+
+/// Throws UsageError if tokens of the two sets are known to mean different things: another tokenizer, vocabulary or
+/// merges. Tokens whose tokenizer is not known may be anything.
+void require_same_tokenizer(const NamedInfo& training, const NamedInfo& evaluation);
+
+/// Throws UsageError unless a model with `model_vocabulary` tokens can have been made for a tokenizer of `vocabulary`
+/// tokens, called `tokenizer` (empty: not known, then only a model that is too small is refused). Some tokens more are
+/// usual, for speed; twice as many are another tokenizer's. `what` begins the message.
+void require_vocabulary(const std::string& what, const std::string& tokenizer, std::int64_t vocabulary,
+                        std::int64_t model_vocabulary);
+
+/// Throws UsageError naming the option if the data set cannot be augmented so: tokens, or images that a crop could
+/// miss.
+void require_augmentation(const NamedInfo& training, const data::Augmentation& augmentation);
+
+/// Writes vocab.json and merges.txt, as Hugging Face's folders have them, into `folder` if the data set carries a
+/// tokenizer that has files. Throws WriteError.
+void keep_tokenizer(const std::filesystem::path& data, const std::filesystem::path& folder);
+
+}  // namespace lshdp::train
