@@ -1,12 +1,11 @@
 // lshdp export: weights of a run, a checkpoint, a file or a folder in the form that others load.
 #include "lshdp/train/export.h"
 
-#include <iostream>
-
 #include <fmt/format.h>
 
 #include "lshdp/cli/model_option.h"
 #include "lshdp/cli/options.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 
 namespace lshdp::cli {
@@ -39,8 +38,8 @@ int run_export(const Arguments& arguments) {
   const train::SavedModel saved = train::find_saved_model(values.text("weights"), "weights");
   const model::Model model = model::make_model(model_of_weights(values, saved));
   const train::Exported exported = train::export_weights(model, saved, out, type);
-  std::cout << fmt::format("{}: {} parameters ({}) in {}\n", model.name, format_count(model.parameter_count()),
-                           format_size(exported.bytes), exported.weights.string());
+  print_output(fmt::format("{}: {} parameters ({}) in {}\n", model.name, format_count(model.parameter_count()),
+                           format_size(exported.bytes), exported.weights.string()));
   return 0;
 }
 

@@ -169,7 +169,7 @@ Json measuring_setup(comm::Communicator& communicator, const model::Model& model
                   {"speed", setup.speed},
                   {"memory_bytes", setup.memory_bytes}};
   Json ranks = Json::array();
-  for (const std::string& text : comm::all_gather_text(communicator, mine.dump()))
+  for (const std::string& text : comm::all_gather_text(communicator, json_text(mine)))
     ranks.push_back(text.empty() ? Json() : Json::parse(text));
   return {{"model", model.description},
           {"mode", mode_text(setup)},
@@ -206,7 +206,7 @@ std::optional<plan::Profile> profile_of_run(comm::Communicator& communicator, co
     const Json launch = train::read_last_launch(run.folder);
     if (!launch.is_object() || !is_same_setup(launch.value("measured_with", Json()), setup)) return std::string();
     spdlog::info("the profile of {} was measured with this set-up: nothing is measured again", run.folder.string());
-    return plan::to_json(plan::read_profile(path)).dump();
+    return json_text(plan::to_json(plan::read_profile(path)));
   });
   if (text.empty()) return std::nullopt;
   return plan::profile_from_json(parse_json(text, "profile.json"), "profile.json");

@@ -17,8 +17,8 @@ namespace {
 std::string to_text(const RankRoom& room) {
   Json memory = Json::array();
   for (const MemoryRoom& bound : room.memory) memory.push_back({bound.name, bound.left});
-  return Json{{"cores", room.cores}, {"quota", room.quota.value_or(0)}, {"memory", memory}, {"on_host", room.on_host}}
-      .dump();
+  return json_text(
+      {{"cores", room.cores}, {"quota", room.quota.value_or(0)}, {"memory", memory}, {"on_host", room.on_host}});
 }
 
 RankRoom parse_room(const std::string& text) {

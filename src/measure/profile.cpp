@@ -210,7 +210,7 @@ std::vector<plan::RankProfile> gather_ranks(comm::Communicator& communicator, co
 
 /// By rank 0's word, since others may round differently.
 std::vector<std::string> agreed_contradictions(comm::Communicator& communicator, const plan::Profile& profile) {
-  const std::string text = comm::on_rank_0(communicator, [&] { return Json(plan::contradictions(profile)).dump(); });
+  const std::string text = comm::on_rank_0(communicator, [&] { return json_text(plan::contradictions(profile)); });
   return Json::parse(text).get<std::vector<std::string>>();
 }
 

@@ -72,7 +72,7 @@ std::vector<StoredFile> write_rank_files(comm::Communicator& communicator, const
     mine = {{"bytes", file.bytes}, {"checksum", file.checksum}};
   });
   std::vector<StoredFile> files;
-  for (const std::string& text : comm::all_gather_text(communicator, mine.dump())) {
+  for (const std::string& text : comm::all_gather_text(communicator, json_text(mine))) {
     const Json file = text.empty() ? mine : Json::parse(text);
     files.push_back({file_name(static_cast<int>(files.size())), file["bytes"], file["checksum"]});
   }
@@ -201,17 +201,22 @@ std::string damage_of(comm::Communicator& communicator, const fs::path& checkpoi
   return "";
 }
 
+fs::path folder_of(const fs::path& run, std::int64_t step) {
+  return run / "checkpoints" / fmt::format("step-{}", step);
+}
+
 /// Checkpoints of a run before `before`, the newest first, by rank 0's word.
 std::vector<fs::path> earlier_checkpoints(comm::Communicator& communicator, const fs::path& run, std::int64_t before) {
   const std::string text = comm::on_rank_0(communicator, [&] {
-    Json found = Json::array();
+    Json steps = Json::array();
     for (const auto& [step, folder] : checkpoints_of(run)) {
-      if (step < before) found.insert(found.begin(), folder.string());
+      if (step < before) steps.insert(steps.begin(), step);
     }
-    return found.dump();
+    return json_text(steps);
   });
   std::vector<fs::path> candidates;
-  for (const auto& folder : Json::parse(text.empty() ? "[]" : text)) candidates.emplace_back(folder.get<std::string>());
+  for (const auto& step : Json::parse(text.empty() ? "[]" : text))
+    candidates.push_back(folder_of(run, step.get<std::int64_t>()));
   return candidates;
 }
 
@@ -219,7 +224,7 @@ std::vector<fs::path> earlier_checkpoints(comm::Communicator& communicator, cons
 
 void write_checkpoint(comm::Communicator& communicator, const fs::path& run, parallel::ParameterStore& store,
                       const CheckpointInfo& info, int keep) {
-  const fs::path folder = run / "checkpoints" / fmt::format("step-{}", info.step);
+  const fs::path folder = folder_of(run, info.step);
   comm::on_rank_0(communicator, [&] {
     std::error_code error;
     fs::remove(folder / kManifest, error);  // of an earlier run that came this far

@@ -23,7 +23,7 @@ bool scales_loss(const std::string& precision) { return precision == parallel::t
 std::string checksum_of(Json manifest) {
   manifest.erase(kChecksum);
   Checksum checksum;
-  const std::string text = manifest.dump();
+  const std::string text = json_text(manifest);
   checksum.add(std::as_bytes(std::span(text)));
   return checksum.text();
 }

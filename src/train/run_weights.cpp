@@ -98,7 +98,7 @@ void RunWeights::begin(std::int64_t first_step) {
       return "null";
     }
     write_json(options_.results / kConfig, config());
-    return options_.keep_best && first_step > 0 ? kept_best(options_.results / kBest / kWeights).dump() : "null";
+    return options_.keep_best && first_step > 0 ? json_text(kept_best(options_.results / kBest / kWeights)) : "null";
   });
   const Json kept = Json::parse(text);
   if (!kept.is_null() && kept[kStep] <= first_step) best_ = {kept[kStep], kept[kLoss]};

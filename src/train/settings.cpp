@@ -9,7 +9,7 @@
 namespace lshdp::train {
 namespace {
 
-std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : json_text(value); }
 
 std::string change_of(const std::string& name, const Json& then, const Json& now) {
   return fmt::format("{} {} (now {})", name, text_of(then), text_of(now));

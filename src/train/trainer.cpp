@@ -68,7 +68,7 @@ Json identity_by_rank_0(comm::Communicator& communicator, const fs::path& path) 
     if (path.empty()) return std::string("null");
     Json identity = data::to_json(data::identity_of(path));
     identity["path"] = fs::absolute(path).string();
-    return identity.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return json_text(identity);
   });
   return text.empty() ? Json() : Json::parse(text);
 }
@@ -323,7 +323,8 @@ Json Trainer::describe_launch() {
                   {"speed", options_.setup.speed},
                   {"memory_bytes", options_.setup.memory_bytes}};
   Json ranks = Json::array();
-  for (const std::string& text : comm::all_gather_text(communicator_, mine.dump())) ranks.push_back(Json::parse(text));
+  for (const std::string& text : comm::all_gather_text(communicator_, json_text(mine)))
+    ranks.push_back(Json::parse(text));
   Json launch{
       {"started", utc_time_text()},
       {"program", options_.invocation.program},
