@@ -154,10 +154,15 @@ bool Options::may_be_value(const std::string& argument) const {
          (argument.find_first_of(" \t\n") != std::string::npos && option_of(argument) == nullptr);
 }
 
-// Every option as "--name=value", which can be read in one way only, without what stands behind "--".
-Arguments Options::joined(const Arguments& arguments) const {
+// Every option as "--name=value", which can be read in one way only, without what stands behind "--". Of one dash there
+// is only -h; the first other one goes to `unknown`, since cxxopts would read "-steps" letter by letter.
+Arguments Options::joined(const Arguments& arguments, std::string& unknown) const {
   Arguments result{arguments.front()};
   for (std::size_t i = 1; i < arguments.size() && arguments[i] != "--"; ++i) {
+    if (arguments[i].starts_with('-') && !arguments[i].starts_with("--") && arguments[i] != "-h") {
+      if (unknown.empty()) unknown = arguments[i];
+      continue;
+    }
     const Definition* definition = option_of(arguments[i]);
     const bool takes_next =
         definition != nullptr && definition->kind != Kind::flag && arguments[i].find('=') == std::string::npos;
@@ -239,7 +244,8 @@ Options::Given Options::split(const Arguments& arguments) const {
       parser.add_options()(name, definition.help, cxxopts::value<std::string>());
   }
 
-  const Arguments options = joined(arguments);
+  std::string unknown;
+  const Arguments options = joined(arguments, unknown);
   std::vector<const char*> argv;
   for (const std::string& argument : options) argv.push_back(argument.c_str());
   Given given;
@@ -252,8 +258,9 @@ Options::Given Options::split(const Arguments& arguments) const {
     refuse("the options cannot be read");
   }
   if (given.contains("help")) return given;
-  const auto unknown = std::ranges::find_if(words, [](const std::string& word) { return word.starts_with('-'); });
-  if (unknown != words.end()) refuse_unknown(*unknown);
+  const auto other = std::ranges::find_if(words, [](const std::string& word) { return word.starts_with('-'); });
+  if (other != words.end()) refuse_unknown(*other);
+  if (!unknown.empty()) refuse_unknown(unknown);
   const auto end = std::ranges::find(arguments, "--");
   if (end != arguments.end()) words.insert(words.end(), end + 1, arguments.end());
   place_positionals(words, given);

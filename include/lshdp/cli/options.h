@@ -111,7 +111,7 @@ class Options {
   [[noreturn]] void refuse_unknown(const std::string& argument) const;
   const Definition* option_of(std::string_view argument) const;
   bool may_be_value(const std::string& argument) const;
-  Arguments joined(const Arguments& arguments) const;
+  Arguments joined(const Arguments& arguments, std::string& unknown) const;
   void place_positionals(const std::vector<std::string>& words, Given& given) const;
   Given split(const Arguments& arguments) const;
   void check_relations(const Given& given) const;
