@@ -275,7 +275,8 @@ int run_train(const Arguments& arguments) {
     options.rebalance.max_accumulation = request.max_accumulation;
     decide_resident_blocks(communicator, model, budget, options);
     budget.set_limit(options.setup.memory_bytes);
-    if (communicator.rank() == 0) spdlog::info("{}", measure::describe_memory(options.setup));
+    const std::string memory = measure::describe_memory(communicator, model, options.setup);
+    if (communicator.rank() == 0) spdlog::info("{}", memory);
     const Json summary = train::train(communicator, model, options);
     print_on_rank_0(communicator, communicator.rank() == 0 ? result_text(summary) : "");
   });

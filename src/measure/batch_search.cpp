@@ -41,11 +41,12 @@ class Search {
       fails_ = batch;
       return;
     }
-    slope_ = fits_ > 0 ? static_cast<double>(outcome.peak_bytes - peak_) / static_cast<double>(batch - fits_) : 0;
+    const std::int64_t grows = outcome.step_bytes > 0 ? outcome.step_bytes : outcome.peak_bytes;
+    slope_ = fits_ > 0 ? static_cast<double>(grows - peaks_.back().bytes) / static_cast<double>(batch - fits_) : 0;
     fits_ = batch;
     peak_ = outcome.peak_bytes;
     seconds_ = outcome.seconds;
-    peaks_.push_back({batch, peak_});
+    peaks_.push_back({batch, grows});
   }
 
   /// The batch to try next, between fits_ and bound().
@@ -53,7 +54,7 @@ class Search {
     if (fits_ == 0 && !failed()) return 1;
     const std::int64_t middle = failed() ? (fits_ + fails_) / 2 : std::min(2 * fits_, limits_.largest);
     if (slope_ <= 0 || (failed() && halvings_missed_ >= kPatience)) return std::max(middle, fits_ + 1);
-    const double more = static_cast<double>(limits_.budget_bytes - peak_) / slope_;
+    const double more = static_cast<double>(limits_.budget_bytes - peaks_.back().bytes) / slope_;
     const double most = static_cast<double>(std::min(bound() - 1, kFastestGrowth * fits_));
     const double predicted =
         std::clamp(static_cast<double>(fits_) + std::floor(more), static_cast<double>(fits_ + 1), most);

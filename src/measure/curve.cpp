@@ -101,22 +101,22 @@ class CurveMeasurement {
 
   /// Median seconds of a micro-batch, from timings of about `allowance` seconds at most. The first run warms caches and
   /// tells how many to time in a row; where there is no time for more, it is the measurement.
-  void measure(std::int64_t batch, double allowance) {
+  void measure(std::int64_t batch, double allowance, std::size_t most = kMostRepeats) {
     try {
-      measure_what_fits(batch, allowance);
+      measure_what_fits(batch, allowance, most);
     } catch (const std::exception& error) {
       if (batch == 1 || !is_out_of_memory(error)) throw;
       largest_ = std::min(largest_, batch - 1);
     }
   }
 
-  void measure_what_fits(std::int64_t batch, double allowance) {
+  void measure_what_fits(std::int64_t batch, double allowance, std::size_t most) {
     const double end = spent_ + allowance;
     const double first = timed(batch, 1);
     const int count = static_cast<int>(std::clamp(std::ceil(options_.least_seconds / first), 1.0, double{kMostInARow}));
     std::vector<double> sorted;
     if (first >= kLongTiming) sorted.push_back(first);
-    while (sorted.size() < kMostRepeats && spent_ + first * count <= end) {
+    while (sorted.size() < most && spent_ + first * count <= end) {
       const double seconds = timed(batch, count);
       sorted.insert(std::ranges::upper_bound(sorted, seconds), seconds);
       if (sorted.size() >= kLeastRepeats && relative_error_of_median(sorted) <= options_.steady) break;
@@ -149,7 +149,8 @@ class CurveMeasurement {
     for (const std::int64_t batch : {at, at / 2, at + std::max<std::int64_t>(1, at / 4)}) {
       const double seconds = expected(batch);
       if (batch > largest_ || points_.contains(batch) || !affords(seconds, 1)) continue;
-      measure(batch, std::max((0.5 + least_timings(seconds)) * seconds, kMostForSmall * options_.budget_seconds));
+      measure(batch, std::max((0.5 + least_timings(seconds)) * seconds, kMostForSmall * options_.budget_seconds),
+              seconds >= kLongTiming ? 2 : kMostRepeats);
     }
   }
 

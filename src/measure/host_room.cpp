@@ -24,6 +24,22 @@ std::string advice(const RankSetup& setup) {
   return "take more hosts, or a smaller model";
 }
 
+/// What this rank's store keeps in host memory beside --memory, its part of what its node shares included.
+std::int64_t host_bytes(const comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                        const std::vector<std::string>& nodes, bool alone) {
+  parallel::StoreOptions options = store_options(setup);
+  for (std::size_t rank = 0; rank < nodes.size(); ++rank)
+    options.node_names.push_back(alone ? std::to_string(rank) : nodes[rank]);
+  const parallel::StoreMemory store = parallel::store_memory(model, options, communicator.rank(), communicator.size());
+  return store.host.total() + store.node.total();
+}
+
+/// Of the whole copy of the parameters that scope_of_values() keeps out of the budget.
+std::int64_t copy_bytes(const model::Model& model, const RankSetup& setup) {
+  if (setup.mode == parallel::Mode::ddp) return 0;
+  return model.parameter_count() * static_cast<std::int64_t>(c10::elementSize(parallel::master_type(setup.precision)));
+}
+
 }  // namespace
 
 std::vector<HostRoom> host_rooms(const std::vector<std::string>& hosts, const std::vector<std::int64_t>& store_bytes,
@@ -66,15 +82,12 @@ void require_host_room(comm::Communicator& communicator, const model::Model& mod
   const std::vector<std::string>& hosts = places.nodes;
   const std::vector<MemoryDomain> domains =
       memory_domains(gather_rooms(communicator, places, !setup.compute_device->apart()));
-  parallel::StoreOptions options = store_options(setup);
-  for (std::size_t rank = 0; rank < hosts.size(); ++rank)
-    options.node_names.push_back(alone ? std::to_string(rank) : hosts[rank]);
-  const parallel::StoreMemory store = parallel::store_memory(model, options, communicator.rank(), communicator.size());
-  const std::int64_t bytes = store.host.total() + store.node.total();
+  const std::int64_t bytes = host_bytes(communicator, model, setup, hosts, alone);
   const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, bytes);
   comm::agree(communicator, [&] { require_host_room(rooms, setup); });
   const std::int64_t budget = setup.compute_device->apart() ? 0 : setup.memory_bytes;
-  const std::vector<HostRoom> all = gather_host_rooms(communicator, domains, bytes + budget + setup.growth_bytes);
+  const std::vector<HostRoom> all = gather_host_rooms(
+      communicator, domains, bytes + budget + setup.growth_bytes + (bytes > 0 ? copy_bytes(model, setup) : 0));
   for (std::size_t i = 0; i < rooms.size(); ++i) {
     if (communicator.rank() != 0 || rooms[i].needed_bytes == 0 || all[i].needed_bytes <= all[i].free_bytes) continue;
     spdlog::warn(
@@ -83,6 +96,22 @@ void require_host_room(comm::Communicator& communicator, const model::Model& mod
         parallel::to_text(setup.mode), format_size(rooms[i].needed_bytes), rooms[i].host,
         format_size(all[i].needed_bytes), format_size(all[i].free_bytes));
   }
+}
+
+std::string describe_memory(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup) {
+  const std::vector<std::string> nodes = comm::gather_hosts(communicator).nodes;
+  // A process sees all of its node's memory that it touches, whoever it is counted for.
+  const std::int64_t beside = host_bytes(communicator, model, setup, nodes, /*alone=*/true);
+  std::string text =
+      fmt::format("memory of a rank: at most {} of tensors (--memory), about {} for its process beside them",
+                  format_size(setup.memory_bytes), format_size(setup.process_bytes));
+  if (beside > 0) {
+    text += fmt::format(", and {} that {} keeps in the memory of its host", format_size(beside),
+                        parallel::to_text(setup.mode));
+  }
+  if (const std::int64_t copy = copy_bytes(model, setup); copy > 0)
+    text += fmt::format("; {} more for a moment at the begin and the end, a copy of all parameters", format_size(copy));
+  return text;
 }
 
 }  // namespace lshdp::measure

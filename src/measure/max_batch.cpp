@@ -27,12 +27,14 @@ struct Probe {
   /// One step on `batch` samples and the seconds it took, without what comes before it and is the same for every batch.
   /// Throws what running out of memory throws. The first try also holds a whole copy of the parameters for a moment, as
   /// a run does at its begin and its end.
-  double train(std::int64_t batch) const {
+  double train(std::int64_t batch, Attempt& outcome) const {
     std::vector<model::SyntheticBatch> loaded;
     for (int i = 0; i <= options.batches_ahead; ++i)
       loaded.push_back(synthetic_batch_there(model.input, batch, kSeed, setup));
     Rehearsal rehearsal(model, setup, rank, ranks);
     if (batch == 1) rehearsal.initialise();
+    outcome.peak_bytes = budget.peak();
+    budget.reset_peak();
     const double begun = now_seconds();
     rehearsal.finish_step(loaded.front());
     return now_seconds() - begun;
@@ -43,12 +45,13 @@ struct Probe {
     const double begun = now_seconds();
     Attempt outcome;
     try {
-      outcome.seconds = train(batch);
+      outcome.seconds = train(batch, outcome);
       outcome.fits = true;
     } catch (const std::exception& error) {
       if (!is_out_of_memory(error)) throw;
     }
-    outcome.peak_bytes = budget.peak();
+    outcome.step_bytes = budget.peak();
+    outcome.peak_bytes = std::max(outcome.peak_bytes, outcome.step_bytes);
     outcome.wall_seconds = now_seconds() - begun;
     return outcome;
   }

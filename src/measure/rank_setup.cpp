@@ -203,11 +203,6 @@ std::string memory_advice(const RankSetup& setup) {
   return advice;
 }
 
-std::string describe_memory(const RankSetup& setup) {
-  return fmt::format("memory of a rank: at most {} of tensors (--memory), and about {} for its process beside them",
-                     format_size(setup.memory_bytes), format_size(setup.process_bytes));
-}
-
 std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup) {
   return setup.mode == parallel::Mode::ddp ? nullptr : std::make_unique<HostMemoryScope>();
 }

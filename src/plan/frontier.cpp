@@ -14,7 +14,7 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr std::int64_t kMostEvents = std::int64_t{1} << 25;  // of 16 bytes
+constexpr std::int64_t kMostEvents = std::int64_t{1} << 24;  // of 16 bytes, and as many points of 24
 constexpr double kBands = 60;
 constexpr double kTie = 1 + 1e-9;   // a larger total must be faster by more than this
 constexpr double kRounding = 1e-9;  // of a total that just reaches its share

@@ -59,14 +59,6 @@ std::vector<double> speeds(const Profile& profile) {
   return values;
 }
 
-/// Runs of different totals would compare how totals are chosen.
-SolverOptions at_the_same_total(const Plan& plan, SolverOptions options) {
-  if (options.total) return options;
-  options.total = plan.total;
-  if (options.max_accumulation == 0) options.max_accumulation = 1;
-  return options;
-}
-
 /// The run without these ranks; none where the others cannot hold it.
 std::optional<LeaveOut> without(const Profile& profile, const RankSet& left_out, const SolverOptions& options) {
   std::vector<std::size_t> others;
@@ -95,14 +87,15 @@ std::string names(const std::vector<std::int64_t>& ranks, const Plan& plan) {
 
 }  // namespace
 
-std::optional<LeaveOut> best_left_out(const Profile& profile, const Plan& plan, const SolverOptions& given) {
-  const SolverOptions options = at_the_same_total(plan, given);
+std::optional<LeaveOut> best_left_out(const Profile& profile, const Plan& plan, const SolverOptions& options) {
   const RankSet idle = idle_ranks(plan);
   std::vector<RankSet> candidates = lowest(relative_links(link_rates(profile)));
   for (RankSet& slow : lowest(speeds(profile))) candidates.push_back(std::move(slow));
 
   std::optional<LeaveOut> best = idle.empty() ? std::nullopt : without(profile, idle, options);
-  double to_beat = kWorth * plan.predicted.samples_per_second;
+  // Where totals are free, the rule by which they are chosen makes rates differ, too.
+  const double worth = options.total ? kWorth : kWorth / options.throughput_share;
+  double to_beat = worth * plan.predicted.samples_per_second;
   if (best) to_beat = std::max(to_beat, best->samples_per_second);
   for (const RankSet& candidate : candidates) {
     const std::optional<LeaveOut> run = without(profile, candidate, options);

@@ -71,6 +71,7 @@ double micro_batch_seconds(const RankProfile& rank, std::int64_t batch) {
     const double chord = (points.back().seconds - points.front().seconds) /
                          static_cast<double>(points.back().batch - points.front().batch);
     slope = std::min(std::max({slope, chord / 2, per_sample / 100}), per_sample);
+    return points.back().seconds + slope * static_cast<double>(batch - points.back().batch);
   }
   return points[i].seconds + slope * static_cast<double>(batch - points[i].batch);
 }

@@ -10,6 +10,7 @@ namespace lshdp::measure {
 struct Attempt {
   bool fits = false;
   std::int64_t peak_bytes = 0;  // if it fits
+  std::int64_t step_bytes = 0;  // of it, the peak of what grows with the batch: leads the search and estimates
   double seconds = 0;           // of the step, if it fits
   double wall_seconds = 0;      // of the whole attempt
 };
@@ -25,7 +26,7 @@ struct SearchLimits {
 enum class LimitedBy : std::uint8_t { memory, largest, time };
 const char* to_text(LimitedBy limit);
 
-/// The peak of one batch that fits.
+/// The peak of one batch that fits, of what grows with it.
 struct Peak {
   std::int64_t batch = 0;
   std::int64_t bytes = 0;

@@ -36,4 +36,9 @@ void require_host_room(const std::vector<HostRoom>& rooms, const RankSetup& setu
 /// processes together are more than a host has free. All ranks must call it; throws AgreedError.
 void require_host_room(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup, bool alone);
 
+/// What this rank's process may take in all, for the log: "memory of a rank: at most 600 MiB of tensors (--memory),
+/// about 190 MiB for its process beside them, and 80 MiB that lsdp keeps in the memory of its host". All ranks must
+/// call it.
+std::string describe_memory(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup);
+
 }  // namespace lshdp::measure

@@ -56,9 +56,6 @@ struct RankSetup {
 /// What would let such a rank train with less memory or with more, for messages: "raise --memory, or use --recompute".
 std::string memory_advice(const RankSetup& setup);
 
-/// "memory of a rank: 600 MiB of tensors (--memory), and about 190 MiB for its process": a rank's, for the log.
-std::string describe_memory(const RankSetup& setup);
-
 /// For what holds a whole copy of the parameters for a moment: where the device never does (all modes but ddp), the
 /// copy is host memory while this lives. Null for ddp.
 std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup);

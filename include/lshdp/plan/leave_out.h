@@ -12,7 +12,7 @@ namespace lshdp::plan {
 /// The fastest of the runs without those ranks that bring least, each solved anew with `options`: without the ones that
 /// got no samples in `plan` (the solution for `profile`), the ones whose links are slowest, the ones that compute
 /// slowest. None unless that is 2 % faster; ranks without samples are told even where leaving them out gains nothing.
-/// Without a total in `options`, all are solved for the plan's. The assumptions are those of on_other_ranks; that a
+/// The assumptions are those of on_other_ranks; that a
 /// rank of fsdp or lsdp must then hold a larger shard is not looked at.
 std::optional<LeaveOut> best_left_out(const Profile& profile, const Plan& plan, const SolverOptions& options);
 
