@@ -67,7 +67,8 @@ void add_file_options(Options& options) {
           "--resume: the run that is resumed)")
       .flag("overwrite", "replace an earlier run in --results")
       .flag("keep-best", "keep the weights of the evaluation with the least loss, too (in DIR/best)")
-      .option("checkpoint-every", "K", "checkpoint every K steps (0: only when interrupted)", "0")
+      .option("checkpoint-every", "K",
+              "checkpoint every K steps, or by time: 90s, 10min, 2h (0: only when interrupted)", "0")
       .option("keep-checkpoints", "N", "keep the newest N checkpoints", "2")
       .option("resume", "DIR", "continue from a checkpoint, or from the newest of a run directory")
       .flag("resume-with-changes", "continue although data or settings differ from those of the checkpoint")
@@ -116,17 +117,32 @@ void read_optimizer(const Values& values, train::TrainOptions& options) {
   options.label_smoothing = values.real("label-smoothing", 0, 0.999999);
 }
 
+/// Steps, or a time with its unit.
+void read_checkpoint_interval(const Values& values, train::TrainOptions& options) {
+  const std::string& text = values.text("checkpoint-every");
+  const std::pair<const char*, double> units[] = {{"min", 60}, {"s", 1}, {"h", 3600}};
+  for (const auto& [unit, seconds] : units) {
+    if (!text.ends_with(unit)) continue;
+    const double count = parse_double(text.substr(0, text.size() - std::string(unit).size()), "--checkpoint-every");
+    if (count <= 0) throw UsageError(fmt::format("--checkpoint-every: '{}' is no time above 0", text));
+    options.checkpoint_seconds = count * seconds;
+    return;
+  }
+  options.checkpoint_every = values.integer("checkpoint-every", 0);
+}
+
 void read_folders(const Values& values, train::TrainOptions& options) {
   options.results = path_or_none(values, "results");
   options.resume = path_or_none(values, "resume");
   options.overwrite = values.flag("overwrite");
   options.resume_with_changes = values.flag("resume-with-changes");
-  options.checkpoint_every = values.integer("checkpoint-every", 0);
+  read_checkpoint_interval(values, options);
   options.keep_checkpoints = static_cast<int>(values.integer("keep-checkpoints", 1, 1'000'000));
   options.trace = values.flag("trace");
   options.keep_best = values.flag("keep-best");
   const bool keeps = !options.results.empty() || !options.resume.empty();
-  if (!keeps && (options.trace || options.checkpoint_every > 0 || options.keep_best))
+  const bool checkpoints = options.checkpoint_every > 0 || options.checkpoint_seconds > 0;
+  if (!keeps && (options.trace || checkpoints || options.keep_best))
     throw UsageError("--trace, --checkpoint-every and --keep-best need --results, the folder to write into");
 }
 

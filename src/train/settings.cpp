@@ -51,6 +51,7 @@ Json training_settings(const TrainOptions& options) {
                 {"--label-smoothing", options.label_smoothing},
                 {"--crop-padding", options.augmentation.crop_padding},
                 {"--flip", options.augmentation.horizontal_flip},
+                {"--windows", options.windows == data::Windows::anywhere ? "random" : "fixed"},
                 {"--wire", parallel::to_text(options.setup.wire)}};
   // A constant rate does not ask how long the run is.
   if (cosine) settings["--steps (or --epochs)"] = schedule.total_steps;

@@ -21,6 +21,7 @@ enum Field : std::size_t {
   kCommunicationCpu,
   kSeconds,
   kInterrupted,
+  kCheckpointDue,
   kFields
 };
 
@@ -76,6 +77,7 @@ std::vector<GatheredStep> StepStatistics::end_step(const LocalStep& local) {
   mine[kCommunicationCpu] = local.communication_cpu_seconds - totals_.communication_cpu_seconds;
   mine[kSeconds] = now - last_end_;
   mine[kInterrupted] = local.interrupted ? 1 : 0;
+  mine[kCheckpointDue] = local.checkpoint_due ? 1 : 0;
   under_way_ = std::move(round);  // before it is sent: its memory stays where it is from here
   under_way_->work = communicator_.all_gather(
       {under_way_->values.data(), static_cast<std::int64_t>(under_way_->values.size()), comm::DataType::float64},
@@ -106,8 +108,12 @@ std::vector<GatheredStep> StepStatistics::flush(double squared_norm, double loss
 }
 
 GatheredStep StepStatistics::complete(const Round& round, double global_squared_norm) const {
-  GatheredStep step{
-      round.step, column(round.values, kLoss), sum(column(round.values, kInterrupted)) > 0, round.loss_scale, {}};
+  GatheredStep step{round.step,
+                    column(round.values, kLoss),
+                    sum(column(round.values, kInterrupted)) > 0,
+                    sum(column(round.values, kCheckpointDue)) > 0,
+                    round.loss_scale,
+                    {}};
   step.record.step = round.step;
   step.record.gradient_norm = std::sqrt(global_squared_norm);
   step.record.step_seconds = round.values[kSeconds];  // rank 0's clock speaks for all: they go in step

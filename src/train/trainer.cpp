@@ -113,6 +113,8 @@ class Trainer {
   void report_step(const GatheredStep& gathered);
   void report_pending();
   void run_evaluation(std::int64_t step);
+  bool is_checkpoint_due(std::int64_t step) const;
+  bool ask_for_checkpoint();
   void checkpoint(std::int64_t step);
   void stop_if_interrupted(std::int64_t step);
   void finish();
@@ -141,6 +143,9 @@ class Trainer {
   double data_wait_seconds_ = 0;
   double pretended_compute_seconds_ = 0;
   bool interrupted_anywhere_ = false;
+  bool checkpoint_due_ = false;  // on all ranks alike
+  std::int64_t checkpointed_step_ = -1;
+  double last_checkpoint_ = 0;  // rank 0: when the last one was written, or asked for
   Json data_identity_, eval_identity_;
   fs::path resumed_from_;             // a checkpoint
   std::vector<std::string> changes_;  // against the run that is resumed
@@ -271,8 +276,8 @@ void Trainer::require_same_run(const fs::path& checkpoint, const CheckpointInfo&
     throw UsageError(fmt::format("--resume: {} was written with another model", checkpoint.string()));
   if (written.step >= last_step_) {
     throw UsageError(
-        fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs; its weights can be had "
-                    "from it without training",
+        fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs, or take its weights "
+                    "with 'lshdp export'",
                     checkpoint.string(), written.step));
   }
   const std::vector<std::string> changes = changes_since(written, checkpoint_info(written.step));
@@ -390,14 +395,14 @@ Json Trainer::run() {
       RunWeightsOptions{options_.results, options_.save, options_.keep_best, options_.setup.precision});
   weights_->begin(first_step_);
   communicator_.barrier();
-  begun_ = now_seconds();
+  begun_ = last_checkpoint_ = now_seconds();
   begin_timing();
   for (std::int64_t step = first_step_; step < last_step_; ++step) {
     run_step(step);
     const std::int64_t done = step + 1;
     rebalance(done);
     if (options_.eval_every > 0 && done % options_.eval_every == 0 && done < last_step_) run_evaluation(done);
-    if (options_.checkpoint_every > 0 && done % options_.checkpoint_every == 0) checkpoint(done);
+    if (is_checkpoint_due(done)) checkpoint(done);
     stop_if_interrupted(done);
   }
   finish();
@@ -502,6 +507,7 @@ void Trainer::collect(std::int64_t step, double loss, std::int64_t samples) {
     pretended_compute_seconds_ += options_.pretended_compute_seconds(step + 1, samples);
   LocalStep local = totals();
   local.loss = loss;
+  local.checkpoint_due = ask_for_checkpoint();
   if (step > first_step_) {
     local.squared_norm_of_previous = store_->local_squared_norm(step);
     local.loss_scale_of_previous = store_->loss_scale_of(step);
@@ -513,6 +519,7 @@ void Trainer::report(const std::vector<GatheredStep>& steps) {
   for (const GatheredStep& gathered : steps) {
     require_finite(gathered);
     interrupted_anywhere_ = interrupted_anywhere_ || gathered.interrupted;
+    checkpoint_due_ = checkpoint_due_ || gathered.checkpoint_due;
     if (sampler_->global_count(gathered.step - 1) == sampler_->total()) rebalancing_->observe(gathered.record);
     report_step(gathered);
   }
@@ -604,8 +611,23 @@ void Trainer::run_evaluation(std::int64_t step) {
   begin_timing();
 }
 
+bool Trainer::is_checkpoint_due(std::int64_t step) const {
+  return checkpoint_due_ || (options_.checkpoint_every > 0 && step % options_.checkpoint_every == 0);
+}
+
+/// Rank 0's clock decides; all ranks hear of it with the figures of the step. Asked for once.
+bool Trainer::ask_for_checkpoint() {
+  if (!speaks_ || options_.checkpoint_seconds <= 0 || now_seconds() - last_checkpoint_ < options_.checkpoint_seconds)
+    return false;
+  last_checkpoint_ = now_seconds();
+  return true;
+}
+
 void Trainer::checkpoint(std::int64_t step) {
   report_pending();
+  checkpoint_due_ = false;
+  last_checkpoint_ = now_seconds();
+  checkpointed_step_ = step;
   if (options_.results.empty()) return;
   write_checkpoint(communicator_, options_.results, *store_, checkpoint_info(step), options_.keep_checkpoints);
   if (speaks_) log_->message(fmt::format("checkpoint of step {} written", step));
@@ -614,7 +636,7 @@ void Trainer::checkpoint(std::int64_t step) {
 
 void Trainer::stop_if_interrupted(std::int64_t step) {
   if (!interrupted_anywhere_ || step == last_step_) return;
-  checkpoint(step);
+  if (checkpointed_step_ != step) checkpoint(step);
   write_summary(false);
   if (speaks_) log_->finish();
   throw AgreedError(
@@ -628,7 +650,8 @@ void Trainer::finish() {
   report_pending();
   weights_->require_finite(last_step_);
   if (eval_data_) run_evaluation(last_step_);
-  if (options_.checkpoint_every > 0 && last_step_ % options_.checkpoint_every != 0) checkpoint(last_step_);
+  const bool wanted = options_.checkpoint_every > 0 || options_.checkpoint_seconds > 0;
+  if (wanted && checkpointed_step_ != last_step_) checkpoint(last_step_);
   weights_->finish(last_step_);
   if (speaks_) log_->finish();
 }

@@ -114,6 +114,45 @@ TEST_F(Report, ShowsWhereTheSplitChanged) {
   expect_refusal(header(false).dump() + "\n{\"record\":\"rebalance\",\"step\":2}\n", "batches_before");
 }
 
+TEST_F(Report, TakesTimesOfTheLastLaunchAndLossesOfAll) {
+  Json on_three = header(false);
+  on_three["ranks"].push_back({{"rank", 2}, {"host", "new"}, {"batch", 0}, {"max_batch", 0}, {"speed", 1}});
+  on_three["resumed_after"] = 2;
+  std::string text = header(true).dump() + '\n';
+  for (int number = 1; number <= 2; ++number) text += step(number, 7).dump() + '\n';
+  text += on_three.dump() + '\n';
+  for (int number = 3; number <= 5; ++number) {
+    Json record = step(number, number == 3 ? 50 : 0.2);
+    for (const char* key : {"compute_seconds", "communication_seconds", "wait_seconds"}) record[key].push_back(0.01);
+    text += record.dump() + '\n';
+  }
+  const fs::path run = write_run("resumed", text);
+  const CommandResult result = run_lshdp("report " + run.string());
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("200 ms"), HasSubstr("new"), HasSubstr("0.4000")));
+  EXPECT_THAT(result.output, Not(HasSubstr("7 s")));
+  expect_picture(run / "report.png");
+  expect_refusal(header(true).dump() + '\n' + step(1, 1).dump() + '\n' + on_three.dump() + '\n' + step(2, 1).dump() +
+                     '\n' + step(3, 1).dump() + '\n',
+                 "each of 3 ranks");
+}
+
+TEST_F(Report, DrawsTheFiguresOfItsTables) {
+  std::string text = header(false).dump() + '\n';
+  for (int number = 1; number <= 3; ++number) text += step(number, number == 1 ? 20 : 0.2).dump() + '\n';
+  const fs::path run = write_run("short", text);
+  const CommandResult table = run_lshdp("report " + run.string());
+  EXPECT_THAT(table.output, HasSubstr("200 ms"));
+  write_file(folder_ / "mean.py",
+             "import sys\nsys.path.insert(0, sys.argv[1])\nimport plot_results\n"
+             "print(plot_results.Run(sys.argv[2]).mean('step_seconds'))\n");
+  const std::string scripts = LSHDP_TEST_SCRIPTS;
+  const CommandResult drawn = run_command(scripts + "/../.venv/bin/python " + (folder_ / "mean.py").string() + " " +
+                                          scripts + " " + run.string());
+  EXPECT_EQ(drawn.exit_code, 0) << drawn.errors;
+  EXPECT_EQ(drawn.output, "0.2\n");
+}
+
 TEST_F(Report, PassesOverALastLineThatWasCutOff) {
   const fs::path run = make_run("cut", 0.2, false);
   write_file(run / "metrics.jsonl", read_file(run / "metrics.jsonl") + R"({"record":"step","st)");

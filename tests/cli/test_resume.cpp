@@ -187,7 +187,7 @@ TEST_F(Resume, PassesOverADamagedCheckpointAndComesToTheSameWeights) {
   EXPECT_LT(worst_difference(out("w.safetensors"), out("through.safetensors")), 1e-9);
   flip_byte(checkpoint(6) + "/rank-0.h5");
   refused(3, "--batches 4,4,8 --precision fp64 --steps 8 --resume " + checkpoint(6),
-          "; " + checkpoint(2) + " is the good one before it");
+          "; " + checkpoint(4) + " is the good one before it");
 }
 
 TEST_F(Resume, UsesTheProfileOfTheSameSetUp) {
@@ -240,6 +240,16 @@ TEST_F(Resume, RefusesMoreStepsThanCanBeCountedAndWarnsOfAWarmUpBeyondTheEnd) {
   EXPECT_THAT(many.errors, HasSubstr("--epochs"));
   const CommandResult warm = train(1, "--log warn --batches 16 --steps 3 --warmup 10");
   EXPECT_THAT(warm.errors, HasSubstr("--warmup: the rate rises for 10 steps, but the run ends after 3"));
+}
+
+TEST_F(Resume, WritesCheckpointsByTimeIfAsked) {
+  // Due after every step; told to all ranks two steps later.
+  train(2, "--log warn --batches 12,4 --steps 8 --checkpoint-every 0.000001s --keep-checkpoints 9 --results " +
+               out("run"));
+  const auto folders = fs::directory_iterator(out("run/checkpoints"));
+  EXPECT_GT(std::distance(fs::begin(folders), fs::end(folders)), 2);
+  EXPECT_TRUE(fs::exists(checkpoint(8)));
+  refused(1, "--batches 16 --steps 1 --checkpoint-every 10days --results " + out("other"), "--checkpoint-every");
 }
 
 TEST_F(Resume, RefusesOptionsThatExcludeEachOther) {

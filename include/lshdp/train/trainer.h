@@ -49,6 +49,7 @@ struct TrainOptions {
   std::filesystem::path results;      // run directory; empty: none
   std::filesystem::path resume;       // checkpoint, or run directory whose newest is taken; empty: begin anew
   std::int64_t checkpoint_every = 0;  // steps; 0: only when interrupted
+  double checkpoint_seconds = 0;      // or wall time between them; 0: not by time
   int keep_checkpoints = 2;
   std::int64_t eval_every = 0;        // steps; 0: at the end only
   bool keep_best = false;             // the weights of the evaluation with the least loss, in RESULTS/best
