@@ -11,10 +11,10 @@
 
 namespace lshdp::data {
 
-/// Written under a temporary name beside its own; one that is destroyed before commit() leaves no file. Where the disk
-/// is full, HDF5 itself would fail again at every close and crash at the program's end: here what is left in its caches
-/// goes to memory that is thrown away. Every write happens in guarded(), and handles of arrays and groups are kept
-/// here until the file is closed.
+class Hdf5Sink;
+
+/// Written under a temporary name beside its own; one that is destroyed before commit() leaves no file. Every write
+/// happens in guarded(), and handles of arrays and groups are kept here until the file is closed.
 class Hdf5Output {
  public:
   /// Throws UsageError if no file can be made there, WriteError if the disk is full.
@@ -23,7 +23,7 @@ class Hdf5Output {
   Hdf5Output(const Hdf5Output&) = delete;
   Hdf5Output& operator=(const Hdf5Output&) = delete;
 
-  /// Runs `write`; an error of HDF5 discards the file and becomes a WriteError with the cause the system gave.
+  /// Runs `write`; an error of HDF5 or of the disk discards the file and becomes a WriteError with its cause.
   template <typename Write>
   void guarded(Write write) {
     begin_writing();
@@ -35,6 +35,7 @@ class Hdf5Output {
       end_writing();
       throw;
     }
+    require_written();
     end_writing();
   }
 
@@ -58,12 +59,13 @@ class Hdf5Output {
   class Cause;
   void begin_writing();
   void end_writing();
+  void require_written();
   [[noreturn]] void fail(const H5::Exception& error);
   void close();
-  void close_quietly();
   void discard();
 
   std::filesystem::path path_, temporary_;
+  std::unique_ptr<Hdf5Sink> sink_;  // outlives what HDF5 has open
   H5::H5File file_;
   std::deque<H5::Group> groups_;
   std::deque<H5::DataSet> arrays_;
