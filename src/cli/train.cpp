@@ -276,6 +276,7 @@ int run_train(const Arguments& arguments) {
     warn_of_dropout(world, model);
     options.setup = measure::set_up_rank(world, with_data(world, ranks, options, model));
     measure::require_host_room(world, model, options.setup, /*alone=*/true);
+    train::require_resumable(world, model, options);
     const auto between_devices = measure::make_device_communicator(world, way, options.setup);
     comm::Communicator& communicator = between_devices ? *between_devices : world;
     MemoryBudget budget(*options.setup.compute_device);

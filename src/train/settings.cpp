@@ -54,7 +54,7 @@ Json training_settings(const TrainOptions& options) {
                 {"--windows", options.windows == data::Windows::anywhere ? "random" : "fixed"},
                 {"--wire", parallel::to_text(options.setup.wire)}};
   // A constant rate does not ask how long the run is.
-  if (cosine) settings["--steps (or --epochs)"] = schedule.total_steps;
+  if (cosine) settings[kLengthSetting] = schedule.total_steps;
   return settings;
 }
 

@@ -9,6 +9,9 @@
 
 namespace lshdp::train {
 
+/// How long the run is, where its schedule asks.
+inline constexpr const char* kLengthSetting = "--steps (or --epochs)";
+
 /// {"--lr": 0.001, ...}: by option, with what it came to.
 Json training_settings(const TrainOptions& options);
 

@@ -11,6 +11,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include "checkpoint_manifest.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/emulate.h"
@@ -73,6 +74,26 @@ Json identity_by_rank_0(comm::Communicator& communicator, const fs::path& path) 
   return text.empty() ? Json() : Json::parse(text);
 }
 
+void require_steps_left(const fs::path& checkpoint, const CheckpointInfo& written, std::int64_t last_step) {
+  if (written.step < last_step) return;
+  throw UsageError(
+      fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs, or take its weights "
+                  "with 'lshdp export'",
+                  checkpoint.string(), written.step));
+}
+
+/// What would change the mathematics unnoticed is refused.
+void require_same_run(const fs::path& checkpoint, const CheckpointInfo& written, const CheckpointInfo& now,
+                      bool with_changes) {
+  if (written.model != now.model)
+    throw UsageError(fmt::format("--resume: {} was written with another model", checkpoint.string()));
+  const std::vector<std::string> changes = changes_since(written, now);
+  if (changes.empty() || with_changes) return;
+  throw UsageError(
+      fmt::format("--resume: {} was written with {}; give what it was written with, or add --resume-with-changes",
+                  checkpoint.string(), fmt::join(changes, ", ")));
+}
+
 class Trainer {
  public:
   Trainer(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options);
@@ -88,7 +109,6 @@ class Trainer {
   void fresh_state();
   void resume_state();
   CheckpointInfo checkpoint_info(std::int64_t step) const;
-  void require_same_run(const fs::path& checkpoint, const CheckpointInfo& written) const;
   void leave_abandoned(const fs::path& checkpoint);
   void warn_of_warm_up() const;
   RunRecord describe() const;
@@ -249,7 +269,8 @@ void Trainer::resume_state() {
   resumed_from_ = find_good_checkpoint(communicator_, options_.resume);
   comm::agree(communicator_, [&] {
     const CheckpointInfo info = read_checkpoint_info(resumed_from_);
-    require_same_run(resumed_from_, info);
+    require_steps_left(resumed_from_, info, last_step_);
+    require_same_run(resumed_from_, info, checkpoint_info(info.step), options_.resume_with_changes);
     changes_ = changes_since(info, checkpoint_info(info.step));
     first_step_ = info.step;
   });
@@ -268,23 +289,6 @@ CheckpointInfo Trainer::checkpoint_info(std::int64_t step) const {
           .training = training_settings(options_),
           .data = data_identity_,
           .program = options_.invocation.program};
-}
-
-/// What would change the mathematics unnoticed is refused.
-void Trainer::require_same_run(const fs::path& checkpoint, const CheckpointInfo& written) const {
-  if (written.model != model_.description)
-    throw UsageError(fmt::format("--resume: {} was written with another model", checkpoint.string()));
-  if (written.step >= last_step_) {
-    throw UsageError(
-        fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs, or take its weights "
-                    "with 'lshdp export'",
-                    checkpoint.string(), written.step));
-  }
-  const std::vector<std::string> changes = changes_since(written, checkpoint_info(written.step));
-  if (changes.empty() || options_.resume_with_changes) return;
-  throw UsageError(
-      fmt::format("--resume: {} was written with {}; give what it was written with, or add --resume-with-changes",
-                  checkpoint.string(), fmt::join(changes, ", ")));
 }
 
 /// Checkpoints of this run after the one it goes on from are no longer its newest.
@@ -657,6 +661,34 @@ void Trainer::finish() {
 }
 
 }  // namespace
+
+void require_resumable(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options) {
+  if (options.resume.empty()) return;
+  const Json data = identity_by_rank_0(communicator, options.data);
+  comm::on_rank_0(communicator, [&] {
+    const fs::path checkpoint = find_checkpoint(options.resume);
+    CheckpointInfo written;
+    try {
+      written = read_checkpoint_info(checkpoint);
+    } catch (const DamagedCheckpoint&) {
+      return std::string();  // another one may be taken in its place
+    }
+    if (options.steps) require_steps_left(checkpoint, written, *options.steps);
+    TrainOptions known = options;
+    known.schedule.total_steps = options.steps.value_or(0);
+    CheckpointInfo now{.step = written.step,
+                       .total = written.total,  // is known when batches are
+                       .seed = options.seed,
+                       .precision = parallel::to_text(options.setup.precision),
+                       .model = model.description,
+                       .training = training_settings(known),
+                       .data = data,
+                       .program = {}};
+    if (!options.steps) now.training.erase(kLengthSetting);
+    require_same_run(checkpoint, written, now, options.resume_with_changes);
+    return std::string();
+  });
+}
 
 Json train(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options) {
   std::unique_ptr<Trainer> trainer;

@@ -153,6 +153,14 @@ TEST_F(Resume, RefusesWhatWouldChangeTheMathematicsUnlessToldTo) {
   EXPECT_EQ(read_json(out("run/run.json"))["resumes"][0]["changes"].size(), 2U);
 }
 
+TEST_F(Resume, RefusesWhatDoesNotFitBeforeAnythingIsMeasured) {
+  make_run();
+  const std::string again = "--batches auto --total 16 --resume " + out("run") + " ";
+  refused(2, again + "--steps 8 --lr 0.5", "--lr 0.001 (now 0.5)");
+  refused(2, again + "--steps 4", "has done 4 steps already");
+  EXPECT_FALSE(fs::exists(out("run/profile.json")));
+}
+
 TEST_F(Resume, RefusesACosineOfAnotherLength) {
   make_run(1, "16", "--schedule cosine");
   refused(1, "--batches 16 --steps 8 --schedule cosine --resume " + out("run"), "--steps (or --epochs) 4 (now 8)");

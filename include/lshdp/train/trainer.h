@@ -63,6 +63,11 @@ struct TrainOptions {
   std::function<double(std::int64_t step, std::int64_t samples)> pretended_compute_seconds;
 };
 
+/// For a run that is resumed, before anything is measured for it: compares what is known by now with the newest
+/// checkpoint, so that a resume that does not fit is refused at once. train() compares the rest. Throws AgreedError.
+/// All ranks must call it.
+void require_resumable(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options);
+
 /// Exit code of a run that a signal ended in order: it can be continued (EX_TEMPFAIL of sysexits.h).
 inline constexpr int kInterruptedExitCode = 75;
 
