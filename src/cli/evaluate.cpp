@@ -15,6 +15,7 @@
 #include "lshdp/measure/host_room.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/train/saved_model.h"
+#include "lshdp/train/trained_data.h"
 
 namespace lshdp::cli {
 namespace {
@@ -27,7 +28,9 @@ Options evaluate_options() {
                 "the weights: a run, a checkpoint, a Hugging Face folder, a list of shards or a safetensors file")
       .option("model", "MODEL", "a preset, a JSON file or a folder, where the weights do not say it themselves")
       .required("data", "FILE", "the data set")
-      .option("trained-on", "TRAIN.h5", "the training set: images are normalised and classes numbered as there")
+      .option("trained-on", "TRAIN.h5",
+              "the training set: images are normalised and classes numbered as there (default: as in the run that the "
+              "weights are of)")
       .option("micro-batch", "B", "samples at a time", "64");
   add_rank_options(options);
   return options;
@@ -49,12 +52,15 @@ int run_evaluate(const Arguments& arguments) {
     std::unique_ptr<data::Dataset> dataset;
     comm::agree(communicator, [&] {
       const auto scope = measure::scope_of_values(setup);
-      store->set_values(train::read_saved_weights(model, values.text("init"), "--init"));
+      const train::SavedModel saved = train::find_saved_model(values.text("init"), "--init");
+      store->set_values(model::read_weights(model, *train::open_tensors(saved, model)));
       dataset = train::open_for_model(values.text("data"), model);
       if (values.has("trained-on")) {
         const std::string& training = values.text("trained-on");
         dataset = data::matched(std::move(dataset), values.text("data"),
                                 data::trained_on(train::open_for_model(training, model)->info(), training));
+      } else {
+        dataset = train::as_trained(std::move(dataset), values.text("data"), saved);
       }
       train::say_how_images_fit(values.text("data"), dataset->info(), model);
     });

@@ -60,8 +60,8 @@ at::Tensor WeightReader::tied(const at::Tensor& embedding, const Parameter& para
     throw UsageError(
         fmt::format("{}: {} differs from the embedding; only heads tied to it are supported", source_.where(), head_));
   if (wide.scalar_type() != narrow.scalar_type())
-    spdlog::info("{}: {} is the embedding in another type; both are taken from the {} one", source_.where(), head_,
-                 c10::toString(wide.scalar_type()));
+    spdlog::info("{}: {} is the embedding in another type; the wider of the two is taken for both", source_.where(),
+                 head_);
   return wide;
 }
 

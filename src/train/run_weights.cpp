@@ -73,13 +73,27 @@ class Files {
   std::exception_ptr error_;
 };
 
-/// What an earlier launch of the run kept as its best; null: nothing.
-Json kept_best(const fs::path& file) {
+/// What an earlier launch of the run says of weights that it kept: step and loss; null: nothing.
+Json kept_weights(const fs::path& file) {
   if (!fs::exists(file)) return {};
   const auto metadata = model::read_safetensors_metadata(file);
-  if (!metadata.contains(kStep) || !metadata.contains(kLoss)) return {};
-  return {{kStep, parse_int(metadata.at(kStep), file.string())},
-          {kLoss, parse_double(metadata.at(kLoss), file.string())}};
+  if (!metadata.contains(kStep)) return {};
+  Json kept{{kStep, parse_int(metadata.at(kStep), file.string())}};
+  if (metadata.contains(kLoss)) kept[kLoss] = parse_double(metadata.at(kLoss), file.string());
+  return kept;
+}
+
+/// Weights of steps that are done again are no longer this run's.
+void put_aside(const fs::path& file, std::int64_t first_step) {
+  const Json kept = kept_weights(file);
+  if (kept.is_null() || kept[kStep] <= first_step) return;
+  const fs::path aside =
+      file.parent_path() / fmt::format("abandoned-step-{}.safetensors", kept[kStep].get<std::int64_t>());
+  std::error_code error;
+  fs::rename(file, aside, error);
+  if (error) throw WriteError(aside.string(), error.message());
+  spdlog::warn("the weights of step {} that the run had kept are now {}", kept[kStep].get<std::int64_t>(),
+               aside.string());
 }
 
 }  // namespace
@@ -98,10 +112,14 @@ void RunWeights::begin(std::int64_t first_step) {
       return "null";
     }
     write_json(options_.results / kConfig, config());
-    return options_.keep_best && first_step > 0 ? json_text(kept_best(options_.results / kBest / kWeights)) : "null";
+    if (first_step == 0) return "null";
+    const fs::path best = options_.results / kBest / kWeights;
+    put_aside(options_.results / kWeights, first_step);
+    put_aside(best, first_step);
+    return options_.keep_best ? json_text(kept_weights(best)) : "null";
   });
   const Json kept = Json::parse(text);
-  if (!kept.is_null() && kept[kStep] <= first_step) best_ = {kept[kStep], kept[kLoss]};
+  if (kept.contains(kLoss)) best_ = {kept[kStep], kept[kLoss]};
 }
 
 bool RunWeights::evaluated(const EvaluationRecord& record) {

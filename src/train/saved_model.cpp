@@ -108,8 +108,12 @@ std::int64_t step_of_file(const fs::path& path) {
   return step;
 }
 
-SavedModel saved_in_checkpoint(const fs::path& folder) {
-  return {.kind = SavedModel::Kind::checkpoint, .weights = folder, .config = folder, .run = run_around(folder)};
+SavedModel saved_in_checkpoint(const fs::path& folder, std::string note = {}) {
+  return {.kind = SavedModel::Kind::checkpoint,
+          .weights = folder,
+          .config = folder,
+          .run = run_around(folder),
+          .note = std::move(note)};
 }
 
 /// A run that goes on after its end has newer checkpoints than last weights.
@@ -119,17 +123,16 @@ SavedModel saved_in_run(const fs::path& run, std::string_view option) {
   if (!is_there(last)) {
     if (!checkpoint)
       throw UsageError(fmt::format("{}: the run {} has neither {} nor a checkpoint yet", option, run.string(), kFile));
-    spdlog::info("{} has no last weights yet; taking its newest checkpoint, {}", run.string(),
-                 checkpoint->filename().string());
-    return saved_in_checkpoint(*checkpoint);
+    return saved_in_checkpoint(*checkpoint, fmt::format("{} has no last weights yet; taking its newest checkpoint, {}",
+                                                        run.string(), checkpoint->filename().string()));
   }
   if (checkpoint) {
     const std::int64_t step = step_of_file(last), newer = read_checkpoint_info(*checkpoint).step;
-    if (step >= 0 && newer > step) {
-      spdlog::warn("{} is of step {}, and the run has gone on since; taking its newest checkpoint, of step {}",
-                   last.string(), step, newer);
-      return saved_in_checkpoint(*checkpoint);
-    }
+    if (step >= 0 && newer > step)
+      return saved_in_checkpoint(
+          *checkpoint, fmt::format("{} is of step {}, and the run has gone on since; taking its newest checkpoint, of "
+                                   "step {}",
+                                   last.string(), step, newer));
   }
   return saved_in_file(last);
 }
@@ -186,6 +189,7 @@ SavedModel find_saved_model(const fs::path& given, std::string_view option) {
 }
 
 std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model) {
+  if (!saved.note.empty()) spdlog::info(saved.note);
   if (saved.kind == SavedModel::Kind::shards) return model::open_shards(saved.weights);
   if (saved.kind == SavedModel::Kind::file) return model::open_safetensors(saved.weights);
   if (read_checkpoint_info(saved.weights).model != model.description)

@@ -169,6 +169,7 @@ class Trainer {
   Json data_identity_, eval_identity_;
   fs::path resumed_from_;             // a checkpoint
   std::vector<std::string> changes_;  // against the run that is resumed
+  std::optional<EvaluationRecord> last_evaluation_;
   double begun_ = 0;
 };
 
@@ -411,6 +412,7 @@ Json Trainer::run() {
   }
   finish();
   const std::string summary = write_summary(true);
+  if (last_evaluation_) require_finite_loss(*last_evaluation_);
   return Json::parse(summary);
 }
 
@@ -611,6 +613,7 @@ void Trainer::run_evaluation(std::int64_t step) {
     metrics_->add(record);
     log_->evaluation(record);
   }
+  last_evaluation_ = record;
   if (weights_->evaluated(record) && speaks_) log_->message(fmt::format("best so far: weights of step {} kept", step));
   begin_timing();
 }
@@ -646,7 +649,8 @@ void Trainer::stop_if_interrupted(std::int64_t step) {
   throw AgreedError(
       options_.results.empty()
           ? fmt::format("interrupted after step {}; nothing was kept, because there is no --results", step)
-          : fmt::format("interrupted after step {}; continue with --resume {}", step, options_.results.string()),
+          : fmt::format("interrupted after step {}; continue with --resume {}, or take its weights with lshdp export",
+                        step, options_.results.string()),
       kInterruptedExitCode);
 }
 

@@ -32,7 +32,7 @@ class RunWeights {
              RunWeightsOptions options);
 
   /// Before the first step, after `first_step` steps of the run that is resumed: writes config.json, or warns that
-  /// nothing will be kept. A best evaluation counts on, unless it is of a step that is done again.
+  /// nothing will be kept. A best evaluation counts on. Weights of steps that are done again get another name.
   void begin(std::int64_t first_step);
   /// Keeps the weights if this evaluation has the least loss so far. True if it has, and they were kept.
   bool evaluated(const EvaluationRecord& record);

@@ -18,14 +18,16 @@ struct SavedModel {
   std::filesystem::path weights;  // the safetensors file, the list of shards, or the checkpoint's folder
   std::filesystem::path config;   // describes their model, for model::make_model(); empty: nothing does
   std::filesystem::path run;      // the run directory that they are of; empty: none
+  std::string note = {};          // what the user should know of the choice; empty: nothing
 };
 
 /// Finds the weights that `given` means: the file itself; of a folder, model.safetensors or the shards of
 /// model.safetensors.index.json; of a run directory, its last weights, or its newest checkpoint where that is newer
-/// (the log says so); of a checkpoint's folder, all its files. Throws UsageError naming `option` where there are none.
+/// (the note says so); of a checkpoint's folder, all its files. Throws UsageError naming `option` where there are none.
 SavedModel find_saved_model(const std::filesystem::path& given, std::string_view option);
 
-/// The tensors of `saved`, under the names of `model`'s parameters where it is a checkpoint. Throws UsageError.
+/// Logs the note. The tensors of `saved`, under the names of `model`'s parameters where it is a checkpoint. Throws
+/// UsageError.
 std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model);
 
 /// The weights that `given` means, see find_saved_model(), for `model`. Throws UsageError as model::WeightReader does.

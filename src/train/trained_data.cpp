@@ -1,0 +1,41 @@
+// What run.json says of the training set.
+#include "lshdp/train/trained_data.h"
+
+#include "lshdp/core/json.h"
+#include "lshdp/data/matching.h"
+#include "lshdp/train/data_fit.h"
+#include "lshdp/train/run_file.h"
+
+namespace lshdp::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The part that tells tokens apart.
+data::DatasetInfo tokens_of(const Json& record, const std::string& source) {
+  data::DatasetInfo info;
+  info.kind = data::DatasetInfo::Kind::tokens;
+  info.vocabulary = json_value_or<std::int64_t>(record, "vocabulary", 0, source);
+  info.tokenizer = json_value_or<std::string>(record, "tokenizer", "", source);
+  info.tokenizer_checksum = json_value_or<std::string>(record, "tokenizer_checksum", "", source);
+  return info;
+}
+
+}  // namespace
+
+std::unique_ptr<data::Dataset> as_trained(std::unique_ptr<data::Dataset> dataset, const fs::path& path,
+                                          const SavedModel& saved) {
+  if (saved.run.empty()) return dataset;
+  const Json launch = read_last_launch(saved.run);
+  if (!launch.is_object() || !launch.contains("data") || !launch["data"].is_object()) return dataset;
+  const Json& record = launch["data"];
+  const std::string source = (saved.run / "run.json").string();
+  const fs::path name = json_value_or<std::string>(record, "path", source, source);
+  if (json_value<std::string>(record, "kind", source) == "images")
+    return data::matched(std::move(dataset), path.string(), data::trained_on(record, name.string()));
+  const data::DatasetInfo trained = tokens_of(record, source);
+  require_same_tokenizer({name, trained}, {path, dataset->info()});
+  return dataset;
+}
+
+}  // namespace lshdp::train
