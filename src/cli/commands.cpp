@@ -7,6 +7,7 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table{
       {"data", "converts data sets and tells what is in them", false, run_data},
       {"init", "writes the fresh weights of a model", false, run_init},
+      {"check", "checks that all nodes are fit for a run", true, run_check},
       {"max-batch", "finds the largest micro-batch of each rank", true, run_max_batch},
       {"memory", "shows what the memory of each rank goes to", true, run_memory},
       {"profile", "measures what each rank and the network can do", true, run_profile},

@@ -9,11 +9,13 @@
 #include "lshdp/cli/options.h"
 #include "lshdp/cli/rank_options.h"
 #include "lshdp/comm/agree.h"
+#include "lshdp/core/json.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/matching.h"
 #include "lshdp/measure/host_room.h"
 #include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/shared_values.h"
 #include "lshdp/train/saved_model.h"
 #include "lshdp/train/trained_data.h"
 
@@ -43,27 +45,33 @@ int run_evaluate(const Arguments& arguments) {
   if (values.help()) return 0;
   const measure::RankRequest ranks = rank_request(values);
   const std::int64_t micro_batch = values.integer("micro-batch", 1);
-  return with_ranks("evaluate", [&](comm::Communicator& communicator) {
+  return with_ranks("evaluate", values, [&](comm::Communicator& communicator) {
     const model::Model model = shared_model_of_weights(communicator, values);
     const measure::RankSetup setup = measure::set_up_rank(communicator, ranks);
     measure::require_host_room(communicator, model, setup, /*alone=*/false);
     MemoryBudget budget(*setup.compute_device, setup.memory_bytes);
     const auto store = parallel::make_store(model, communicator, measure::store_options(setup));
+    // By rank 0's word: the weights need not lie on other hosts.
+    const std::string training_set = comm::on_rank_0(communicator, [&] {
+      return json_text(train::training_set_of(train::find_saved_model(values.text("init"), "--init")));
+    });
     std::unique_ptr<data::Dataset> dataset;
     comm::agree(communicator, [&] {
-      const auto scope = measure::scope_of_values(setup);
-      const train::SavedModel saved = train::find_saved_model(values.text("init"), "--init");
-      store->set_values(model::read_weights(model, *train::open_tensors(saved, model)));
       dataset = train::open_for_model(values.text("data"), model);
       if (values.has("trained-on")) {
         const std::string& training = values.text("trained-on");
         dataset = data::matched(std::move(dataset), values.text("data"),
                                 data::trained_on(train::open_for_model(training, model)->info(), training));
       } else {
-        dataset = train::as_trained(std::move(dataset), values.text("data"), saved);
+        dataset = train::as_trained(std::move(dataset), values.text("data"), Json::parse(training_set));
       }
       train::say_how_images_fit(values.text("data"), dataset->info(), model);
     });
+    {
+      const auto scope = measure::scope_of_values(setup);
+      store->take_values(parallel::values_of_rank_0(communicator, model,
+                                                    train::saved_block_values(model, values.text("init"), "--init")));
+    }
     parallel::BlockWalker walker(model, *store, measure::walker_options(setup));
     const std::vector<std::int64_t> equal(static_cast<std::size_t>(communicator.size()), 1);
     const train::EvaluationRecord result = train::evaluate(communicator, model, walker, *dataset,

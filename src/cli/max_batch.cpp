@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/cli/command.h"
+#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/cli/rank_options.h"
@@ -68,9 +69,8 @@ int run_max_batch(const Arguments& arguments) {
   if (values.help()) return 0;
   const measure::RankRequest request = rank_request(values);
   const measure::MaxBatchOptions options{.largest = values.integer("max", 1)};
-  return with_ranks("max-batch", [&](comm::Communicator& communicator) {
-    model::Model model;
-    comm::agree(communicator, [&] { model = model::make_model(values.text("model")); });
+  return with_ranks("max-batch", values, [&](comm::Communicator& communicator) {
+    const model::Model model = shared_model(communicator, values.text("model"));
     comm::on_rank_0(communicator, [&]() -> std::string {
       refuse_overwriting("--out", values.text("out"), {values.text("model")});
       require_writable_file(values.text("out"), "--out");

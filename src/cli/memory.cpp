@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "lshdp/cli/command.h"
+#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/cli/rank_options.h"
@@ -104,9 +105,8 @@ int run_memory(const Arguments& arguments) {
   if (values.help()) return 0;
   const measure::RankRequest request = rank_request(values);
   const std::vector<std::int64_t> batches = values.integers("batch", kLeastBatch);
-  return with_ranks("memory", [&](comm::Communicator& communicator) {
-    model::Model model;
-    comm::agree(communicator, [&] { model = model::make_model(values.text("model")); });
+  return with_ranks("memory", values, [&](comm::Communicator& communicator) {
+    const model::Model model = shared_model(communicator, values.text("model"));
     comm::on_rank_0(communicator, [&]() -> std::string {
       if (!values.has("out")) return "";
       refuse_overwriting("--out", values.text("out"), {values.text("model")});

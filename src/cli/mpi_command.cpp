@@ -1,6 +1,8 @@
 // The frame of every command that runs on ranks: session, communicator, errors.
 #include "lshdp/cli/mpi_command.h"
 
+#include <memory>
+
 #include <fmt/format.h>
 
 #include "lshdp/cli/launch.h"
@@ -9,7 +11,9 @@
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/host.h"
 #include "lshdp/core/output.h"
+#include "same_start.h"
 #include "separate_starts.h"
 
 namespace lshdp::cli {
@@ -17,7 +21,7 @@ namespace {
 
 [[noreturn]] void bring_down(comm::MpiSession& session, const std::string& command, const std::string& message,
                              int exit_code) {
-  print_error(command, fmt::format("rank {} ({}): {}", session.rank(), comm::host_name(), message));
+  print_error(command, fmt::format("rank {} ({}): {}", session.rank(), host_name(), message));
   session.abort(exit_code);
 }
 
@@ -32,10 +36,13 @@ int refuse_separate_starts(const std::string& command, const OtherLauncher& laun
 }
 
 /// Runs `body` under the policy of with_ranks.
-int run_in_session(const std::string& command, const std::function<void(comm::Communicator&)>& body) {
+int run_in_session(const std::string& command, const std::function<void(comm::Communicator&)>& body,
+                   double connection_seconds = comm::kConnectionLimit) {
   comm::MpiSession session(nullptr, nullptr);
-  const auto communicator = comm::make_mpi_communicator(session);
+  std::unique_ptr<comm::Communicator> communicator;
   try {
+    comm::require_connections(session, connection_seconds);
+    communicator = comm::make_mpi_communicator(session);
     body(*communicator);
     return 0;
   } catch (const AgreedError& error) {
@@ -54,18 +61,20 @@ int run_in_session(const std::string& command, const std::function<void(comm::Co
 
 }  // namespace
 
-int with_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body) {
+int with_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body,
+               double connection_seconds) {
   const std::optional<OtherLauncher> launcher = other_launcher();
   if (launcher && !launcher->has_pmi) return refuse_separate_starts(command, *launcher);
   int refused = 0;
-  const int code = run_in_session(command, [&](comm::Communicator& communicator) {
+  const auto whole = [&](comm::Communicator& communicator) {
     if (launcher && communicator.size() == 1) {
       refused = refuse_separate_starts(command, *launcher);
       return;
     }
     comm::agree(communicator, [] {});  // with the ranks that are in fail_before_ranks
     body(communicator);
-  });
+  };
+  const int code = run_in_session(command, whole, connection_seconds);
   return refused != 0 ? refused : code;
 }
 
@@ -94,6 +103,13 @@ void print_on_rank_0(comm::Communicator& communicator, const std::string& text) 
   comm::on_rank_0(communicator, [&]() -> std::string {
     print_output(text);
     return "";
+  });
+}
+
+int with_ranks(const std::string& command, const Values& values, const std::function<void(comm::Communicator&)>& body) {
+  return with_ranks(command, [&](comm::Communicator& communicator) {
+    require_same_start(communicator, command, values);
+    body(communicator);
   });
 }
 

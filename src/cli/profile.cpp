@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "lshdp/cli/command.h"
+#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/cli/rank_options.h"
@@ -127,10 +128,9 @@ int run_profile(const Arguments& arguments) {
       .largest_batch = values.integer("max", 1),
       .curve_seconds = values.has("curve-seconds") ? values.real("curve-seconds", 0.1, 3600) : 0,
       .show_progress = true};
-  return with_ranks("profile", [&](comm::Communicator& communicator) {
-    model::Model model;
+  return with_ranks("profile", values, [&](comm::Communicator& communicator) {
+    const model::Model model = shared_model(communicator, values.text("model"));
     comm::agree(communicator, [&] {
-      model = model::make_model(values.text("model"));
       if (values.has("data")) check_data(values.text("data"), model, options.total);
     });
     comm::on_rank_0(communicator, [&]() -> std::string {

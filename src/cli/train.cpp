@@ -12,6 +12,7 @@
 #include "lshdp/cli/plan_choice.h"
 #include "lshdp/cli/rank_options.h"
 #include "lshdp/comm/agree.h"
+#include "lshdp/comm/shared_folder.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/interrupt.h"
@@ -268,9 +269,10 @@ int run_train(const Arguments& arguments) {
   options.invocation = {
       .command = command_line("train", arguments), .options = values.to_json(), .program = program_version()};
   watch_interrupts();
-  return with_ranks("train", [&](comm::Communicator& world) {
+  return with_ranks("train", values, [&](comm::Communicator& world) {
     if (options.results.empty()) options.results = train::results_of_resume(world, options.resume);
     const auto lock = train::claim_run(world, {options.results, options.resume, options.overwrite});
+    if (!options.results.empty()) comm::require_shared_folder(world, options.results, "--results");
     const model::Model model = shared_model(world, values.text("model"));
     check_outputs(world, values);
     warn_of_dropout(world, model);

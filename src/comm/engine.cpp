@@ -142,10 +142,13 @@ void Engine::open() {
   }
   check(MPI_Comm_rank(data_, &rank_), "MPI_Comm_rank");
   check(MPI_Comm_size(data_, &size_), "MPI_Comm_size");
+  if (members_.empty() && size_ > 1)
+    heartbeat_.emplace(rank_, size_, HeartbeatTimes{options_.beat_seconds, options_.standstill_seconds});
 }
 
 void Engine::close() {
   const bool whole = failure_.empty() && active_.empty();
+  heartbeat_.reset();
   fail_all("the communicator was destroyed while an operation was under way");
   // Freeing is collective: not where ranks may have gone different ways.
   if (!whole) return;
@@ -158,6 +161,7 @@ void Engine::serve() {
   while (true) {
     const bool stopping = stopping_;
     if (abandoned_ && failure_.empty()) throw RunError("communication was given up after an error on this rank");
+    if (heartbeat_) heartbeat_->tick(now_seconds());
     bool moved = take_submitted();
     moved = make_progress() || moved;
     if (stopping) return;

@@ -7,6 +7,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -15,6 +16,7 @@
 #include <mpi.h>
 
 #include "bell.h"
+#include "heartbeat.h"
 #include "lshdp/comm/communicator.h"
 #include "lshdp/comm/mpi_communicator.h"
 #include "meter.h"
@@ -116,6 +118,7 @@ class Engine {
   // Of the engine thread only.
   MPI_Comm data_ = MPI_COMM_NULL, control_ = MPI_COMM_NULL;
   std::list<std::unique_ptr<Active>> active_;  // oldest first
+  std::optional<Heartbeat> heartbeat_;         // of the engine of all ranks
   int in_flight_ = 0;
   double sleep_seconds_ = 0;
   double last_move_ = 0, typical_gap_ = 0;  // seconds

@@ -1,7 +1,6 @@
 // Names, boot ids and namespaces from the kernel, gathered from all ranks.
 #include "lshdp/comm/hosts.h"
 
-#include <array>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -9,9 +8,9 @@
 #include <sstream>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "lshdp/comm/agree.h"
+#include "lshdp/core/host.h"
 
 namespace lshdp::comm {
 namespace {
@@ -39,11 +38,6 @@ std::string number_of(std::size_t count, const char* what) {
 }
 
 }  // namespace
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
-}
 
 Place place_of_this_process() {
   std::error_code none;

@@ -120,7 +120,9 @@ class MpiCommunicator : public Communicator {
     for (const int rank : ranks) members.push_back(members_.empty() ? rank : members_[static_cast<std::size_t>(rank)]);
     const EngineOptions options{.sends_in_flight = engine_.sends_in_flight(),
                                 .segment_bytes = segment_bytes_,
-                                .longest_sleep_seconds = options_.longest_sleep_seconds};
+                                .longest_sleep_seconds = options_.longest_sleep_seconds,
+                                .beat_seconds = options_.beat_seconds,
+                                .standstill_seconds = options_.standstill_seconds};
     return std::make_unique<MpiCommunicator>(options, members, engine_.meter());
   }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lshdp/core/error.h"
 
@@ -98,6 +100,17 @@ std::string name_of_group(const fs::path& folder) {
   return fmt::format("{}:{}", status.st_dev, status.st_ino);
 }
 
+/// How many numbers "0-3,8" names.
+int count_of_ranges(const std::string& ranges) {
+  std::istringstream parts(ranges);
+  int count = 0;
+  for (std::string part; std::getline(parts, part, ',');) {
+    const std::size_t dash = part.find('-');
+    count += dash == std::string::npos ? 1 : std::atoi(part.c_str() + dash + 1) - std::atoi(part.c_str()) + 1;
+  }
+  return count;
+}
+
 constexpr std::size_t kFirstCores = 1024, kMostCores = std::size_t{1} << 20;
 
 }  // namespace
@@ -131,6 +144,19 @@ std::vector<int> own_cores() {
     return cores;
   }
   return {0};
+}
+
+int allowed_cores(const fs::path& root) {
+  int allowed = 0;
+  for_own_groups(root, "cpuset", [&](int version, const fs::path& folder) {
+    if (allowed > 0) return;  // the innermost group knows
+    std::ifstream file(folder / (version == 2 ? "cpuset.cpus.effective" : "cpuset.effective_cpus"));
+    std::string ranges;
+    if (file >> ranges) allowed = count_of_ranges(ranges);
+  });
+  if (allowed <= 0) allowed = static_cast<int>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
+  const char* of_job = std::getenv("SLURM_CPUS_ON_NODE");
+  return of_job != nullptr && std::atoi(of_job) > 0 ? std::min(allowed, std::atoi(of_job)) : allowed;
 }
 
 std::optional<int> core_quota(const fs::path& root) {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <set>
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/json.h"
@@ -99,20 +100,21 @@ int core_share(const std::vector<RankRoom>& rooms, std::size_t rank) {
   return std::max(1, static_cast<int>(std::floor(share + 1e-9)));
 }
 
+int bound_cores(const std::vector<RankRoom>& rooms, std::size_t rank) {
+  std::set<int> cores;
+  for (const RankRoom& other : rooms)
+    if (other.machine == rooms[rank].machine) cores.insert(other.cores.begin(), other.cores.end());
+  return std::max(1, static_cast<int>(cores.size()));
+}
+
 int machine_cores(const std::vector<RankRoom>& rooms, std::size_t rank) {
-  std::vector<int> cores;
   int quota = 0;
-  bool limited = true;
   for (const RankRoom& other : rooms) {
     if (other.machine != rooms[rank].machine) continue;
-    cores.insert(cores.end(), other.cores.begin(), other.cores.end());
-    limited = limited && other.quota.has_value();
-    quota = std::max(quota, other.quota.value_or(0));
+    if (!other.quota) return bound_cores(rooms, rank);
+    quota = std::max(quota, *other.quota);
   }
-  std::ranges::sort(cores);
-  const auto repeated = std::ranges::unique(cores);
-  const int all = std::max(1, static_cast<int>(repeated.begin() - cores.begin()));
-  return limited ? std::min(all, quota) : all;
+  return std::min(bound_cores(rooms, rank), quota);
 }
 
 std::vector<MemoryDomain> memory_domains(const std::vector<RankRoom>& rooms) {

@@ -105,12 +105,19 @@ void write_weights(const Model& model, const Values& values, const std::filesyst
 }
 
 Values initial_values(const Model& model, std::uint64_t seed) {
+  const BlockValues source = initial_block_values(model, seed);
   Values values;
-  for (const auto& block : model.blocks) {
-    values.emplace_back();
-    for (const Parameter& parameter : block->parameters()) values.back().push_back(initial_value(parameter, seed));
-  }
+  for (std::size_t block = 0; block < model.blocks.size(); ++block) values.push_back(source(block));
   return values;
+}
+
+BlockValues initial_block_values(const Model& model, std::uint64_t seed) {
+  return [&model, seed](std::size_t block) {
+    std::vector<at::Tensor> values;
+    for (const Parameter& parameter : model.blocks[block]->parameters())
+      values.push_back(initial_value(parameter, seed));
+    return values;
+  };
 }
 
 }  // namespace lshdp::model

@@ -90,6 +90,20 @@ void BlockLayout::clear_untouched(const at::Tensor& arena, std::size_t bucket, c
   }
 }
 
+void BlockLayout::take_values(const model::BlockValues& source,
+                              const std::function<void(std::size_t bucket, const model::Values& values)>& visit) const {
+  model::Values values(block_count());
+  for (std::size_t block = 0; block < block_count(); ++block) {
+    values[block] = source(block);
+    for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+      const auto& slots = buckets_[bucket].slots;
+      if (slots.empty() || std::ranges::max(slots, {}, &Slot::block).block != block) continue;
+      visit(bucket, values);
+      for (const Slot& slot : slots) values[slot.block][slot.parameter] = at::Tensor();
+    }
+  }
+}
+
 void BlockLayout::copy_from_values(const at::Tensor& arena, std::size_t bucket, const model::Values& values) const {
   const auto& slots = buckets_[bucket].slots;
   for (std::size_t i = 0; i < slots.size(); ++i)

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -53,6 +54,10 @@ class BlockLayout {
                   std::vector<bool>& touched) const;
   /// Zeroes the padding of `arena` and the parameters that are not `touched` (by slot of the bucket).
   void clear_untouched(const at::Tensor& arena, std::size_t bucket, const std::vector<bool>& touched) const;
+  /// Calls visit(bucket, values) for every bucket as soon as `source` has given the blocks it needs; afterwards its
+  /// values are forgotten.
+  void take_values(const model::BlockValues& source,
+                   const std::function<void(std::size_t bucket, const model::Values& values)>& visit) const;
   /// Copies a bucket's parameters from `values` (any floating type) into `arena`; padding is left as it is.
   void copy_from_values(const at::Tensor& arena, std::size_t bucket, const model::Values& values) const;
   /// Hands them to `take`, as views of `arena`.

@@ -69,7 +69,7 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   double wait_seconds() const override { return wait_seconds_; }
   double update_seconds() const override { return thread_.update_seconds(); }
   std::int64_t host_bytes() const override { return host_bytes_; }
-  void set_values(const model::Values& values) override;
+  void take_values(const model::BlockValues& source) override;
   void gather_each(const TakeValue& take) override;
   std::vector<StatePiece> owned_state() override;
   void publish() override { forget_gathered(); }
@@ -421,14 +421,14 @@ void FullyShardedStore::forget_gathered() {
   for (BucketState& bucket : buckets_) bucket.gathered = false;
 }
 
-void FullyShardedStore::set_values(const model::Values& values) {
+void FullyShardedStore::take_values(const model::BlockValues& source) {
   const c10::NoGradGuard no_grad;
   const HostMemoryScope host;
-  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+  layout_.take_values(source, [&](std::size_t index, const model::Values& values) {
     const at::Tensor arena = at::zeros({layout_.buckets()[index].count}, master_type(options_.precision));
     layout_.copy_from_values(arena, index, values);
     reset_shard(buckets_[index].shard, arena);
-  }
+  });
   forget_gathered();
 }
 

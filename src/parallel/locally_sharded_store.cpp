@@ -59,7 +59,7 @@ class LocallyShardedStore final : public ParameterStore, private BucketWork {
   double update_seconds() const override { return thread_.update_seconds(); }
   HostLink host_link() const override { return slots_.copied(); }
   std::int64_t host_bytes() const override;
-  void set_values(const model::Values& values) override;
+  void take_values(const model::BlockValues& source) override;
   void gather_each(const TakeValue& take) override;
   std::vector<StatePiece> owned_state() override;
   void publish() override;
@@ -391,18 +391,19 @@ void LocallyShardedStore::values_changed() {
   node_.ring();
 }
 
-void LocallyShardedStore::set_values(const model::Values& values) {
+void LocallyShardedStore::take_values(const model::BlockValues& source) {
   const c10::NoGradGuard no_grad;
-  if (leads()) {
-    for (std::size_t index = 0; index < node_.size(); ++index)
-      layout_.copy_from_values(node_.values(index), index, values);
-  }
-  for (const StatePiece& piece : owned_state()) {
-    if (!master_is_shared())
-      piece.value.copy_(values[piece.block][piece.parameter].flatten().narrow(0, piece.begin, piece.value.numel()));
-    piece.first_moment.zero_();
-    piece.second_moment.zero_();
-  }
+  layout_.take_values(source, [&](std::size_t index, const model::Values& values) {
+    if (leads()) layout_.copy_from_values(node_.values(index), index, values);
+    std::vector<StatePiece> pieces;
+    layout_.append_pieces(pieces, index, shards_[index]);
+    for (const StatePiece& piece : pieces) {
+      if (!master_is_shared())
+        piece.value.copy_(values[piece.block][piece.parameter].flatten().narrow(0, piece.begin, piece.value.numel()));
+      piece.first_moment.zero_();
+      piece.second_moment.zero_();
+    }
+  });
   values_changed();
 }
 

@@ -68,7 +68,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   double wait_seconds() const override { return wait_seconds_; }
   double update_seconds() const override { return thread_.update_seconds(); }
   std::int64_t host_bytes() const override;
-  void set_values(const model::Values& values) override;
+  void take_values(const model::BlockValues& source) override;
   void gather_each(const TakeValue& take) override;
   std::vector<StatePiece> owned_state() override;
   void publish() override;
@@ -434,15 +434,15 @@ std::int64_t ReplicatedStore::host_bytes() const {
   return bytes;
 }
 
-void ReplicatedStore::set_values(const model::Values& values) {
+void ReplicatedStore::take_values(const model::BlockValues& source) {
   const c10::NoGradGuard no_grad;
-  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+  layout_.take_values(source, [&](std::size_t index, const model::Values& values) {
     BucketState& bucket = buckets_[index];
     const at::Tensor arena = at::zeros({bucket.values.numel()}, master_type(options_.precision));
     layout_.copy_from_values(arena, index, values);
     bucket.values.copy_(arena);
     reset_shard(bucket.shard, arena);
-  }
+  });
   if (rows_) rows_->set_whole();
 }
 

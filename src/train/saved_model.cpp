@@ -202,4 +202,22 @@ model::Values read_saved_weights(const model::Model& model, const fs::path& give
   return model::read_weights(model, *open_tensors(find_saved_model(given, option), model));
 }
 
+model::BlockValues saved_block_values(const model::Model& model, const fs::path& given, std::string_view option) {
+  struct Opened {
+    std::unique_ptr<model::TensorSource> source;
+    std::unique_ptr<model::WeightReader> reader;
+  };
+  const auto opened = std::make_shared<Opened>();
+  return [&model, given, opened, name = std::string(option)](std::size_t block) {
+    if (!opened->reader) {
+      opened->source = open_tensors(find_saved_model(given, name), model);
+      opened->reader = std::make_unique<model::WeightReader>(model, *opened->source);
+    }
+    std::vector<at::Tensor> values;
+    for (std::size_t i = 0; i < model.blocks[block]->parameters().size(); ++i)
+      values.push_back(opened->reader->read(block, i));
+    return values;
+  };
+}
+
 }  // namespace lshdp::train

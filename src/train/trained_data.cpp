@@ -23,13 +23,18 @@ data::DatasetInfo tokens_of(const Json& record, const std::string& source) {
 
 }  // namespace
 
-std::unique_ptr<data::Dataset> as_trained(std::unique_ptr<data::Dataset> dataset, const fs::path& path,
-                                          const SavedModel& saved) {
-  if (saved.run.empty()) return dataset;
+Json training_set_of(const SavedModel& saved) {
+  if (saved.run.empty()) return nullptr;
   const Json launch = read_last_launch(saved.run);
-  if (!launch.is_object() || !launch.contains("data") || !launch["data"].is_object()) return dataset;
-  const Json& record = launch["data"];
-  const std::string source = (saved.run / "run.json").string();
+  if (!launch.is_object() || !launch.contains("data") || !launch["data"].is_object()) return nullptr;
+  return {{"data", launch["data"]}, {"source", (saved.run / "run.json").string()}};
+}
+
+std::unique_ptr<data::Dataset> as_trained(std::unique_ptr<data::Dataset> dataset, const fs::path& path,
+                                          const Json& training_set) {
+  if (training_set.is_null()) return dataset;
+  const Json& record = training_set.at("data");
+  const std::string source = training_set.at("source");
   const fs::path name = json_value_or<std::string>(record, "path", source, source);
   if (json_value<std::string>(record, "kind", source) == "images")
     return data::matched(std::move(dataset), path.string(), data::trained_on(record, name.string()));

@@ -29,6 +29,7 @@
 #include "lshdp/data/sampler.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/shared_values.h"
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/checkpoint.h"
 #include "lshdp/train/data_fit.h"
@@ -237,21 +238,21 @@ void Trainer::make_store() {
   options_.setup.shard_weights = options_.plan.shard_weights;
   parallel::StoreOptions store = measure::store_options(options_.setup, options_.adamw);
   store.loss_scaling = options_.loss_scaling;
+  store_ = parallel::make_store(model_, communicator_, store, &trace_);
+}
+
+void Trainer::load_state() {
   try {
-    store_ = parallel::make_store(model_, communicator_, store, &trace_);
+    make_store();
+    if (options_.resume.empty()) {
+      fresh_state();
+    } else {
+      resume_state();
+    }
   } catch (const std::exception& error) {
     if (!is_out_of_memory(error)) throw;
     throw RunError(fmt::format("rank {}: out of memory before the first step: {}; {}", communicator_.rank(),
                                error.what(), measure::memory_advice(options_.setup)));
-  }
-}
-
-void Trainer::load_state() {
-  make_store();
-  if (options_.resume.empty()) {
-    fresh_state();
-  } else {
-    resume_state();
   }
   parallel::WalkerOptions walking = measure::walker_options(options_.setup);
   walking.label_smoothing = options_.label_smoothing;
@@ -259,11 +260,10 @@ void Trainer::load_state() {
 }
 
 void Trainer::fresh_state() {
-  comm::agree(communicator_, [&] {
-    const auto scope = measure::scope_of_values(options_.setup);
-    store_->set_values(options_.init.empty() ? model::initial_values(model_, options_.seed)
-                                             : read_saved_weights(model_, options_.init, "--init"));
-  });
+  const auto scope = measure::scope_of_values(options_.setup);
+  if (options_.init.empty()) return store_->take_values(model::initial_block_values(model_, options_.seed));
+  store_->take_values(
+      parallel::values_of_rank_0(communicator_, model_, saved_block_values(model_, options_.init, "--init")));
 }
 
 void Trainer::resume_state() {

@@ -4,6 +4,7 @@
 #include "comm_fixture.h"
 #include "lshdp/comm/hosts.h"
 #include "lshdp/comm/node.h"
+#include "lshdp/core/host.h"
 
 namespace lshdp::comm {
 namespace {

@@ -40,7 +40,7 @@ class RecordingStore final : public ParameterStore {
   double local_squared_norm(std::int64_t) const override { return 0; }
   double wait_seconds() const override { return 0; }
   double update_seconds() const override { return 0; }
-  void set_values(const model::Values&) override {}
+  void take_values(const model::BlockValues&) override {}
   void gather_each(const TakeValue&) override {}
   std::vector<StatePiece> owned_state() override { return {}; }
   void publish() override {}

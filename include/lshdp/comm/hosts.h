@@ -7,9 +7,6 @@
 
 namespace lshdp::comm {
 
-/// The name of this host; "unknown" if it has none.
-std::string host_name();
-
 /// What tells where a process runs.
 struct Place {
   std::string name;               // the host's

@@ -1,6 +1,7 @@
 // The Communicator over Open MPI on host memory, and the MPI session of the process.
 #pragma once
 #include <memory>
+#include <string>
 
 #include "lshdp/comm/communicator.h"
 
@@ -26,13 +27,18 @@ class MpiSession {
   int rank_ = 0, size_ = 1;
 };
 
+/// "Open MPI v4.1.4".
+std::string mpi_version();
+
 /// How the engine works, the same on all ranks; the defaults are measured at 1 Gb/s (CONTRIBUTING.md). Other networks
 /// get other sizes later, by Communicator::set_send_sizes.
 struct EngineOptions {
   int sends_in_flight = SendSizes{}.sends_in_flight;
   std::int64_t segment_bytes = SendSizes{}.segment_bytes;
   double longest_sleep_seconds =
-      2e-3;  // between tests for completion; a quarter of it while a small message is awaited
+      2e-3;                        // between tests for completion; a quarter of it while a small message is awaited
+  double beat_seconds = 2;         // ranks tell each other so often that they work
+  double standstill_seconds = 10;  // a rank that has not for so long is told of
 };
 
 /// A Communicator over all ranks of MPI_COMM_WORLD, on its own duplicated MPI communicator with its own engine thread.

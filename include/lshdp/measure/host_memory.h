@@ -50,6 +50,10 @@ inline constexpr std::int64_t kProcessGrowth = std::int64_t{96} << 20;
 /// The numbers of the cores in this process's affinity mask.
 std::vector<int> own_cores();
 
+/// How many cores there are for a process that nobody has bound: those of its CPU set (v1 or v2), or of the machine,
+/// and no more than Slurm gave the job there.
+int allowed_cores(const std::filesystem::path& root = "/");
+
 /// How many cores the CPU control groups (v1 or v2) around this process let it keep busy, rounded up; none: no limit.
 std::optional<int> core_quota(const std::filesystem::path& root = "/");
 

@@ -1,7 +1,9 @@
 // Weights of a whole model in and out of safetensors, under the names of torchvision and Hugging Face.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,9 @@ namespace lshdp::model {
 /// One tensor (float32 unless the file holds float64) per parameter: values[b][i] belongs to
 /// model.blocks[b]->parameters()[i].
 using Values = std::vector<std::vector<at::Tensor>>;
+
+/// The values of one block; called once for each block in rising order, so that not all need be there at once.
+using BlockValues = std::function<std::vector<at::Tensor>(std::size_t block)>;
 
 /// The parameters of a model in a source, by whatever names they have there. Names may lack Hugging Face's
 /// "transformer.", or stand behind what wrappers add to all of them ("module.", "_orig_mod.", ..); the log says so. A
@@ -47,6 +52,8 @@ Values read_weights(const Model& model, const std::filesystem::path& path);
 void write_weights(const Model& model, const Values& values, const std::filesystem::path& path);
 /// Fresh values from `seed`.
 Values initial_values(const Model& model, std::uint64_t seed);
+/// The same block by block. `model` must outlive it.
+BlockValues initial_block_values(const Model& model, std::uint64_t seed);
 
 /// Throws UsageError if `value`, of the tensor `name`, holds NaN or infinities. `where`: what holds it.
 void require_finite(const at::Tensor& value, const std::string& name, const std::string& where);

@@ -116,8 +116,12 @@ class ParameterStore {
   /// Host memory that the store holds beside the device; what the ranks of a node share counts on one of them.
   virtual std::int64_t host_bytes() const { return 0; }
 
-  /// Sets all parameters (of any floating type) and clears the moments. Same values on all ranks; no communication.
-  virtual void set_values(const model::Values& values) = 0;
+  /// Sets all parameters (of any floating type) and clears the moments. Same values on all ranks; no communication but
+  /// that of `source`. Of the values, no more than a bucket and a block are held at a time.
+  virtual void take_values(const model::BlockValues& source) = 0;
+  void set_values(const model::Values& values) {
+    take_values([&](std::size_t block) { return values[block]; });
+  }
   /// Hands each parameter, whole and in the master type, to `take`, on every rank; the tensor's memory is another's
   /// afterwards. Only a bucket at a time is held beside what the store has, in host memory. All ranks must call it,
   /// after synchronize(); `take` must not throw.

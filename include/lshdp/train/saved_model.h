@@ -33,5 +33,8 @@ std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const
 /// The weights that `given` means, see find_saved_model(), for `model`. Throws UsageError as model::WeightReader does.
 model::Values read_saved_weights(const model::Model& model, const std::filesystem::path& given,
                                  std::string_view option);
+/// The same block by block, each read when it is asked for; errors come then. `model` must outlive it.
+model::BlockValues saved_block_values(const model::Model& model, const std::filesystem::path& given,
+                                      std::string_view option);
 
 }  // namespace lshdp::train

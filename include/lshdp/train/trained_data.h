@@ -3,15 +3,21 @@
 #include <filesystem>
 #include <memory>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "lshdp/data/dataset.h"
 #include "lshdp/train/saved_model.h"
 
 namespace lshdp::train {
 
-/// `dataset`, opened from `path`, with the classes and statistics of the images that `saved` weights were trained on,
-/// by run.json of their run; as it is where there is none. Throws UsageError where it does not fit: other classes or
+/// What the run that `saved` weights are of recorded of its training set, and where; null where nothing did. Throws
+/// UsageError: run.json is damaged.
+nlohmann::json training_set_of(const SavedModel& saved);
+
+/// `dataset`, opened from `path`, with the classes and statistics of the images of `training_set`, which is what
+/// training_set_of() gave; as it is where that is null. Throws UsageError where it does not fit: other classes or
 /// channels, tokens of another tokenizer.
 std::unique_ptr<data::Dataset> as_trained(std::unique_ptr<data::Dataset> dataset, const std::filesystem::path& path,
-                                          const SavedModel& saved);
+                                          const nlohmann::json& training_set);
 
 }  // namespace lshdp::train

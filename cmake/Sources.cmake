@@ -1,0 +1,11 @@
+# Writes the checksum of our sources into OUT, as text for C++. cmake -DROOT=... -DOUT=... -P Sources.cmake
+file(GLOB_RECURSE files RELATIVE ${ROOT} ${ROOT}/src/*.cpp ${ROOT}/src/*.h ${ROOT}/include/*.h)
+list(SORT files)
+set(all "")
+foreach(name ${files})
+  file(SHA256 ${ROOT}/${name} checksum)
+  string(APPEND all "${name} ${checksum}\n")
+endforeach()
+string(SHA256 checksum "${all}")
+string(SUBSTRING ${checksum} 0 16 checksum)
+file(WRITE ${OUT} "\"${checksum}\"\n")

@@ -1,0 +1,17 @@
+// Which program this is: version, sources and build, so that nodes with different ones can be told apart.
+#pragma once
+#include <string>
+
+namespace lshdp {
+
+struct Program {
+  std::string version;  // program_version()
+  std::string sources;  // a checksum of the sources it was built from: the same wherever they are built
+  std::string build;    // compiler, kind of build, and where: the same for builds that should be alike to the byte
+};
+Program this_program();
+
+/// The checksum of the running executable. Throws UsageError if it cannot be read.
+std::string executable_checksum();
+
+}  // namespace lshdp

@@ -1,0 +1,36 @@
+// What all ranks of a command must have in common before it begins: program, command line, files.
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lshdp/cli/options.h"
+#include "lshdp/comm/communicator.h"
+#include "lshdp/comm/same.h"
+
+namespace lshdp::cli {
+
+/// The command and every option of this rank.
+comm::Facts option_facts(const std::string& command, const Values& values);
+
+/// What a file is told by.
+using FileFact = std::function<std::string(const std::filesystem::path&)>;
+/// `fact` of a file as this rank sees it, found by one rank for all that see the same file. All ranks must call it;
+/// throws AgreedError where `fact` throws.
+std::string fact_of_file(comm::Communicator& communicator, const std::filesystem::path& path, const FileFact& fact);
+
+/// What tells a file of weights, or a folder of them, from others: sizes, and checksums of their beginnings and ends.
+/// Empty if there is none.
+std::string sample_of_files(const std::filesystem::path& path);
+
+/// What a data set holds, or why it cannot be read.
+std::string data_fact(const std::filesystem::path& path);
+
+/// Throws AgreedError of exit code 2 naming options, files and ranks: unless all ranks run one program with the same
+/// option_facts(), the same data sets (--data, --eval-data), and the same model, plan and profile where they have such
+/// a file at all (rank 0's count). Warns where weights differ, which are rank 0's, and of what problems_of() finds. All
+/// ranks must call it.
+void require_same_start(comm::Communicator& communicator, const std::string& command, const Values& values);
+
+}  // namespace lshdp::cli
