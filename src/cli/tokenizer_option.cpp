@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 /// What RUN/run.json says of the training data; empty if there is no such file.
 data::TokenizerRecord tokenizer_of_run(const fs::path& run) {
   const fs::path file = run / "run.json";
-  if (!fs::exists(file)) return {};
+  if (run.empty() || !fs::exists(file)) return {};
   const Json json = read_json(file);
   const auto text = [&](const char* key) {
     const Json::json_pointer at("/data/" + std::string(key));
@@ -72,7 +72,7 @@ std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, cons
                                                       std::int64_t model_vocabulary) {
   const fs::path run = run_of_weights(weights);
   std::unique_ptr<data::Tokenizer> tokenizer = found(values, run, model_vocabulary);
-  const data::TokenizerRecord trained = run.empty() ? data::TokenizerRecord{} : tokenizer_of_run(run);
+  const data::TokenizerRecord trained = tokenizer_of_run(run);
   const data::TokenizerRecord& record = tokenizer->record();
   if (!trained.name.empty() && trained.name != record.name) {
     throw UsageError(fmt::format("{} was trained with the tokenizer '{}', not '{}'; see --tokenizer", weights.string(),
@@ -85,6 +85,19 @@ std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, cons
   train::require_vocabulary(values.has("tokenizer") ? "--tokenizer" : "the tokenizer", record.name,
                             tokenizer->vocabulary(), model_vocabulary);
   return tokenizer;
+}
+
+void require_tokens_of_run(const fs::path& weights, const fs::path& data, const data::DatasetInfo& info) {
+  const data::TokenizerRecord trained = tokenizer_of_run(run_of_weights(weights));
+  if (trained.name.empty() || info.tokenizer.empty()) return;
+  const bool same_files =
+      trained.checksum.empty() || info.tokenizer_checksum.empty() || trained.checksum == info.tokenizer_checksum;
+  if (trained.name == info.tokenizer && same_files) return;
+  throw UsageError(
+      fmt::format("{} was trained on tokens of '{}', but {} holds tokens of {}'{}'; convert it with the run's "
+                  "tokenizer",
+                  weights.string(), trained.name, data.string(),
+                  trained.name == info.tokenizer ? "another vocabulary or other merges of " : "", info.tokenizer));
 }
 
 }  // namespace lshdp::cli

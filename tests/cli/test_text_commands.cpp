@@ -207,7 +207,7 @@ TEST_F(TextCommands, GenerateNeverDrawsTokensThatTheTokenizerHasNot) {
   // The embedding is tied to the head: rows of the padding ten times as long would win most draws.
   auto tensors = model::read_safetensors(at("padded.safetensors"));
   tensors.at("transformer.wte.weight").slice(0, 256).mul_(100);
-  model::write_safetensors(at("padded.safetensors"), tensors);
+  model::write_safetensors(at("padded.safetensors"), {tensors.begin(), tensors.end()});
   const CommandResult result = run("generate" + weights("padded") + "--prompt a --length 50 --temperature 1");
   EXPECT_EQ(result.exit_code, 0) << result.output;
   EXPECT_EQ(result.output.size(), 1U + 50U + 1U);
@@ -231,12 +231,22 @@ TEST_F(TextCommands, ARunKeepsTheTokenizerOfItsData) {
   said("train --model gpt.json --data pairs.h5 --batches 1 --steps 1 --log warn --results run");
   const std::string folder = LSHDP_BPE_DATA "/";
   EXPECT_EQ(read_file(at("run/vocab.json")), read_file(folder + "vocab.json"));
-  EXPECT_EQ(read_file(at("run/merges.txt")), read_file(folder + "merges.txt"));
-  std::filesystem::copy(at("gpt.safetensors"), at("run/w.safetensors"));
-  const CommandResult result =
-      run("generate --model gpt.json --init run/w.safetensors --prompt 'the nodes train' --length 3");
-  EXPECT_EQ(result.exit_code, 0) << result.output;
-  EXPECT_THAT(result.output, StartsWith("the nodes train"));
+  const std::string merges = read_file(folder + "merges.txt");
+  EXPECT_EQ(read_file(at("run/merges.txt")), merges);
+  file("few.txt", merges.substr(0, merges.rfind('\n', merges.size() - 2) + 1));
+  for (const char* weights : {"run", "run/model.safetensors"}) {
+    const CommandResult result =
+        run(std::string("generate --init ") + weights + " --prompt 'the nodes train' --length 3");
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_THAT(result.output, StartsWith("the nodes train"));
+  }
+  said("data text t --out few.h5 --tokenizer gpt2 --vocab-bpe few.txt --encoder " + folder + "vocab.json");
+  EXPECT_THAT(refused("evaluate --init run --data few.h5"), HasSubstr("other merges of 'gpt2'"));
+  EXPECT_THAT(
+      refused("generate --init run --prompt a --tokenizer gpt2 --vocab-bpe few.txt --encoder " + folder + "vocab.json"),
+      HasSubstr("run was trained with another vocabulary or other merges"));
+  EXPECT_THAT(refused("generate --init run --prompt a --tokenizer byte"), HasSubstr("'gpt2', not 'byte'"));
+  EXPECT_EQ(run("evaluate --init run --data pairs.h5").exit_code, 0);
 }
 
 TEST_F(TextCommands, RandomWindowsTrainTheSameOnAnySplit) {
@@ -245,17 +255,26 @@ TEST_F(TextCommands, RandomWindowsTrainTheSameOnAnySplit) {
   file("t", text);
   said("data text t --out t.h5");
   model("gpt", 256);
-  const auto train = [&](int ranks, const std::string& batches, const std::string& rest) {
-    const CommandResult result = run_lshdp_on(ranks, "train --model " + at("gpt.json") + " --data " + at("t.h5") +
-                                                         " --precision fp64 --steps 12" + " --log warn --batches " +
-                                                         batches + " --save " + at(rest));
-    EXPECT_EQ(result.exit_code, 0) << result.output;
+  const auto train = [&](int ranks, const std::string& rest) {
+    return run_lshdp_on(
+        ranks, "train --model " + at("gpt.json") + " --data " + at("t.h5") + " --precision fp64 --log warn " + rest);
   };
-  train(1, "10", "alone.safetensors --windows random");
-  train(3, "7,1,2", "split.safetensors --windows random");
-  train(1, "10", "fixed.safetensors");
-  EXPECT_LT(worst_difference(at("split.safetensors"), at("alone.safetensors")), 1e-9);
-  EXPECT_GT(worst_difference(at("fixed.safetensors"), at("alone.safetensors")), 1e-4);
+  const auto save = [&](int ranks, const std::string& options, const std::string& name) {
+    const CommandResult result = train(ranks, options + " --save " + at(name));
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return at(name);
+  };
+  const std::string alone = save(1, "--batches 10 --steps 12 --windows random", "alone.safetensors");
+  EXPECT_LT(worst_difference(save(3, "--batches 7,1,2 --steps 12 --windows random", "split.safetensors"), alone), 1e-9);
+  EXPECT_GT(worst_difference(save(1, "--batches 10 --steps 12", "fixed.safetensors"), alone), 1e-4);
+  // Others go on where one stopped, in the second epoch.
+  const std::string run = " --results " + at("run");
+  save(1, "--batches 10 --steps 7 --checkpoint-every 7 --windows random" + run, "half.safetensors");
+  const std::string on = " --steps 12 --resume " + at("run") + run;
+  const CommandResult other = train(1, "--batches 10" + on);
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.errors, HasSubstr("--windows random (now fixed)"));
+  EXPECT_LT(worst_difference(save(2, "--batches 4,6 --windows random" + on, "resumed.safetensors"), alone), 1e-9);
 }
 
 }  // namespace
