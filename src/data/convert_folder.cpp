@@ -172,6 +172,8 @@ void convert_image_folder(const fs::path& folder, const FolderOptions& options, 
   if (options.damaged_list) {
     refuse_overwriting("--skip-damaged", *options.damaged_list, paths);
     refuse_overwriting("--skip-damaged", *options.damaged_list, output.option_files);
+    if (fs::absolute(*options.damaged_list).lexically_normal() == fs::absolute(output.path).lexically_normal())
+      throw UsageError(fmt::format("--skip-damaged and --out both name {}", output.path.string()));
   }
   FolderConversion conversion(options, output, found.files);
   conversion.run();

@@ -44,12 +44,23 @@ class MatchedDataset : public Dataset {
   DatasetInfo info_;
 };
 
-/// True if names say no more than labels: "0", "1", ..., as converters write where a format has no names.
-bool are_numbers(const Names& names) {
+/// True if names say no more than labels: none, or "0", "1", ..., as converters write where a format has no names.
+bool say_nothing(const Names& names) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (names[i] != std::to_string(i)) return false;
   }
   return true;
+}
+
+bool are_numbers(const Names& names) {
+  return std::all_of(names.begin(), names.end(),
+                     [](const std::string& name) { return name.find_first_not_of("0123456789") == std::string::npos; });
+}
+
+/// Names count unless one of the two sets has none that say something, and the other's are not numbers as well.
+bool go_by_names(const Names& names, const Names& trained_names) {
+  if (names.empty() || trained_names.empty()) return false;
+  return (are_numbers(names) && are_numbers(trained_names)) || (!say_nothing(names) && !say_nothing(trained_names));
 }
 
 bool are_distinct(Names names) {
@@ -86,16 +97,13 @@ std::vector<std::int64_t> labels_by_name(const DatasetInfo& info, const std::str
 }
 
 std::vector<std::int64_t> new_labels(const DatasetInfo& info, const std::string& name, const TrainedOn& training) {
-  if (info.class_names == training.class_names) {
-    require_no_more_classes(info, name, training);
-    return {};
-  }
-  if (!are_numbers(info.class_names) && !are_numbers(training.class_names)) return labels_by_name(info, name, training);
+  if (info.class_names != training.class_names && go_by_names(info.class_names, training.class_names))
+    return labels_by_name(info, name, training);
   require_no_more_classes(info, name, training);
-  if (!are_numbers(info.class_names) || !are_numbers(training.class_names)) {
+  const bool nothing_here = say_nothing(info.class_names), nothing_there = say_nothing(training.class_names);
+  if (nothing_here != nothing_there) {
     spdlog::warn("{} has class names and {} has none: labels are taken as they are",
-                 printable(are_numbers(info.class_names) ? training.name : name),
-                 printable(are_numbers(info.class_names) ? name : training.name));
+                 printable(nothing_here ? training.name : name), printable(nothing_here ? name : training.name));
   }
   return {};
 }

@@ -318,6 +318,8 @@ TEST_F(ConverterTest, NeverReplacesAnInput) {
   FolderOptions options;
   options.damaged_list = picture;
   refused([&] { convert_image_folder(folder_ / "p", options, {out_}); });
+  options.damaged_list = out_;
+  EXPECT_THAT(error([&] { convert_image_folder(folder_ / "p", options, {out_}); }), HasSubstr("both name"));
   EXPECT_EQ(read_file(picture), image);
 }
 

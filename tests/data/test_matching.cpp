@@ -52,7 +52,13 @@ TEST_F(Matching, RenumbersClassesByTheirNames) {
 TEST_F(Matching, KeepsLabelsWhereOneSideHasNoNames) {
   EXPECT_THAT(labels({"0", "1"}, {"bird", "cat", "dog"}), ElementsAre(0, 1));
   EXPECT_THAT(labels({"bird", "dog"}, {"0", "1", "2"}), ElementsAre(0, 1));
+}
+
+TEST_F(Matching, RenumbersNamesThatAreNumbers) {
   EXPECT_THAT(labels({"0", "1"}, {"0", "1", "2"}), ElementsAre(0, 1));
+  EXPECT_THAT(labels({"0", "2"}, {"0", "1", "2"}), ElementsAre(0, 2));
+  EXPECT_THAT(labels({"10", "2"}, {"1", "10", "2"}), ElementsAre(1, 2));
+  EXPECT_THAT(test::usage_error([&] { open({"0", "11"}, training({"0", "1", "2"})); }), HasSubstr("has a class '11'"));
 }
 
 TEST_F(Matching, NormalisesAsTheTrainingSet) {
