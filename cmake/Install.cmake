@@ -16,8 +16,9 @@ endfunction()
 lshdp_relative_torch(_in_build "${PROJECT_BINARY_DIR}" "${PROJECT_SOURCE_DIR}")
 lshdp_relative_torch(_in_prefix "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_PREFIX}")
 file(RELATIVE_PATH _copied "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}/lshdp/torch/lib")
-# The libraries' own folders (INSTALL_RPATH_USE_LINK_PATH) come last: they serve where nothing was moved.
-set_target_properties(lshdp PROPERTIES BUILD_RPATH "${_in_build}" INSTALL_RPATH "$ORIGIN/${_copied};${_in_prefix}"
+# LibTorch's own folder comes last: it serves where that was not moved. INSTALL_RPATH_USE_LINK_PATH adds those of other
+# libraries, but none in the source tree.
+set_target_properties(lshdp PROPERTIES BUILD_RPATH "${_in_build}" INSTALL_RPATH "$ORIGIN/${_copied};${_in_prefix};${LSHDP_TORCH_DIR}/lib"
                       INSTALL_RPATH_USE_LINK_PATH ON)
 
 install(TARGETS lshdp RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -29,7 +29,7 @@ class Outputs : public testing::Test {
   }
   static void TearDownTestSuite() { files_.reset(); }
   static std::string init() { return "init --model " + files_->path("vit.json"); }
-  static std::string train() { return "train --batches 4 --steps 1 --log off " + files_->options("vit"); }
+  static std::string train() { return "train --batches 4 --steps 1 " + files_->options("vit"); }
   static std::string optimize() { return "optimize " + files_->path("profile.json"); }
   static std::string measure(const std::string& command) {
     return command + " --threads 1 --model " + files_->path("vit.json");
@@ -46,7 +46,7 @@ class Outputs : public testing::Test {
             {measure("profile") + " --total 1 --curve-seconds 0.1", "--out"}};
   }
   static void expect_refused(const std::string& command, const std::string& message) {
-    const CommandResult result = run_lshdp(command);
+    const CommandResult result = run_lshdp(command + " --log off");
     EXPECT_EQ(result.exit_code, 2) << command;
     EXPECT_EQ(count_lines_with(result.errors, "lshdp "), 1) << command << result.errors;
     EXPECT_THAT(result.errors, HasSubstr(message)) << command;
@@ -124,7 +124,7 @@ TEST_F(Outputs, AreNotMistakenForInputs) {
   EXPECT_EQ(run_lshdp(optimize() + " --out " + plan).exit_code, 0);
   expect_refused("optimize " + plan + " --out " + files_->path("other.json"), plan + ": this is a plan, not a profile");
   expect_refused(train() + " --profile " + plan, "this is a plan, not a profile");
-  expect_refused("train --steps 1 --log off --batches " + profile + " " + files_->options("vit"),
+  expect_refused("train --steps 1 --batches " + profile + " " + files_->options("vit"),
                  "this is a profile, not a plan");
   expect_refused("memory --batch 4 --model " + plan, "this is a plan, not a model's description");
   expect_refused("max-batch --model " + files_->path("w.safetensors"), "this is a safetensors file");
