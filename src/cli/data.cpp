@@ -110,7 +110,7 @@ int run_images(const Arguments& arguments) {
   options.positional("folder", "holds one folder per class; its name is the class's")
       .option("size", "S", "make every image S x S, squeezed if it is not square; without it, all must have one size")
       .option("shorter", "R", "with --size, keep shapes: make the shorter side R long and cut S x S out of the middle")
-      .option("channels", "C", "3 (RGB) or 1 (grey)", "3")
+      .option("channels", "C", "RGB (3) or grey (1)", "3")
       .option("classes-of", "TRAIN.h5", "number the classes as this data set does: for a test set that belongs to it")
       .option("skip-damaged", "LIST", "leave files out that cannot be decoded, and write their names and causes here");
   add_image_output(options);

@@ -8,7 +8,6 @@
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/cli/rank_options.h"
-#include "lshdp/cli/tokenizer_option.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/memory.h"
@@ -59,7 +58,6 @@ int run_evaluate(const Arguments& arguments) {
     std::unique_ptr<data::Dataset> dataset;
     comm::agree(communicator, [&] {
       dataset = train::open_for_model(values.text("data"), model);
-      require_tokens_of_run(values.text("init"), values.text("data"), dataset->info());
       if (values.has("trained-on")) {
         const std::string& training = values.text("trained-on");
         dataset = data::matched(std::move(dataset), values.text("data"),

@@ -87,17 +87,4 @@ std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, cons
   return tokenizer;
 }
 
-void require_tokens_of_run(const fs::path& weights, const fs::path& data, const data::DatasetInfo& info) {
-  const data::TokenizerRecord trained = tokenizer_of_run(run_of_weights(weights));
-  if (trained.name.empty() || info.tokenizer.empty()) return;
-  const bool same_files =
-      trained.checksum.empty() || info.tokenizer_checksum.empty() || trained.checksum == info.tokenizer_checksum;
-  if (trained.name == info.tokenizer && same_files) return;
-  throw UsageError(
-      fmt::format("{} was trained on tokens of '{}', but {} holds tokens of {}'{}'; convert it with the run's "
-                  "tokenizer",
-                  weights.string(), trained.name, data.string(),
-                  trained.name == info.tokenizer ? "another vocabulary or other merges of " : "", info.tokenizer));
-}
-
 }  // namespace lshdp::cli

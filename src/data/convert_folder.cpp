@@ -1,6 +1,8 @@
 // Folders of image files, one per class, as a data set: decoded on all cores, written in order.
 #include <algorithm>
+#include <atomic>
 #include <exception>
+#include <thread>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -56,14 +58,23 @@ Loaded load(const ImageFile& file, const FolderOptions& options) {
   }
 }
 
-/// Files [begin, begin + count), each on one core.
+/// Files [begin, begin + count), on all cores. LibTorch's own team of threads would wait spinning for the slowest of
+/// each few images, so each of these stays alone.
 std::vector<Loaded> load_block(const std::vector<ImageFile>& files, std::size_t begin, std::size_t count,
                                const FolderOptions& options) {
   std::vector<Loaded> block(count);
-  at::parallel_for(0, static_cast<std::int64_t>(count), 1, [&](std::int64_t from, std::int64_t to) {
-    for (auto i = static_cast<std::size_t>(from); i < static_cast<std::size_t>(to); ++i)
-      block[i] = load(files[begin + i], options);
-  });
+  std::atomic<std::size_t> next{0};
+  const int threads = at::get_num_threads();
+  {
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < threads; ++i) {
+      workers.emplace_back([&] {
+        at::set_num_threads(1);
+        for (std::size_t k = next++; k < count; k = next++) block[k] = load(files[begin + k], options);
+      });
+    }
+  }
+  at::set_num_threads(threads);  // the number is also that of threads that come later
   return block;
 }
 

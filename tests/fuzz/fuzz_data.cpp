@@ -64,7 +64,8 @@ TEST(Fuzz, Gzip) {
 /// The images that tests/data decodes whose names begin with `prefix`.
 std::vector<std::string> images(const std::string& prefix) {
   std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(LSHDP_TEST_DATA "/../../data/data/images")) {
+  const auto tests = std::filesystem::path(LSHDP_TEST_DATA).parent_path().parent_path();
+  for (const auto& entry : std::filesystem::directory_iterator(tests / "data/data/images")) {
     const bool reference = entry.path().extension() == ".ppm" || entry.path().extension() == ".pgm";
     if (!reference && entry.path().filename().string().starts_with(prefix)) paths.push_back(entry.path());
   }

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "lshdp/cli/options.h"
-#include "lshdp/data/dataset.h"
 #include "lshdp/data/tokenizer.h"
 
 namespace lshdp::cli {
@@ -21,10 +20,5 @@ std::unique_ptr<data::Tokenizer> tokenizer_by_options(const Values& values);
 /// bytes. Throws UsageError if nothing says which, or the run was trained with another.
 std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, const std::filesystem::path& weights,
                                                       std::int64_t model_vocabulary);
-
-/// Throws UsageError if `weights` are a run's, or lie in one, and the run was trained on tokens of another tokenizer
-/// than those of the data set.
-void require_tokens_of_run(const std::filesystem::path& weights, const std::filesystem::path& data,
-                           const data::DatasetInfo& info);
 
 }  // namespace lshdp::cli
