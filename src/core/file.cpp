@@ -48,6 +48,13 @@ void remove_quietly(const fs::path& path) {
   fs::remove(path, ignored);
 }
 
+/// A name or a permission is the user's to mend, exit code 2; a full or failing disk ends a run, exit code 1.
+[[noreturn]] void refuse_output(const std::string& message, int error) {
+  const std::string text = fmt::format("{}: {}", message, std::strerror(error));
+  if (is_wrong_place(error)) throw UsageError(text);
+  throw RunError(text);
+}
+
 }  // namespace
 
 WriteError::WriteError(const std::string& file, int error)
@@ -123,8 +130,7 @@ void require_writable_file(const fs::path& path, std::string_view option) {
   const fs::path temporary = path.string() + ".tmp";
   const bool there = fs::exists(temporary, error);
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor < 0)
-    throw UsageError(fmt::format("{}: cannot write {}: {}", option, path.string(), std::strerror(errno)));
+  if (descriptor < 0) refuse_output(fmt::format("{}: cannot write {}", option, path.string()), errno);
   ::close(descriptor);
   if (!there) remove_quietly(temporary);
 }
@@ -132,12 +138,10 @@ void require_writable_file(const fs::path& path, std::string_view option) {
 void require_writable_folder(const fs::path& folder, std::string_view what) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) throw UsageError(fmt::format("{}: cannot create {}: {}", what, folder.string(), error.message()));
+  if (error) refuse_output(fmt::format("{}: cannot create {}", what, folder.string()), error.value());
   const fs::path probe = folder / fmt::format(".write-test-{}", ::getpid());
   const int descriptor = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor < 0) {
-    throw UsageError(fmt::format("{}: cannot write into {}: {}", what, folder.string(), std::strerror(errno)));
-  }
+  if (descriptor < 0) refuse_output(fmt::format("{}: cannot write into {}", what, folder.string()), errno);
   ::close(descriptor);
   remove_quietly(probe);
 }

@@ -180,7 +180,8 @@ class Gpt2Tokenizer : public Tokenizer {
 std::unique_ptr<Tokenizer> make_byte_tokenizer() { return std::make_unique<ByteTokenizer>(); }
 
 std::unique_ptr<Tokenizer> make_gpt2_tokenizer(const fs::path& encoder, const fs::path& merges) {
-  return std::make_unique<Gpt2Tokenizer>(read_file(encoder), encoder.string(), read_file(merges), merges.string());
+  const std::string vocabulary_json = read_file(encoder), merges_text = read_file(merges);
+  return std::make_unique<Gpt2Tokenizer>(vocabulary_json, encoder.string(), merges_text, merges.string());
 }
 
 }  // namespace lshdp::data

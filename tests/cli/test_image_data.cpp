@@ -146,8 +146,8 @@ TEST_F(ImageData, EvaluatesARunWithTheClassesAndStatisticsItRecorded) {
       succeeds("train " + vit() + " --data train.h5 --eval-data val.h5 --steps 1 --batches 4 --results run");
   fs::remove(folder_ / "train.h5");
   const CommandResult result = succeeds("evaluate --init run --data val.h5");
-  EXPECT_THAT(result.errors, AllOf(HasSubstr("val.h5: classes are numbered by their names as in train.h5"),
-                                   HasSubstr("val.h5 is normalised as train.h5")));
+  EXPECT_THAT(result.errors, AllOf(ContainsRegex("val.h5: classes are numbered by their names as in .*train.h5"),
+                                   ContainsRegex("val.h5 is normalised as .*train.h5")));
   EXPECT_NEAR(loss(trained.output), loss(result.output), 1e-4);
 }
 

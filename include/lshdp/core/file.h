@@ -41,10 +41,10 @@ void refuse_overwriting(std::string_view option, const std::filesystem::path& ou
                         const std::vector<std::filesystem::path>& inputs);
 
 /// Proves, before any work, that write_file can write `path`: creates its folder, and PATH.tmp for a moment. Throws
-/// UsageError naming `option` where PATH is a folder, a device or a pipe, or cannot be written.
+/// UsageError naming `option` where PATH is a folder, a device, a pipe or not allowed; RunError where the disk is full.
 void require_writable_file(const std::filesystem::path& path, std::string_view option);
 
-/// Creates the folder (and its parents) and proves that a file can be written into it. Throws UsageError naming `what`.
+/// Makes the folder and proves that files can be written into it. Throws UsageError naming `what`, RunError: full disk.
 void require_writable_folder(const std::filesystem::path& folder, std::string_view what);
 
 }  // namespace lshdp
