@@ -182,20 +182,6 @@ Json measuring_setup(comm::Communicator& communicator, const model::Model& model
           {"ranks", ranks}};
 }
 
-/// Whether a profile measured with `then` holds with `now`: the same, but that free memory varies a little.
-bool is_same_setup(Json then, Json now) {
-  constexpr double kLeast = 0.9;
-  if (!then.is_object() || !then.contains("ranks") || then["ranks"].size() != now["ranks"].size()) return false;
-  for (std::size_t rank = 0; rank < now["ranks"].size(); ++rank) {
-    const auto had = then["ranks"][rank].value("memory_bytes", 0.0),
-               has = now["ranks"][rank].value("memory_bytes", 0.0);
-    if (has < kLeast * had) return false;
-    then["ranks"][rank].erase("memory_bytes");
-    now["ranks"][rank].erase("memory_bytes");
-  }
-  return then == now;
-}
-
 /// The profile of the run that is resumed, by rank 0's word; none where it was measured with another set-up.
 std::optional<plan::Profile> profile_of_run(comm::Communicator& communicator, const PlanFolder& run,
                                             const Json& setup) {
@@ -259,6 +245,19 @@ std::int64_t rebalance_every(const Values& values, bool profiled) {
 }
 
 }  // namespace
+
+bool is_same_setup(Json then, Json now) {
+  constexpr double kLeast = 0.9;
+  if (!then.is_object() || !then.contains("ranks") || then["ranks"].size() != now["ranks"].size()) return false;
+  for (std::size_t rank = 0; rank < now["ranks"].size(); ++rank) {
+    const auto had = then["ranks"][rank].value("memory_bytes", 0.0),
+               has = now["ranks"][rank].value("memory_bytes", 0.0);
+    if (has < kLeast * had) return false;
+    then["ranks"][rank].erase("memory_bytes");
+    now["ranks"][rank].erase("memory_bytes");
+  }
+  return then == now;
+}
 
 void add_plan_options(Options& options) {
   options

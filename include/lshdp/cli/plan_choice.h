@@ -40,6 +40,10 @@ struct PlanFolder {
   bool resumed = false;          // of a run that goes on: its profile is used where the set-up is the same
 };
 
+/// Whether a profile that was measured with the set-up `then` holds for `now`: hosts, devices, threads, model and
+/// options are the same, and no rank has much less memory. Both as PlanChoice::measured_with.
+bool is_same_setup(nlohmann::json then, nlohmann::json now);
+
 struct PlanChoice {
   plan::Plan plan;
   std::vector<std::int64_t> max_batch;   // by rank; empty: not known
