@@ -96,6 +96,16 @@ void put_aside(const fs::path& file, std::int64_t first_step) {
                aside.string());
 }
 
+/// Looked at before the work: at its end it would be lost.
+void require_room(const fs::path& folder, std::int64_t bytes, std::string_view option) {
+  std::error_code error;
+  const fs::space_info space = fs::space(folder, error);
+  if (error || space.available >= static_cast<std::uintmax_t>(bytes)) return;
+  throw UsageError(
+      fmt::format("{}: the disk of {} has {} free, but the weights take {}; make room, or take another one", option,
+                  folder.string(), format_size(static_cast<std::int64_t>(space.available)), format_size(bytes)));
+}
+
 }  // namespace
 
 RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& model, parallel::ParameterStore& store,
@@ -105,7 +115,11 @@ RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& mod
 Json RunWeights::config() const { return model::config_of(model_, parallel::master_type(options_.precision)); }
 
 void RunWeights::begin(std::int64_t first_step) {
+  const std::int64_t bytes =
+      model_.parameter_count() * static_cast<std::int64_t>(at::elementSize(parallel::master_type(options_.precision)));
   const std::string text = comm::on_rank_0(communicator_, [&]() -> std::string {
+    if (!options_.results.empty()) require_room(options_.results, options_.keep_best ? 2 * bytes : bytes, "--results");
+    if (!options_.save.empty()) require_room(fs::absolute(options_.save).parent_path(), bytes, "--save");
     if (options_.results.empty()) {
       if (options_.save.empty())
         spdlog::warn("neither --results nor --save is given: nothing of this run will be kept, not even its weights");

@@ -80,12 +80,20 @@ fs::path config_beside(const fs::path& weights) {
 /// Whether a JSON file is a list of shards, whatever its name. Other JSON is refused where it is opened as weights.
 bool is_index(const fs::path& path) { return path.extension() == ".json" && model::is_shard_index(read_json(path)); }
 
-SavedModel saved_in_file(const fs::path& path) {
+/// Throws UsageError on what holds no weights, or only a part of them, before anybody asks for their model.
+void require_weights(const fs::path& path, SavedModel::Kind kind, std::string_view option) {
+  if (is_there(path.parent_path() / kManifest) && (path.filename() == kManifest || path.extension() == ".h5"))
+    throw UsageError(fmt::format("{}: {} is one file of a checkpoint; give its folder", option, path.string()));
+  if (kind == SavedModel::Kind::file) model::open_safetensors(path);
+}
+
+SavedModel saved_in_file(const fs::path& path, std::string_view option) {
   const std::string name = path.filename().string();
   SavedModel saved{.kind = is_index(path) ? SavedModel::Kind::shards : SavedModel::Kind::file,
                    .weights = path,
                    .config = {},
                    .run = run_around(path)};
+  require_weights(path, saved.kind, option);
   // Other names may be of any model: what lies beside them says nothing.
   if (name == kFile || name == kIndex) saved.config = config_beside(path);
   return saved;
@@ -134,14 +142,14 @@ SavedModel saved_in_run(const fs::path& run, std::string_view option) {
                                    "step {}",
                                    last.string(), step, newer));
   }
-  return saved_in_file(last);
+  return saved_in_file(last, option);
 }
 
 SavedModel saved_in_folder(const fs::path& folder, std::string_view option) {
   if (is_there(folder / kManifest)) return saved_in_checkpoint(folder);
   if (is_run(folder)) return saved_in_run(folder, option);
   for (const char* name : {kFile, kIndex}) {
-    if (is_there(folder / name)) return saved_in_file(folder / name);
+    if (is_there(folder / name)) return saved_in_file(folder / name, option);
   }
   if (holds_pickles(folder))
     throw UsageError(
@@ -185,7 +193,7 @@ class CheckpointTensors final : public model::TensorSource {
 SavedModel find_saved_model(const fs::path& given, std::string_view option) {
   if (is_folder(given)) return saved_in_folder(given, option);
   if (!is_there(given)) throw UsageError(fmt::format("{}: there is no {}", option, given.string()));
-  return saved_in_file(given);
+  return saved_in_file(given, option);
 }
 
 std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model) {

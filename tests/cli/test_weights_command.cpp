@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
@@ -259,6 +260,11 @@ TEST_F(SavedWeights, ThatAreNotThereOrOfAnotherFormAreRefusedByName) {
   refused(command + out("pickled/pytorch_model.bin"), "is a file that PyTorch wrote (torch.save)");
   refused(command + files_->path("gpt.h5"), "is an HDF5 file");
   refused(command + files_->path("gpt.json"), "is JSON and holds no weights");
+  // Also where their model would have to be asked for.
+  refused("export " + files_->path("gpt.json") + " --out " + out("x"), "is JSON and holds no weights");
+  train(1, "gpt", "--batches 4 --steps 1 --checkpoint-every 1 --results " + out("run"));
+  for (const char* part : {"rank-0.h5", "manifest.json"})
+    refused(command + out("run/checkpoints/step-1/") + part, "is one file of a checkpoint; give its folder");
 }
 
 TEST_F(SavedWeights, ThatAreNotFiniteEndWithOneLine) {
@@ -286,6 +292,17 @@ TEST_F(SavedWeights, ThatATrainingMadeInfiniteAreNotKept) {
   EXPECT_EQ(result.exit_code, 1) << result.errors;
   EXPECT_THAT(result.errors, HasSubstr("the weights are not finite after step 1"));
   EXPECT_FALSE(fs::exists(out("run/model.safetensors")));
+}
+
+TEST_F(SavedWeights, ThatTheDiskHasNoRoomForAreToldBeforeTheFirstStep) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can mount a small file system";
+  fs::create_directories(out("disk"));
+  if (run_command("mount -t tmpfs -o size=20k lshdp-test " + out("disk")).exit_code != 0)
+    GTEST_SKIP() << "a small file system cannot be mounted here";
+  const std::string command = "train " + files_->options("gpt") + " --batches 4 --steps 1000000 ";
+  refused(command + "--results " + out("disk"), "but the weights take");
+  refused(command + "--save " + out("disk/w.safetensors"), "but the weights take");
+  run_command("umount " + out("disk"));
 }
 
 TEST_F(SavedWeights, ThatNobodyKeepsAreWarnedOf) {

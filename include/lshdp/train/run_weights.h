@@ -32,7 +32,8 @@ class RunWeights {
              RunWeightsOptions options);
 
   /// Before the first step, after `first_step` steps of the run that is resumed: writes config.json, or warns that
-  /// nothing will be kept. A best evaluation counts on. Weights of steps that are done again get another name.
+  /// nothing will be kept. Throws an AgreedError where the disk has no room for them now. A best evaluation counts on.
+  /// Weights of steps that are done again get another name.
   void begin(std::int64_t first_step);
   /// Keeps the weights if this evaluation has the least loss so far. True if it has, and they were kept.
   bool evaluated(const EvaluationRecord& record);
