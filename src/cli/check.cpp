@@ -61,12 +61,11 @@ std::string answer_of(const std::function<std::string()>& find) {
 
 /// What all ranks find of one file: it must be there on all, or, where `on_all` is false, on rank 0's host, and be the
 /// same wherever it is.
-void look_at(comm::Communicator& communicator, Findings& findings, const std::string& name, const fs::path& path,
+void look_at(const FileViews& views, Findings& findings, const std::string& name, const fs::path& path,
              const FileFact& fact, bool on_all) {
-  const std::vector<std::string> nodes = comm::all_gather_hosts(communicator);
-  const std::string mine =
-      fact_of_file(communicator, path, [&](const fs::path& file) { return answer_of([&] { return fact(file); }); });
-  std::vector<std::string> answers = comm::all_gather_text(communicator, mine);
+  const std::vector<std::string>& nodes = views.nodes();
+  std::vector<std::string> answers =
+      views.facts_of(path, [&](const fs::path& file) { return answer_of([&] { return fact(file); }); });
   const auto good =
       std::ranges::find_if(answers, [](const std::string& answer) { return !answer.starts_with(kWrong); });
   const std::string agreed = good == answers.end() ? "" : *good;
@@ -87,6 +86,7 @@ void look_at(comm::Communicator& communicator, Findings& findings, const std::st
 }
 
 void look_at_files(comm::Communicator& communicator, Findings& findings, const Values& values) {
+  const FileViews views(communicator);
   std::optional<model::Model> model;
   if (values.has("model")) {
     const std::string name = values.text("model");
@@ -99,12 +99,12 @@ void look_at_files(comm::Communicator& communicator, Findings& findings, const V
       std::error_code none;
       return fs::is_regular_file(name, none) ? "y" : "";
     });
-    if (!is_file.empty()) look_at(communicator, findings, "model", name, checksum_of_file, false);
+    if (!is_file.empty()) look_at(views, findings, "model", name, checksum_of_file, false);
   }
   if (values.has("data")) {
     for (const std::string& path : split_list(values.text("data"), "--data")) {
       look_at(
-          communicator, findings, "data", path,
+          views, findings, "data", path,
           [&](const fs::path& file) {
             if (model) train::open_for_model(file, *model);
             return data_fact(file);
@@ -114,7 +114,7 @@ void look_at_files(comm::Communicator& communicator, Findings& findings, const V
   }
   if (values.has("init")) {
     look_at(
-        communicator, findings, "init", values.text("init"),
+        views, findings, "init", values.text("init"),
         [](const fs::path& file) {
           const std::string sample = sample_of_files(file);
           if (sample.empty()) throw UsageError(fmt::format("cannot read {}: there is no such file", file.string()));
@@ -170,6 +170,16 @@ std::string short_checksum(const std::string& checksum) {
   return checksum.substr(checksum.size() - std::min<std::size_t>(8, checksum.size()));
 }
 
+std::string with_short_checksums(std::string text) {
+  const std::string begin = "xxh3-128:";
+  constexpr std::size_t digits = 32;
+  for (std::size_t at = text.find(begin); at != std::string::npos; at = text.find(begin)) {
+    const std::string all = text.substr(at, begin.size() + digits);
+    text.replace(at, all.size(), short_checksum(all));
+  }
+  return text;
+}
+
 std::string program_table(const std::vector<HostReport>& reports) {
   std::vector<std::string> head{"node", "ranks", "program", "sources", "executable"};
   for (const auto& [name, version] : reports.front().libraries) head.push_back(name);
@@ -204,7 +214,7 @@ std::string file_table(const std::vector<HostReport>& reports, const Findings& f
   Table table(head);
   for (const Node& node : nodes_of(reports)) {
     std::vector<std::string> row{reports[node.first].node};
-    for (const auto& [name, answers] : findings.files) row.push_back(answers[node.first]);
+    for (const auto& [name, answers] : findings.files) row.push_back(with_short_checksums(answers[node.first]));
     table.add(std::move(row));
   }
   return "\n" + table.to_string();

@@ -96,7 +96,7 @@ void find_bound_ranks(const std::vector<HostReport>& reports, std::vector<std::s
   for (std::size_t rank = 0; rank < reports.size(); ++rank) {
     const HostReport& report = reports[rank];
     const bool crowded = report.threads > report.own_cores;
-    if (!crowded && (report.own_cores > 1 || report.machine_cores >= report.allowed_cores)) continue;
+    if (!crowded && (report.own_cores > 1 || report.node_cores >= report.allowed_cores)) continue;
     problems.push_back(fmt::format("rank {} ({}) is bound to {} of {} cores{}: start mpirun with --bind-to none", rank,
                                    report.node, report.own_cores, report.allowed_cores,
                                    crowded ? fmt::format(" and takes {} threads", report.threads) : ""));
@@ -151,7 +151,7 @@ std::vector<HostReport> gather_reports(comm::Communicator& communicator) {
     reports[rank].machine = hosts.machines[rank];
     reports[rank].clock_seconds = clocks[rank];
     reports[rank].threads = static_cast<int>(threads[rank]);
-    reports[rank].machine_cores = measure::bound_cores(rooms, rank);
+    reports[rank].node_cores = measure::bound_cores(rooms, rank);
   }
   return reports;
 }

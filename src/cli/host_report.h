@@ -21,7 +21,7 @@ struct HostReport {
   std::string devices;
   int own_cores = 0;      // in the affinity mask
   int allowed_cores = 0;  // that the host, or the control group, has for all
-  int machine_cores = 0;  // that the ranks of the machine have together
+  int node_cores = 0;     // that the ranks of the node have together
   int threads = 0;        // that a rank takes
   std::int64_t free_memory = 0;
   double clock_seconds = 0;  // of the day, all ranks read at one time

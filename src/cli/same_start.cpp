@@ -5,6 +5,7 @@
 #include <fstream>
 #include <functional>
 #include <span>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -50,37 +51,25 @@ std::string sample_of_file(const fs::path& path) {
   return fmt::format("{} bytes, {}", format_count(size), checksum.text());
 }
 
-/// Files that rank 0 reads for all: a host without one is no difference.
-comm::Facts facts_of_files(comm::Communicator& communicator, const Values& values,
-                           const std::vector<const char*>& names, const FileFact& fact) {
-  comm::Facts facts;
-  for (const char* name : names) {
-    if (!values.has(name)) continue;
-    const std::string mine = fact_of_file(communicator, values.text(name), fact);
-    const std::string of_rank_0 = comm::broadcast_text(communicator, mine);
-    facts.emplace_back(fmt::format("--{} {}", name, values.text(name)), mine.empty() ? of_rank_0 : mine);
-  }
-  return facts;
-}
-
 std::string checksum_of_any_file(const fs::path& path) { return is_file(path) ? checksum_of_file(path) : ""; }
 
-void require_same_data(comm::Communicator& communicator, const Values& values) {
-  comm::Facts facts;
-  for (const char* name : {"data", "eval-data"}) {
-    if (!values.has(name)) continue;
-    facts.emplace_back(fmt::format("--{} {}", name, values.text(name)),
-                       fact_of_file(communicator, values.text(name), data_fact));
+/// What differs in the file of an option, where the command has it. `needed`: a rank without one is a difference.
+std::vector<std::string> differences_of_file(const FileViews& views, const Values& values, const char* name,
+                                             const FileFact& fact, bool needed) {
+  if (!values.has(name)) return {};
+  const std::vector<std::string> found = views.facts_of(values.text(name), fact);
+  std::vector<comm::Facts> facts;
+  for (const std::string& of_rank : found) {
+    const bool absent = of_rank.empty() && !needed;
+    facts.push_back({{fmt::format("--{} {}", name, values.text(name)), absent ? found.front() : of_rank}});
   }
-  comm::require_same(communicator, facts, "copy one data set to all nodes");
+  return comm::differences(facts, views.nodes());
 }
 
-void warn_of_other_weights(comm::Communicator& communicator, const Values& values) {
-  const std::vector<comm::Facts> all =
-      comm::all_gather_facts(communicator, facts_of_files(communicator, values, {"init"}, sample_of_files));
-  const std::vector<std::string> nodes = comm::all_gather_hosts(communicator);
-  for (const std::string& difference : comm::differences(all, nodes))
-    if (communicator.rank() == 0) spdlog::warn("{}; all ranks begin with those of rank 0", difference);
+/// All ranks come here with the same `differences`.
+void refuse(const std::vector<std::string>& differences, const char* remedy) {
+  if (!differences.empty())
+    throw AgreedError(fmt::format("ranks differ: {}; {}", fmt::join(differences, "; "), remedy), 2);
 }
 
 void warn_of_hosts(comm::Communicator& communicator) {
@@ -91,19 +80,36 @@ void warn_of_hosts(comm::Communicator& communicator) {
 
 }  // namespace
 
-std::string fact_of_file(comm::Communicator& communicator, const fs::path& path, const FileFact& fact) {
+FileViews::FileViews(comm::Communicator& communicator) : communicator_(communicator) {
+  const comm::Hosts hosts = comm::gather_hosts(communicator);
+  nodes_ = hosts.nodes;
   std::error_code none;
-  const std::string view = fs::read_symlink("/proc/self/ns/mnt", none).string();
-  const std::vector<std::string> keys = comm::all_gather_text(
-      communicator,
-      fmt::format("{}\n{}\n{}", comm::place_of_this_process().boot, view, fs::absolute(path, none).string()));
-  const auto rank = static_cast<std::size_t>(communicator.rank());
-  const auto first = static_cast<std::size_t>(std::ranges::find(keys, keys[rank]) - keys.begin());
-  std::string mine;
-  comm::agree(communicator, [&] {
-    if (first == rank) mine = fact(path);
+  const std::string mounts = fs::read_symlink("/proc/self/ns/mnt", none).string();
+  const std::vector<std::string> views =
+      comm::all_gather_text(communicator, mounts + '\n' + fs::current_path(none).string());
+  for (std::size_t rank = 0; rank < views.size(); ++rank) {
+    const std::size_t line = views[rank].find('\n');
+    mounts_.push_back(hosts.places[rank].boot + views[rank].substr(0, line));
+    folders_.push_back(views[rank].substr(line));
+  }
+}
+
+std::vector<std::string> FileViews::facts_of(const fs::path& path, const FileFact& fact) const {
+  std::vector<std::string> keys;
+  for (std::size_t rank = 0; rank < nodes_.size(); ++rank)
+    keys.push_back(mounts_[rank] + (path.is_absolute() ? "" : folders_[rank]));
+  const auto first_like = [&](std::size_t rank) {
+    return static_cast<std::size_t>(std::ranges::find(keys, keys[rank]) - keys.begin());
+  };
+  const auto mine = static_cast<std::size_t>(communicator_.rank());
+  std::string text;
+  comm::agree(communicator_, [&] {
+    if (first_like(mine) == mine) text = fact(path);
   });
-  return comm::all_gather_text(communicator, mine)[first];
+  const std::vector<std::string> texts = comm::all_gather_text(communicator_, text);
+  std::vector<std::string> facts;
+  for (std::size_t rank = 0; rank < texts.size(); ++rank) facts.push_back(texts[first_like(rank)]);
+  return facts;
 }
 
 comm::Facts option_facts(const std::string& command, const Values& values) {
@@ -133,15 +139,20 @@ std::string data_fact(const fs::path& path) {
 
 void require_same_start(comm::Communicator& communicator, const std::string& command, const Values& values) {
   if (communicator.size() == 1) return;
+  const FileViews views(communicator);
   const Program program = this_program();
-  comm::require_same(communicator, {{"the program", fmt::format("{} (sources {})", program.version, program.sources)}},
-                     "build one version on all nodes");
-  comm::require_same(communicator, option_facts(command, values), "start it with the same command line on all nodes");
-  comm::require_same(communicator,
-                     facts_of_files(communicator, values, {"model", "batches", "profile"}, checksum_of_any_file),
-                     "copy one file to all nodes, or keep it on rank 0's only");
-  require_same_data(communicator, values);
-  warn_of_other_weights(communicator, values);
+  comm::Facts mine{{"the program", fmt::format("{} (sources {})", program.version, program.sources)}};
+  for (comm::Facts::value_type& fact : option_facts(command, values)) mine.push_back(std::move(fact));
+  refuse(comm::differences(comm::all_gather_facts(communicator, mine), views.nodes()),
+         "start one version with the same command line on all nodes");
+  for (const char* name : {"model", "batches", "profile"}) {
+    refuse(differences_of_file(views, values, name, checksum_of_any_file, false),
+           "copy one file to all nodes, or keep it on rank 0's only");
+  }
+  for (const char* name : {"data", "eval-data", "trained-on"})
+    refuse(differences_of_file(views, values, name, data_fact, true), "copy one data set to all nodes");
+  for (const std::string& difference : differences_of_file(views, values, "init", sample_of_files, false))
+    if (communicator.rank() == 0) spdlog::warn("{}; all ranks begin with those of rank 0", difference);
   warn_of_hosts(communicator);
 }
 

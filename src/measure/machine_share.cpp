@@ -64,6 +64,15 @@ Tightest tightest_bound(const std::vector<RankRoom>& rooms, const RankRoom& mine
   return tightest;
 }
 
+/// How many cores are in the masks of the ranks that `counts` names.
+template <typename Counts>
+int cores_of(const std::vector<RankRoom>& rooms, const Counts& counts) {
+  std::set<int> cores;
+  for (const RankRoom& room : rooms)
+    if (counts(room)) cores.insert(room.cores.begin(), room.cores.end());
+  return std::max(1, static_cast<int>(cores.size()));
+}
+
 }  // namespace
 
 std::vector<RankRoom> gather_rooms(comm::Communicator& communicator, const comm::Hosts& hosts, bool on_host) {
@@ -101,20 +110,18 @@ int core_share(const std::vector<RankRoom>& rooms, std::size_t rank) {
 }
 
 int bound_cores(const std::vector<RankRoom>& rooms, std::size_t rank) {
-  std::set<int> cores;
-  for (const RankRoom& other : rooms)
-    if (other.machine == rooms[rank].machine) cores.insert(other.cores.begin(), other.cores.end());
-  return std::max(1, static_cast<int>(cores.size()));
+  return cores_of(rooms, [&](const RankRoom& other) { return other.node == rooms[rank].node; });
 }
 
 int machine_cores(const std::vector<RankRoom>& rooms, std::size_t rank) {
+  const int all = cores_of(rooms, [&](const RankRoom& other) { return other.machine == rooms[rank].machine; });
   int quota = 0;
   for (const RankRoom& other : rooms) {
     if (other.machine != rooms[rank].machine) continue;
-    if (!other.quota) return bound_cores(rooms, rank);
+    if (!other.quota) return all;
     quota = std::max(quota, *other.quota);
   }
-  return std::min(bound_cores(rooms, rank), quota);
+  return std::min(all, quota);
 }
 
 std::vector<MemoryDomain> memory_domains(const std::vector<RankRoom>& rooms) {

@@ -28,7 +28,7 @@ HostReport report(const std::string& node, const std::string& interfaces) {
           .devices = "cpu",
           .own_cores = 8,
           .allowed_cores = 8,
-          .machine_cores = 8,
+          .node_cores = 8,
           .threads = 8,
           .free_memory = 1 << 30,
           .clock_seconds = 1e9,
@@ -64,7 +64,7 @@ TEST_F(Problems, AnExecutableThatDiffersOnlyWhereItShouldNot) {
 }
 
 TEST_F(Problems, ARankBoundToOneCoreOrToFewerThanItsThreads) {
-  reports_[1].own_cores = reports_[1].machine_cores = reports_[1].threads = 1;
+  reports_[1].own_cores = reports_[1].node_cores = reports_[1].threads = 1;
   EXPECT_THAT(found(), ElementsAre("rank 1 (b) is bound to 1 of 8 cores: start mpirun with --bind-to none"));
   reports_[1].own_cores = 2;
   reports_[1].threads = 4;
@@ -72,8 +72,8 @@ TEST_F(Problems, ARankBoundToOneCoreOrToFewerThanItsThreads) {
               ElementsAre("rank 1 (b) is bound to 2 of 8 cores and takes 4 threads: start mpirun with --bind-to none"));
 }
 
-TEST_F(Problems, RanksThatShareAllCoresOfAMachineOneByOneAreFine) {
-  for (HostReport& one : reports_) one.own_cores = one.threads = 1, one.machine_cores = one.allowed_cores = 2;
+TEST_F(Problems, RanksThatShareAllCoresOfANodeOneByOneAreFine) {
+  for (HostReport& one : reports_) one.own_cores = one.threads = 1, one.node_cores = one.allowed_cores = 2;
   EXPECT_THAT(found(), IsEmpty());
 }
 
@@ -107,7 +107,6 @@ TEST_F(Check, SaysThatAllIsWell) {
   EXPECT_THAT(result.output, HasSubstr("100 images of 1 x 8 x 8"));
   EXPECT_THAT(result.output, HasSubstr(host_name()));
   EXPECT_FALSE(fs::exists(results)) << "what was not there is not left behind";
-  EXPECT_LT(result.seconds, 20);
 }
 
 TEST_F(Check, WorksOnOneRank) {
@@ -137,7 +136,6 @@ TEST_F(Check, FindsFilesAndFoldersThatDifferBetweenNodes) {
   EXPECT_THAT(result.output, HasSubstr("wrong: data data.h5 is 100 images"));
   EXPECT_THAT(result.output, HasSubstr("is not the folder of rank 0"));
   EXPECT_THAT(result.errors, HasSubstr("2 things are wrong"));
-  EXPECT_LT(result.seconds, 20);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ std::vector<RankRoom> gather_rooms(comm::Communicator& communicator, const comm:
 /// Cores of `rank`: of each core in its mask, its part among the ranks of the machine that have it in theirs, and no
 /// more than its part of the quota among the ranks of the node. At least 1.
 int core_share(const std::vector<RankRoom>& rooms, std::size_t rank);
-/// Cores of `rank`'s machine that are in the mask of any rank.
+/// Cores of `rank`'s node that are in the mask of any of its ranks.
 int bound_cores(const std::vector<RankRoom>& rooms, std::size_t rank);
 /// Cores that all ranks of `rank`'s machine can keep busy together.
 int machine_cores(const std::vector<RankRoom>& rooms, std::size_t rank);
