@@ -117,7 +117,7 @@ void convert_text(const std::vector<fs::path>& files, const Tokenizer& tokenizer
   std::string one_text;
   for (const fs::path& file : files) {
     const std::string text = reader.read(file);
-    if (!options.special && text.find(kEndOfText) != std::string::npos)
+    if (!options.special && tokenizer.end_of_text() && text.find(kEndOfText) != std::string::npos)
       reader.note(fmt::format("holds {}, which is taken as text; --special takes it for the token", kEndOfText), file);
     if (options.documents == Documents::none) {
       one_text += text;
