@@ -242,7 +242,8 @@ TEST_F(TextCommands, ARunKeepsTheTokenizerOfItsData) {
     EXPECT_THAT(result.output, StartsWith("the nodes train"));
   }
   said("data text t --out few.h5 --tokenizer gpt2 --vocab-bpe few.txt --encoder " + folder + "vocab.json");
-  EXPECT_THAT(refused("evaluate --log warn --init run --data few.h5"), HasSubstr("other merges of 'gpt2'"));
+  EXPECT_THAT(refused("evaluate --log warn --init run --data few.h5"),
+              HasSubstr("other vocabularies or merges of the tokenizer 'gpt2'"));
   EXPECT_THAT(
       refused("generate --init run --prompt a --tokenizer gpt2 --vocab-bpe few.txt --encoder " + folder + "vocab.json"),
       HasSubstr("run was trained with another vocabulary or other merges"));

@@ -190,8 +190,8 @@ TEST_F(Train, LeavesARunDirectoryThatSaysWhatHappened) {
 
 TEST_F(Train, EvaluatesEverySampleOnceOnAnyNumberOfRanks) {
   train(1, "vit", "--batches 10 --steps 3 --log warn --save " + out("w.safetensors"));
-  const std::string command =
-      "evaluate " + files_->options("vit") + " --micro-batch 7 --precision fp64 --init " + out("w.safetensors");
+  const std::string command = "evaluate " + files_->options("vit") +
+                              " --micro-batch 7 --precision fp64 --log warn --init " + out("w.safetensors");
   const CommandResult one = run_lshdp_on(1, command), three = run_lshdp_on(3, command);
   EXPECT_EQ(one.exit_code, 0) << one.output;
   EXPECT_EQ(one.output, three.output);
