@@ -85,6 +85,13 @@ void write_file(const fs::path& path, std::string_view content) {
 }
 
 void commit_file(const fs::path& temporary, const fs::path& path) {
+  std::error_code absent;
+  const fs::file_status there = fs::status(path, absent);
+  if (fs::exists(there) && !fs::is_regular_file(there)) {
+    // Renaming would replace a device, a pipe or a link to one by a file.
+    remove_quietly(temporary);
+    throw UsageError(fmt::format("cannot write {}: it is no regular file", path.string()));
+  }
   int error = sync_path(temporary, O_RDONLY | O_CLOEXEC);
   if (error == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) error = errno;
   if (error != 0) {

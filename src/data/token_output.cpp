@@ -8,10 +8,15 @@
 namespace lshdp::data {
 namespace {
 
+/// However the file is spelled; it need not be there yet.
+std::filesystem::path place_of(const std::filesystem::path& file) {
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(file));
+}
+
 std::int64_t training_count(const TokenOutput& output, std::int64_t count) {
   if (count < 1) throw UsageError(fmt::format("{}: there are no tokens to write", output.path.string()));
   if (!output.validation_path) return count;
-  if (std::filesystem::weakly_canonical(*output.validation_path) == std::filesystem::weakly_canonical(output.path)) {
+  if (place_of(*output.validation_path) == place_of(output.path)) {
     throw UsageError(fmt::format("{}: training and validation need two files", output.path.string()));
   }
   const double fraction = output.validation_fraction;

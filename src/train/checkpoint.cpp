@@ -241,6 +241,10 @@ void write_checkpoint(comm::Communicator& communicator, const fs::path& run, par
 }
 
 fs::path find_checkpoint(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error))
+    throw UsageError(fmt::format("--resume: there is no folder {}{}", path.string(),
+                                 error ? fmt::format(" ({})", error.message()) : ""));
   if (fs::exists(path / kManifest)) return path;
   const std::map<std::int64_t, fs::path> found = checkpoints_of(path);
   if (found.empty()) throw UsageError(fmt::format("--resume: no complete checkpoint in {}", path.string()));

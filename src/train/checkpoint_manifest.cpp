@@ -135,6 +135,8 @@ void require_intact(const fs::path& checkpoint, const Manifest& manifest, const 
     throw DamagedCheckpoint(
         fmt::format("{} is missing; every rank must see the folder it was written to", path.string()));
   }
+  if (!error && !fs::is_regular_file(path, error) && !error)
+    throw DamagedCheckpoint(path.string() + " is damaged: it is not a file");
   const StoredFile found = describe_file(path);
   if (found.checksum == file.checksum) return;
   if (const std::string origin = origin_of(checkpoint, found.checksum); !origin.empty()) {

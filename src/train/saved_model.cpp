@@ -41,13 +41,15 @@ bool is_run(const fs::path& folder) {
   return is_there(folder / "run.json") || is_there(folder / "metrics.jsonl") || is_folder(folder / "checkpoints");
 }
 
-/// The run directory that `path` lies in: RUN itself, RUN/best, RUN/checkpoints/step-N and what is beside them.
+/// The run directory that `path` lies in: RUN itself, RUN/best, RUN/checkpoints/step-N and what is beside them,
+/// RUN/checkpoints/abandoned-M/step-N. Where no run.json says so, the nearest folder that looks like a run.
 fs::path run_around(const fs::path& path) {
-  fs::path folder = fs::absolute(path).lexically_normal();
+  fs::path folder = fs::absolute(path).lexically_normal(), nearest;
   for (int up = 0; up < 4 && folder.has_relative_path(); ++up, folder = folder.parent_path()) {
-    if (is_folder(folder) && is_run(folder)) return folder;
+    if (is_there(folder / "run.json")) return folder;
+    if (nearest.empty() && is_folder(folder) && is_run(folder)) nearest = folder;
   }
-  return {};
+  return nearest;
 }
 
 /// "a, b and c" of a folder, for messages; few of them.

@@ -2,6 +2,8 @@
 #include "lshdp/train/trained_data.h"
 
 #include "lshdp/core/json.h"
+#include "lshdp/core/log.h"
+#include "lshdp/core/text.h"
 #include "lshdp/data/matching.h"
 #include "lshdp/train/data_fit.h"
 #include "lshdp/train/run_file.h"
@@ -32,7 +34,14 @@ Json training_set_of(const SavedModel& saved) {
 
 std::unique_ptr<data::Dataset> as_trained(std::unique_ptr<data::Dataset> dataset, const fs::path& path,
                                           const Json& training_set) {
-  if (training_set.is_null()) return dataset;
+  if (training_set.is_null()) {
+    if (dataset->info().kind == data::DatasetInfo::Kind::images)
+      spdlog::warn(
+          "{}: classes are numbered and images normalised as the file itself says, because nothing beside the weights "
+          "says what they were trained on; --trained-on TRAIN.h5 does",
+          printable(path.string()));
+    return dataset;
+  }
   const Json& record = training_set.at("data");
   const std::string source = training_set.at("source");
   const fs::path name = json_value_or<std::string>(record, "path", source, source);

@@ -151,6 +151,23 @@ TEST_F(ImageData, EvaluatesARunWithTheClassesAndStatisticsItRecorded) {
   EXPECT_NEAR(loss(trained.output), loss(result.output), 1e-4);
 }
 
+TEST_F(ImageData, EvaluatesACheckpointThatWasSetAsideAsItsRun) {
+  make("train.h5", "--channels 1 --classes 3 --class-names bird,cat,dog");
+  make("val.h5", "--channels 1 --classes 3 --seed 1 --class-names dog,bird,cat");
+  succeeds("train " + vit() + " --data train.h5 --steps 2 --batches 4 --checkpoint-every 1 --results run");
+  succeeds("train " + vit() + " --data train.h5 --steps 2 --batches 4 --resume run/checkpoints/step-1");
+  const CommandResult result = succeeds("evaluate --init run/checkpoints/abandoned-1/step-2 --data val.h5");
+  EXPECT_THAT(result.errors, ContainsRegex("classes are numbered by their names as in .*train.h5"));
+}
+
+TEST_F(ImageData, WarnsWhereNothingSaysWhatWeightsWereTrainedOn) {
+  make("val.h5", "--channels 1 --classes 3");
+  succeeds("init " + vit() + " --save w.safetensors");
+  EXPECT_THAT(
+      succeeds("evaluate " + vit() + " --init w.safetensors --data val.h5").errors,
+      ContainsRegex("W val.h5: classes are numbered and images normalised as the file itself says.*--trained-on"));
+}
+
 TEST_F(ImageData, SaysThatImagesAreResizedAsTheyAreRead) {
   succeeds("data synthetic-images --count 8 --channels 1 --size 12 --classes 2 --out train.h5");
   EXPECT_THAT(succeeds("train " + vit() + " --data train.h5 --steps 1 --batches 4").errors,

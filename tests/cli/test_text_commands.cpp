@@ -132,6 +132,17 @@ TEST_F(TextCommands, NeverReplaceTheirInput) {
               HasSubstr("--validation-out x.txt would overwrite"));
   EXPECT_THAT(refused("data tokens x.txt --dtype u8 --out x.txt"), HasSubstr("would overwrite"));
   EXPECT_EQ(read_file(at("x.txt")), "text of ten");
+  EXPECT_THAT(refused("data text x.txt --out y.h5 --validation-fraction 0.5 --validation-out ./y.h5"),
+              HasSubstr("training and validation need two files"));
+  EXPECT_FALSE(std::filesystem::exists(at("y.h5")));
+}
+
+TEST_F(TextCommands, NeverReplaceWhatIsNoFile) {
+  file("x.txt", "text of ten");
+  ASSERT_EQ(run_command("mkfifo " + at("pipe")).exit_code, 0);
+  EXPECT_THAT(refused("data text x.txt --out pipe"), HasSubstr("cannot write pipe: it is no regular file"));
+  EXPECT_TRUE(std::filesystem::is_fifo(at("pipe")));
+  EXPECT_FALSE(std::filesystem::exists(at("pipe.tmp")));
 }
 
 TEST_F(TextCommands, RefuseTokensOfAnotherTokenizer) {

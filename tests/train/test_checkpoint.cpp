@@ -208,6 +208,7 @@ TEST_F(Checkpoint, NeverRemovesTheOneJustWritten) {
 
 TEST_F(Checkpoint, RefusesWhatIsNotThere) {
   EXPECT_THROW(find_checkpoint(folder_.path()), UsageError);
+  EXPECT_NE(refusal(folder_ / "none").find("there is no folder"), std::string::npos) << refusal(folder_ / "none");
   write(*store(1), 1);
   fs::remove(step_folder(1) / "rank-0.h5");
   EXPECT_THROW(read_checkpoint_info(step_folder(1)), UsageError);
@@ -234,6 +235,15 @@ TEST_F(Checkpoint, TakesTheOneBeforeADamagedOne) {
   const std::string none = refusal(folder_.path());
   EXPECT_NE(none.find("step-3/rank-0.h5 is damaged: it is not what was written"), std::string::npos) << none;
   EXPECT_NE(none.find("no good checkpoint before it"), std::string::npos) << none;
+}
+
+TEST_F(Checkpoint, TakesTheOneBeforeOneWhoseFileIsAFolder) {
+  const auto any = store(1);
+  write(*any, 1);
+  write(*any, 2);
+  fs::remove(step_folder(2) / "rank-0.h5");
+  fs::create_directory(step_folder(2) / "rank-0.h5");
+  EXPECT_EQ(find_good_checkpoint(*communicator_, folder_.path()), step_folder(1));
 }
 
 TEST_F(Checkpoint, NamesTheGoodOneBeforeADamagedOneThatWasAskedFor) {

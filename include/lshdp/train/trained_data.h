@@ -15,8 +15,8 @@ namespace lshdp::train {
 nlohmann::json training_set_of(const SavedModel& saved);
 
 /// `dataset`, opened from `path`, with the classes and statistics of the images of `training_set`, which is what
-/// training_set_of() gave; as it is where that is null. Throws UsageError where it does not fit: other classes or
-/// channels, tokens of another tokenizer.
+/// training_set_of() gave; as it is, with a warning for images, where that is null. Throws UsageError where it does not
+/// fit: other classes or channels, tokens of another tokenizer.
 std::unique_ptr<data::Dataset> as_trained(std::unique_ptr<data::Dataset> dataset, const std::filesystem::path& path,
                                           const nlohmann::json& training_set);
 
