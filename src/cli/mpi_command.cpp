@@ -9,10 +9,12 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/hosts.h"
 #include "lshdp/comm/mpi_communicator.h"
+#include "lshdp/comm/same.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/host.h"
 #include "lshdp/core/output.h"
+#include "lshdp/core/program.h"
 #include "same_start.h"
 #include "separate_starts.h"
 
@@ -33,6 +35,14 @@ int refuse_separate_starts(const std::string& command, const OtherLauncher& laun
     sleep_until(now_seconds() + 2);
   }
   return 2;
+}
+
+/// Before anything else is exchanged: programs of other sources may not understand each other's messages.
+void require_same_program(comm::Communicator& communicator) {
+  if (communicator.size() == 1) return;
+  const Program program = this_program();
+  comm::require_same(communicator, {{"the program", fmt::format("{} (sources {})", program.version, program.sources)}},
+                     "start one version on all nodes");
 }
 
 /// Runs `body` under the policy of with_ranks.
@@ -72,6 +82,7 @@ int with_ranks(const std::string& command, const std::function<void(comm::Commun
       return;
     }
     comm::agree(communicator, [] {});  // with the ranks that are in fail_before_ranks
+    require_same_program(communicator);
     body(communicator);
   };
   const int code = run_in_session(command, whole, connection_seconds);

@@ -17,7 +17,6 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
-#include "lshdp/core/program.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/identity.h"
 
@@ -140,11 +139,8 @@ std::string data_fact(const fs::path& path) {
 void require_same_start(comm::Communicator& communicator, const std::string& command, const Values& values) {
   if (communicator.size() == 1) return;
   const FileViews views(communicator);
-  const Program program = this_program();
-  comm::Facts mine{{"the program", fmt::format("{} (sources {})", program.version, program.sources)}};
-  for (comm::Facts::value_type& fact : option_facts(command, values)) mine.push_back(std::move(fact));
-  refuse(comm::differences(comm::all_gather_facts(communicator, mine), views.nodes()),
-         "start one version with the same command line on all nodes");
+  refuse(comm::differences(comm::all_gather_facts(communicator, option_facts(command, values)), views.nodes()),
+         "start the same command line on all nodes");
   for (const char* name : {"model", "batches", "profile"}) {
     refuse(differences_of_file(views, values, name, checksum_of_any_file, false),
            "copy one file to all nodes, or keep it on rank 0's only");

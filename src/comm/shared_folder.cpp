@@ -55,8 +55,7 @@ void write_small_file(const fs::path& path, const std::string& content, const st
   const int error = errno;
   if (descriptor >= 0) close(descriptor);
   if (!written) {
-    throw UsageError(fmt::format("{}: cannot write into {}: {}", what, fs::absolute(path.parent_path()).string(),
-                                 std::strerror(error)));
+    refuse_output(fmt::format("{}: cannot write into {}", what, fs::absolute(path.parent_path()).string()), error);
   }
 }
 

@@ -48,17 +48,16 @@ void remove_quietly(const fs::path& path) {
   fs::remove(path, ignored);
 }
 
-/// A name or a permission is the user's to mend, exit code 2; a full or failing disk ends a run, exit code 1.
-[[noreturn]] void refuse_output(const std::string& message, int error) {
-  const std::string text = fmt::format("{}: {}", message, std::strerror(error));
-  if (is_wrong_place(error)) throw UsageError(text);
-  throw RunError(text);
-}
-
 }  // namespace
 
 WriteError::WriteError(const std::string& file, int error)
     : RunError("cannot write " + file + ": " + std::strerror(error), is_wrong_place(error) ? 2 : 1) {}
+
+void refuse_output(const std::string& message, int error) {
+  const std::string text = fmt::format("{}: {}", message, std::strerror(error));
+  if (is_wrong_place(error)) throw UsageError(text);
+  throw RunError(text);
+}
 
 std::string read_file(const fs::path& path) {
   std::error_code error;
@@ -87,7 +86,7 @@ void write_file(const fs::path& path, std::string_view content) {
 void commit_file(const fs::path& temporary, const fs::path& path) {
   std::error_code absent;
   const fs::file_status there = fs::status(path, absent);
-  if (fs::exists(there) && !fs::is_regular_file(there)) {
+  if (fs::exists(there) && !fs::is_regular_file(there) && !fs::is_directory(there)) {
     // Renaming would replace a device, a pipe or a link to one by a file.
     remove_quietly(temporary);
     throw UsageError(fmt::format("cannot write {}: it is no regular file", path.string()));

@@ -101,9 +101,9 @@ void require_room(const fs::path& folder, std::int64_t bytes, std::string_view o
   std::error_code error;
   const fs::space_info space = fs::space(folder, error);
   if (error || space.available >= static_cast<std::uintmax_t>(bytes)) return;
-  throw UsageError(
-      fmt::format("{}: the disk of {} has {} free, but the weights take {}; make room, or take another one", option,
-                  folder.string(), format_size(static_cast<std::int64_t>(space.available)), format_size(bytes)));
+  throw RunError(fmt::format(
+      "{}: No space left on device: {} has {} free, but the weights take {}; make room, or take another one", option,
+      folder.string(), format_size(static_cast<std::int64_t>(space.available)), format_size(bytes)));
 }
 
 }  // namespace

@@ -44,6 +44,10 @@ void refuse_overwriting(std::string_view option, const std::filesystem::path& ou
 /// UsageError naming `option` where PATH is a folder, a device, a pipe or not allowed; RunError where the disk is full.
 void require_writable_file(const std::filesystem::path& path, std::string_view option);
 
+/// Throws "MESSAGE: CAUSE" of an output that the system refused with `error`: UsageError for a name or a permission,
+/// which are the user's to mend, RunError for a full or failing disk.
+[[noreturn]] void refuse_output(const std::string& message, int error);
+
 /// Makes the folder and proves that files can be written into it. Throws UsageError naming `what`, RunError: full disk.
 void require_writable_folder(const std::filesystem::path& folder, std::string_view what);
 
