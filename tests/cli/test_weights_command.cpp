@@ -41,7 +41,7 @@ class SavedWeights : public testing::Test {
     const CommandResult result =
         run_lshdp("evaluate --log warn --data " + files_->path(model + ".h5") + " --init " + init + " " + more);
     EXPECT_EQ(result.exit_code, 0) << init << "\n" << result.errors;
-    return result.output;
+    return result.output.substr(0, result.output.size() - result.errors.size());
   }
   static double loss_of(const std::string& output) { return std::stod(output.substr(std::string("loss ").size())); }
   void refused(const std::string& command, const std::string& message, int code = 2) const {
