@@ -5,12 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 
 #include "lshdp/core/text.h"
 
 namespace lshdp::cli {
-namespace {
 
 std::optional<int> number_in(const char* variable) {
   const char* text = std::getenv(variable);
@@ -18,8 +16,6 @@ std::optional<int> number_in(const char* variable) {
   if (text == nullptr || std::from_chars(text, text + std::strlen(text), number).ec != std::errc{}) return std::nullopt;
   return number;
 }
-
-}  // namespace
 
 int launch_rank() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {

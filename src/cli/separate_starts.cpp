@@ -1,21 +1,14 @@
 // Variables of Slurm's srun and of other MPIs' mpiexec.
 #include "separate_starts.h"
 
-#include <charconv>
 #include <cstdlib>
-#include <cstring>
 
 #include <fmt/format.h>
 
+#include "lshdp/cli/launch.h"
+
 namespace lshdp::cli {
 namespace {
-
-std::optional<int> number_in(const char* variable) {
-  const char* text = std::getenv(variable);
-  int number = 0;
-  if (text == nullptr || std::from_chars(text, text + std::strlen(text), number).ec != std::errc{}) return std::nullopt;
-  return number;
-}
 
 bool is_set(const char* variable) { return std::getenv(variable) != nullptr; }
 

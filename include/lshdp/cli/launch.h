@@ -1,8 +1,12 @@
 // Which rank this process is before MPI is up, and how a command that failed says so.
 #pragma once
+#include <optional>
 #include <string>
 
 namespace lshdp::cli {
+
+/// The number in an environment variable; none if it is not set or does not begin with one.
+std::optional<int> number_in(const char* variable);
 
 /// This process's rank from what mpirun or srun put into the environment; 0 if neither started it.
 int launch_rank();
