@@ -11,6 +11,7 @@
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/plan/alike_ranks.h"
+#include "lshdp/plan/compute_bound.h"
 #include "lshdp/plan/describe.h"
 #include "lshdp/plan/leave_out.h"
 #include "lshdp/plan/other_ranks.h"
@@ -109,6 +110,8 @@ int run_optimize(const Arguments& arguments) {
   plan::Solution solution = plan::solve(profile, options);
   solution.plan.leave_out = plan::best_left_out(profile, solution.plan, options);
   std::string text = plan::describe(profile, solution, options) + alike_text(pooled);
+  if (const auto bound = plan::compute_bound_total(profile, solution.plan, options))
+    text += plan::describe(*bound) + '\n';
   if (values.has("scale")) {
     const auto points = plan::predict_scale(profile, solution.plan.total, options.max_accumulation,
                                             parse_int_list(values.text("scale"), "--scale"));

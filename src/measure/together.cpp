@@ -52,7 +52,7 @@ class Together {
     ++update_.step;
     walker_.begin_step(update_, static_cast<std::int64_t>(mine_.micro_batches.size()), batch_.input);
     std::size_t left = mine_.micro_batches.size();
-    for (const std::int64_t samples : std::views::reverse(mine_.micro_batches)) {
+    for (const std::int64_t samples : plan::in_training_order(mine_.micro_batches)) {
       --left;
       walker_.train_micro_batch(batch_.input.narrow(0, 0, samples), batch_.target.narrow(0, 0, samples), left == 0);
     }

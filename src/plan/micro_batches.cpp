@@ -16,29 +16,44 @@ namespace {
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr double kCutMustSave = 1.1;
 constexpr double kChargePerMicroBatch = 1e-9;                   // of t(1), see SplitCost
-constexpr std::int64_t kLargestTable = 1 << 26;                 // entries of 12 bytes while it is built
+constexpr std::int64_t kLargestTable = 1 << 25;                 // entries of 96 bytes while it is built
 constexpr std::int64_t kLargestLayers = std::int64_t{1} << 28;  // limit x batch, where the limit binds
 
 double charge(const TimeCurve& curve) { return kChargePerMicroBatch * curve.corners().front().seconds; }
 
-/// Cost and number of micro-batches of the best cut of 0, 1, .. samples.
+/// What a cut looks like: its number of micro-batches, samples of the largest and of the next largest (0: one only).
+struct CutShape {
+  std::int64_t count = 0, largest = 0, next = 0;
+
+  CutShape with(std::int64_t size) const {
+    if (size > largest) return {count + 1, size, largest};
+    return {count + 1, largest, std::max(next, size)};
+  }
+};
+
+/// The best cut of 0, 1, .. samples: its seconds, its number of micro-batches, the largest of them.
 struct Costs {
-  explicit Costs(std::int64_t range)
-      : seconds(static_cast<std::size_t>(range) + 1, kInfinite), count(static_cast<std::size_t>(range) + 1, 0) {
-    seconds[0] = 0;
-  }
+  explicit Costs(std::int64_t range) : seconds(length(range), kInfinite), shapes(length(range)) { seconds[0] = 0; }
   std::int64_t range() const { return static_cast<std::int64_t>(seconds.size()) - 1; }
-  void improve(std::int64_t batch, double candidate, std::int32_t micro_batches) {
-    const auto at = static_cast<std::size_t>(batch);
-    if (candidate >= seconds[at]) return;
-    seconds[at] = candidate;
-    count[at] = micro_batches;
-  }
   double at(std::int64_t batch) const { return seconds[static_cast<std::size_t>(batch)]; }
-  std::int32_t count_at(std::int64_t batch) const { return count[static_cast<std::size_t>(batch)]; }
+  const CutShape& shape(std::int64_t batch) const { return shapes[static_cast<std::size_t>(batch)]; }
+
+  /// Takes the cut of `base` of batch - size samples with one micro-batch of `size` more, which takes `more` seconds,
+  /// where that is quicker. Returns whether it is.
+  bool improve(std::int64_t batch, std::int64_t size, double more, const Costs& base) {
+    const auto at = static_cast<std::size_t>(batch);
+    const double candidate = base.at(batch - size) + more;
+    if (candidate >= seconds[at]) return false;
+    seconds[at] = candidate;
+    shapes[at] = base.shape(batch - size).with(size);
+    return true;
+  }
 
   std::vector<double> seconds;
-  std::vector<std::int32_t> count;
+  std::vector<CutShape> shapes;
+
+ private:
+  static std::size_t length(std::int64_t range) { return static_cast<std::size_t>(range) + 1; }
 };
 
 /// Cuts into any number of micro-batches of corner sizes.
@@ -47,8 +62,7 @@ Costs corner_costs(const TimeCurve& curve, std::int64_t range) {
   for (std::int64_t batch = 1; batch <= range; ++batch) {
     for (const CurvePoint& corner : curve.corners()) {
       if (corner.batch > batch) break;
-      const std::int64_t rest = batch - corner.batch;
-      costs.improve(batch, costs.at(rest) + corner.seconds + charge(curve), costs.count_at(rest) + 1);
+      costs.improve(batch, corner.batch, corner.seconds + charge(curve), costs);
     }
   }
   return costs;
@@ -61,10 +75,8 @@ bool add_corner(const TimeCurve& curve, Costs& costs, Record record) {
   bool gained = false;
   for (std::int64_t batch = costs.range(); batch >= 1; --batch) {  // downwards: smaller entries are still the old ones
     for (std::size_t i = 0; i < curve.corners().size() && curve.corners()[i].batch <= batch; ++i) {
-      const std::int64_t rest = batch - curve.corners()[i].batch;
-      const double candidate = costs.at(rest) + curve.corners()[i].seconds + charge(curve);
-      if (candidate >= costs.at(batch)) continue;
-      costs.improve(batch, candidate, costs.count_at(rest) + 1);
+      const CurvePoint& corner = curve.corners()[i];
+      if (!costs.improve(batch, corner.batch, corner.seconds + charge(curve), costs)) continue;
       record(batch, i);
       gained = true;
     }
@@ -97,8 +109,7 @@ void add_between(const TimeCurve& curve, const CurvePoint& low, const CurvePoint
     while (window[oldest] <= batch - high.batch) ++oldest;
     const std::int64_t rest = window[oldest];
     if (base.at(rest) == kInfinite) continue;
-    const double one_more = curve.seconds(batch - rest) + charge(curve);
-    costs.improve(batch, base.at(rest) + one_more, base.count_at(rest) + 1);
+    costs.improve(batch, batch - rest, curve.seconds(batch - rest) + charge(curve), base);
   }
 }
 
@@ -130,26 +141,55 @@ double cut_seconds(const TimeCurve& curve, const std::vector<std::int64_t>& size
   return seconds;
 }
 
-bool exceeds(const Costs& costs, std::int64_t limit) {
-  return limit > 0 && *std::max_element(costs.count.begin(), costs.count.end()) > limit;
+CutShape shape_of(const std::vector<std::int64_t>& sizes) {
+  CutShape shape;
+  for (const std::int64_t size : sizes) shape = shape.with(size);
+  return shape;
 }
 
-/// f(0), .. f(range).
-std::vector<double> least_seconds(const TimeCurve& curve, std::int64_t limit, std::int64_t range) {
+bool exceeds(const Costs& costs, std::int64_t limit) {
+  const auto by_count = [](const CutShape& a, const CutShape& b) { return a.count < b.count; };
+  return limit > 0 && std::ranges::max(costs.shapes, by_count).count > limit;
+}
+
+/// When a step's transfers are done if nothing but this cut holds them up; 0 for one micro-batch.
+double network_seconds(const TimeCurve& curve, const Wire& wire, const CutShape& shape, double seconds) {
+  if (shape.count < 2) return 0;
+  if (wire.every_pass) return static_cast<double>(shape.count) * wire.seconds;
+  return seconds - (curve.seconds(shape.next) + 2 * curve.seconds(shape.largest)) / 3 + wire.seconds;
+}
+
+/// What a cut into micro-batches takes that need not be, `seconds` by the curve.
+SplitTime needless_cut(const TimeCurve& curve, const Wire& wire, const CutShape& shape, double seconds) {
+  const double at_least = kCutMustSave * seconds;
+  return {at_least, network_seconds(curve, wire, shape, at_least)};
+}
+
+/// Whether one micro-batch of `batch` samples is no slower than this cut of it, with the network's part of the step.
+bool keeps_whole(const TimeCurve& curve, const Wire& wire, std::int64_t batch, const SplitTime& cut) {
+  return std::max(whole_seconds(curve, batch), wire.seconds) <= std::max({cut.seconds, cut.network, wire.seconds});
+}
+
+/// Of 0, 1, .. `range` samples.
+std::vector<SplitTime> split_times(const TimeCurve& curve, const Wire& wire, std::int64_t limit, std::int64_t range) {
   Costs costs = with_any_size(curve, corner_costs(curve, range));
   if (exceeds(costs, limit)) {
     require_layers_fit(limit, range);
     costs = with_any_size(curve, limited_corner_costs(curve, limit - 1, range));
   }
-  for (std::int64_t batch = 1; batch <= std::min(range, curve.max_batch()); ++batch) {
-    double& seconds = costs.seconds[static_cast<std::size_t>(batch)];
-    seconds = std::min(whole_seconds(curve, batch), kCutMustSave * seconds);
+  std::vector<SplitTime> times(1);
+  times.reserve(costs.seconds.size());
+  for (std::int64_t batch = 1; batch <= range; ++batch) {
+    const CutShape& shape = costs.shape(batch);
+    SplitTime time{costs.at(batch), network_seconds(curve, wire, shape, costs.at(batch))};
+    if (batch <= curve.max_batch()) {
+      time = needless_cut(curve, wire, shape, costs.at(batch));
+      if (keeps_whole(curve, wire, batch, time)) time = {whole_seconds(curve, batch), 0};
+    }
+    // f is monotone; this removes what rounding of sums leaves, and the step at max_batch.
+    times.push_back({std::max(time.seconds, times.back().seconds), std::max(time.network, times.back().network)});
   }
-  // f is monotone; this removes what rounding of sums leaves, and the step at max_batch.
-  for (std::size_t i = 1; i < costs.seconds.size(); ++i) {
-    costs.seconds[i] = std::max(costs.seconds[i], costs.seconds[i - 1]);
-  }
-  return std::move(costs.seconds);
+  return times;
 }
 
 /// The size of the one micro-batch of any size that completes cuts of `base` to `batch`; 0 if none is needed.
@@ -157,7 +197,7 @@ std::int64_t last_size(const TimeCurve& curve, const Costs& base, std::int64_t b
   std::int64_t best_size = 0;
   double best = base.at(batch);
   for (std::int64_t size = 1; size <= std::min(batch, curve.max_batch()); ++size) {
-    const double candidate = base.at(batch - size) + curve.seconds(size) + charge(curve);
+    const double candidate = base.at(batch - size) + (curve.seconds(size) + charge(curve));
     if (candidate < best) {
       best = candidate;
       best_size = size;
@@ -172,7 +212,8 @@ void append_corner_sizes(const TimeCurve& curve, const Costs& costs, std::int64_
   while (batch > 0) {
     for (const CurvePoint& corner : curve.corners()) {
       const std::int64_t rest = batch - corner.batch;
-      if (rest < 0 || costs.at(rest) + corner.seconds + charge(curve) != costs.at(batch)) continue;
+      // The very sum that improve() made.
+      if (rest < 0 || costs.at(rest) + (corner.seconds + charge(curve)) != costs.at(batch)) continue;
       sizes.push_back(corner.batch);
       batch = rest;
       break;
@@ -214,13 +255,13 @@ std::vector<std::int64_t> limited_cut(const TimeCurve& curve, std::int64_t limit
   return sizes;
 }
 
-std::vector<std::int64_t> best_cut(const TimeCurve& curve, std::int64_t limit, std::int64_t batch) {
+std::vector<std::int64_t> best_cut(const TimeCurve& curve, const Wire& wire, std::int64_t limit, std::int64_t batch) {
   if (batch == 0) return {};
   if (limit == 1) return {batch};
   std::vector<std::int64_t> sizes = unlimited_cut(curve, batch);
   if (limit > 0 && static_cast<std::int64_t>(sizes.size()) > limit) sizes = limited_cut(curve, limit, batch);
-  if (batch <= curve.max_batch() && whole_seconds(curve, batch) <= kCutMustSave * cut_seconds(curve, sizes))
-    return {batch};
+  const SplitTime needless = needless_cut(curve, wire, shape_of(sizes), cut_seconds(curve, sizes));
+  if (batch <= curve.max_batch() && keeps_whole(curve, wire, batch, needless)) return {batch};
   std::sort(sizes.begin(), sizes.end(), std::greater<>());
   return sizes;
 }
@@ -234,8 +275,14 @@ std::int64_t largest_batch(const TimeCurve& curve, std::int64_t limit, std::int6
 
 }  // namespace
 
-SplitCost::SplitCost(TimeCurve curve, std::int64_t limit, std::int64_t largest)
-    : curve_(std::move(curve)), limit_(limit), largest_(largest_batch(curve_, limit, largest)) {}
+SplitTime split_time(const TimeCurve& curve, const Wire& wire, const std::vector<std::int64_t>& micro_batches) {
+  if (micro_batches.empty()) return {};
+  const double seconds = cut_seconds(curve, micro_batches);
+  return {seconds, network_seconds(curve, wire, shape_of(micro_batches), seconds)};
+}
+
+SplitCost::SplitCost(TimeCurve curve, const Wire& wire, std::int64_t limit, std::int64_t largest)
+    : curve_(std::move(curve)), wire_(wire), limit_(limit), largest_(largest_batch(curve_, limit, largest)) {}
 
 void SplitCost::grow(std::int64_t batch) {
   const auto have = static_cast<std::int64_t>(table_.size());
@@ -246,21 +293,22 @@ void SplitCost::grow(std::int64_t batch) {
                     format_count(batch)));
   }
   const std::int64_t range = std::min({largest_, std::max({batch, 2 * have, std::int64_t{64}}), kLargestTable});
-  table_ = least_seconds(curve_, limit_, range);
+  table_ = split_times(curve_, wire_, limit_, range);
 }
 
-double SplitCost::seconds(std::int64_t batch) {
-  if (batch == 0) return 0;
-  if (limit_ == 1) return curve_.seconds(batch) + charge(curve_);
+SplitTime SplitCost::time(std::int64_t batch) {
+  if (batch == 0) return {};
+  if (limit_ == 1) return {whole_seconds(curve_, batch), 0};
   grow(batch);
   return table_[static_cast<std::size_t>(batch)];
 }
 
-std::int64_t SplitCost::capacity(double seconds) {
+std::int64_t SplitCost::capacity(double seconds, double network_seconds) {
   if (largest_ == 0) return 0;
+  const auto within = [&](const SplitTime& time) { return time.seconds <= seconds && time.network <= network_seconds; };
   if (limit_ != 1) {
     grow(1);
-    while (table_.back() <= seconds && static_cast<std::int64_t>(table_.size()) <= largest_) {
+    while (within(table_.back()) && static_cast<std::int64_t>(table_.size()) <= largest_) {
       grow(static_cast<std::int64_t>(table_.size()));
     }
   }
@@ -268,7 +316,7 @@ std::int64_t SplitCost::capacity(double seconds) {
   std::int64_t above = limit_ == 1 ? largest_ + 1 : static_cast<std::int64_t>(table_.size());
   while (above - fits > 1) {
     const std::int64_t middle = fits + (above - fits) / 2;
-    (this->seconds(middle) <= seconds ? fits : above) = middle;
+    (within(time(middle)) ? fits : above) = middle;
   }
   return fits;
 }
@@ -276,7 +324,7 @@ std::int64_t SplitCost::capacity(double seconds) {
 const std::vector<std::int64_t>& SplitCost::micro_batches(std::int64_t batch) {
   const auto found = cuts_.find(batch);
   if (found != cuts_.end()) return found->second;
-  return cuts_.emplace(batch, best_cut(curve_, limit_, batch)).first->second;
+  return cuts_.emplace(batch, best_cut(curve_, wire_, limit_, batch)).first->second;
 }
 
 }  // namespace lshdp::plan

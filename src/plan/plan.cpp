@@ -236,6 +236,12 @@ Plan read_plan(const std::filesystem::path& path) {
 
 void write_plan(const std::filesystem::path& path, const Plan& plan) { write_json(path, to_json(plan)); }
 
+std::vector<std::int64_t> in_training_order(std::vector<std::int64_t> micro_batches) {
+  std::ranges::sort(micro_batches, std::greater<>());
+  if (micro_batches.size() > 1) std::ranges::rotate(micro_batches, micro_batches.begin() + 1);
+  return micro_batches;
+}
+
 Plan plan_from_batches(const std::vector<std::int64_t>& batches, const std::vector<std::int64_t>& max_batch) {
   if (!max_batch.empty() && max_batch.size() != batches.size()) {
     throw_wrong_list_length(batches.size(), static_cast<int>(max_batch.size()), "batches");

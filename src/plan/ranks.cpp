@@ -26,7 +26,7 @@ Ranks::Ranks(const Profile& profile, std::int64_t limit, std::int64_t largest) :
   for (std::size_t rank = 0; rank < profile.ranks.size(); ++rank) {
     TimeCurve curve(profile.ranks[rank]);
     const auto [cost, new_curve] = known_curves.emplace(key(curve), costs_.size());
-    if (new_curve) costs_.emplace_back(std::move(curve), limit, largest);
+    if (new_curve) costs_.emplace_back(std::move(curve), model_.wire(), limit, largest);
     cost_of_rank_.push_back(cost->second);
     const auto [alike, new_class] = known_classes.emplace(std::pair(cost->second, fixed(rank)), classes_.size());
     if (new_class) classes_.push_back({rank, 0});

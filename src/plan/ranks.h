@@ -1,10 +1,10 @@
 // The ranks of a profile as the solver sees them: f_r of each and what a step costs beside it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "lshdp/plan/profile.h"
-#include "micro_batches.h"
 #include "step_model.h"
 
 namespace lshdp::plan {
@@ -27,8 +27,16 @@ class Ranks {
   const std::vector<Class>& classes() const { return classes_; }
   SplitCost& cost(std::size_t rank) { return costs_[cost_of_rank_[rank]]; }
   double fixed(std::size_t rank) const { return model_.fixed_seconds[rank]; }
-  /// When `rank` is done with `batch` samples, from the start of a step.
-  double finish(std::size_t rank, std::int64_t batch) { return cost(rank).seconds(batch) + fixed(rank); }
+  /// When `rank` is done with `batch` samples, from the start of a step, transfers included that its micro-batches hold
+  /// up.
+  double finish(std::size_t rank, std::int64_t batch) {
+    const SplitTime time = cost(rank).time(batch);
+    return std::max(time.seconds + fixed(rank), time.network);
+  }
+  /// The most samples with which `rank` is done within `seconds`.
+  std::int64_t capacity(std::size_t rank, double seconds) {
+    return cost(rank).capacity(seconds - fixed(rank), seconds);
+  }
   /// No step is shorter, whatever the batches.
   double largest_fixed() const;
   /// What all ranks together can take in a step.

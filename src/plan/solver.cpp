@@ -30,7 +30,7 @@ constexpr double kWorthUnequalShards = 1.01;  // the step with equal ones over t
 std::int64_t samples_within(Ranks& ranks, double seconds) {
   std::int64_t samples = 0;
   for (const Ranks::Class& alike : ranks.classes()) {
-    samples += alike.ranks * ranks.cost(alike.first_rank).capacity(seconds - ranks.fixed(alike.first_rank));
+    samples += alike.ranks * ranks.capacity(alike.first_rank, seconds);
   }
   return samples;
 }
@@ -41,7 +41,7 @@ double shortest_time(Ranks& ranks, std::int64_t total) {
   if (samples_within(ranks, low) >= total) return low;
   double step = std::numeric_limits<double>::infinity();
   for (const Ranks::Class& alike : ranks.classes()) {
-    if (ranks.cost(alike.first_rank).largest() > 0) step = std::min(step, ranks.cost(alike.first_rank).seconds(1));
+    if (ranks.cost(alike.first_rank).largest() > 0) step = std::min(step, ranks.cost(alike.first_rank).time(1).seconds);
   }
   double high = low + step;
   for (; samples_within(ranks, high) < total; step *= 2) {
@@ -63,7 +63,7 @@ Batches split(Ranks& ranks, std::int64_t total) {
   Batches batches;
   std::priority_queue<std::tuple<double, std::int64_t, std::size_t>> last;
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-    batches.push_back(ranks.cost(rank).capacity(time - ranks.fixed(rank)));
+    batches.push_back(ranks.capacity(rank, time));
     if (batches[rank] > 0) last.emplace(ranks.finish(rank, batches[rank]), batches[rank], rank);
   }
   std::int64_t surplus = std::accumulate(batches.begin(), batches.end(), std::int64_t{0}) - total;
@@ -90,7 +90,7 @@ Prediction predict_step(Ranks& ranks, const Batches& batches) {
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     slowest = std::max(slowest, ranks.finish(rank, batches[rank]));
     const double update = ranks.model().update_seconds[rank];
-    predicted.compute_seconds.push_back(ranks.cost(rank).seconds(batches[rank]) + update);
+    predicted.compute_seconds.push_back(ranks.cost(rank).time(batches[rank]).seconds + update);
   }
   const auto total = static_cast<double>(std::accumulate(batches.begin(), batches.end(), std::int64_t{0}));
   const double compute = *std::max_element(predicted.compute_seconds.begin(), predicted.compute_seconds.end());
@@ -195,8 +195,11 @@ std::string binding(const Profile& profile, Ranks& ranks, const Batches& batches
     if (seconds[rank] > seconds[slowest]) slowest = rank;
   }
   if (ranks.model().wire_seconds > seconds[slowest]) return "network";
-  const char* part = batches[slowest] > 0 ? "compute" : "update and transfers";
-  return fmt::format("{} of rank {} ({})", part, slowest, profile.ranks[slowest].host);
+  const std::string name = fmt::format("rank {} ({})", slowest, profile.ranks[slowest].host);
+  const SplitTime time = ranks.cost(slowest).time(batches[slowest]);
+  if (time.network > time.seconds + ranks.fixed(slowest))
+    return "network, for which the micro-batches of " + name + " leave less time";
+  return fmt::format("{} of {}", batches[slowest] > 0 ? "compute" : "update and transfers", name);
 }
 
 Plan plan_of(const Profile& profile, Ranks& ranks, const Batches& batches) {

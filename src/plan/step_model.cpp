@@ -55,6 +55,7 @@ StepModel::StepModel(const Profile& profile) {
   const NetworkProfile& network = profile.network;
   const std::int64_t mean_bytes = profile.gradient_bytes / 2 + profile.parameter_bytes / 2;
   const ShardEffect shards = shard_effect(profile);
+  every_pass = profile.mode == "fsdp";
   wire_seconds = shards.wire * all_reduce_seconds(network, ranks, mean_bytes);
   boundary_seconds =
       shards.boundary * network.boundary_load * all_reduce_seconds(network, ranks, profile.first_block_bytes);

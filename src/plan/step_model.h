@@ -5,6 +5,7 @@
 
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
+#include "micro_batches.h"
 
 namespace lshdp::plan {
 
@@ -18,17 +19,20 @@ std::vector<double> moved_bytes(const Profile& profile);
 
 /// The step model of DESIGN.md section 6:
 ///
-///   step = max(max over r of f_r(B_r) + fixed_seconds[r], wire_seconds) + boundary_seconds
+///   step = max(max over r of f_r(B_r) + fixed_seconds[r], network_r(B_r), wire_seconds) + boundary_seconds
 ///
+/// where network_r is what cutting a batch costs the network (SplitTime::network).
 /// A step reduce-scatters gradient_bytes and all-gathers parameter_bytes: the traffic of one all-reduce of their mean.
 /// Where the profile's links ask for shards of unequal size (link_shares.h), all of this is for those.
 struct StepModel {
   explicit StepModel(const Profile& profile);
 
-  /// From rank times (micro-batches plus fixed_seconds) to the step.
+  /// From rank times (micro-batches plus fixed_seconds, or what they make the network wait) to the step.
   double step_seconds(double slowest_rank_seconds) const;
+  Wire wire() const { return {wire_seconds, every_pass}; }
 
   double wire_seconds = 0;      // the step's transfers, if nothing else happened; shorter with shares of unequal size
+  bool every_pass = false;      // wire_seconds are those of one micro-batch (fsdp)
   double boundary_seconds = 0;  // the first block's all-reduce, which no compute hides, times boundary_load
   std::vector<double> update_seconds;  // by rank: of its share
   /// By rank, whatever its batch: the update of its share, and the CPU time of its transfers divided by the cores

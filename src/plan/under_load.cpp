@@ -19,10 +19,19 @@ double sensible(double load) { return std::clamp(load, 0.5, 4.0); }
 /// many times what the first block's bytes take.
 double sensible_boundary(double load) { return std::clamp(load, 0.5, 64.0); }
 
-double modelled_seconds(const RankProfile& rank, const RankPlan& planned, double fixed_seconds) {
-  const TimeCurve curve(rank);
-  double seconds = fixed_seconds;
-  for (const std::int64_t batch : planned.micro_batches) seconds += curve.seconds(batch);
+SplitTime planned_time(const RankProfile& rank, const RankPlan& planned, const StepModel& model) {
+  return split_time(TimeCurve(rank), model.wire(), planned.micro_batches);
+}
+
+/// What a step of `plan` takes beside its boundary.
+double step_without_boundary(const Profile& profile, const Plan& plan) {
+  const StepModel model(with_shards_of(profile, plan));
+  double seconds = model.wire_seconds;
+  for (std::size_t r = 0; r < profile.ranks.size(); ++r) {
+    if (plan.ranks[r].batch == 0) continue;
+    const SplitTime time = planned_time(profile.ranks[r], plan.ranks[r], model);
+    seconds = std::max({seconds, time.seconds + model.fixed_seconds[r], time.network});
+  }
   return seconds;
 }
 
@@ -39,17 +48,15 @@ Profile under_load(Profile profile, const Plan& plan, const RealSteps& steps) {
   charge_transfers(profile, plan, steps.transfer_cpu_seconds);
   const StepModel model(with_shards_of(profile, plan));
   std::vector<double> loads(profile.ranks.size(), 1.0);
-  double slowest = 0;
   for (std::size_t r = 0; r < profile.ranks.size(); ++r) {
     if (plan.ranks[r].batch == 0) continue;
-    const double modelled = modelled_seconds(profile.ranks[r], plan.ranks[r], model.fixed_seconds[r]);
-    loads[r] = sensible(steps.compute_seconds[r] / modelled);
-    slowest = std::max(slowest, modelled * loads[r]);
+    const double alone = planned_time(profile.ranks[r], plan.ranks[r], model).seconds + model.fixed_seconds[r];
+    loads[r] = sensible(steps.compute_seconds[r] / alone);
   }
-  const double exposed = steps.step_seconds - std::max(slowest, model.wire_seconds);
-  if (model.boundary_seconds > 0) profile.network.boundary_load *= sensible_boundary(exposed / model.boundary_seconds);
   profile = slowed(std::move(profile), loads);
   for (std::size_t r = 0; r < loads.size(); ++r) profile.ranks[r].load *= loads[r];
+  const double exposed = steps.step_seconds - step_without_boundary(profile, plan);
+  if (model.boundary_seconds > 0) profile.network.boundary_load *= sensible_boundary(exposed / model.boundary_seconds);
   return profile;
 }
 

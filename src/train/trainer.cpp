@@ -5,7 +5,6 @@
 #include <limits>
 #include <memory>
 #include <numeric>
-#include <ranges>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -427,13 +426,13 @@ std::string Trainer::write_summary(bool finished) {
   });
 }
 
-/// The rank's samples of the step in the plan's micro-batches, in the order in which they run: the largest last, since
-/// behind its backward the step's gradients travel. Fewer samples, at the end of an epoch, fill fewer of them.
+/// The rank's samples of the step in the plan's micro-batches, in the order in which they run. Fewer samples, at the
+/// end of an epoch, fill fewer of them.
 std::vector<std::int64_t> Trainer::micro_batches_of(std::int64_t step, int rank) const {
   std::int64_t left = sampler_->slice_of(step, rank).count();
   std::vector<std::int64_t> micro_batches;
   for (const std::int64_t planned :
-       std::views::reverse(options_.plan.ranks[static_cast<std::size_t>(rank)].micro_batches)) {
+       plan::in_training_order(options_.plan.ranks[static_cast<std::size_t>(rank)].micro_batches)) {
     if (left == 0) break;
     micro_batches.push_back(std::min(planned, left));
     left -= micro_batches.back();

@@ -85,6 +85,13 @@ std::string plan_refusal(const char* pointer, const Json& value) {
   return plan_refusal(json);
 }
 
+TEST(Plan, TrainsTheLargestMicroBatchLastAndTheNextLargestFirst) {
+  EXPECT_EQ(in_training_order({16, 8, 2}), (std::vector<std::int64_t>{8, 2, 16}));
+  EXPECT_EQ(in_training_order({16, 2}), (std::vector<std::int64_t>{2, 16}));
+  EXPECT_EQ(in_training_order({5}), (std::vector<std::int64_t>{5}));
+  EXPECT_TRUE(in_training_order({}).empty());
+}
+
 TEST(ProfileFile, IsReadBackAsItWasWritten) {
   const lshdp::test::TemporaryDirectory folder;
   const Profile written = example_profile();

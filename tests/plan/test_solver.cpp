@@ -113,6 +113,28 @@ TEST(Solver, PrefersFewMicroBatchesWhereTheyAreEquallyFast) {
   EXPECT_THAT(solve(profile, {40, 0}).plan.ranks[0].micro_batches, ElementsAre(16, 16, 8));
 }
 
+TEST(Solver, CutsNothingThatTheNetworkWouldWaitFor) {
+  // Two of 4 save a half of the computing, but transfers of 6 s would wait for the first of them.
+  const RankProfile rank = make_rank(8, {{1, 1}, {4, 1.5}, {8, 6}});
+  const Profile profile = with_network(make_profile({rank, rank}), 1, 6);
+  const Solution solution = solve(profile, {16, 0});
+  EXPECT_THAT(solution.plan.ranks[0].micro_batches, ElementsAre(8));
+  EXPECT_NEAR(solution.plan.predicted.step_seconds, 6, 1e-6);
+  EXPECT_EQ(solve(make_profile({rank, rank}), {16, 0}).plan.ranks[0].micro_batches.size(), 2);
+}
+
+TEST(Solver, TransfersHideBehindTheLastBackwardAndTheFirstForwardOnly) {
+  // Three micro-batches of 4 s each; the network needs 10 s: it works in 2/3 of the last and 1/3 of the first.
+  const RankProfile rank = make_rank(4, {{1, 1}, {4, 4}});
+  Profile profile = with_network(make_profile({rank, rank}), 1, 10);
+  const Solution ddp = solve(profile, {24, 0});
+  EXPECT_THAT(ddp.plan.ranks[0].micro_batches, ElementsAre(4, 4, 4));
+  EXPECT_NEAR(ddp.plan.predicted.step_seconds, 12 - 4 + 10, 1e-6);
+  EXPECT_THAT(ddp.bound_by, HasSubstr("network, for which the micro-batches of rank"));
+  profile.mode = "fsdp";  // everything is gathered and summed in each
+  EXPECT_NEAR(solve(profile, {24, 0}).plan.predicted.step_seconds, 30, 1e-6);
+}
+
 TEST(Solver, PicksSmallMicroBatchesWhereLargeOnesAreSlow) {
   const Profile profile = make_profile({make_rank(8, {{1, 1}, {4, 1.5}, {8, 9}})});
   EXPECT_THAT(solve(profile, {8, 2}).plan.ranks[0].micro_batches, ElementsAre(4, 4));

@@ -32,6 +32,20 @@ TEST(UnderLoad, TheModelThenGivesWhatWasMeasured) {
   EXPECT_NEAR(after.network.boundary_load, 2.0, 1e-9);  // 20 ms where 10 kB alone take 10 ms
 }
 
+TEST(UnderLoad, WhatACutCostsTheNetworkIsNotTakenForTheBoundary) {
+  Profile before = unequal();
+  for (RankProfile& rank : before.ranks)
+    rank.max_batch = 20, rank.curve.back() = {20, 20 * rank.curve.front().seconds / 2};
+  before.gradient_bytes = before.parameter_bytes = 300'000;  // 0.3 s on the wire
+  const Plan plan = plan_for(before, {40, 20}, 0);
+  ASSERT_EQ(plan.ranks[0].micro_batches.size(), 2);
+  const double predicted = predict(before, {40, 20}, 0)->step_seconds;
+  ASSERT_GT(predicted, 0.4);  // half of the computing of rank 0, and the wire
+  const auto compute = predict(before, {40, 20}, 0)->compute_seconds;
+  const Profile after = under_load(before, plan, {predicted, compute});
+  EXPECT_NEAR(after.network.boundary_load, 1, 1e-6);
+}
+
 TEST(UnderLoad, MovesTheSplitTowardsRanksThatLoadHurtsLess) {
   const Profile before = unequal();
   const Plan plan = solve(before, {.total = 60}).plan;

@@ -19,6 +19,10 @@ struct RankPlan {
   std::vector<std::int64_t> micro_batches;  // sum to batch; empty for batch 0
 };
 
+/// Micro-batches in the order in which a step trains them: the largest last, the next largest first, since a step's
+/// transfers hide behind the backward of the last and the forward of the first.
+std::vector<std::int64_t> in_training_order(std::vector<std::int64_t> micro_batches);
+
 /// What the solver expects of a step, in seconds.
 struct Prediction {
   double step_seconds = 0;
