@@ -43,6 +43,7 @@ class Case:
     resident: str = ""  # of lsdp: auto, all, or how many blocks; "": auto
     clip: float = 0  # the norm that lshdp clips gradients to; 0: none
     bucket_mb: tuple = (None,)
+    compile: bool = False  # torch.compile
     models: tuple = ()  # names of those that it is measured with; none: all
     clusters: tuple = ()
 
@@ -109,6 +110,8 @@ def read_case(name, values, where):
         raise DefinitionError(f"{where}: resident is for mode lsdp only")
     if case.mode == "fsdp2" and case.batches != "equal":
         raise DefinitionError(f"{where}: fsdp2 is measured with equal batches only")
+    if case.compile and case.program != "pytorch":
+        raise DefinitionError(f"{where}: compile is for pytorch only")
     if case.clip and case.program != "lshdp":
         raise DefinitionError(f"{where}: clip is for lshdp only")
     return case
@@ -190,6 +193,7 @@ def settings(definition):
     for name in (name for name in parts if name.startswith("case ")):
         for key in ("bucket_mb", "models", "clusters"):  # more of them are further cells
             parts[name].pop(key)
-        if not parts[name]["clip"]:
-            parts[name].pop("clip")  # results from before there was the key stay good
+        for key in ("clip", "compile"):  # results from before there was the key stay good
+            if not parts[name][key]:
+                parts[name].pop(key)
     return json.loads(json.dumps(parts))

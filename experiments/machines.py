@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import tempfile
@@ -21,8 +22,15 @@ class CommandFailed(Exception):
 SPEAKERS = ("lshdp", "cluster:", "baselines:", "train.py: error:")
 
 
+KILLED = re.compile(r"process rank (\d+) with PID \d+ on node (\S+) exited on signal 9")
+
+
 def message_in(log, code):
-    """The line in which a program said what is wrong; around it stands what mpirun adds."""
+    """The line in which a program said what is wrong; around it stands what mpirun adds. A killed rank comes before what the
+    others say of the connection they lost."""
+    killed = KILLED.search(" ".join(log.split()))
+    if killed:
+        return f"rank {killed[1]} ({killed[2]}) was killed by the kernel (signal 9), most likely for want of memory (exit code {code})"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     spoken = [line for line in lines if line.startswith(SPEAKERS)]
     errors = [line for line in lines if "Error" in line]
@@ -52,6 +60,11 @@ def run(command, log_path, timeout, environment=None):
         raise CommandFailed(message_in(log_path.read_text(encoding="utf-8", errors="replace"), code), code)
 
 
+def as_root():
+    """What mpirun wants to hear of root."""
+    return ["--allow-run-as-root"] if os.geteuid() == 0 else []
+
+
 class EmulatedCluster:
     """Nodes on this machine. Only one experiment at a time uses the cluster of a name."""
 
@@ -74,7 +87,7 @@ class EmulatedCluster:
         run([*self.base, "down"], self.logs / "down.log", 120)
 
     def launch(self, command):
-        return [*self.base, "run", "-x", "MASTER_ADDR", *command]
+        return [*self.base, "run", "-x", "MASTER_ADDR", "-x", "TORCHINDUCTOR_CACHE_DIR", *command]
 
 
 class HostFile:
@@ -95,8 +108,7 @@ class HostFile:
         pass
 
     def launch(self, command):
-        root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-        return ["mpirun", *root, "--hostfile", self.hosts, "-np", str(self.cluster.nodes), "--map-by", "ppr:1:node",
+        return ["mpirun", *as_root(), "--hostfile", self.hosts, "-np", str(self.cluster.nodes), "--map-by", "ppr:1:node",
                 "--bind-to", "none", "-x", "MASTER_ADDR", *command]
 
 

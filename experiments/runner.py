@@ -124,7 +124,9 @@ class Runner:
 
     def command(self, name, arguments, on_nodes, timeout=None):
         command = [str(argument) for argument in arguments]
-        environment = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"} if self.machine.cluster.cpus else {}
+        environment = {"TORCHINDUCTOR_CACHE_DIR": str(self.work / "compiled")}
+        if self.machine.cluster.cpus:
+            environment |= {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
         machines.run(self.machine.launch(command) if on_nodes else command, self.work / "logs" / f"{name}.log",
                      timeout or self.definition.cell_timeout, {**environment, **self.machine.environment})
 
@@ -269,7 +271,8 @@ class Runner:
         else:
             batches = [rank["batch"] for rank in self.setup(cell)["plans"][cell.case.batches]["ranks"]]
         bucket = ["--bucket-mb", f"{cell.bucket_mb:g}"] if cell.bucket_mb is not None else []
-        return ["--model", self.model_argument(cell.model), "--mode", cell.case.mode, "--batches", ",".join(map(str, batches)),
+        further = ["--compile"] if cell.case.compile else []
+        return ["--model", self.model_argument(cell.model), "--mode", cell.case.mode, *further, "--batches", ",".join(map(str, batches)),
                 "--wire", cell.case.wire, *bucket, "--steps", self.definition.baseline_steps, "--out", self.out_of(cell)]
 
     def run_pytorch_cells(self, pending):
@@ -285,7 +288,7 @@ class Runner:
                 error = failure
             finally:  # also when interrupted: what is there is kept
                 self.keep_pytorch(pending, time.monotonic() - begun)
-            pending = [cell for cell in pending if not self.records.is_done(cell.name)]
+            pending = [cell for cell in pending if not self.out_of(cell).exists()]  # neither done nor refused
             if error and pending:
                 self.records.write(pending[0].name, status_of(error), message=str(error), **pending[0].identity())
                 self.say(f"{pending[0].name}: {status_of(error)}: {error}")
@@ -298,17 +301,34 @@ class Runner:
 
     def launch_pytorch(self, pending):
         (self.work / "runs").mkdir(parents=True, exist_ok=True)
-        arguments = []
-        for cell in pending:
-            arguments += ["--next", *self.pytorch_arguments(cell)]
-        self.command(f"pytorch-{pending[0].name}", [PYTHON, ROOT / "experiments/baselines/train.py", *arguments[1:]], True,
+        self.compile_beforehand([cell for cell in pending if cell.case.compile])
+        self.command(f"pytorch-{pending[0].name}", pytorch_command(map(self.pytorch_arguments, pending)), True,
                      self.definition.cell_timeout * len(pending))
+
+    def compile_beforehand(self, compiled):
+        """Fills the cache of torch.compile with the whole machine's speed: an emulated node would compile for many minutes."""
+        if not compiled or not self.machine.cluster.cpus:
+            return
+        short = [[*self.pytorch_arguments(cell), "--steps", 3, "--out", self.work / "compiled.json"] for cell in compiled]
+        everywhere = ["mpirun", *machines.as_root(), "--oversubscribe", "--bind-to", "none", "-np", self.machine.cluster.nodes]
+        self.command(f"compile-{compiled[0].name}", [*everywhere, "-x", "MASTER_ADDR=127.0.0.1", *pytorch_command(short)], False,
+                     self.definition.cell_timeout * len(compiled))
 
     def keep_pytorch(self, pending, seconds):
         found = [cell for cell in pending if self.out_of(cell).exists()]
         for cell in found:
             result = json.loads(self.out_of(cell).read_text())
-            self.keep(cell, seconds / len(found), result["stolen"], result)
+            if "refused" in result:
+                self.records.write(cell.name, REFUSED, message=result["refused"], **cell.identity())
+                self.say(f"{cell.name}: {REFUSED}: {result['refused']}")
+            else:
+                self.keep(cell, seconds / len(found), result["stolen"], result)
+
+
+def pytorch_command(runs):
+    """One launch of these runs, each given by its arguments."""
+    joined = [argument for run in runs for argument in ("--next", *run)]
+    return [PYTHON, ROOT / "experiments/baselines/train.py", *joined[1:]]
 
 
 def lshdp_result(summary, setup, cell):

@@ -117,13 +117,35 @@ class Gpt2(nn.Module):
 KINDS = {"vit": Vit, "gpt2": Gpt2}
 
 
-def build(path):
-    """The model of a JSON file."""
-    with open(path, encoding="utf-8") as file:
-        description = json.load(file)
+def vit_preset(patch, layers, heads, hidden):
+    return {"type": "vit", "image_size": 224, "patch_size": patch, "num_layers": layers, "num_heads": heads, "hidden_dim": hidden,
+            "mlp_dim": 4 * hidden}
+
+
+def gpt2_preset(layers, heads, hidden):
+    return {"type": "gpt2", "n_layer": layers, "n_head": heads, "n_embd": hidden, "n_positions": 1024, "vocab_size": 50257}
+
+
+# Names and sizes of torchvision and Hugging Face.
+PRESETS = {"vit_b_16": vit_preset(16, 12, 12, 768), "vit_b_32": vit_preset(32, 12, 12, 768), "vit_l_16": vit_preset(16, 24, 16, 1024),
+           "vit_l_32": vit_preset(32, 24, 16, 1024), "vit_h_14": vit_preset(14, 32, 16, 1280), "gpt2": gpt2_preset(12, 12, 768),
+           "gpt2-medium": gpt2_preset(24, 16, 1024), "gpt2-large": gpt2_preset(36, 20, 1280), "gpt2-xl": gpt2_preset(48, 25, 1600)}
+
+
+def described(name):
+    """The description of a preset or of a JSON file."""
+    if name in PRESETS:
+        return dict(PRESETS[name])
+    with open(name, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def build(name):
+    """The model of a preset or of a JSON file."""
+    description = described(name)
     kind = description.pop("type", None)
     if kind not in KINDS:
-        raise ValueError(f"{path}: type is {kind}; the baselines know {' and '.join(KINDS)}")
+        raise ValueError(f"{name}: type is {kind}; the baselines know {' and '.join(KINDS)}")
     return KINDS[kind](**description)
 
 

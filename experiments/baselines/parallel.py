@@ -8,6 +8,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 def spread(model, options, size):
     """The model to call in a step."""
+    spread_model = distributed_over(model, options, size)
+    return torch.compile(spread_model) if options.compile else spread_model
+
+
+def distributed_over(model, options, size):
     if options.mode == "ddp":
         # Without views, every gradient is copied once more.
         spread_model = DistributedDataParallel(model, bucket_cap_mb=options.bucket_mb, gradient_as_bucket_view=True,

@@ -7,7 +7,9 @@ plain   each rank steps its own batch by itself: what the computation costs with
 ddp     DistributedDataParallel; unequal batches are weighted correctly
 fsdp2   fully_shard for each block; equal batches only
 
-Several runs in one launch, with --next between their options: importing torch takes a slow node half a minute.
+Several runs in one launch, with --next between their options: importing torch takes a slow node half a minute. What one of
+them refuses (options that exclude each other, batches for another number of ranks) is written into its own --out as "refused",
+and the others go on.
 """
 import argparse
 import gc
@@ -28,45 +30,68 @@ from stolen_time import StolenTime
 POOL = 4  # different batches in memory
 
 
-def parse_runs(arguments):
-    """The options of each run: what stands between one --next and the other."""
+class Refused(ValueError):
+    """This program does not do what the options of one run ask for."""
+
+
+class RunParser(argparse.ArgumentParser):
+    """Complains by an exception, so that one run's options end that run only."""
+
+    def error(self, message):
+        raise Refused(message)
+
+
+def split_runs(arguments):
+    """The arguments of each run: what stands between one --next and the other."""
     runs = [[]]
     for argument in arguments:
         if argument == "--next":
             runs.append([])
         else:
             runs[-1].append(argument)
-    return [parse_run(run) for run in runs]
+    return runs
 
 
-def parse_run(arguments):
-    parser = argparse.ArgumentParser(description="Times PyTorch's DDP, FSDP2 and a plain step.")
-    parser.add_argument("--model", required=True, help="JSON description, as for lshdp")
+def parser_of_runs():
+    parser = RunParser(description="Times PyTorch's DDP, FSDP2 and a plain step.")
+    parser.add_argument("--model", required=True, help="preset (vit_b_32, gpt2, ..) or JSON description, as for lshdp")
     parser.add_argument("--mode", required=True, choices=["plain", "ddp", "fsdp2"])
     parser.add_argument("--batches", required=True, help="samples of each rank: 16,16,16,16")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--wire", choices=["exact", "bf16"], default="exact", help="bf16: gradients rounded on the way (ddp)")
     parser.add_argument("--bucket-mb", type=float, default=25, help="DDP's bucket_cap_mb")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: its compilation is no part of any timed step")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=300, help="seconds after which a silent peer is given up")
     parser.add_argument("--out", required=True, help="JSON file, written by rank 0")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse_run(arguments):
+    options = parser_of_runs().parse_args(arguments)
     try:
         options.batches = [int(text) for text in options.batches.split(",")]
-    except ValueError:
-        parser.error(f"--batches {options.batches}: whole numbers with commas between")
+    except ValueError as error:
+        raise Refused(f"--batches {options.batches}: whole numbers with commas between") from error
     if min(options.batches) < 1:
-        parser.error("--batches: PyTorch's ways need at least one sample on every rank")
+        raise Refused("--batches: PyTorch's ways need at least one sample on every rank")
     if options.steps < 3:
-        parser.error("--steps: at least 3, of which two warm up")
-    if options.mode == "fsdp2" and len(set(options.batches)) > 1:
-        parser.error("--mode fsdp2 is measured with equal batches only")
+        raise Refused("--steps: at least 3, of which two warm up")
+    if options.mode == "fsdp2" and max(options.batches) - min(options.batches) > 1:
+        raise Refused("--mode fsdp2 is measured with equal batches only (one sample more or less where the total does not divide)")
     if options.wire == "bf16" and options.mode != "ddp":
-        parser.error("--wire bf16 is DDP's compression hook: use --mode ddp")
+        raise Refused("--wire bf16 is DDP's compression hook: use --mode ddp")
     return options
+
+
+def out_of(arguments):
+    """The --out of a run whose options may be wrong elsewhere."""
+    parser = RunParser(add_help=False)
+    parser.add_argument("--out", required=True)
+    return parser.parse_known_args(arguments)[0].out
 
 
 class Stepper:
@@ -128,7 +153,7 @@ def measure(stepper, steps):
 def result_of(options, parameters, by_rank):
     median = statistics.median(by_rank[0]["timed"])
     return {"version": 1, "program": f"PyTorch {torch.__version__}", "mode": options.mode, "wire": options.wire,
-            "bucket_mb": options.bucket_mb if options.mode == "ddp" else None, "batches": options.batches,
+            "bucket_mb": options.bucket_mb if options.mode == "ddp" else None, "compile": options.compile, "batches": options.batches,
             "total": sum(options.batches), "steps": options.steps, "parameters": parameters,
             "step_seconds": {"median": median, "mean": statistics.fmean(by_rank[0]["timed"])},
             "step_seconds_by_rank": [statistics.median(rank["timed"]) for rank in by_rank],
@@ -150,7 +175,7 @@ def write_json(path, value):
 def run(options, rank, size):
     """One timed run, on all ranks."""
     if len(options.batches) != size:
-        raise ValueError(f"--batches names {len(options.batches)} ranks, but there are {size}")
+        raise Refused(f"--batches names {len(options.batches)} ranks, but there are {size}")
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)  # the same first values on every rank
     model = models.build(options.model)
@@ -163,17 +188,41 @@ def run(options, rank, size):
         print(f"{options.out}: {statistics.median(by_rank[0]['timed']):.4f} s a step", flush=True)
 
 
-def main():
-    runs = parse_runs(sys.argv[1:])
+def run_or_refuse(arguments, rank, size):
+    """One run; what it refuses, it refuses on every rank alike and before the first exchange."""
     try:
-        with ranks.process_group(max(options.timeout for options in runs)) as (rank, size):
-            for options in runs:
-                run(options, rank, size)
+        run(parse_run(arguments), rank, size)
+    except Refused as error:
+        if rank == 0:
+            write_json(out_of(arguments), {"version": 1, "refused": str(error)})
+            print(f"baselines: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def longest_timeout(runs):
+    parser = RunParser(add_help=False)
+    parser.add_argument("--timeout", type=float, default=300)
+    return max(parser.parse_known_args(arguments)[0].timeout for arguments in runs)
+
+
+def main():
+    runs = split_runs(sys.argv[1:])
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        parser_of_runs().print_help()
+        return 0
+    done = []
+    try:
+        for arguments in runs:
+            out_of(arguments)  # nowhere to say what is refused: refused as a whole
+        with ranks.process_group(longest_timeout(runs)) as (rank, size):
+            for arguments in runs:
+                done.append(run_or_refuse(arguments, rank, size))
                 gc.collect()  # a run's model and its buckets are gone before the next begins
     except (OSError, ValueError, TypeError) as error:
         print(f"baselines: {error}", file=sys.stderr)
         return 2
-    return 0
+    return 0 if any(done) else 2
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ class Definitions(InFolder):
         self.refuses("cases is missing", cases=None)
         self.refuses("x: resident is for mode lsdp", cases={"x": {"program": "lshdp", "mode": "ddp", "batches": "equal", "resident": "all"}})
         self.refuses("x: clip is for lshdp", cases={"x": {"program": "pytorch", "mode": "ddp", "batches": "equal", "clip": 1}})
+        self.refuses("x: compile is for pytorch", cases={"x": {"program": "lshdp", "mode": "ddp", "batches": "equal", "compile": True}})
         self.refuses("timeline_case: plain is no case of lshdp", timeline_case="plain")
         case = {"program": "lshdp", "mode": "ddp", "batches": "equal"}
         self.refuses("cases: x: models: W9 is none of this definition; there are M", cases={"x": {**case, "models": ["W9"]}})
@@ -86,6 +87,8 @@ class Definitions(InFolder):
 
 class Resuming(InFolder):
     """A runner whose commands are pretended: what does it run, and what does it keep?"""
+
+    refused = ()
 
     def setUp(self):
         super().setUp()
@@ -152,6 +155,9 @@ class Resuming(InFolder):
             if argument == "--out":
                 out = pathlib.Path(arguments[at + 1])
                 self.ran.append(out.stem)
+                if out.stem in self.refused:
+                    out.write_text(json.dumps({"refused": "baselines do not do this"}))
+                    continue
                 if out.stem in fail:
                     raise CommandFailed("baselines: no", fail[out.stem])
                 out.write_text(json.dumps({"step_seconds": {"median": 1.0}, "batches": [16, 48], "total": 64,
@@ -191,6 +197,14 @@ class Resuming(InFolder):
         self.assertEqual(records.read("M-A-ddp-uneven-bucket2-r1")["stolen"], 0.01)
         self.assertEqual(self.run_it(), 0)
         self.assertEqual(self.ran, [])  # three attempts are enough
+
+    def test_what_one_run_of_a_launch_refuses_is_that_runs_alone(self):
+        self.refused = {"M-A-plain-r1"}
+        self.assertEqual(self.run_it(), 0)
+        records = Records(self.folder / "raw")
+        self.assertEqual(records.read("M-A-plain-r1")["status"], REFUSED)
+        self.assertEqual(records.read("M-A-plain-r1")["message"], "baselines do not do this")
+        self.assertEqual(records.read("M-A-ddp-uneven-bucket2-r1")["status"], DONE)
 
     def test_failures_are_kept_with_their_reason_and_tried_again(self):
         self.assertEqual(self.run_it({"M-A-lshdp-equal-r1": 2, "M-A-ddp-uneven-bucket2-r1": 1}), 1)
@@ -332,6 +346,12 @@ class Pieces(unittest.TestCase):
         log = "lshdp train: --mode: no\n-----\nPrimary job terminated normally\n"
         self.assertEqual(machines.message_in(log, 2), "lshdp train: --mode: no")
         self.assertEqual(machines.message_in("Traceback\nRuntimeError: gloo\n---\n", 1), "RuntimeError: gloo (exit code 1)")
+
+    def test_a_rank_that_the_kernel_killed_is_reported_as_that(self):
+        log = ("lshdp: Error: Operation now in progress (115)\nmpirun noticed that process rank 2 with PID 0 on node node2 exited on\n"
+               "signal 9 (Killed).\n")
+        self.assertEqual(machines.message_in(log, 137),
+                         "rank 2 (node2) was killed by the kernel (signal 9), most likely for want of memory (exit code 137)")
 
     def test_two_steps_are_cut_by_micro_batches(self):
         events = [{"ph": "X", "pid": 0, "cat": "compute", "name": "forward embedding", "ts": 10 * i, "dur": 5} for i in range(8)]
