@@ -120,9 +120,23 @@ std::string exif_of(const Decoder& decoder) {
   return profile.empty() ? "" : bytes_of_raw_profile(profile);
 }
 
+/// Throws where a chunk says that it is longer than the rest of the file. libpng would first clear as much memory, up to
+/// 2 GiB.
+void require_chunks_within(std::string_view content) {
+  constexpr std::size_t kSignature = 8, kAroundChunk = 12;  // length, type and checksum
+  const auto byte = [&](std::size_t at) { return static_cast<std::size_t>(static_cast<unsigned char>(content[at])); };
+  for (std::size_t at = kSignature; at + kAroundChunk <= content.size();) {
+    const std::size_t length = byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3);
+    if (content.substr(at + 4, 4) == "IEND") return;  // what follows is not read
+    if (length > content.size() - at - kAroundChunk) throw DecodeError("the file ends early");
+    at += kAroundChunk + length;
+  }
+}
+
 }  // namespace
 
 Decoded decode_png(std::string_view content, std::int64_t max_pixels) {
+  require_chunks_within(content);
   Decoder decoder(content);
   png_structp png = decoder.png();
   png_infop info = decoder.info();

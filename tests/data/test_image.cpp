@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "files.h"
 #include "lshdp/core/file.h"
@@ -161,6 +162,15 @@ TEST(DecodeImage, RefusesPngsThatEndEarly) {
   const std::string few =
       test::png(4, 4, 1, std::string(16, 'g')).substr(0, 33) + test::png(4, 2, 1, std::string(8, 'g')).substr(33);
   EXPECT_THAT(cause(few), HasSubstr("cannot decode as PNG: "));
+}
+
+TEST(DecodeImage, TakesNoMemoryForPngChunksLongerThanTheFile) {
+  std::string damaged = file("png-rgb.png");
+  damaged.replace(33, 4, test::big_endian(0x7d000052));  // the length of the chunk behind the header, 2 GiB
+  EXPECT_EQ(cause(damaged), "cannot decode as PNG: the file ends early");
+  rusage usage{};
+  ASSERT_EQ(getrusage(RUSAGE_SELF, &usage), 0);
+  EXPECT_LT(usage.ru_maxrss, 1 << 20);  // KiB
 }
 
 TEST(DecodeImage, RefusesDamagedWebp) {
