@@ -89,6 +89,11 @@ int run(const Arguments& arguments) {
   return command.run(arguments);
 }
 
+/// What a process was asked for that is done and has met no other rank.
+std::string asked_for(const Arguments& arguments) {
+  return !arguments.empty() && arguments[0] == "--version" ? "--version" : "help";
+}
+
 /// The command that messages name: nothing where there is none.
 std::string name_of(const Arguments& arguments) {
   const bool known = !arguments.empty() && std::ranges::count(lshdp::cli::commands(), arguments[0], &Command::name) > 0;
@@ -102,7 +107,8 @@ int main(int argc, char** argv) {
   lshdp::keep_freed_memory();
   const Arguments arguments = without_help(Arguments(argv + 1, argv + argc));
   try {
-    return run(arguments);
+    const int code = run(arguments);
+    return code != 0 ? code : lshdp::cli::end_without_ranks(asked_for(arguments));
   } catch (const lshdp::Error& error) {
     return lshdp::cli::fail_before_ranks(name_of(arguments), error.what(), error.exit_code());
   } catch (const std::exception& error) {

@@ -19,6 +19,7 @@
 #include "lshdp/comm/shared_folder.h"
 #include "lshdp/core/checksum.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
 #include "lshdp/core/text.h"
 #include "lshdp/train/evaluate.h"
 #include "same_start.h"
@@ -130,13 +131,15 @@ std::string free_disk(const fs::path& folder) {
   return format_size(static_cast<std::int64_t>(status.f_bavail) * static_cast<std::int64_t>(status.f_frsize));
 }
 
-/// A folder that was not there before is removed again.
+/// A folder that was not there before is removed again, with those above it.
 void look_at_results(comm::Communicator& communicator, Findings& findings, const fs::path& folder) {
-  std::error_code none;
-  const bool made =
-      comm::on_rank_0(communicator, [&]() -> std::string { return fs::exists(folder, none) ? "" : "y"; }) == "y";
+  NewFolders made;
   std::string shared = "shared";
   try {
+    comm::on_rank_0(communicator, [&] {
+      made = NewFolders(folder, "--results");
+      return std::string();
+    });
     comm::require_shared_folder(communicator, folder, "--results", kFolderSeconds);
   } catch (const AgreedError& error) {
     findings.problems.emplace_back(error.what());
@@ -145,7 +148,6 @@ void look_at_results(comm::Communicator& communicator, Findings& findings, const
   findings.files.emplace_back("results",
                               std::vector<std::string>(static_cast<std::size_t>(communicator.size()), shared));
   findings.files.emplace_back("free disk", comm::all_gather_text(communicator, free_disk(folder)));
-  if (made && communicator.rank() == 0) fs::remove(folder, none);
 }
 
 /// The first ranks of the nodes, with the ranks of each.
@@ -226,7 +228,7 @@ void check(comm::Communicator& communicator, const Values& values) {
   const std::vector<HostReport> reports = gather_reports(communicator);
   const bool chosen = comm::on_rank_0(communicator, [] { return std::string(network_is_chosen() ? "y" : ""); }) == "y";
   findings.problems = problems_of(reports, chosen);
-  comm::require_same(communicator, option_facts("check", values), "start it with the same command line on all nodes");
+  comm::require_same(communicator, option_facts(values), "start it with the same command line on all nodes");
   look_at_files(communicator, findings, values);
   if (values.has("results")) look_at_results(communicator, findings, values.text("results"));
   const comm::NetworkMeasurement network = comm::probe_network(communicator, kNetworkBytes, kNetworkSeconds);

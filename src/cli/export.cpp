@@ -34,7 +34,7 @@ int run_export(const Arguments& arguments) {
   if (values.help()) return 0;
   const std::optional<at::ScalarType> type = type_of(values);
   const std::filesystem::path out = values.text("out");
-  train::require_export_place(out);
+  const NewFolders folders = train::require_export_place(out);
   const train::SavedModel saved = train::find_saved_model(values.text("weights"), "weights");
   const model::Model model = model::make_model(model_of_weights(values, saved));
   const train::Exported exported = train::export_weights(model, saved, out, type);

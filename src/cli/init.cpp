@@ -20,7 +20,7 @@ int run_init(const Arguments& arguments) {
   const auto seed = static_cast<std::uint64_t>(values.integer("seed", 0));
   const std::filesystem::path path = values.text("save");
   refuse_overwriting("--save", path, {values.text("model")});
-  require_writable_file(path, "--save");
+  const NewFolders folders = require_writable_file(path, "--save");
   const model::Model made = model::make_model(values.text("model"));
   model::write_weights(made, model::initial_values(made, seed), path);
   print_output("{}: {} parameters ({}) in {}\n", made.name, format_count(made.parameter_count()),

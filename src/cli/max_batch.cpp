@@ -71,9 +71,10 @@ int run_max_batch(const Arguments& arguments) {
   const measure::MaxBatchOptions options{.largest = values.integer("max", 1)};
   return with_ranks("max-batch", values, [&](comm::Communicator& communicator) {
     const model::Model model = shared_model(communicator, values.text("model"));
+    NewFolders folders;
     comm::on_rank_0(communicator, [&]() -> std::string {
       refuse_overwriting("--out", values.text("out"), {values.text("model")});
-      require_writable_file(values.text("out"), "--out");
+      folders = require_writable_file(values.text("out"), "--out");
       return "";
     });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);

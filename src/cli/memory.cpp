@@ -107,10 +107,11 @@ int run_memory(const Arguments& arguments) {
   const std::vector<std::int64_t> batches = values.integers("batch", kLeastBatch);
   return with_ranks("memory", values, [&](comm::Communicator& communicator) {
     const model::Model model = shared_model(communicator, values.text("model"));
+    NewFolders folders;
     comm::on_rank_0(communicator, [&]() -> std::string {
       if (!values.has("out")) return "";
       refuse_overwriting("--out", values.text("out"), {values.text("model")});
-      require_writable_file(values.text("out"), "--out");
+      folders = require_writable_file(values.text("out"), "--out");
       return "";
     });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);

@@ -37,12 +37,14 @@ int refuse_separate_starts(const std::string& command, const OtherLauncher& laun
   return 2;
 }
 
-/// Before anything else is exchanged: programs of other sources may not understand each other's messages.
-void require_same_program(comm::Communicator& communicator) {
+/// Before anything else is exchanged: programs of other sources, and other commands, may not understand each other's
+/// messages.
+void require_same_command(comm::Communicator& communicator, const std::string& command) {
   if (communicator.size() == 1) return;
   const Program program = this_program();
   comm::require_same(communicator, {{"the program", fmt::format("{} (sources {})", program.version, program.sources)}},
                      "start one version on all nodes");
+  comm::require_same(communicator, {{"the command", command}}, "start one command on all ranks");
 }
 
 /// Runs `body` under the policy of with_ranks.
@@ -82,7 +84,7 @@ int with_ranks(const std::string& command, const std::function<void(comm::Commun
       return;
     }
     comm::agree(communicator, [] {});  // with the ranks that are in fail_before_ranks
-    require_same_program(communicator);
+    require_same_command(communicator, command);
     body(communicator);
   };
   const int code = run_in_session(command, whole, connection_seconds);
@@ -110,6 +112,11 @@ int fail_before_ranks(const std::string& command, const std::string& message, in
   }
 }
 
+int end_without_ranks(const std::string& what) {
+  if (ranks_of_mpirun() == 1 || comm::MpiSession::was_started()) return 0;
+  return with_ranks(what, [](comm::Communicator&) {});
+}
+
 void print_on_rank_0(comm::Communicator& communicator, const std::string& text) {
   comm::on_rank_0(communicator, [&]() -> std::string {
     print_output(text);
@@ -119,7 +126,7 @@ void print_on_rank_0(comm::Communicator& communicator, const std::string& text) 
 
 int with_ranks(const std::string& command, const Values& values, const std::function<void(comm::Communicator&)>& body) {
   return with_ranks(command, [&](comm::Communicator& communicator) {
-    require_same_start(communicator, command, values);
+    require_same_start(communicator, values);
     body(communicator);
   });
 }

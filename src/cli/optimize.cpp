@@ -55,16 +55,18 @@ void write_scale(const std::string& path, const std::vector<plan::ScalePoint>& p
   write_json(path, {{"version", 1}, {"points", list}});
 }
 
-/// Before any work is done for them.
-void check_outputs(const Values& values) {
+/// Before any work is done for them. Returns the folders that are to hold them.
+std::vector<NewFolders> check_outputs(const Values& values) {
+  std::vector<NewFolders> folders;
   for (const std::string name : {"out", "scale-out"}) {
     if (!values.has(name)) continue;
     refuse_overwriting("--" + name, values.text(name), {values.text("profile")});
-    require_writable_file(values.text(name), "--" + name);
+    folders.push_back(require_writable_file(values.text(name), "--" + name));
   }
   if (values.has("scale-out") && std::filesystem::weakly_canonical(values.text("scale-out")) ==
                                      std::filesystem::weakly_canonical(values.text("out")))
     throw UsageError("--scale-out: this is the file of --out; choose another name");
+  return folders;
 }
 
 }  // namespace
@@ -85,7 +87,7 @@ int run_optimize(const Arguments& arguments) {
           .option("scale", "N,..", "also predict the step on so many ranks like those of the profile, e.g. 64,256")
           .option("scale-out", "FILE", "where to write what --scale predicts (JSON)")
           .required("out", "FILE", "where to write the plan (batches.json)")
-          .needs("scale-out", "scale")
+          .needs("scale-out", {"scale"})
           .excludes("batches", "scale")
           .parse(arguments);
   if (values.help()) return 0;
@@ -99,7 +101,7 @@ int run_optimize(const Arguments& arguments) {
           "--total-bound: bounds the total that is chosen; leave out --total and --batches, or this option");
   }
   if (values.has("max-accumulation")) options.max_accumulation = values.integer("max-accumulation", 0);
-  check_outputs(values);
+  const std::vector<NewFolders> folders = check_outputs(values);
   const plan::PooledProfile pooled = plan::pool_alike_ranks(plan::read_profile(values.text("profile")));
   const plan::Profile& profile = pooled.profile;
   if (values.has("batches")) {

@@ -2,6 +2,8 @@
 #include "lshdp/cli/options.h"
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
 #include <stdexcept>
 
 // cxxopts' own splitter takes a newline in a value for the end of an option.
@@ -29,6 +31,28 @@ T in_range(T value, T minimum, T maximum, const std::string& name) {
   if (value > maximum)
     throw UsageError(fmt::format("{}: {} is too large; the most is {}", dashed(name), value, maximum));
   return value;
+}
+
+/// Seconds of "90s", "10min" or "2h"; none of what is no such time, or not above 0.
+std::optional<double> seconds_in(const std::string& text, const std::string& name) {
+  constexpr std::pair<std::string_view, double> units[] = {{"min", 60}, {"s", 1}, {"h", 3600}};
+  for (const auto& [unit, seconds] : units) {
+    if (!text.ends_with(unit)) continue;
+    try {
+      const double count = parse_double(text.substr(0, text.size() - unit.size()), name) * seconds;
+      return count > 0 && std::isfinite(count) ? std::optional(count) : std::nullopt;
+    } catch (const UsageError&) {
+      return std::nullopt;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string text_of(std::int64_t number) { return std::to_string(number); }
+std::string text_of(double number) { return fmt::format("{}", number); }
+template <typename T>
+std::string text_of(const std::vector<T>& numbers) {
+  return fmt::format("{}", fmt::join(numbers, ","));
 }
 
 }  // namespace
@@ -60,30 +84,59 @@ const std::string& Values::choice(const std::string& name, std::initializer_list
                                did_you_mean(value, {allowed.begin(), allowed.end()})));
 }
 
+template <typename T>
+T Values::noted(const std::string& name, T value) const {
+  read_[name] = text_of(value);
+  return value;
+}
+
+nlohmann::json Values::as_read() const {
+  Json json = to_json();
+  for (const auto& [name, text] : read_) json[name] = text;
+  return json;
+}
+
 std::int64_t Values::integer(const std::string& name, std::int64_t minimum, std::int64_t maximum) const {
-  return in_range(parse_int(text(name), dashed(name)), minimum, maximum, name);
+  return noted(name, in_range(parse_int(text(name), dashed(name)), minimum, maximum, name));
 }
 
 double Values::real(const std::string& name, double minimum, double maximum) const {
-  return in_range(parse_double(text(name), dashed(name)), minimum, maximum, name);
+  return noted(name, in_range(parse_double(text(name), dashed(name)), minimum, maximum, name));
 }
 
-std::int64_t Values::size(const std::string& name) const { return parse_size(text(name), dashed(name)); }
+std::int64_t Values::size(const std::string& name) const {
+  const std::int64_t bytes = parse_size(text(name), dashed(name));
+  read_[name] = text_of(bytes) + " bytes";
+  return bytes;
+}
+
+std::variant<std::int64_t, double> Values::count_or_seconds(const std::string& name) const {
+  const std::string& given = text(name);
+  if (const std::optional<double> seconds = seconds_in(given, dashed(name))) {
+    read_[name] = text_of(*seconds) + " s";
+    return *seconds;
+  }
+  if (given.find_first_not_of("-0123456789 ") == std::string::npos) return integer(name, 0);
+  throw UsageError(fmt::format("{}: '{}' is neither a whole number nor a time above 0 such as 90s, 10min or 2h",
+                               dashed(name), given));
+}
 
 std::vector<std::int64_t> Values::integers(const std::string& name, std::int64_t minimum) const {
   auto values = parse_int_list(text(name), dashed(name));
   for (const auto value : values) in_range(value, minimum, std::numeric_limits<std::int64_t>::max(), name);
-  return values;
+  return noted(name, std::move(values));
 }
 
 std::vector<double> Values::reals(const std::string& name, double minimum, double maximum) const {
   auto values = parse_double_list(text(name), dashed(name));
   for (const auto value : values) in_range(value, minimum, maximum, name);
-  return values;
+  return noted(name, std::move(values));
 }
 
 std::vector<std::int64_t> Values::sizes(const std::string& name) const {
-  return parse_size_list(text(name), dashed(name));
+  auto values = parse_size_list(text(name), dashed(name));
+  read_[name] = text_of(values) + " bytes";
+  return values;
 }
 
 Options::Options(std::string command, std::string summary, std::string example)
@@ -112,8 +165,8 @@ Options& Options::positionals(const std::string& name, const std::string& help) 
   return add({Kind::positionals, name, "", help, "", false});
 }
 
-Options& Options::needs(const std::string& option, const std::string& other) {
-  needs_.emplace_back(option, other);
+Options& Options::needs(const std::string& option, std::vector<std::string> others) {
+  needs_.emplace_back(option, std::move(others));
   return *this;
 }
 Options& Options::excludes(const std::string& one, const std::string& other) {
@@ -203,8 +256,9 @@ void Options::place_positionals(const std::vector<std::string>& words, Given& gi
 }
 
 void Options::check_relations(const Given& given) const {
-  for (const auto& [option, other] : needs_) {
-    if (given.contains(option) && !given.contains(other)) refuse(fmt::format("--{} needs --{}", option, other));
+  for (const auto& [option, others] : needs_) {
+    const bool has_one = std::ranges::any_of(others, [&](const std::string& other) { return given.contains(other); });
+    if (given.contains(option) && !has_one) refuse(fmt::format("--{} needs --{}", option, fmt::join(others, " or --")));
   }
   for (const auto& [one, other] : excludes_) {
     if (given.contains(one) && given.contains(other))

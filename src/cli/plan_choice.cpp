@@ -8,7 +8,6 @@
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
-#include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
@@ -182,7 +181,8 @@ Json measuring_setup(comm::Communicator& communicator, const model::Model& model
           {"ranks", ranks}};
 }
 
-/// The profile of the run that is resumed, by rank 0's word; none where it was measured with another set-up.
+/// The profile of the run that is resumed, by rank 0's word; none where it was disturbed, or measured with another
+/// set-up.
 std::optional<plan::Profile> profile_of_run(comm::Communicator& communicator, const PlanFolder& run,
                                             const Json& setup) {
   if (!run.resumed || run.folder.empty()) return std::nullopt;
@@ -191,35 +191,34 @@ std::optional<plan::Profile> profile_of_run(comm::Communicator& communicator, co
     if (!fs::exists(path)) return std::string();
     const Json launch = train::read_last_launch(run.folder);
     if (!launch.is_object() || !is_same_setup(launch.value("measured_with", Json()), setup)) return std::string();
+    const plan::Profile profile = plan::read_profile(path);
+    if (!profile.disturbed.empty()) {
+      spdlog::info("the profile of {} was disturbed when it was measured: measuring again", run.folder.string());
+      return std::string();
+    }
     spdlog::info("the profile of {} was measured with this set-up: nothing is measured again", run.folder.string());
-    return json_text(plan::to_json(plan::read_profile(path)));
+    return json_text(plan::to_json(profile));
   });
   if (text.empty()) return std::nullopt;
   return plan::profile_from_json(parse_json(text, "profile.json"), "profile.json");
 }
 
 plan::Profile measure_now(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
-                          MemoryBudget& budget, const PlanRequest& request, const fs::path& results) {
-  const plan::Profile measured = measure::measure_profile(communicator, model, setup, budget,
-                                                          {.total = request.total.value_or(0), .show_progress = true});
-  comm::on_rank_0(communicator, [&] {
-    if (results.empty()) return std::string();
-    fs::create_directories(results);
-    plan::write_profile(results / "profile.json", measured);
-    return std::string();
-  });
-  return measured;
+                          MemoryBudget& budget, const PlanRequest& request) {
+  return measure::measure_profile(communicator, model, setup, budget,
+                                  {.total = request.total.value_or(0), .show_progress = true});
 }
 
 PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                          MemoryBudget& budget, const PlanRequest& request, const PlanFolder& run) {
   const Json measured_with = measuring_setup(communicator, model, setup, request);
   const std::optional<plan::Profile> known = profile_of_run(communicator, run, measured_with);
-  const plan::Profile measured = known ? *known : measure_now(communicator, model, setup, budget, request, run.folder);
+  const plan::Profile measured = known ? *known : measure_now(communicator, model, setup, budget, request);
   const plan::Profile profile = pooled_by_rank_0(communicator, measured);
   PlanChoice choice{.plan = solved_by_rank_0(communicator, profile, request),
                     .max_batch = {},
                     .profile = profile,
+                    .measured = known ? std::nullopt : std::optional(measured),
                     .measured_with = measured_with};
   keep_equal_shards_unless_fit(communicator, model, setup, budget, request, choice);
   return choice;
@@ -281,6 +280,7 @@ void add_plan_options(Options& options) {
 PlanRequest plan_request(const Values& values) {
   PlanRequest request;
   request.batches = values.text("batches");
+  if (looks_like_list(request.batches)) values.integers("batches");  // so that ranks compare numbers
   if (values.has("total")) request.total = values.integer("total", 1);
   request.max_accumulation = values.integer("max-accumulation", 0);
   if (values.has("total-bound")) {
@@ -326,10 +326,6 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
     for (const plan::RankProfile& rank : choice.profile->ranks) choice.max_batch.push_back(rank.max_batch);
   }
   comm::on_rank_0(communicator, [&] {
-    if (!run.folder.empty()) {
-      require_writable_folder(run.folder, "--results");
-      plan::write_plan(run.folder / "batches.json", choice.plan);
-    }
     spdlog::info("{}", describe(choice.plan));
     if (choice.plan.leave_out) spdlog::info("{}", plan::describe_leave_out(choice.plan));
     if (choice.profile) {

@@ -133,10 +133,11 @@ int run_profile(const Arguments& arguments) {
     comm::agree(communicator, [&] {
       if (values.has("data")) check_data(values.text("data"), model, options.total);
     });
+    NewFolders folders;
     comm::on_rank_0(communicator, [&]() -> std::string {
       refuse_overwriting("--out", values.text("out"),
                          {values.text("model"), values.has("data") ? values.text("data") : ""});
-      require_writable_file(values.text("out"), "--out");
+      folders = require_writable_file(values.text("out"), "--out");
       return "";
     });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);

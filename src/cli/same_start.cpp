@@ -50,6 +50,14 @@ std::string sample_of_file(const fs::path& path) {
   return fmt::format("{} bytes, {}", format_count(size), checksum.text());
 }
 
+/// What a run or a checkpoint is told by.
+std::string run_fact(const fs::path& folder) {
+  for (const char* name : {"manifest.json", "run.json"})
+    if (is_file(folder / name)) return checksum_of_file(folder / name);
+  std::error_code none;
+  return fs::exists(folder, none) ? "without run.json" : "absent";
+}
+
 std::string checksum_of_any_file(const fs::path& path) { return is_file(path) ? checksum_of_file(path) : ""; }
 
 /// What differs in the file of an option, where the command has it. `needed`: a rank without one is a difference.
@@ -111,9 +119,9 @@ std::vector<std::string> FileViews::facts_of(const fs::path& path, const FileFac
   return facts;
 }
 
-comm::Facts option_facts(const std::string& command, const Values& values) {
-  comm::Facts facts{{"the command", command}};
-  const Json options = values.to_json();
+comm::Facts option_facts(const Values& values) {
+  comm::Facts facts;
+  const Json options = values.as_read();
   for (const auto& [name, value] : options.items())
     facts.emplace_back("--" + name, value.is_string() ? value.get<std::string>() : json_text(value));
   return facts;
@@ -136,10 +144,10 @@ std::string data_fact(const fs::path& path) {
   return fmt::format("{} ({})", data::describe_size(identity.info), identity.checksum);
 }
 
-void require_same_start(comm::Communicator& communicator, const std::string& command, const Values& values) {
+void require_same_start(comm::Communicator& communicator, const Values& values) {
   if (communicator.size() == 1) return;
   const FileViews views(communicator);
-  refuse(comm::differences(comm::all_gather_facts(communicator, option_facts(command, values)), views.nodes()),
+  refuse(comm::differences(comm::all_gather_facts(communicator, option_facts(values)), views.nodes()),
          "start the same command line on all nodes");
   for (const char* name : {"model", "batches", "profile"}) {
     refuse(differences_of_file(views, values, name, checksum_of_any_file, false),
@@ -147,6 +155,7 @@ void require_same_start(comm::Communicator& communicator, const std::string& com
   }
   for (const char* name : {"data", "eval-data", "trained-on"})
     refuse(differences_of_file(views, values, name, data_fact, true), "copy one data set to all nodes");
+  refuse(differences_of_file(views, values, "resume", run_fact, true), "give a folder that all nodes share");
   for (const std::string& difference : differences_of_file(views, values, "init", sample_of_files, false))
     if (communicator.rank() == 0) spdlog::warn("{}; all ranks begin with those of rank 0", difference);
   warn_of_hosts(communicator);

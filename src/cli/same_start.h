@@ -11,8 +11,8 @@
 
 namespace lshdp::cli {
 
-/// The command and every option of this rank.
-comm::Facts option_facts(const std::string& command, const Values& values);
+/// Every option of this rank, numbers as they were read.
+comm::Facts option_facts(const Values& values);
 
 /// What a file is told by.
 using FileFact = std::function<std::string(const std::filesystem::path&)>;
@@ -41,9 +41,9 @@ std::string sample_of_files(const std::filesystem::path& path);
 std::string data_fact(const std::filesystem::path& path);
 
 /// Throws AgreedError of exit code 2 naming options, files and ranks: unless all ranks run one program with the same
-/// option_facts(), the same data sets (--data, --eval-data, --trained-on), and the same model, plan and profile where
-/// they have such a file at all (rank 0's count). Warns where weights differ, which are rank 0's, and of what
-/// problems_of() finds. All ranks must call it.
-void require_same_start(comm::Communicator& communicator, const std::string& command, const Values& values);
+/// option_facts(), the same data sets (--data, --eval-data, --trained-on), the same run or checkpoint of --resume, and
+/// the same model, plan and profile where they have such a file at all (rank 0's count). Warns where weights differ,
+/// which are rank 0's, and of what problems_of() finds. All ranks must call it.
+void require_same_start(comm::Communicator& communicator, const Values& values);
 
 }  // namespace lshdp::cli

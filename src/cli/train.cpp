@@ -1,6 +1,7 @@
 // lshdp train: trains a model on unequal ranks, measuring and solving first if asked to.
 #include <algorithm>
 #include <cmath>
+#include <variant>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -87,8 +88,9 @@ Options train_options() {
   add_communicator_option(options);
   add_file_options(options);
   options.excludes("init", "resume").excludes("steps", "epochs");
-  options.excludes("overwrite", "resume").needs("overwrite", "results").needs("resume-with-changes", "resume");
-  options.needs("eval-every", "eval-data").needs("keep-best", "eval-data");
+  options.excludes("overwrite", "resume").needs("overwrite", {"results"}).needs("resume-with-changes", {"resume"});
+  options.needs("eval-every", {"eval-data"}).needs("keep-best", {"eval-data"});
+  for (const char* kept : {"trace", "keep-best", "keep-checkpoints"}) options.needs(kept, {"results", "resume"});
   return options;
 }
 
@@ -120,16 +122,12 @@ void read_optimizer(const Values& values, train::TrainOptions& options) {
 
 /// Steps, or a time with its unit.
 void read_checkpoint_interval(const Values& values, train::TrainOptions& options) {
-  const std::string& text = values.text("checkpoint-every");
-  const std::pair<const char*, double> units[] = {{"min", 60}, {"s", 1}, {"h", 3600}};
-  for (const auto& [unit, seconds] : units) {
-    if (!text.ends_with(unit)) continue;
-    const double count = parse_double(text.substr(0, text.size() - std::string(unit).size()), "--checkpoint-every");
-    if (count <= 0) throw UsageError(fmt::format("--checkpoint-every: '{}' is no time above 0", text));
-    options.checkpoint_seconds = count * seconds;
-    return;
+  const std::variant<std::int64_t, double> interval = values.count_or_seconds("checkpoint-every");
+  if (const double* seconds = std::get_if<double>(&interval)) {
+    options.checkpoint_seconds = *seconds;
+  } else {
+    options.checkpoint_every = std::get<std::int64_t>(interval);
   }
-  options.checkpoint_every = values.integer("checkpoint-every", 0);
 }
 
 void read_folders(const Values& values, train::TrainOptions& options) {
@@ -143,8 +141,7 @@ void read_folders(const Values& values, train::TrainOptions& options) {
   options.keep_best = values.flag("keep-best");
   const bool keeps = !options.results.empty() || !options.resume.empty();
   const bool checkpoints = options.checkpoint_every > 0 || options.checkpoint_seconds > 0;
-  if (!keeps && (options.trace || checkpoints || options.keep_best))
-    throw UsageError("--trace, --checkpoint-every and --keep-best need --results, the folder to write into");
+  if (!keeps && checkpoints) throw UsageError("--checkpoint-every needs --results, the folder to write into");
 }
 
 train::TrainOptions read_options(const Values& values) {
@@ -207,17 +204,20 @@ std::int64_t sample_count(comm::Communicator& communicator, const model::Model& 
   return count;
 }
 
-/// Outputs are looked at before any work is done for them.
-void check_outputs(comm::Communicator& communicator, const Values& values) {
+/// Outputs are looked at before any work is done for them. Returns the folder that is to hold them.
+[[nodiscard]] NewFolders check_outputs(comm::Communicator& communicator, const Values& values) {
+  NewFolders folders;
   comm::on_rank_0(communicator, [&]() -> std::string {
     if (!values.has("save")) return "";
     std::vector<std::filesystem::path> inputs;
     for (const char* input : {"data", "eval-data", "model", "init", "batches", "profile"})
       inputs.push_back(path_or_none(values, input));
     refuse_overwriting("--save", values.text("save"), inputs);
-    require_writable_file(values.text("save"), "--save");
+    train::refuse_inside_run(values.text("save"), "--save");
+    folders = require_writable_file(values.text("save"), "--save");
     return "";
   });
+  return folders;
 }
 
 /// The request of this rank, which will hold small data sets in memory.
@@ -270,11 +270,15 @@ int run_train(const Arguments& arguments) {
       .command = command_line("train", arguments), .options = values.to_json(), .program = program_version()};
   watch_interrupts();
   return with_ranks("train", values, [&](comm::Communicator& world) {
-    if (options.results.empty()) options.results = train::results_of_resume(world, options.resume);
-    const auto lock = train::claim_run(world, {options.results, options.resume, options.overwrite});
-    if (!options.results.empty()) comm::require_shared_folder(world, options.results, "--results");
+    if (options.results.empty() && !options.resume.empty()) {
+      options.results = train::results_of_resume(world, options.resume);
+      options.results_option = "--resume";
+    }
     const model::Model model = shared_model(world, values.text("model"));
-    check_outputs(world, values);
+    const train::RunClaim claim =
+        train::claim_run(world, {options.results, options.resume, options.overwrite, options.results_option});
+    if (!options.results.empty()) comm::require_shared_folder(world, options.results, options.results_option);
+    const NewFolders folders = check_outputs(world, values);
     warn_of_dropout(world, model);
     options.setup = measure::set_up_rank(world, with_data(world, ranks, options, model));
     measure::require_host_room(world, model, options.setup, /*alone=*/true);
@@ -289,6 +293,7 @@ int run_train(const Arguments& arguments) {
     options.setup = measure::follow_transfer_sizes(communicator, options.setup, options.plan.transfer);
     options.max_batch = std::move(choice.max_batch);
     options.profile = std::move(choice.profile);
+    options.measured = std::move(choice.measured);
     options.measured_with = std::move(choice.measured_with);
     options.rebalance_every = request.rebalance;
     options.rebalance.max_accumulation = request.max_accumulation;

@@ -14,12 +14,6 @@ namespace {
 constexpr int kLongestSegment = 4 << 20;  // that plan/transfer_sizes.h chooses
 constexpr int kHeader = 64 << 10;         // room for Open MPI's; it takes a few hundred bytes
 
-bool initialized() {
-  int flag = 0;
-  MPI_Initialized(&flag);
-  return flag != 0;
-}
-
 /// Settings of Open MPI that the user has not made.
 void tune() {
   // The engine sleeps by itself between tests. A yield in every test that finds nothing would hand the core to whoever
@@ -34,7 +28,7 @@ void tune() {
 
 }  // namespace
 
-MpiSession::MpiSession(int* argc, char*** argv) : owns_(!initialized()) {
+MpiSession::MpiSession(int* argc, char*** argv) : owns_(!was_started()) {
   int provided = 0;
   if (owns_) {
     tune();
@@ -52,6 +46,12 @@ MpiSession::MpiSession(int* argc, char*** argv) : owns_(!initialized()) {
 
 MpiSession::~MpiSession() {
   if (owns_) MPI_Finalize();
+}
+
+bool MpiSession::was_started() {
+  int flag = 0;
+  MPI_Initialized(&flag);
+  return flag != 0;
 }
 
 int MpiSession::rank() const { return rank_; }

@@ -75,8 +75,8 @@ class Written {
 };
 
 [[noreturn]] void refuse(const std::string& what, const fs::path& folder, const std::string& problem) {
-  throw UsageError(fmt::format("{}: {} {}; give a folder that all nodes share, or leave it out", what,
-                               fs::absolute(folder).string(), problem));
+  throw UsageError(
+      fmt::format("{}: {} {}; give a folder that all nodes share", what, fs::absolute(folder).string(), problem));
 }
 
 }  // namespace
@@ -84,8 +84,9 @@ class Written {
 void require_shared_folder(Communicator& communicator, const fs::path& folder, const std::string& what,
                            double patience_seconds) {
   const int rank = communicator.rank();
+  NewFolders made;
   const std::string name = on_rank_0(communicator, [&] {
-    require_writable_folder(folder, what);
+    made = require_writable_folder(folder, what);
     return random_name();
   });
   if (communicator.size() == 1) return;

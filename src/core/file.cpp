@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -125,31 +126,51 @@ void refuse_overwriting(std::string_view option, const fs::path& output, const s
   }
 }
 
-void require_writable_file(const fs::path& path, std::string_view option) {
+NewFolders::NewFolders(const fs::path& folder, std::string_view what) : NewFolders() {
+  std::error_code error;
+  for (fs::path missing = fs::absolute(folder); missing.has_relative_path() && !fs::exists(missing, error) && !error;
+       missing = missing.parent_path())
+    made_.push_back(missing);
+  fs::create_directories(folder, error);
+  if (error) refuse_output(fmt::format("{}: cannot create {}", what, folder.string()), error.value());
+}
+
+NewFolders::~NewFolders() {
+  for (const fs::path& folder : made_) remove_quietly(folder);  // a folder that holds something stays
+}
+
+NewFolders::NewFolders(NewFolders&& other) noexcept : made_(std::exchange(other.made_, {})) {}
+
+NewFolders& NewFolders::operator=(NewFolders&& other) noexcept {
+  std::swap(made_, other.made_);
+  return *this;
+}
+
+NewFolders require_writable_file(const fs::path& path, std::string_view option) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!path.has_filename() || fs::is_directory(status))
     throw UsageError(fmt::format("{}: {} is a folder; name a file", option, path.string()));
   if (fs::exists(status) && !fs::is_regular_file(status))
     throw UsageError(fmt::format("{}: {} is a device or a pipe; name a file", option, path.string()));
-  require_writable_folder(fs::absolute(path).parent_path(), option);
+  NewFolders made = require_writable_folder(fs::absolute(path).parent_path(), option);
   const fs::path temporary = path.string() + ".tmp";
   const bool there = fs::exists(temporary, error);
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor < 0) refuse_output(fmt::format("{}: cannot write {}", option, path.string()), errno);
   ::close(descriptor);
   if (!there) remove_quietly(temporary);
+  return made;
 }
 
-void require_writable_folder(const fs::path& folder, std::string_view what) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) refuse_output(fmt::format("{}: cannot create {}", what, folder.string()), error.value());
+NewFolders require_writable_folder(const fs::path& folder, std::string_view what) {
+  NewFolders made(folder, what);
   const fs::path probe = folder / fmt::format(".write-test-{}", ::getpid());
   const int descriptor = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor < 0) refuse_output(fmt::format("{}: cannot write into {}", what, folder.string()), errno);
   ::close(descriptor);
   remove_quietly(probe);
+  return made;
 }
 
 }  // namespace lshdp

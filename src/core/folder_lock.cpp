@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lshdp/core/error.h"
@@ -61,23 +62,44 @@ bool runs_here(const Holder& holder) {
 
 }  // namespace
 
-FolderLock::FolderLock(const fs::path& folder, const std::string& what) : descriptor_(-1), supported_(true) {
-  const fs::path file = folder / ".lock";
-  descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0)
-    throw UsageError(fmt::format("{}: cannot write {}: {}", what, file.string(), std::strerror(errno)));
-  int error = 0;
-  while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && (error = errno) == EINTR) error = 0;
-  supported_ = error == 0;
-  const Holder holder = read_holder(descriptor_);
-  if (error == EWOULDBLOCK || (!supported_ && runs_here(holder))) {
-    ::close(descriptor_);
-    refuse(folder, what, holder);
-  }
+FolderLock::FolderLock(const fs::path& folder, const std::string& what) : file_(folder / ".lock") {
+  do {
+    open_file(what);
+    int error = 0;
+    while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && (error = errno) == EINTR) error = 0;
+    supported_ = error == 0;
+    const Holder holder = read_holder(descriptor_);
+    if (error == EWOULDBLOCK || (!supported_ && runs_here(holder))) {
+      ::close(descriptor_);
+      refuse(folder, what, holder);
+    }
+  } while (!is_file_of_folder());
   write_holder(descriptor_);
 }
 
+void FolderLock::open_file(const std::string& what) {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  do {
+    descriptor_ = ::open(file_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    made_ = descriptor_ >= 0;
+    if (made_ || errno != EEXIST) break;
+    descriptor_ = ::open(file_.c_str(), O_RDWR | O_CLOEXEC);
+  } while (descriptor_ < 0 && errno == ENOENT);  // removed in between
+  if (descriptor_ < 0)
+    throw UsageError(fmt::format("{}: cannot write {}: {}", what, file_.string(), std::strerror(errno)));
+}
+
+/// False where the holder before has removed it between our opening and locking it.
+bool FolderLock::is_file_of_folder() const {
+  struct stat opened = {}, there = {};
+  return ::fstat(descriptor_, &opened) == 0 && ::stat(file_.c_str(), &there) == 0 && opened.st_ino == there.st_ino &&
+         opened.st_dev == there.st_dev;
+}
+
 FolderLock::~FolderLock() {
+  // While it is still held: nobody else may take a file that is about to go.
+  std::error_code ignored;
+  if (made_) fs::remove(file_, ignored);
   // Without locks, an empty file says that nobody is there.
   if (!supported_) [[maybe_unused]]
     const int emptied = ::ftruncate(descriptor_, 0);

@@ -169,9 +169,10 @@ std::int64_t parse_int(std::string_view text, std::string_view what) {
   const std::string_view trimmed = trim(text);
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(trimmed.data(), trimmed.data() + trimmed.size(), value);
-  if (error != std::errc{} || end != trimmed.data() + trimmed.size()) {
-    throw UsageError(fmt::format("{}: '{}' is not a whole number", what, text));
-  }
+  const bool whole = end == trimmed.data() + trimmed.size();
+  if (whole && error == std::errc::result_out_of_range)
+    throw UsageError(fmt::format("{}: '{}' is too large or too small for a whole number of 64 bits", what, text));
+  if (!whole || error != std::errc{}) throw UsageError(fmt::format("{}: '{}' is not a whole number", what, text));
   return value;
 }
 
@@ -179,9 +180,11 @@ double parse_double(std::string_view text, std::string_view what) {
   const std::string_view trimmed = trim(text);
   double value = 0;
   const auto [end, error] = std::from_chars(trimmed.data(), trimmed.data() + trimmed.size(), value);
-  if (error != std::errc{} || end != trimmed.data() + trimmed.size() || !std::isfinite(value)) {
-    throw UsageError(fmt::format("{}: '{}' is not a number", what, text));
-  }
+  const bool whole = end == trimmed.data() + trimmed.size();
+  if (whole && error == std::errc::result_out_of_range)
+    throw UsageError(fmt::format("{}: '{}' is too large or too small for a number of double precision", what, text));
+  if (!whole || error != std::errc{}) throw UsageError(fmt::format("{}: '{}' is not a number", what, text));
+  if (!std::isfinite(value)) throw UsageError(fmt::format("{}: '{}' must be a finite number", what, text));
   return value;
 }
 

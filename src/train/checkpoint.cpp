@@ -13,6 +13,7 @@
 #include <H5Cpp.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include "checkpoint_manifest.h"
@@ -201,6 +202,25 @@ std::string damage_of(comm::Communicator& communicator, const fs::path& checkpoi
   return "";
 }
 
+/// The same of one that is looked at because a newer one is damaged: what else keeps it from being read is no reason to
+/// say less of the newer one.
+std::string damage_or_error_of(comm::Communicator& communicator, const fs::path& checkpoint) {
+  try {
+    return damage_of(communicator, checkpoint);
+  } catch (const AgreedError& error) {
+    return error.what();
+  }
+}
+
+/// `damages`: of the checkpoint that was asked for, or the newest, and of each before it.
+[[noreturn]] void refuse_damaged(const fs::path& run, const std::vector<std::string>& damages, bool named) {
+  const std::string all = fmt::format("{}", fmt::join(damages, "; "));
+  if (damages.size() == 1) throw AgreedError(fmt::format("--resume: {}; there is no checkpoint before it", all), 2);
+  throw AgreedError(fmt::format("--resume: none of the {} checkpoints {} {} can be used: {}", damages.size(),
+                                named ? "up to this one in" : "in", run.string(), all),
+                    2);
+}
+
 fs::path folder_of(const fs::path& run, std::int64_t step) {
   return run / "checkpoints" / fmt::format("step-{}", step);
 }
@@ -253,18 +273,26 @@ fs::path find_checkpoint(const fs::path& path) {
 
 fs::path find_good_checkpoint(comm::Communicator& communicator, const fs::path& path) {
   const std::string newest = comm::on_rank_0(communicator, [&] { return find_checkpoint(path).string(); });
-  const std::string damage = damage_of(communicator, newest);
-  if (damage.empty()) return newest;
+  std::vector<std::string> damages{damage_of(communicator, newest)};
+  if (damages.front().empty()) return newest;
   const bool named =
       comm::on_rank_0(communicator, [&] { return fs::exists(path / kManifest) ? "named" : ""; }) == "named";
   const fs::path run = named ? run_of(newest) : path;
   for (const fs::path& older : earlier_checkpoints(communicator, run, step_in_name(newest))) {
-    if (!damage_of(communicator, older).empty()) continue;
-    if (named) throw AgreedError(fmt::format("--resume: {}; {} is the good one before it", damage, older.string()), 2);
-    if (communicator.rank() == 0) spdlog::warn("{}; the checkpoint before it is used", damage);
+    std::string damage = damage_or_error_of(communicator, older);
+    if (!damage.empty()) {
+      damages.push_back(std::move(damage));
+      continue;
+    }
+    if (named)
+      throw AgreedError(
+          fmt::format("--resume: {}; {} is the good one before it", fmt::join(damages, "; "), older.string()), 2);
+    if (communicator.rank() == 0)
+      spdlog::warn("{}; the checkpoint before {} is used", fmt::join(damages, "; "),
+                   damages.size() == 1 ? "it" : "them");
     return older;
   }
-  throw AgreedError(fmt::format("--resume: {}; there is no good checkpoint before it", damage), 2);
+  refuse_damaged(run, damages, named);
 }
 
 CheckpointInfo read_checkpoint_info(const fs::path& checkpoint) {

@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 
 #include "lshdp/core/error.h"
-#include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/model/safetensors.h"
 #include "lshdp/model/weights.h"
@@ -40,19 +39,19 @@ at::Tensor converted(const at::Tensor& value, at::ScalarType type, const std::st
 
 }  // namespace
 
-void require_export_place(const fs::path& out) {
+NewFolders require_export_place(const fs::path& out) {
   const fs::path file = weights_file(out);
   std::error_code error;
   for (const fs::path& taken : {file, is_file_name(out) ? file : out / "config.json"}) {
     if (fs::exists(taken, error))
       throw UsageError(fmt::format("--out: {} is there already; choose another place, or remove it", taken.string()));
   }
-  require_writable_file(file, "--out");
+  return require_writable_file(file, "--out");
 }
 
 Exported export_weights(const model::Model& model, const SavedModel& saved, const fs::path& out,
                         std::optional<at::ScalarType> type) {
-  require_export_place(out);
+  const NewFolders folders = require_export_place(out);
   const std::unique_ptr<model::TensorSource> source = open_tensors(saved, model);
   model::WeightReader reader(model, *source);
   Exported exported{.weights = weights_file(out), .type = type.value_or(reader.read(0, 0).scalar_type())};

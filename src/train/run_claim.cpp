@@ -2,14 +2,15 @@
 #include "lshdp/train/run_claim.h"
 
 #include <algorithm>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "checkpoint_manifest.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
-#include "lshdp/core/file.h"
 #include "lshdp/core/log.h"
+#include "lshdp/train/run_weights.h"
 
 namespace lshdp::train {
 namespace {
@@ -33,14 +34,22 @@ bool continues(const fs::path& resume, const fs::path& results) {
   return run == fs::weakly_canonical(results);
 }
 
+/// Folders of a run that are its own to write and remove.
+bool belongs_to_run(const fs::path& folder) {
+  const fs::path run = folder.parent_path();
+  const bool began = fs::exists(run / "run.json") || fs::exists(run / "metrics.jsonl");
+  if (folder.filename() == "checkpoints") return began || !checkpoints_of(run).empty();
+  return folder.filename() == "best" && began;
+}
+
 void require_no_earlier_run(const ClaimRequest& request) {
   if (request.overwrite || continues(request.resume, request.results) || !holds_run(request.results)) return;
   const std::string folder = request.results.string();
   const bool resumable = !checkpoints_of(request.results).empty();
   throw UsageError(
-      fmt::format("--results: {} holds an earlier run; {}take another folder, or replace it with "
+      fmt::format("{}: {} holds an earlier run; {}take another folder, or replace it with "
                   "--overwrite",
-                  folder, resumable ? "continue it with --resume " + folder + ", " : ""));
+                  request.option, folder, resumable ? "continue it with --resume " + folder + ", " : ""));
 }
 
 }  // namespace
@@ -57,20 +66,29 @@ fs::path results_of_resume(comm::Communicator& communicator, const fs::path& res
   });
 }
 
-std::unique_ptr<FolderLock> claim_run(comm::Communicator& communicator, const ClaimRequest& request) {
-  std::unique_ptr<FolderLock> lock;
+void refuse_inside_run(const fs::path& output, std::string_view option) {
+  for (fs::path folder = fs::weakly_canonical(output); folder.has_relative_path(); folder = folder.parent_path()) {
+    if (!belongs_to_run(folder)) continue;
+    throw UsageError(fmt::format("{}: {} lies in {}, which belongs to the run {}; take another place", option,
+                                 output.string(), folder.string(), folder.parent_path().string()));
+  }
+}
+
+RunClaim claim_run(comm::Communicator& communicator, const ClaimRequest& request) {
+  RunClaim claim;
   comm::on_rank_0(communicator, [&] {
     if (request.results.empty()) return std::string();
     if (continues(request.resume, request.results)) find_checkpoint(request.resume);  // before a folder is made
-    require_writable_folder(request.results, "--results");
-    lock = std::make_unique<FolderLock>(request.results, "--results");
-    if (!lock->supported())
-      spdlog::warn("--results: the file system of {} has no locks: nothing would stop a run of another host there",
-                   request.results.string());
+    refuse_inside_run(request.results, request.option);
+    claim.folders = require_writable_folder(request.results, request.option);
+    claim.lock = std::make_unique<FolderLock>(request.results, request.option);
+    if (!claim.lock->supported())
+      spdlog::warn("{}: the file system of {} has no locks: nothing would stop a run of another host there",
+                   request.option, request.results.string());
     require_no_earlier_run(request);
     return std::string();
   });
-  return lock;
+  return claim;
 }
 
 void remove_earlier_run(const fs::path& results) {
@@ -80,6 +98,11 @@ void remove_earlier_run(const fs::path& results) {
   };
   std::ranges::for_each(kOfARun, remove);
   std::ranges::for_each(kOfARunToo, remove);
+  std::vector<fs::path> aside;
+  for (const auto& entry : fs::directory_iterator(results, error))
+    if (is_set_aside(entry.path())) aside.push_back(entry.path());
+  for (const fs::path& file : aside)
+    if (!error) fs::remove(file, error);
   if (error) throw WriteError(results.string(), error.message());
 }
 

@@ -26,6 +26,8 @@ constexpr const char* kConfig = "config.json";
 constexpr const char* kBest = "best";
 constexpr const char* kStep = "step";
 constexpr const char* kLoss = "evaluation_loss";
+constexpr const char* kSetAside = "abandoned-step-";
+constexpr const char* kExtension = ".safetensors";
 
 /// The files under way on rank 0. One that fails must not keep the rank from gathering with the others: the error
 /// waits.
@@ -83,17 +85,24 @@ Json kept_weights(const fs::path& file) {
   return kept;
 }
 
+/// A free name in `folder`: the run may have gone back before the same step more than once.
+fs::path name_aside(const fs::path& folder, std::int64_t step) {
+  fs::path name = folder / fmt::format("{}{}{}", kSetAside, step, kExtension);
+  for (int number = 2; fs::exists(name); ++number)
+    name = folder / fmt::format("{}{}-{}{}", kSetAside, step, number, kExtension);
+  return name;
+}
+
 /// Weights of steps that are done again are no longer this run's.
 void put_aside(const fs::path& file, std::int64_t first_step) {
   const Json kept = kept_weights(file);
   if (kept.is_null() || kept[kStep] <= first_step) return;
-  const fs::path aside =
-      file.parent_path() / fmt::format("abandoned-step-{}.safetensors", kept[kStep].get<std::int64_t>());
+  const auto step = kept[kStep].get<std::int64_t>();
+  const fs::path aside = name_aside(file.parent_path(), step);
   std::error_code error;
   fs::rename(file, aside, error);
   if (error) throw WriteError(aside.string(), error.message());
-  spdlog::warn("the weights of step {} that the run had kept are now {}", kept[kStep].get<std::int64_t>(),
-               aside.string());
+  spdlog::warn("the weights of step {} that the run had kept are now {}", step, aside.string());
 }
 
 /// Looked at before the work: at its end it would be lost.
@@ -108,6 +117,10 @@ void require_room(const fs::path& folder, std::int64_t bytes, std::string_view o
 
 }  // namespace
 
+bool is_set_aside(const fs::path& weights) {
+  return weights.filename().string().starts_with(kSetAside) && weights.extension() == kExtension;
+}
+
 RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& model, parallel::ParameterStore& store,
                        RunWeightsOptions options)
     : communicator_(communicator), model_(model), store_(store), options_(std::move(options)) {}
@@ -118,7 +131,8 @@ void RunWeights::begin(std::int64_t first_step) {
   const std::int64_t bytes =
       model_.parameter_count() * static_cast<std::int64_t>(at::elementSize(parallel::master_type(options_.precision)));
   const std::string text = comm::on_rank_0(communicator_, [&]() -> std::string {
-    if (!options_.results.empty()) require_room(options_.results, options_.keep_best ? 2 * bytes : bytes, "--results");
+    if (!options_.results.empty())
+      require_room(options_.results, options_.keep_best ? 2 * bytes : bytes, options_.results_option);
     if (!options_.save.empty()) require_room(fs::absolute(options_.save).parent_path(), bytes, "--save");
     if (options_.results.empty()) {
       if (options_.save.empty())
@@ -143,7 +157,7 @@ bool RunWeights::evaluated(const EvaluationRecord& record) {
   require_finite(record.step);
   const fs::path folder = options_.results / kBest;
   comm::on_rank_0(communicator_, [&] {
-    require_writable_folder(folder, "--keep-best");
+    const NewFolders made = require_writable_folder(folder, "--keep-best");
     write_json(folder / kConfig, config());
     return std::string();
   });

@@ -16,6 +16,7 @@
 #include "lshdp/model/shards.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/train/checkpoint.h"
+#include "lshdp/train/run_weights.h"
 
 namespace lshdp::train {
 namespace {
@@ -97,7 +98,7 @@ SavedModel saved_in_file(const fs::path& path, std::string_view option) {
                    .run = run_around(path)};
   require_weights(path, saved.kind, option);
   // Other names may be of any model: what lies beside them says nothing.
-  if (name == kFile || name == kIndex) saved.config = config_beside(path);
+  if (name == kFile || name == kIndex || is_set_aside(path)) saved.config = config_beside(path);
   return saved;
 }
 

@@ -145,6 +145,7 @@ class Trainer {
   bool speaks_;
   Trace trace_;
   SpeedEmulator emulator_;
+  NewFolders save_folder_, results_folder_;  // rank 0
   std::unique_ptr<data::Dataset> data_, eval_data_;
   std::unique_ptr<data::HeterogeneousDistributedSampler> sampler_;
   std::unique_ptr<parallel::ParameterStore> store_;
@@ -227,8 +228,8 @@ void Trainer::make_sampler() {
 
 void Trainer::prepare_folders() {
   comm::on_rank_0(communicator_, [&] {
-    if (!options_.save.empty()) require_writable_file(options_.save, "--save");
-    if (!options_.results.empty()) require_writable_folder(options_.results, "--results");
+    if (!options_.save.empty()) save_folder_ = require_writable_file(options_.save, "--save");
+    if (!options_.results.empty()) results_folder_ = require_writable_folder(options_.results, options_.results_option);
     return std::string();
   });
 }
@@ -365,6 +366,8 @@ void Trainer::begin_run() {
       } else if (options_.overwrite) {
         remove_earlier_run(options_.results);
       }
+      if (options_.measured) plan::write_profile(options_.results / "profile.json", *options_.measured);
+      plan::write_plan(options_.results / "batches.json", options_.plan);
       write_run_file(options_.results, launch, !resumed_from_.empty());
       keep_tokenizer(options_.data, options_.results);
     }
@@ -394,9 +397,9 @@ Json Trainer::run() {
   rebalancing_ =
       std::make_unique<Rebalancing>(communicator_, options_.plan, options_.profile,
                                     communicator_.size() > 1 ? options_.rebalance_every : 0, options_.rebalance);
-  weights_ = std::make_unique<RunWeights>(
-      communicator_, model_, *store_,
-      RunWeightsOptions{options_.results, options_.save, options_.keep_best, options_.setup.precision});
+  weights_ = std::make_unique<RunWeights>(communicator_, model_, *store_,
+                                          RunWeightsOptions{options_.results, options_.save, options_.keep_best,
+                                                            options_.setup.precision, options_.results_option});
   weights_->begin(first_step_);
   communicator_.barrier();
   begun_ = last_checkpoint_ = now_seconds();

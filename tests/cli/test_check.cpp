@@ -99,14 +99,14 @@ class Check : public testing::Test {
 };
 
 TEST_F(Check, SaysThatAllIsWell) {
-  const std::string results = (folder_ / "run").string();
+  const std::string results = (folder_ / "new/run").string();
   const CommandResult result =
       run_lshdp_on(2, "check " + files_->options("vit") + "," + files_->path("mlp.h5") + " --results " + results);
   EXPECT_EQ(result.exit_code, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("good: 2 ranks on 1 node\n"));
   EXPECT_THAT(result.output, HasSubstr("100 images of 1 x 8 x 8"));
   EXPECT_THAT(result.output, HasSubstr(host_name()));
-  EXPECT_FALSE(fs::exists(results)) << "what was not there is not left behind";
+  EXPECT_FALSE(fs::exists(folder_ / "new")) << "what was not there is not left behind";
 }
 
 TEST_F(Check, WorksOnOneRank) {

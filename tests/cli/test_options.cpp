@@ -1,5 +1,6 @@
 // Options: strict parsing, typed values and messages that name the option.
 #include <string>
+#include <variant>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -110,12 +111,63 @@ TEST(Options, TakesEverythingBehindTwoDashesAsArguments) {
 }
 
 TEST(Options, KnowsWhatNeedsOrExcludesWhat) {
-  const Options options = sample().needs("lr", "total").excludes("recompute", "total");
+  const Options options = sample().needs("lr", {"total"}).excludes("recompute", "total");
   EXPECT_THAT(message_of(options, {"p", "--out", "b", "--lr", "1"}), HasSubstr("--lr needs --total"));
   EXPECT_THAT(message_of(options, {"p", "--out", "b", "--recompute", "--total", "1"}),
               HasSubstr("--recompute and --total exclude each other"));
   EXPECT_EQ(message_of(options, {"p", "--out", "b", "--lr", "1", "--total", "1"}), "accepted");
   EXPECT_EQ(message_of(options, {"p", "--out", "b"}), "accepted");  // a default needs nothing
+  const Options either = sample().needs("lr", {"total", "recompute"});
+  EXPECT_THAT(message_of(either, {"p", "--out", "b", "--lr", "1"}), HasSubstr("--lr needs --total or --recompute;"));
+  EXPECT_EQ(message_of(either, {"p", "--out", "b", "--lr", "1", "--recompute"}), "accepted");
+}
+
+TEST(Options, SayTheSameHoweverTheirNumbersAreWritten) {
+  const auto read = [](const std::string& total, const std::string& lr, const std::string& out) {
+    const Values values = parse(sample(), {"p", "--out", out, "--total", total, "--lr", lr});
+    values.integer("total");
+    values.real("lr");
+    values.sizes("out");
+    return values.as_read();
+  };
+  EXPECT_EQ(read("8", "1e-3", "1GiB,1KiB"), read("08", "0.001", "1024MiB, 1024"));
+  EXPECT_NE(read("8", "1e-3", "1GiB"), read("9", "1e-3", "1GiB"));
+  EXPECT_NE(read("8", "1e-3", "1GiB"), read("8", "1.0000001e-3", "1GiB"));
+  EXPECT_NE(read("8", "1e-3", "1GiB"), read("8", "1e-3", "1GB"));
+  const auto lists = [](const std::string& total, const std::string& lr) {
+    const Values values = parse(sample(), {"p", "--out", "b", "--total", total, "--lr", lr});
+    values.integers("total");
+    values.reals("lr");
+    return values.as_read();
+  };
+  EXPECT_EQ(lists("8,08", "1,0.50"), lists("8, 8", "1.0,5e-1"));
+  EXPECT_NE(lists("8,8", "1"), lists("8", "1"));
+  // What no getter has read as a number may be a name.
+  EXPECT_EQ(parse(sample(), {"08", "--out", "b"}).as_read()["profile"], "08");
+}
+
+TEST(Options, ReadsACountOrATime) {
+  const auto read = [](const std::string& text) {
+    const Values values = parse(sample(), {"p", "--out", "b", "--total", text});
+    const auto value = values.count_or_seconds("total");
+    EXPECT_EQ(values.as_read()["total"].get<std::string>().ends_with(" s"), value.index() == 1) << text;
+    return value;
+  };
+  EXPECT_EQ(std::get<std::int64_t>(read("90")), 90);
+  EXPECT_EQ(std::get<double>(read("90s")), 90);
+  EXPECT_EQ(std::get<double>(read("1.5min")), 90);
+  EXPECT_EQ(std::get<double>(read("2 h")), 7200);
+  EXPECT_EQ(std::get<double>(read("1e-6s")), 1e-6);
+  for (const std::string text : {"90x", "10days", "0s", "-1min", "s", "nans", "infs", "1e308h", "often", "1.5"}) {
+    try {
+      read(text);
+      ADD_FAILURE() << text;
+    } catch (const UsageError& error) {
+      EXPECT_EQ(error.what(),
+                "--total: '" + text + "' is neither a whole number nor a time above 0 such as 90s, 10min or 2h");
+    }
+  }
+  EXPECT_THROW(read("-1"), UsageError);
 }
 
 TEST(Options, NamesTheNearestChoice) {

@@ -65,6 +65,19 @@ TEST_F(Outputs, AreRefusedBeforeTheWorkWhereTheyCannotBe) {
   }
 }
 
+TEST_F(Outputs, OfWorkThatIsRefusedLeaveNoFolder) {
+  const std::string file = (folder_ / "new/deep/file").string(), none = (folder_ / "none").string();
+  for (const std::string& command :
+       {"init --model " + none + " --save " + file, "optimize " + none + " --out " + file,
+        measure("max-batch") + " --memory 1MiB,1MiB --out " + file,
+        measure("memory") + " --batch 4 --memory 1MiB,1MiB --out " + file,
+        measure("profile") + " --device cuda,cuda --out " + file, "export " + none + " --out " + file}) {
+    const CommandResult result = run_lshdp(command + " --log off");
+    EXPECT_NE(result.exit_code, 0) << command;
+    EXPECT_TRUE(fs::is_empty(folder_.path())) << command;
+  }
+}
+
 TEST_F(Outputs, NeverReplaceAnInput) {
   const auto kept = [&](const std::string& command, const std::string& option, const std::string& input) {
     const std::string before = read_file(input);

@@ -110,13 +110,73 @@ TEST_F(Resume, NeverOverwritesAnEarlierRunUnasked) {
   train(1, "--log warn --batches 16 --steps 1 --overwrite --results " + out("run"));
   EXPECT_EQ(steps_in("run/metrics.jsonl").size(), 1U);
   EXPECT_FALSE(fs::exists(out("run/checkpoints")));
+  write_file(out("run/abandoned-step-4.safetensors"), "of the earlier run");
+  train(1, "--log warn --batches 16 --steps 1 --overwrite --results " + out("run"));
+  EXPECT_FALSE(fs::exists(out("run/abandoned-step-4.safetensors")));
 }
 
 TEST_F(Resume, KeepsAnEarlierRunWhenItsSuccessorCannotBegin) {
   make_run();
-  refused(1, "--batches 16 --steps 2 --overwrite --init " + out("nothing") + " --results " + out("run"), "nothing");
+  const std::string plan = read_file(out("run/batches.json"));
+  refused(1, "--batches 12 --steps 2 --overwrite --init " + out("nothing") + " --results " + out("run"), "nothing");
   EXPECT_TRUE(fs::exists(checkpoint(4) + "/manifest.json"));
   EXPECT_EQ(steps_in("run/metrics.jsonl").size(), 4U);
+  EXPECT_EQ(read_file(out("run/batches.json")), plan);
+}
+
+TEST_F(Resume, LeavesNothingOfARunThatIsRefused) {
+  const std::string common = "--batches 8,8 --steps 1 --save " + out("new/w.safetensors") + " --results ";
+  fs::create_directory(out("empty"));
+  for (const std::string results : {out("new/deep/run"), out("empty")}) {
+    refused(2, common + results + " --init " + out("nothing"), "nothing");
+    refused(2, "--batches 60,60 --steps 1 --save " + out("new/w.safetensors") + " --results " + results, "100");
+    refused(2, common + results + " --crop-padding 9", "--crop-padding");
+    refused(2, common + results + " --eval-data " + out("nothing.h5"), "nothing.h5");
+    refused(2, common + results + " --device cuda,cuda,cuda", "--device");
+    refused(2, "--batches 8,8 --steps 1 --results " + results + " --save " + out("empty"), "--save");
+    EXPECT_FALSE(fs::exists(out("new")));
+    EXPECT_TRUE(fs::is_empty(out("empty")));
+  }
+  refused(2, "--batches 8,8 --steps 1 --resume " + out("empty"), "--resume: no complete checkpoint");
+  EXPECT_TRUE(fs::is_empty(out("empty")));
+  make_run();
+  refused(2, "--batches 8,8 --steps 4 --resume " + checkpoint(2) + " --lr 5 --results " + out("new/run"), "--lr");
+  EXPECT_FALSE(fs::exists(out("new")));
+}
+
+TEST_F(Resume, NamesTheOptionThatGaveTheRunDirectory) {
+  make_run();
+  write_file(out("run/.lock"), "");
+  const CommandResult busy = run_command("flock " + out("run/.lock") + " " + lshdp_binary() + " train " +
+                                         files_->options("vit") + " --batches 16 --steps 5 --resume " + out("run"));
+  EXPECT_EQ(busy.exit_code, 2) << busy.output;
+  EXPECT_THAT(busy.errors, AllOf(HasSubstr("--resume: "), HasSubstr("is in use by "), Not(HasSubstr("--results"))));
+}
+
+TEST_F(Resume, KeepsOtherRunsOutOfTheFoldersOfARun) {
+  make_run();
+  const std::string inside = "lies in " + out("run/checkpoints") + ", which belongs to the run " + out("run");
+  for (const char* name : {"run/checkpoints", "run/checkpoints/", "run/checkpoints/step-4", "run/checkpoints/a/b",
+                           "run/../run/checkpoints/new"}) {
+    refused(1, "--batches 16 --steps 5 --results " + out(name), "--results: " + out(name) + " " + inside);
+    refused(1, "--batches 16 --steps 5 --resume " + checkpoint(2) + " --results " + out(name), inside);
+  }
+  refused(2, "--batches 8,8 --steps 5 --save " + out("run/checkpoints/w.safetensors"), "--save: ");
+  refused(1, "--batches 16 --steps 5 --results " + out("run/best"), "lies in " + out("run/best"));
+  EXPECT_FALSE(fs::exists(out("run/checkpoints/a")));
+  EXPECT_FALSE(fs::exists(out("run/best")));
+  // A folder of that name which is no run's.
+  train(1, "--log warn --batches 16 --steps 1 --results " + out("checkpoints/mine"));
+}
+
+TEST_F(Resume, SaysWhatIsWrongWithEveryCheckpointWhereNoneIsGood) {
+  make_run(2, "8,8");
+  flip_byte(checkpoint(4) + "/rank-1.h5");
+  fs::remove(checkpoint(2) + "/rank-0.h5");
+  const std::string again = "--batches 8,8 --steps 6 --resume " + out("run");
+  refused(2, again, "--resume: none of the 2 checkpoints in " + out("run") + " can be used: ");
+  refused(2, again, "step-4/rank-1.h5 is damaged: it is not what was written; ");
+  refused(2, again, "step-2/rank-0.h5 is missing");
 }
 
 TEST_F(Resume, RefusesASecondRunInTheFolderOfOneThatRuns) {
@@ -232,6 +292,12 @@ TEST_F(Resume, UsesTheProfileOfTheSameSetUp) {
   EXPECT_EQ(read_file(out("run/profile.json")), written);
   EXPECT_EQ(read_json(out("run/batches.json"))["ranks"][0]["batch"], 12);
   EXPECT_EQ(read_json(out("run/run.json"))["resumes"][0]["measured_with"], run["measured_with"]);
+  profile.disturbed = {"rank 1 was 2.0 times as slow when its first batch was timed again"};
+  plan::write_profile(out("run/profile.json"), profile);
+  const CommandResult again = train(2, common + "--batches auto --steps 6 --resume " + out("run"));
+  EXPECT_THAT(again.errors, AllOf(HasSubstr("was disturbed when it was measured: measuring again"),
+                                  Not(HasSubstr("nothing is measured again"))));
+  EXPECT_NE(plan::read_profile(out("run/profile.json")).disturbed, profile.disturbed);
 }
 
 TEST_F(Resume, ReportsARunThatChangedItsRanks) {
@@ -280,12 +346,15 @@ TEST_F(Resume, WritesCheckpointsByTimeIfAsked) {
   const auto folders = fs::directory_iterator(out("run/checkpoints"));
   EXPECT_GT(std::distance(fs::begin(folders), fs::end(folders)), 2);
   EXPECT_TRUE(fs::exists(checkpoint(8)));
-  refused(1, "--batches 16 --steps 1 --checkpoint-every 10days --results " + out("other"), "--checkpoint-every");
+  for (const std::string interval : {"10days", "90x", "0s", "1.5"}) {
+    refused(1, "--batches 16 --steps 1 --checkpoint-every " + interval + " --results " + out("other"),
+            "--checkpoint-every: '" + interval + "' is neither a whole number nor a time above 0 such as 90s, 10min");
+  }
 }
 
 TEST_F(Resume, RefusesOptionsThatExcludeEachOther) {
-  for (const std::string options :
-       {"--overwrite", "--resume-with-changes", "--trace", "--overwrite --results x --resume y"}) {
+  for (const std::string options : {"--overwrite", "--resume-with-changes", "--trace", "--keep-checkpoints 3",
+                                    "--checkpoint-every 2", "--overwrite --results x --resume y"}) {
     const CommandResult result = run_lshdp("train " + files_->options("vit") + " --batches 1 --steps 1 " + options);
     EXPECT_EQ(result.exit_code, 2) << options;
     EXPECT_EQ(count_lines_with(result.errors, "lshdp train: --"), 1) << result.errors;

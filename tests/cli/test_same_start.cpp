@@ -44,7 +44,7 @@ class SameStart : public testing::Test {
   }
   void refused(const CommandResult& result, const std::string& what) const {
     EXPECT_EQ(result.exit_code, 2) << result.output;
-    EXPECT_EQ(count_lines_with(result.errors, "lshdp "), 1) << result.errors;
+    EXPECT_EQ(count_lines_with(result.errors, "lshdp"), 1) << result.errors;
     EXPECT_THAT(result.errors, HasSubstr(what));
     EXPECT_THAT(result.errors, Not(HasSubstr("MPI_ABORT")));
   }
@@ -65,6 +65,40 @@ TEST_F(SameStart, AnOptionOfOneRank) {
   refused(run("profile", files + " --max 2", files + " --max 4"), "--max is 2 on rank 0 (");
   refused(run("memory", "--model vit.json --batch 4", "--model vit.json --batch 8"), "--batch is 4 on rank 0 (");
   refused(run("max-batch", "--model vit.json --max 4", "--model vit.json --max 8"), "--max is 4 on rank 0 (");
+}
+
+TEST_F(SameStart, ANumberThatIsWrittenInAnotherWayIsTheSame) {
+  const std::string first = "--seed 1 --lr 1e-3 --memory 256MiB --batches 2,2 --checkpoint-every 90s --results " +
+                            (folder_ / "run").string(),
+                    same =
+                        "--seed 01 --lr 0.001 --memory 262144KiB --batches '2, 02' --checkpoint-every 1.5min "
+                        "--results " +
+                        (folder_ / "run").string();
+  const std::string common = "--model vit.json --data vit.h5 --steps 2 ";
+  const CommandResult result = run("train", common + first, common + same);
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  refused(run("train", common + "--batches 2,2 --lr 1e-3", common + "--batches 2,2 --lr 2e-3"),
+          "ranks differ: --lr is 0.001 on rank 0 (");
+}
+
+TEST_F(SameStart, AnotherCommand) {
+  const std::string files = "--model vit.json --data vit.h5 ";
+  const auto mixed = [&](const std::string& of_rank_0, const std::string& of_rank_1) {
+    return run_command(mpirun_line(1) + " -wdir " + at(0, "") + " " + lshdp_binary() + " " + of_rank_0 +
+                           " : -np 1 -wdir " + at(1, "") + " " + lshdp_binary() + " " + of_rank_1,
+                       60);
+  };
+  const std::string train = "train --steps 2 --batches 2,2 " + files, profile = "profile " + files;
+  const CommandResult two = mixed(train, profile);
+  refused(two, "ranks differ: the command is train on rank 0 (");
+  EXPECT_THAT(two.errors, HasSubstr(", profile on rank 1 ("));
+  EXPECT_THAT(two.errors, Not(HasSubstr("--steps")));
+  refused(mixed(profile, "check"), "the command is profile on rank 0 (");
+  refused(mixed("train --help", train), "the command is help on rank 0 (");
+  refused(mixed(train, "help train"), "the command is train on rank 0 (");
+  refused(mixed(train, "--version"), ", --version on rank 1 (");
+  refused(mixed("train --help", "train --nonsense"), "unknown option '--nonsense'");
+  EXPECT_EQ(mixed("train --help", "data --help").exit_code, 0);
 }
 
 TEST_F(SameStart, AnotherDataSetUnderTheSameName) {
@@ -93,7 +127,27 @@ TEST_F(SameStart, AnotherModelFileIsRefusedAndNoneIsFine) {
   EXPECT_EQ(result.exit_code, 0) << result.output;
 }
 
-TEST_F(SameStart, AFolderThatIsNotShared) { refused(train("--results run"), "rank 1 ("); }
+TEST_F(SameStart, AFolderThatIsNotShared) {
+  refused(train("--results run"), ": --results: ");
+  EXPECT_FALSE(fs::exists(at(0, "run")));
+  for (const int rank : {0, 1}) {
+    const CommandResult made = run_command("cd " + at(rank, "") + " && OMP_NUM_THREADS=1 " + lshdp_binary() +
+                                           " train --model vit.json --data vit.h5 --steps 1 --batches 4 "
+                                           "--checkpoint-every 1 --results run");
+    ASSERT_EQ(made.exit_code, 0) << made.output;
+  }
+  const CommandResult other = train("--resume run");
+  refused(other, "ranks differ: --resume run is xxh3-128:");
+  EXPECT_THAT(other.errors, Not(HasSubstr("--results")));
+  refused(train("--resume run/checkpoints/step-1"), "ranks differ: --resume run/checkpoints/step-1 is xxh3-128:");
+  fs::remove_all(at(1, "run"));
+  refused(train("--resume run"), ", absent on rank 1 (");
+  // A copy holds the same, but is not the folder that all write into.
+  fs::copy(at(0, "run"), at(1, "run"), fs::copy_options::recursive);
+  const CommandResult copied = train("--resume run");
+  refused(copied, ": --resume: ");
+  EXPECT_THAT(copied.errors, Not(HasSubstr("--results")));
+}
 
 TEST_F(SameStart, WeightsAreThoseOfRankZeroInEveryMode) {
   for (const int seed : {0, 1}) {

@@ -57,6 +57,17 @@ TEST_F(BadInput, UnknownModelModeOrOption) {
   refused_alone(vit() + "--steps 1 --batches 1 --offload-activations", "--offload-activations: what goes to the host");
 }
 
+TEST_F(BadInput, NumbersThatAreNotFinite) {
+  const std::string step = vit() + "--steps 1 --batches 1 ";
+  for (const std::string option :
+       {"--lr", "--weight-decay", "--beta1", "--epsilon", "--clip", "--label-smoothing", "--emulate-speed"}) {
+    for (const std::string text : {"inf", "nan"})
+      refused_alone(step + option + " " + text, option + ": '" + text + "' must be a finite number");
+  }
+  refused_alone(step + "--lr 1e999", "--lr: '1e999' is too large or too small for a number");
+  refused_alone(step + "--seed 99999999999999999999", "--seed: '99999999999999999999' is too large");
+}
+
 TEST_F(BadInput, AWireOrAWayThatDoesNotGoWithTheRest) {
   const std::string step = vit() + "--steps 1 --batches 1 ";
   refused_alone(step + "--wire fp16", "--wire");
@@ -152,6 +163,8 @@ TEST_F(BadInput, OptionsThatWouldHaveNoEffect) {
   refused(gpt + "--crop-padding 2", "--crop-padding is for images", 2, {1, 2});
   refused(images + "--crop-padding 8", "--crop-padding: 8 is too large for ", 2, {1});
   refused_alone(images + "--eval-every 1", "--eval-every needs --eval-data");
+  refused_alone(images + "--keep-checkpoints 3", "--keep-checkpoints needs --results or --resume");
+  refused_alone(images + "--trace", "--trace needs --results or --resume");
   const CommandResult warned = run_lshdp("train --log warn " + images + "--warmup 500");
   EXPECT_EQ(warned.exit_code, 0) << warned.errors;
   EXPECT_THAT(warned.errors, HasSubstr("--warmup: the rate rises for 500 steps, but the run ends after 1"));

@@ -126,9 +126,22 @@ TEST_F(SavedWeights, OfStepsThatAreDoneAgainGetAnotherName) {
                              files_->path("vit.h5") + " --results " + out("run") + " ";
   train(1, "vit", common + "--steps 6 --lr 1e-3");
   const std::string abandoned = read_file(out("run/model.safetensors"));
+  const std::string loss = evaluate("vit", out("run")), best = evaluate("vit", out("run/best"));
   train(1, "vit", common + "--steps 5 --lr 1e-3 --resume " + out("run/checkpoints/step-4"));
-  EXPECT_EQ(read_file(out("run/abandoned-step-6.safetensors")), abandoned);
+  const std::string aside = out("run/abandoned-step-6.safetensors");
+  EXPECT_EQ(read_file(aside), abandoned);
   EXPECT_EQ(model::read_safetensors_metadata(out("run/model.safetensors")).at("step"), "5");
+  EXPECT_EQ(evaluate("vit", aside), loss);
+  EXPECT_EQ(evaluate("vit", out("run/best/abandoned-step-6.safetensors")), best);
+  const CommandResult exported = run_lshdp("export " + aside + " --out " + out("exported"));
+  EXPECT_EQ(exported.exit_code, 0) << exported.errors;
+  expect_same(out("exported/model.safetensors"), aside);
+  train(1, "vit", "--batches 4 --steps 1 --init " + aside);
+  // Once more to step 6 and back.
+  train(1, "vit", common + "--steps 6 --lr 1e-3 --resume " + out("run"));
+  train(1, "vit", common + "--steps 5 --lr 1e-3 --resume " + out("run/checkpoints/step-4"));
+  EXPECT_EQ(read_file(aside), abandoned);
+  EXPECT_TRUE(fs::exists(out("run/abandoned-step-6-2.safetensors")));
 }
 
 TEST_F(SavedWeights, OfARunAreEvaluatedWithItsStatisticsAndItsTokenizer) {

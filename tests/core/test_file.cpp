@@ -160,46 +160,73 @@ TEST(LineWriter, ReportsAFullDiskAtTheLineThatDidNotFit) {
 
 TEST(WritableFile, IsProvedWithoutLeavingAnything) {
   const TemporaryDirectory folder;
-  require_writable_file(folder / "sub/new", "--out");
-  EXPECT_TRUE(fs::is_empty(folder / "sub"));
+  {
+    const NewFolders made = require_writable_file(folder / "sub/below/new", "--out");
+    EXPECT_TRUE(fs::is_empty(folder / "sub/below"));
+  }
+  EXPECT_TRUE(fs::is_empty(folder.path()));
   write_file(folder / "old", "x");
-  require_writable_file(folder / "old", "--out");
+  const NewFolders made = require_writable_file(folder / "old", "--out");
   EXPECT_EQ(read_file(folder / "old"), "x");
 }
 
 TEST(WritableFile, IsRefusedWhereNoFileCanBe) {
   const TemporaryDirectory folder;
   write_file(folder / "file", "x");
-  EXPECT_THAT(message_of([&] { require_writable_file(folder.path(), "--out"); }),
+  EXPECT_THAT(message_of([&] { static_cast<void>(require_writable_file(folder.path(), "--out")); }),
               testing::AllOf(testing::StartsWith("--out: "), HasSubstr("is a folder; name a file")));
-  EXPECT_THAT(message_of([&] { require_writable_file(folder / "sub/", "--out"); }), HasSubstr("is a folder"));
-  EXPECT_THAT(message_of([&] { require_writable_file("/dev/null", "--out"); }), HasSubstr("is a device or a pipe"));
-  EXPECT_THAT(message_of([&] { require_writable_file(folder / "file/below", "--out"); }), HasSubstr("--out: cannot "));
+  EXPECT_THAT(message_of([&] { static_cast<void>(require_writable_file(folder / "sub/", "--out")); }),
+              HasSubstr("is a folder"));
+  EXPECT_THAT(message_of([&] { static_cast<void>(require_writable_file("/dev/null", "--out")); }),
+              HasSubstr("is a device or a pipe"));
+  EXPECT_THAT(message_of([&] { static_cast<void>(require_writable_file(folder / "file/below", "--out")); }),
+              HasSubstr("--out: cannot "));
   const std::string long_name(300, 'n');
-  EXPECT_THAT(message_of([&] { require_writable_file(folder / long_name.c_str(), "--out"); }),
+  EXPECT_THAT(message_of([&] { static_cast<void>(require_writable_file(folder / long_name.c_str(), "--out")); }),
               HasSubstr("File name too long"));
 }
 
 TEST(WritableFolder, IsCreatedWithItsParents) {
   const TemporaryDirectory folder;
-  require_writable_folder(folder / "a/b/c", "--results");
+  const NewFolders made = require_writable_folder(folder / "a/b/c", "--results");
   EXPECT_TRUE(fs::is_directory(folder / "a/b/c"));
   EXPECT_EQ(entries(folder / "a/b/c"), 0U);
+}
+
+TEST(WritableFolder, GoesAgainUnlessSomethingWasWrittenThere) {
+  const TemporaryDirectory folder;
+  fs::create_directory(folder / "there");
+  for (const char* name : {"a/b/", "there", "there/c", "a/../d"}) {
+    const NewFolders made = require_writable_folder(folder / name, "--results");
+    EXPECT_TRUE(fs::is_directory(folder / name)) << name;
+  }
+  EXPECT_EQ(entries(folder.path()), 1U);
+  EXPECT_TRUE(fs::is_empty(folder / "there"));
+  NewFolders kept;
+  {
+    NewFolders made = require_writable_folder(folder / "e/f", "--results");
+    kept = std::move(made);
+  }
+  EXPECT_TRUE(fs::is_directory(folder / "e/f"));
+  write_file(folder / "e/file", "x");
+  kept = {};
+  EXPECT_FALSE(fs::exists(folder / "e/f"));
+  EXPECT_TRUE(fs::exists(folder / "e/file"));
 }
 
 TEST(WritableFolder, IsRefusedWhereAFileStandsInTheWay) {
   const TemporaryDirectory folder;
   write_file(folder / "file", "x");
-  EXPECT_THAT(message_of([&] { require_writable_folder(folder / "file/sub", "--results"); }),
+  EXPECT_THAT(message_of([&] { static_cast<void>(require_writable_folder(folder / "file/sub", "--results")); }),
               HasSubstr("--results: cannot"));
-  EXPECT_THROW(require_writable_folder(folder / "file", "--results"), UsageError);
+  EXPECT_THROW(static_cast<void>(require_writable_folder(folder / "file", "--results")), UsageError);
 }
 
 TEST(WritableFolder, IsRefusedWithoutPermission) {
   if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
   const TemporaryDirectory folder;
   chmod(folder.path().c_str(), 0555);
-  EXPECT_THROW(require_writable_folder(folder.path(), "--results"), UsageError);
+  EXPECT_THROW(static_cast<void>(require_writable_folder(folder.path(), "--results")), UsageError);
   chmod(folder.path().c_str(), 0755);
 }
 

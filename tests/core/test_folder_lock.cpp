@@ -1,7 +1,11 @@
 // FolderLock: one holder at a time, named to the others, let go by the kernel; and file systems without locks.
 #include <cerrno>
 #include <csignal>
+#include <filesystem>
+#include <functional>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,10 +21,12 @@
 
 namespace {
 bool file_system_has_locks = true;
+std::function<void()> before_the_next_lock;
 }  // namespace
 
 /// Takes the place of the C library's in this program.
 extern "C" int flock(int descriptor, int operation) noexcept {
+  if (before_the_next_lock) std::exchange(before_the_next_lock, nullptr)();
   if (file_system_has_locks) return static_cast<int>(syscall(SYS_flock, descriptor, operation));
   errno = ENOLCK;
   return -1;
@@ -83,6 +89,30 @@ TEST_F(FolderLockTest, IsLetGoAtItsEnd) {
     EXPECT_THAT(refusal(), HasSubstr("in use"));
   }
   EXPECT_EQ(refusal(), "");
+}
+
+TEST_F(FolderLockTest, LeavesNoFileBehindThatItMade) {
+  for (const bool has_locks : {true, false}) {
+    file_system_has_locks = has_locks;
+    {
+      const FolderLock lock(folder_.path(), "--results");
+      EXPECT_TRUE(std::filesystem::exists(folder_ / ".lock"));
+    }
+    EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
+  }
+  write_file(folder_ / ".lock", "");  // of a process that was killed
+  EXPECT_EQ(refusal(), "");
+  EXPECT_TRUE(std::filesystem::exists(folder_ / ".lock"));
+}
+
+TEST_F(FolderLockTest, OfAFileThatIsNoLongerTheFoldersIsNone) {
+  auto first = std::make_unique<FolderLock>(folder_.path(), "--results");
+  // The second opens the first's file, which goes before the second locks it.
+  before_the_next_lock = [&] { first.reset(); };
+  const FolderLock second(folder_.path(), "--results");
+  EXPECT_EQ(first, nullptr);
+  EXPECT_TRUE(std::filesystem::exists(folder_ / ".lock"));
+  EXPECT_THAT(refusal(), HasSubstr("in use"));
 }
 
 TEST_F(FolderLockTest, FindsAProcessOfThisHostWhereThereAreNoLocks) {

@@ -1,5 +1,6 @@
 // Sizes, numbers, lists and tables, as people write and read them.
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -41,6 +42,27 @@ TEST(Sizes, SayWhichOptionIsWrong) {
     EXPECT_THAT(error.what(), HasSubstr("--memory: 'lots' is not a size"));
     EXPECT_EQ(error.exit_code(), 2);
   }
+}
+
+std::string refusal(const std::function<void()>& parse) {
+  try {
+    parse();
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Numbers, SayWhyTheyAreRefused) {
+  for (const std::string text : {"inf", "-inf", "nan", "infinity"})
+    EXPECT_EQ(refusal([&] { parse_double(text, "--lr"); }), "--lr: '" + text + "' must be a finite number");
+  EXPECT_EQ(refusal([] { parse_double_list("1,nan", "--speeds"); }), "--speeds: 'nan' must be a finite number");
+  for (const std::string text : {"1e999", "1e-999"})
+    EXPECT_THAT(refusal([&] { parse_double(text, "--lr"); }), HasSubstr("'" + text + "' is too large or too small"));
+  EXPECT_EQ(refusal([] { parse_double("fast", "--lr"); }), "--lr: 'fast' is not a number");
+  EXPECT_THAT(refusal([] { parse_int("99999999999999999999", "--seed"); }), HasSubstr("' is too large or too small"));
+  EXPECT_EQ(refusal([] { parse_int("1.5", "--seed"); }), "--seed: '1.5' is not a whole number");
+  EXPECT_EQ(refusal([] { parse_int("inf", "--seed"); }), "--seed: 'inf' is not a whole number");
 }
 
 TEST(Sizes, ArePrintedWithThreeDigits) {

@@ -234,7 +234,32 @@ TEST_F(Checkpoint, TakesTheOneBeforeADamagedOne) {
   cut(step_folder(1) / "manifest.json");
   const std::string none = refusal(folder_.path());
   EXPECT_NE(none.find("step-3/rank-0.h5 is damaged: it is not what was written"), std::string::npos) << none;
-  EXPECT_NE(none.find("no good checkpoint before it"), std::string::npos) << none;
+  EXPECT_NE(none.find("none of the 3 checkpoints in " + folder_.path().string() + " can be used: "), std::string::npos)
+      << none;
+  EXPECT_NE(none.find("step-2/manifest.json is empty; "), std::string::npos) << none;
+  EXPECT_NE(none.find("step-1/manifest.json is damaged: it is no whole JSON"), std::string::npos) << none;
+  const std::string second = refusal(step_folder(2));
+  EXPECT_NE(second.find("none of the 2 checkpoints up to this one in "), std::string::npos) << second;
+  EXPECT_EQ(second.find("step-3"), std::string::npos) << second;
+  const std::string first = refusal(step_folder(1));
+  EXPECT_NE(first.find("it is no whole JSON; there is no checkpoint before it"), std::string::npos) << first;
+}
+
+TEST_F(Checkpoint, SaysWhatElseIsWrongWithThoseBeforeADamagedOne) {
+  const auto any = store(1);
+  write(*any, 1);
+  write(*any, 2);
+  write(*any, 3);
+  cut(step_folder(3) / "rank-0.h5");
+  Json manifest = read_json(step_folder(2) / "manifest.json");
+  manifest["version"] = 3;
+  write_json(step_folder(2) / "manifest.json", manifest);
+  EXPECT_EQ(find_good_checkpoint(*communicator_, folder_.path()), step_folder(1));
+  cut(step_folder(1) / "rank-0.h5");
+  const std::string none = refusal(folder_.path());
+  for (const char* fault :
+       {"step-3/rank-0.h5 is cut off", "step-2/manifest.json is of version 3", "step-1/rank-0.h5 is"})
+    EXPECT_NE(none.find(fault), std::string::npos) << none;
 }
 
 TEST_F(Checkpoint, TakesTheOneBeforeOneWhoseFileIsAFolder) {

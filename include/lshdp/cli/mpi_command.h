@@ -28,6 +28,10 @@ int with_ranks(const std::string& command, const Values& values, const std::func
 /// error and prints it. So one rank speaks, however late the others are.
 int fail_before_ranks(const std::string& command, const std::string& message, int exit_code);
 
+/// For a process that is done without with_ranks, because it was only asked for `what` ("help"). Under mpirun it meets
+/// the other ranks: if these run a command, all end as with_ranks ends where commands differ. Returns the exit code.
+int end_without_ranks(const std::string& what);
+
 /// print_output on rank 0. Throws AgreedError. All ranks must call it.
 void print_on_rank_0(comm::Communicator& communicator, const std::string& text);
 

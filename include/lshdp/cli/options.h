@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -37,6 +38,8 @@ class Values {
               double maximum = std::numeric_limits<double>::max()) const;
   /// Bytes, of "2GiB".
   std::int64_t size(const std::string& name) const;
+  /// A whole number, or a time above 0 with its unit: seconds of "90s", "10min" or "2h".
+  std::variant<std::int64_t, double> count_or_seconds(const std::string& name) const;
 
   /// Lists with commas, never empty.
   std::vector<std::int64_t> integers(const std::string& name,
@@ -51,10 +54,17 @@ class Values {
   /// Every option by name with its text, as given or by default; a list where an argument was repeated, "true" for a
   /// flag. Options without a value are left out. Two command lines that ask for the same give the same.
   nlohmann::json to_json() const;
+  /// The same, but what a getter has read as numbers stands there as these: "0.001" where 1e-3 was given. So options
+  /// that say the same are the same, however they were written.
+  nlohmann::json as_read() const;
 
  private:
+  template <typename T>
+  T noted(const std::string& name, T value) const;
+
   bool help_;
   std::map<std::string, std::vector<std::string>> given_;
+  mutable std::map<std::string, std::string> read_;  // what numbers say, by option
 };
 
 /// The definition of a command's options. `--help` and `--log LEVEL` belong to every command.
@@ -84,8 +94,8 @@ class Options {
   /// One or more positional arguments, after all others.
   Options& positionals(const std::string& name, const std::string& help);
 
-  /// `option` may only be given with `other`, which gives it its sense; a default does not count as given.
-  Options& needs(const std::string& option, const std::string& other);
+  /// `option` may only be given with one of `others`, which gives it its sense; a default does not count as given.
+  Options& needs(const std::string& option, std::vector<std::string> others);
   /// At most one of the two may be given.
   Options& excludes(const std::string& one, const std::string& other);
 
@@ -119,7 +129,8 @@ class Options {
 
   std::string command_, summary_, example_;
   std::vector<Definition> definitions_;
-  std::vector<std::pair<std::string, std::string>> needs_, excludes_;
+  std::vector<std::pair<std::string, std::vector<std::string>>> needs_;
+  std::vector<std::pair<std::string, std::string>> excludes_;
 };
 
 }  // namespace lshdp::cli

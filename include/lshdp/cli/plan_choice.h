@@ -34,7 +34,7 @@ struct PlanRequest {
 };
 PlanRequest plan_request(const Values& values);
 
-/// Where the plan and its profile are kept.
+/// Where an earlier profile may be found.
 struct PlanFolder {
   std::filesystem::path folder;  // the run directory; empty: nowhere
   bool resumed = false;          // of a run that goes on: its profile is used where the set-up is the same
@@ -46,15 +46,16 @@ bool is_same_setup(nlohmann::json then, nlohmann::json now);
 
 struct PlanChoice {
   plan::Plan plan;
-  std::vector<std::int64_t> max_batch;   // by rank; empty: not known
-  std::optional<plan::Profile> profile;  // measured now, or --profile; alike ranks pooled
-  nlohmann::json measured_with = {};     // the set-up that profile.json was measured with; null: none was
+  std::vector<std::int64_t> max_batch;         // by rank; empty: not known
+  std::optional<plan::Profile> profile;        // measured now, or --profile; alike ranks pooled
+  std::optional<plan::Profile> measured = {};  // now, as it is to be kept in profile.json; none: nothing was
+  nlohmann::json measured_with = {};           // the set-up that profile.json was measured with; null: none was
 };
 
-/// The plan of this run, the same on every rank. "auto" measures a profile and solves it; profile.json and batches.json
-/// are written into the run directory if there is one; a run that is resumed with the set-up of its profile.json
-/// measures nothing. Throws AgreedError: a plan for other ranks, another model, mode or precision, batches that do not
-/// add up to --total or do not fit --memory, a total beyond the `samples` of the data, a
+/// The plan of this run, the same on every rank. "auto" measures a profile and solves it; a run that is resumed with
+/// the set-up of its profile.json, which no disturbance marks, measures nothing. Writes no file. Throws AgreedError: a
+/// plan for other ranks, another model, mode or precision, batches that do not add up to --total or do not fit
+/// --memory, a total beyond the `samples` of the data, a
 /// --profile that does not fit. All ranks must call it.
 PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                        MemoryBudget& budget, const PlanRequest& request, std::int64_t samples, const PlanFolder& run);

@@ -17,6 +17,8 @@ class MpiSession {
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
+  /// Whether MPI has been started in this process, even if it has ended since.
+  static bool was_started();
   int rank() const;
   int size() const;
   /// Brings all ranks down now (MPI_Abort). Does not return.

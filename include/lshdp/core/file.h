@@ -40,15 +40,31 @@ class LineWriter {
 void refuse_overwriting(std::string_view option, const std::filesystem::path& output,
                         const std::vector<std::filesystem::path>& inputs);
 
-/// Proves, before any work, that write_file can write `path`: creates its folder, and PATH.tmp for a moment. Throws
-/// UsageError naming `option` where PATH is a folder, a device, a pipe or not allowed; RunError where the disk is full.
-void require_writable_file(const std::filesystem::path& path, std::string_view option);
+/// Folders that were made because they were missing. Those that are still empty at its end are removed again, so that
+/// work that was refused leaves none behind.
+class NewFolders {
+ public:
+  NewFolders() = default;
+  /// Makes `folder` and what is missing above it. Throws as refuse_output(), naming `what`.
+  NewFolders(const std::filesystem::path& folder, std::string_view what);
+  ~NewFolders();
+  NewFolders(NewFolders&& other) noexcept;
+  NewFolders& operator=(NewFolders&& other) noexcept;
+
+ private:
+  std::vector<std::filesystem::path> made_;  // the innermost first
+};
+
+/// Proves, before any work, that write_file can write `path`: makes its folder, which must be held until the file is
+/// written, and PATH.tmp for a moment. Throws UsageError naming `option` where PATH is a folder, a device, a pipe or
+/// not allowed; RunError where the disk is full.
+[[nodiscard]] NewFolders require_writable_file(const std::filesystem::path& path, std::string_view option);
 
 /// Throws "MESSAGE: CAUSE" of an output that the system refused with `error`: UsageError for a name or a permission,
 /// which are the user's to mend, RunError for a full or failing disk.
 [[noreturn]] void refuse_output(const std::string& message, int error);
 
 /// Makes the folder and proves that files can be written into it. Throws UsageError naming `what`, RunError: full disk.
-void require_writable_folder(const std::filesystem::path& folder, std::string_view what);
+[[nodiscard]] NewFolders require_writable_folder(const std::filesystem::path& folder, std::string_view what);
 
 }  // namespace lshdp

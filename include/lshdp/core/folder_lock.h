@@ -6,7 +6,7 @@
 namespace lshdp {
 
 /// Held as long as it lives; the kernel lets it go when the process ends, however that comes about. The lock is on the
-/// file FOLDER/.lock, which says who holds it and stays when it is let go.
+/// file FOLDER/.lock, which says who holds it. Whoever made the file removes it at its end.
 class FolderLock {
  public:
   /// Throws UsageError "WHAT: FOLDER is in use by process 123 on HOST, since ..." if another process holds it, on any
@@ -19,8 +19,13 @@ class FolderLock {
   bool supported() const { return supported_; }
 
  private:
-  int descriptor_;
-  bool supported_;
+  void open_file(const std::string& what);
+  bool is_file_of_folder() const;
+
+  std::filesystem::path file_;
+  int descriptor_ = -1;
+  bool made_ = false;  // the file, by this
+  bool supported_ = true;
 };
 
 }  // namespace lshdp

@@ -42,8 +42,8 @@ std::filesystem::path run_of(const std::filesystem::path& checkpoint);
 
 /// As find_checkpoint, for all ranks together, which read every file and compare it with what was written. In a run
 /// directory a damaged checkpoint is passed over with a warning that names the file, and the one before it is taken.
-/// Throws an AgreedError where no good one is left, or a file cannot be read at all; for a checkpoint that was named
-/// itself, with the good one before it.
+/// Throws an AgreedError where no good one is left, with what is wrong with each, or a file of the newest cannot be
+/// read at all; for a checkpoint that was named itself, with the good one before it.
 std::filesystem::path find_good_checkpoint(comm::Communicator& communicator, const std::filesystem::path& path);
 
 /// What the manifest says. Throws UsageError: not complete, damaged, another version.

@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "lshdp/core/file.h"
 #include "lshdp/model/model.h"
 #include "lshdp/train/saved_model.h"
 
@@ -17,8 +18,9 @@ struct Exported {
   at::ScalarType type = at::kFloat;
 };
 
-/// Throws UsageError naming --out where export_weights() could not write: it is there already, or cannot be made.
-void require_export_place(const std::filesystem::path& out);
+/// Throws UsageError naming --out where export_weights() could not write: it is there already, or cannot be made. What
+/// it returns is held until the weights are written.
+[[nodiscard]] NewFolders require_export_place(const std::filesystem::path& out);
 
 /// Writes the weights of `saved`, which are of `model`, tensor by tensor: to `out` if that is a name in ".safetensors",
 /// else to OUT/model.safetensors, with OUT/config.json. `type`: none is that of the source, but at least float32.

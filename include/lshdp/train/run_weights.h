@@ -17,11 +17,15 @@
 
 namespace lshdp::train {
 
+/// Whether a file is named as weights that a run has set aside: abandoned-step-N.safetensors, or -N-2, ...
+bool is_set_aside(const std::filesystem::path& weights);
+
 struct RunWeightsOptions {
   std::filesystem::path results;  // the run directory; empty: none
   std::filesystem::path save;     // a file for the last weights beside it; empty: none
   bool keep_best = false;
   parallel::Precision precision = parallel::Precision::fp32;
+  std::string results_option = "--results";  // that named the run directory, for messages
 };
 
 /// RUN/model.safetensors with config.json, and RUN/best with the same two. One per rank; all ranks make the same calls,

@@ -21,7 +21,8 @@ struct SavedModel {
   std::string note = {};          // what the user should know of the choice; empty: nothing
 };
 
-/// Finds the weights that `given` means: the file itself; of a folder, model.safetensors or the shards of
+/// Finds the weights that `given` means: the file itself, with the config.json beside it where its name says that it
+/// belongs there (also abandoned-step-N.safetensors); of a folder, model.safetensors or the shards of
 /// model.safetensors.index.json; of a run directory, its last weights, or its newest checkpoint where that is newer
 /// (the note says so); of a checkpoint's folder, all its files. Throws UsageError naming `option` where there are none.
 SavedModel find_saved_model(const std::filesystem::path& given, std::string_view option);

@@ -44,19 +44,21 @@ struct TrainOptions {
   data::Augmentation augmentation;
   data::Windows windows = data::Windows::fixed;  // of tokens to train on; evaluation has fixed ones
 
-  std::filesystem::path init;         // weights to begin with, of any form; empty: fresh weights from `seed`
-  std::filesystem::path save;         // safetensors to write at the end beside those in `results`; empty: none
-  std::filesystem::path results;      // run directory; empty: none
-  std::filesystem::path resume;       // checkpoint, or run directory whose newest is taken; empty: begin anew
-  std::int64_t checkpoint_every = 0;  // steps; 0: only when interrupted
-  double checkpoint_seconds = 0;      // or wall time between them; 0: not by time
+  std::filesystem::path init;                // weights to begin with, of any form; empty: fresh weights from `seed`
+  std::filesystem::path save;                // safetensors to write at the end beside those in `results`; empty: none
+  std::filesystem::path results;             // run directory; empty: none
+  std::string results_option = "--results";  // that named it, for messages
+  std::filesystem::path resume;              // checkpoint, or run directory whose newest is taken; empty: begin anew
+  std::int64_t checkpoint_every = 0;         // steps; 0: only when interrupted
+  double checkpoint_seconds = 0;             // or wall time between them; 0: not by time
   int keep_checkpoints = 2;
-  std::int64_t eval_every = 0;        // steps; 0: at the end only
-  bool keep_best = false;             // the weights of the evaluation with the least loss, in RESULTS/best
-  bool trace = false;                 // trace.json in the run directory
-  bool overwrite = false;             // removes what an earlier run left in `results`
-  bool resume_with_changes = false;   // a resumed run may have other data and settings
-  Invocation invocation = {};         // for run.json
+  std::int64_t eval_every = 0;                 // steps; 0: at the end only
+  bool keep_best = false;                      // the weights of the evaluation with the least loss, in RESULTS/best
+  bool trace = false;                          // trace.json in the run directory
+  bool overwrite = false;                      // removes what an earlier run left in `results`
+  bool resume_with_changes = false;            // a resumed run may have other data and settings
+  Invocation invocation = {};                  // for run.json
+  std::optional<plan::Profile> measured = {};  // for this run, as RESULTS/profile.json is to hold it; none: stays
   nlohmann::json measured_with = {};  // set-up that RUN/profile.json was measured with, for run.json; null: none was
 
   /// For tests: what this rank says that `samples` of `step` (counted from 1) took it, in place of what was measured.
