@@ -1,52 +1,18 @@
 // Checksums by the xxhash library.
 #include "lshdp/core/checksum.h"
 
-#include <cerrno>
-#include <cstring>
 #include <new>
 #include <vector>
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 #include <xxhash.h>
 
-#include "lshdp/core/error.h"
+#include "lshdp/core/input_file.h"
 
 namespace lshdp {
 namespace {
 
 constexpr std::size_t kPieceBytes = 1 << 20;
-
-[[noreturn]] void fail_to_read(const std::filesystem::path& path) {
-  throw UsageError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
-}
-
-/// An open file, closed when it goes out of scope.
-class InputFile {
- public:
-  explicit InputFile(const std::filesystem::path& path)
-      : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (descriptor_ < 0) fail_to_read(path_);
-  }
-  ~InputFile() { ::close(descriptor_); }
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
-
-  /// The next bytes, at most as many as `into` takes; 0 at the end.
-  std::size_t read(std::span<std::byte> into) {
-    ssize_t count = 0;
-    do {
-      count = ::read(descriptor_, into.data(), into.size());
-    } while (count < 0 && errno == EINTR);
-    if (count < 0) fail_to_read(path_);
-    return static_cast<std::size_t>(count);
-  }
-
- private:
-  const std::filesystem::path& path_;
-  int descriptor_;
-};
 
 }  // namespace
 

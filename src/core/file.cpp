@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <span>
 #include <sstream>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/core/input_file.h"
 
 namespace lshdp {
 namespace {
@@ -61,14 +63,18 @@ void refuse_output(const std::string& message, int error) {
 }
 
 std::string read_file(const fs::path& path) {
+  constexpr std::size_t piece = 1 << 16;
+  InputFile file(path);
+  std::string content;
   std::error_code error;
-  if (fs::is_directory(path, error)) throw UsageError(fmt::format("cannot read {}: it is a folder", path.string()));
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw UsageError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
-  std::ostringstream content;
-  content << file.rdbuf();
-  if (file.bad()) throw UsageError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
-  return std::move(content).str();
+  if (const std::uintmax_t size = fs::file_size(path, error); !error) content.reserve(size + piece);
+  for (std::size_t read = piece; read == piece;) {
+    const std::size_t before = content.size();
+    content.resize(before + piece);
+    read = file.read(std::as_writable_bytes(std::span(content).subspan(before)));
+    content.resize(before + read);
+  }
+  return content;
 }
 
 void write_file(const fs::path& path, std::string_view content) {
