@@ -40,7 +40,4 @@ std::optional<int> orientation_of_xmp(std::string_view xmp);
 /// EXIF's if it has one, else XMP's; 1 (upright) without either, or where it is none of 1 to 8.
 int orientation_of(std::string_view exif, std::string_view xmp);
 
-/// What the first bytes say a file is, where it is no JPEG, PNG or WebP image: "is a GIF image; convert it to PNG".
-std::string describe_other_kind(std::string_view content);
-
 }  // namespace lshdp::data

@@ -1,27 +1,34 @@
 // Image files to planes of bytes: finds the decoder, converts colours, turns upright, resizes through ATen.
 #include "lshdp/data/image.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include <fmt/format.h>
 
 #include "decoded.h"
+#include "lshdp/core/file_kind.h"
 #include "lshdp/core/text.h"
 
 namespace lshdp::data {
 namespace {
 
-struct Format {
+struct Decoder {
+  FileFormat::Id format;
   const char* name;
   Decoded (*decode)(std::string_view content, std::int64_t max_pixels);
 };
 
-const Format* format_of(std::string_view content) {
-  static constexpr Format jpeg{"JPEG", decode_jpeg}, png{"PNG", decode_png}, webp{"WebP", decode_webp};
-  if (content.starts_with("\xff\xd8\xff")) return &jpeg;
-  if (content.starts_with("\x89PNG\r\n\x1a\n")) return &png;
-  const bool is_webp = content.size() >= 12 && content.starts_with("RIFF") && content.substr(8, 4) == "WEBP";
-  return is_webp ? &webp : nullptr;
+constexpr Decoder kDecoders[] = {{FileFormat::Id::jpeg, "JPEG", decode_jpeg},
+                                 {FileFormat::Id::png, "PNG", decode_png},
+                                 {FileFormat::Id::webp, "WebP", decode_webp}};
+
+/// Why a file of `format` is not decoded.
+std::string refusal_of(const FileFormat& format) {
+  if (format.name.empty()) return "is neither a JPEG, a PNG nor a WebP image";
+  if (format.sort == FileFormat::Sort::image) return fmt::format("is {}; convert it to PNG or JPEG", format.name);
+  return fmt::format("is {}, not an image{}{}", format.name, format.remedy.empty() ? "" : "; ", format.remedy);
 }
 
 /// Pillow's grey of an RGB pixel.
@@ -104,17 +111,19 @@ void require_size(std::int64_t width, std::int64_t height, std::int64_t max_pixe
 }
 
 Image decode_image(std::string_view content, const std::string& name, int channels, std::int64_t max_pixels) {
-  const Format* format = format_of(content);
-  if (format == nullptr) throw ImageError(name, describe_other_kind(content));
+  if (content.empty()) throw ImageError(name, "the file is empty");
+  const FileFormat format = format_of(content.substr(0, kHeadBytes));
+  const Decoder* decoder = std::ranges::find(kDecoders, format.id, &Decoder::format);
+  if (decoder == std::end(kDecoders)) throw ImageError(name, refusal_of(format));
   try {
-    Decoded decoded = format->decode(content, max_pixels);
+    Decoded decoded = decoder->decode(content, max_pixels);
     if (channels == 1 && decoded.channels == 3) {
       decoded.pixels = to_grey(decoded.pixels);
       decoded.channels = 1;
     }
     return upright_planes(decoded, channels);
   } catch (const DecodeError& error) {
-    throw ImageError(name, fmt::format("cannot decode as {}: {}", format->name, error.what()));
+    throw ImageError(name, fmt::format("cannot decode as {}: {}", decoder->name, error.what()));
   }
 }
 

@@ -8,11 +8,12 @@
 #include <fmt/format.h>
 #include <iconv.h>
 
-#include "file_head.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
+#include "lshdp/core/file_kind.h"
 #include "lshdp/core/log.h"
 #include "lshdp/data/formats.h"
+#include "text_remedy.h"
 
 namespace lshdp::data {
 namespace {
@@ -114,13 +115,13 @@ TextReader::TextReader(std::string encoding) : encoding_(std::move(encoding)) {
 
 std::string TextReader::read(const fs::path& path) {
   std::string text = read_file(path);
-  const auto head = [&] { return bytes_of(text).first(std::min(text.size(), kHeadBytes)); };
-  if (format_of(head()).name == "a gzip file") {
+  const auto format = [&] { return format_of(std::string_view(text).substr(0, kHeadBytes)); };
+  if (format().id == FileFormat::Id::gzip) {
     const std::vector<std::byte> unpacked = decompressed(bytes_of(text), path.string());
     text.assign(reinterpret_cast<const char*>(unpacked.data()), unpacked.size());
   }
-  if (const FileFormat format = format_of(head()); !format.name.empty())
-    throw UsageError(fmt::format("{}: is {}, not text; {}", path.string(), format.name, format.remedy));
+  if (const FileFormat other = format(); !other.name.empty() && !other.doubtful)
+    throw UsageError(fmt::format("{}: is {}, not text; {}", path.string(), other.name, text_remedy(other)));
   if (!encoding_.empty()) {
     text = Converter(encoding_)(text, path.string());
     if (text.starts_with(kUtf8Mark)) text.erase(0, kUtf8Mark.size());
@@ -130,7 +131,7 @@ std::string TextReader::read(const fs::path& path) {
 }
 
 void TextReader::look_at(std::string_view text, const fs::path& path) {
-  if (const std::string mark = byte_order_mark(bytes_of(text.substr(0, 4))); mark == "UTF-8") {
+  if (const std::string_view mark = byte_order_mark(text); mark == "UTF-8") {
     note("begins with UTF-8's byte order mark, which is taken as text; --encoding UTF-8 leaves it out", path);
   } else if (!mark.empty()) {
     note(fmt::format("is {0} text by its byte order mark, but is taken byte by byte; --encoding {0} converts it", mark),

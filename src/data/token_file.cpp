@@ -2,21 +2,18 @@
 #include "token_file.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <limits>
 #include <string_view>
 
 #include <fmt/format.h>
 
-#include "file_head.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/file_kind.h"
+#include "text_remedy.h"
 
 namespace lshdp::data {
 namespace {
 
-namespace fs = std::filesystem;
 using Bytes = std::span<const std::byte>;
 
 constexpr std::int64_t kMostTokenValue = std::numeric_limits<std::int32_t>::max() - 1;
@@ -100,16 +97,14 @@ std::string doubt_about(std::span<const std::uint32_t> tokens, const IntegerType
   return width.empty() ? doubt_about_order(tokens, type) : width;
 }
 
-TokenFile::TokenFile(fs::path path, const TokenFormat& format) : path_(std::move(path)) {
-  std::error_code error;
-  if (fs::is_directory(path_, error)) throw UsageError(fmt::format("cannot read {}: it is a folder", path_.string()));
-  size_ = static_cast<std::int64_t>(fs::file_size(path_, error));
-  if (error) throw UsageError(fmt::format("cannot read {}: {}", path_.string(), error.message()));
+TokenFile::TokenFile(std::filesystem::path path, const TokenFormat& format) : path_(std::move(path)) {
+  const InputFile file(path_);
+  size_ = static_cast<std::int64_t>(file.size());
   if (size_ == 0) refuse("holds no tokens");
   if (format.raw) {
     take_raw(format);
   } else {
-    read_head(format);
+    read_head(file, format);
   }
   if (count_ == 0) refuse("holds no tokens");
 }
@@ -118,23 +113,22 @@ void TokenFile::refuse(const std::string& problem) const {
   throw UsageError(fmt::format("{}: {}", path_.string(), problem));
 }
 
-void TokenFile::read_head(const TokenFormat& format) {
+void TokenFile::read_head(const InputFile& file, const TokenFormat& format) {
   std::vector<std::byte> head(static_cast<std::size_t>(std::min<std::int64_t>(size_, 1 << 16)));
-  std::ifstream file(path_, std::ios::binary);
-  if (!file.read(reinterpret_cast<char*>(head.data()), static_cast<std::streamsize>(head.size())))
-    throw UsageError(fmt::format("cannot read {}: {}", path_.string(), std::strerror(errno)));
-  const FileFormat known = format_of(Bytes(head).first(std::min(head.size(), kHeadBytes)));
+  file.read_at(0, head);
+  const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
+  const FileFormat known = format_of(text.substr(0, kHeadBytes));
   const std::int64_t magic = head.size() >= 4 ? little_endian(head, 0, 4) : 0;
-  if (known.name == "a NumPy file") {
+  if (known.id == FileFormat::Id::numpy) {
     const NumpyHeader header = parse_numpy_header(head, path_.string());
     type_ = header.type;
     offset_ = header.offset;
     require_size(header.count, "NumPy's header");
   } else if (magic == 20240520 || magic == 20240801) {
     read_llm_c(head);
-  } else if (!known.name.empty()) {
-    refuse(fmt::format("is {}, not raw tokens; {} (--raw takes its bytes for tokens)", known.name, known.remedy));
-  } else if (const std::string mark = byte_order_mark(head); mark.starts_with("UTF-")) {
+  } else if (!known.name.empty() && !known.doubtful) {
+    refuse(fmt::format("is {}, not raw tokens; {} (--raw takes its bytes for tokens)", known.name, text_remedy(known)));
+  } else if (const std::string_view mark = byte_order_mark(text); !mark.empty()) {
     refuse(fmt::format(
         "is {} text by its byte order mark; lshdp data text converts text (--raw takes its bytes for tokens)", mark));
   } else {
@@ -185,23 +179,20 @@ std::vector<std::uint32_t> TokenFile::decoded(Bytes bytes, std::int64_t first) c
   return tokens;
 }
 
-std::vector<std::byte> TokenFile::bytes_of_block(std::ifstream& file, std::int64_t first) const {
+std::vector<std::byte> TokenFile::bytes_of_block(const InputFile& file, std::int64_t first) const {
   std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(count_ - first, kBlock) * type_.bytes));
-  if (!file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size())))
-    throw UsageError(fmt::format("cannot read {}: {}", path_.string(), std::strerror(errno)));
+  file.read_at(static_cast<std::uint64_t>(offset_ + first * type_.bytes), bytes);
   return bytes;
 }
 
 void TokenFile::for_each_block(const std::function<void(std::span<const std::uint32_t>, std::int64_t)>& f) const {
-  std::ifstream file(path_, std::ios::binary);
-  file.seekg(offset_);
+  const InputFile file(path_);
   for (std::int64_t first = 0; first < count_; first += kBlock) f(decoded(bytes_of_block(file, first), first), first);
 }
 
 std::string TokenFile::doubt() const {
   if (!raw_) return {};
-  std::ifstream file(path_, std::ios::binary);
-  const std::vector<std::byte> bytes = bytes_of_block(file, 0);
+  const std::vector<std::byte> bytes = bytes_of_block(InputFile(path_), 0);
   if (type_.bytes > 1 && bytes.size() >= 64 && all_printable(bytes))
     return "all its bytes are printable characters; lshdp data text converts text";
   return doubt_about(decoded(bytes, 0), type_);

@@ -2,12 +2,12 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "lshdp/core/input_file.h"
 #include "lshdp/data/converters.h"
 
 namespace lshdp::data {
@@ -27,10 +27,10 @@ class TokenFile {
   std::string doubt() const;
 
  private:
-  void read_head(const TokenFormat& format);
+  void read_head(const InputFile& file, const TokenFormat& format);
   void read_llm_c(std::span<const std::byte> head);
   void take_raw(const TokenFormat& format);
-  std::vector<std::byte> bytes_of_block(std::ifstream& file, std::int64_t first) const;
+  std::vector<std::byte> bytes_of_block(const InputFile& file, std::int64_t first) const;
   std::vector<std::uint32_t> decoded(std::span<const std::byte> bytes, std::int64_t first) const;
   void require_size(std::int64_t tokens, const std::string& header);
   [[noreturn]] void refuse(const std::string& problem) const;

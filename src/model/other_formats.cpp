@@ -1,42 +1,37 @@
 // The heads of files that are given for safetensors.
 #include "other_formats.h"
 
-#include <array>
-
 #include <fmt/format.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/core/file_kind.h"
 
 namespace lshdp::model {
 namespace {
 
-struct Format {
-  std::string_view head;
-  std::string_view words;
-};
+using Id = FileFormat::Id;
 
 constexpr std::string_view kPickle =
     "a file that PyTorch wrote (torch.save), which can hold programs; in Python: "
     "safetensors.torch.save_file(torch.load(FILE, weights_only=True), \"w.safetensors\"), and give that file";
 
-constexpr std::array<Format, 14> kFormats{{
-    {"PK\x03\x04", kPickle},
-    {"\x80\x02", kPickle},
-    {"\x80\x03", kPickle},
-    {"\x80\x04", kPickle},
-    {"\x80\x05", kPickle},
-    {"GGUF", "a GGUF file (llama.cpp); give the safetensors file it was made from"},
-    {"\x89HDF\r\n",
-     "an HDF5 file: a data set, a part of a checkpoint, or weights of Keras; give a safetensors file, or "
-     "the checkpoint's folder"},
-    {"\x93NUMPY", "a NumPy file; give a safetensors file"},
-    {"version https://git-lfs", "a pointer of Git LFS, not the file itself; fetch it with git lfs pull"},
-    {"<!DOCTYPE", "a web page; download the file itself"},
-    {"<!doctype", "a web page; download the file itself"},
-    {"<html", "a web page; download the file itself"},
-    {"\x1f\x8b", "a gzip file; unpack it first"},
-    {"\x28\xb5\x2f\xfd", "a Zstandard file; unpack it first"},
-}};
+/// The format, and what to give in its place.
+std::string words_of(const FileFormat& format) {
+  switch (format.id) {
+    case Id::zip:
+    case Id::pickle:
+      return std::string(kPickle);
+    case Id::gguf:
+      return fmt::format("{}; give the safetensors file it was made from", format.name);
+    case Id::hdf5:
+      return fmt::format(
+          "{}: a data set, a part of a checkpoint, or weights of Keras; give a safetensors file, or the checkpoint's "
+          "folder",
+          format.name);
+    default:
+      return fmt::format("{}; {}", format.name, format.remedy.empty() ? "give a safetensors file" : format.remedy);
+  }
+}
 
 /// A safetensors file begins with its header's length: '{' is the first byte of one in 256, but seven more bytes of
 /// text make a length that no file has.
@@ -48,9 +43,10 @@ bool is_json(std::string_view head) {
 }  // namespace
 
 void refuse_other_formats(std::string_view head, const std::string& source) {
-  for (const Format& format : kFormats) {
-    if (head.starts_with(format.head)) throw UsageError(fmt::format("{} is {}", source, format.words));
-  }
+  const FileFormat format = format_of(head);
+  // What says that it is a safetensors file is told by its own damage.
+  if (!format.name.empty() && format.id != Id::safetensors)
+    throw UsageError(fmt::format("{} is {}", source, words_of(format)));
   if (is_json(head))
     throw UsageError(
         fmt::format("{} is JSON and holds no weights; give a safetensors file, its folder, or a list of shards "

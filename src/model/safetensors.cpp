@@ -15,6 +15,8 @@
 
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
+#include "lshdp/core/file_kind.h"
+#include "lshdp/core/input_file.h"
 #include "lshdp/core/json.h"
 #include "other_formats.h"
 #include "safetensors_header.h"
@@ -32,7 +34,7 @@ constexpr std::uint64_t kLongestHeader = 100'000'000;  // the reference reader's
 using ReadAt = std::function<void(std::uint64_t offset, void* to, std::uint64_t bytes)>;
 
 std::string read_header(const ReadAt& read, std::uint64_t file_bytes, const std::string& source) {
-  std::string head(std::min(file_bytes, kLongestHead), '\0');
+  std::string head(std::min<std::uint64_t>(file_bytes, kHeadBytes), '\0');
   read(0, head.data(), head.size());
   std::uint64_t length = 0;
   std::memcpy(&length, head.data(), std::min<std::size_t>(head.size(), kLengthBytes));
@@ -63,55 +65,18 @@ at::Tensor read_tensor(const SafetensorsEntry& entry, const ReadAt& read, std::u
   return is_bool ? tensor.ne(0) : tensor;
 }
 
-/// A file that reads from where it is told to; errors become exceptions naming it.
-class InputFile {
- public:
-  explicit InputFile(const fs::path& path)
-      : source_(path.string()), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (descriptor_ < 0) fail(errno);
-  }
-  ~InputFile() { ::close(descriptor_); }
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
-
-  void read(std::uint64_t offset, void* to, std::uint64_t bytes) const {
-    for (std::uint64_t done = 0; done < bytes;) {
-      const ssize_t count =
-          ::pread(descriptor_, static_cast<char*>(to) + done, bytes - done, static_cast<off_t>(offset + done));
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) fail(errno);
-      if (count == 0) throw UsageError(fmt::format("cannot read {}: it became shorter", source_));
-      done += static_cast<std::uint64_t>(count);
-    }
-  }
-
- private:
-  [[noreturn]] void fail(int error) const {
-    throw UsageError(fmt::format("cannot read {}: {}", source_, std::strerror(error)));
-  }
-
-  std::string source_;
-  int descriptor_;
-};
-
 ReadAt reader_of(const InputFile& file) {
-  return [&file](std::uint64_t offset, void* to, std::uint64_t bytes) { file.read(offset, to, bytes); };
-}
-
-std::uint64_t size_of(const fs::path& path) {
-  std::error_code error;
-  if (fs::is_directory(path, error)) throw UsageError(fmt::format("cannot read {}: it is a folder", path.string()));
-  const std::uint64_t bytes = fs::file_size(path, error);
-  if (error) throw UsageError(fmt::format("cannot read {}: {}", path.string(), error.message()));
-  return bytes;
+  return [&file](std::uint64_t offset, void* to, std::uint64_t bytes) {
+    file.read_at(offset, {static_cast<std::byte*>(to), bytes});
+  };
 }
 
 /// Keeps the header, and opens the file anew for each tensor: a model of many shards needs no descriptor for each.
 class SafetensorsFile final : public TensorSource {
  public:
   explicit SafetensorsFile(fs::path path) : path_(std::move(path)), where_(path_.string()) {
-    const std::uint64_t bytes = size_of(path_);
     const InputFile file(path_);
+    const std::uint64_t bytes = file.size();
     const std::string header = read_header(reader_of(file), bytes, where_);
     data_begin_ = kLengthBytes + header.size();
     for (SafetensorsEntry& entry : parse_safetensors_header(header, bytes - data_begin_, where_)) {
@@ -173,8 +138,8 @@ NamedTensors parse_safetensors(std::span<const std::byte> content, const std::st
 
 std::map<std::string, std::string> read_safetensors_metadata(const fs::path& path) {
   const std::string source = path.string();
-  const std::uint64_t bytes = size_of(path);
   const InputFile file(path);
+  const std::uint64_t bytes = file.size();
   const std::string header = read_header(reader_of(file), bytes, source);
   parse_safetensors_header(header, bytes - kLengthBytes - header.size(), source);  // checks it
   return Json::parse(header).value("__metadata__", std::map<std::string, std::string>());

@@ -484,7 +484,9 @@ TEST_F(ConverterTest, UnpacksGzipTextAndRefusesWhatIsNoText) {
   EXPECT_THAT(refusal(test::gzip("PK\x03\x04 and more")), HasSubstr("t: is a zip archive"));
   EXPECT_THAT(refusal("\x89HDF\r\n\x1a\n..."), HasSubstr("t: is an HDF5 file"));
   EXPECT_THAT(refusal(numpy("<u2", "(1,)", "ab")), HasSubstr("t: is a NumPy file"));
-  EXPECT_THAT(refusal("%PDF-1.7"), HasSubstr("t: is a PDF file"));
+  EXPECT_THAT(refusal("%PDF-1.7"), HasSubstr("t: is a PDF file, not text; write its text"));
+  EXPECT_THAT(refusal("\xff\xd8\xff\xdb...."), HasSubstr("t: is a JPEG image, not text; it holds no text"));
+  EXPECT_THAT(refusal("version https://git-lfs.github.com/spec/v1\n"), HasSubstr("git lfs pull"));
   EXPECT_THAT(refusal(std::string(257, 'f') + std::string("ustar\0"
                                                           "00",
                                                           8)),
@@ -576,6 +578,13 @@ TEST_F(ConverterTest, ConvertsTokensInManyBlocks) {
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     ASSERT_EQ(i < train.size() ? train[i] : validation[i - train.size()], static_cast<std::int64_t>(i % 251));
   }
+}
+
+TEST_F(ConverterTest, TakesNumbersThatBeginAsAnImageDoes) {
+  convert_tokens({file("t", std::string("\0\0\1\0", 4))}, {IntegerType{1}}, 0, {out_});  // an icon
+  EXPECT_THAT(tokens(out_), ElementsAre(0, 0, 1, 0));
+  convert_tokens({file("t", "BMBM")}, {IntegerType{2}}, 0, {out_});  // a bitmap
+  EXPECT_THAT(tokens(out_), ElementsAre(0x4d42, 0x4d42));
 }
 
 TEST_F(ConverterTest, RefusesTokensThatDoNotFit) {

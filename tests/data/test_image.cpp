@@ -189,9 +189,10 @@ TEST(DecodeImage, NamesOtherKindsOfFiles) {
   EXPECT_EQ(cause(std::string("II*\0\10\0\0\0", 8)), "is a TIFF image; convert it to PNG or JPEG");
   EXPECT_EQ(cause(std::string("\0\0\0\x1c", 4) + "ftypavif...."), "is an AVIF image; convert it to PNG or JPEG");
   EXPECT_EQ(cause(std::string("\0\0\0\x1c", 4) + "ftypheic...."), "is a HEIC image; convert it to PNG or JPEG");
-  EXPECT_EQ(cause("<!DOCTYPE html>"), "is an HTML page, not an image");
+  EXPECT_EQ(cause(std::string("\0\0\0\x1c", 4) + "ftypisom...."), "is a video, not an image");
+  EXPECT_EQ(cause("<!DOCTYPE html>"), "is a web page, not an image; download the file itself");
   EXPECT_EQ(cause("version https://git-lfs.github.com/spec/v1"),
-            "is a pointer of Git LFS (run git lfs pull), not an image");
+            "is a pointer of Git LFS, not an image; fetch the file itself with git lfs pull");
   EXPECT_EQ(cause("hello"), "is neither a JPEG, a PNG nor a WebP image");
 }
 
