@@ -3,9 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <span>
-#include <sstream>
 #include <utility>
 
 #include <fcntl.h>

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
 #include "hdf5_file.h"
 #include "hdf5_sink.h"

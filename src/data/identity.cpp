@@ -2,8 +2,12 @@
 #include "lshdp/data/identity.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
+#include <span>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "hdf5_file.h"
 #include "lshdp/core/checksum.h"

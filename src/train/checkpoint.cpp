@@ -3,18 +3,18 @@
 #include "lshdp/train/checkpoint.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <map>
 #include <numeric>
 #include <vector>
 
 #include <ATen/ATen.h>
 #include <H5Cpp.h>
-#include <fcntl.h>
 #include <fmt/format.h>
+<<<<<<< HEAD
 #include <fmt/ranges.h>
 #include <unistd.h>
+=======
+>>>>>>> 45b0217 (Read checkpoints where the file system knows no locks)
 
 #include "checkpoint_manifest.h"
 #include "lshdp/comm/agree.h"
@@ -22,6 +22,7 @@
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
+#include "lshdp/data/hdf5_input.h"
 #include "lshdp/data/hdf5_output.h"
 
 namespace lshdp::train {
@@ -96,14 +97,6 @@ void remove_old(const fs::path& run, const fs::path& written, int keep) {
   for (const fs::path& folder : unfinished_checkpoints_of(run)) remove_checkpoint(folder);
 }
 
-/// A rank's file, opened with the system's word where that fails.
-H5::H5File open_rank_file(const fs::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw UsageError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
-  ::close(descriptor);
-  return H5::H5File(path.string(), H5F_ACC_RDONLY);
-}
-
 void require_step(const H5::H5File& file, const fs::path& path, std::int64_t expected) {
   std::int64_t step = -1;
   if (file.attrExists("step")) file.openAttribute("step").read(H5::PredType::NATIVE_INT64, &step);
@@ -154,17 +147,14 @@ void read_pieces(const fs::path& checkpoint, const Manifest& manifest, const mod
   std::vector<std::int64_t> filled(pieces.size());
   for (const StoredFile& stored : manifest.files) {
     const fs::path path = checkpoint / stored.name;
-    try {
-      H5::Exception::dontPrint();
-      const H5::H5File file = open_rank_file(path);
+    const H5::H5File file = data::open_hdf5(path);
+    data::reading_hdf5(path, [&] {
       require_step(file, path, manifest.info.step);
       for (std::size_t i = 0; i < pieces.size(); ++i) {
         const std::string name = group_name(pieces[i].block, pieces[i].parameter);
         if (file.nameExists(name)) filled[i] += read_from_run(open_run(file.openGroup(name)), pieces[i]);
       }
-    } catch (const H5::Exception& error) {
-      throw UsageError(fmt::format("{} is damaged: {}", path.string(), error.getDetailMsg()));
-    }
+    });
   }
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     if (filled[i] == pieces[i].value.numel()) continue;

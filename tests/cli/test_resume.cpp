@@ -65,10 +65,15 @@ class Resume : public testing::Test {
     content[content.size() / 2] ^= 1;
     write_file(path, content);
   }
-
-  static inline std::unique_ptr<TrainingFiles> files_;
-  const TemporaryDirectory folder_;
 };
+
+TEST_F(Resume, GoesOnWhereFilesCannotBeLocked) {
+  make_run();
+  const CommandResult result = run_command("OMP_NUM_THREADS=1 LD_PRELOAD=" NO_LOCKS " " + lshdp_binary() + " train " +
+                                           files_->options("vit") + " --batches 16 --steps 6 --resume " + out("run"));
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(steps_in("run/metrics.jsonl"), testing::ElementsAre(1, 2, 3, 4, 5, 6));
+}
 
 TEST_F(Resume, FindsTheWholeConfigurationInTheRunDirectory) {
   make_run(2, "12,4", "--lr 0.002 --flip --eval-data " + files_->path("vit.h5"));
