@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -40,8 +41,10 @@ class ImageDataset : public Dataset {
         labels_(read_labels(file, path)),
         image_bytes_(info_.channels * info_.height * info_.width),
         keep_(image_bytes_ <= in_memory_limit / info_.count) {
+    constexpr std::int64_t most =
+        std::numeric_limits<std::int32_t>::max();  // a larger label is refused when it is read
     if (info_.classes == 0)
-      info_.classes = std::max<std::int64_t>(1, *std::max_element(labels_.begin(), labels_.end()) + 1);
+      info_.classes = std::clamp<std::int64_t>(*std::max_element(labels_.begin(), labels_.end()), 0, most - 1) + 1;
   }
 
   const DatasetInfo& info() const override { return info_; }

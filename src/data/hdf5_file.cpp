@@ -100,6 +100,10 @@ void read_image_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
   info.channels = static_cast<std::int64_t>(shape[1]);
   info.height = static_cast<std::int64_t>(shape[2]);
   info.width = static_cast<std::int64_t>(shape[3]);
+  constexpr hsize_t most = hsize_t{1} << 40;  // far more than an image; products stay below 2^63
+  if (shape[1] > most || shape[2] > most / shape[1] || shape[3] > most / shape[1] / shape[2])
+    refuse(path, fmt::format("'images' holds images of {} x {} x {}, which no memory can hold", shape[1], shape[2],
+                             shape[3]));
   if (!file.nameExists("labels")) refuse(path, "has 'images' but no 'labels'");
   const std::vector<hsize_t> labels = shape_of(integer_array(file, path, "labels", 1));
   if (labels[0] != shape[0]) refuse(path, fmt::format("holds {} images but {} labels", shape[0], labels[0]));

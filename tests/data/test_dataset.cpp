@@ -164,6 +164,32 @@ TEST_F(OpenDataset, CountsClassesByLabelWhereNamesAreMissing) {
   EXPECT_EQ(open_dataset(path_, 0)->info().classes, 5);
 }
 
+TEST_F(OpenDataset, RefusesALabelThatNoClassCanHave) {
+  {
+    H5::H5File file = create();
+    add_images(file, 1);
+    test::add_array<std::int64_t>(file, "labels", H5::PredType::STD_I64LE, {1},
+                                  {std::numeric_limits<std::int64_t>::max()}, H5::PredType::NATIVE_INT64);
+    test::add_numbers(file, "mean", {0.5});
+    test::add_numbers(file, "deviation", {0.25});
+  }
+  const auto dataset = open_dataset(path_, 0);
+  EXPECT_EQ(dataset->info().classes, std::numeric_limits<std::int32_t>::max());
+  EXPECT_THAT(test::usage_error([&] { dataset->read(Numbers{0}); }), HasSubstr("the label of image 0 is 9223372036"));
+}
+
+TEST_F(OpenDataset, RefusesImagesOfMoreBytesThanCanBeCounted) {
+  {
+    H5::H5File file = create();
+    const hsize_t shape[] = {1, 1, hsize_t{1} << 32, hsize_t{1} << 32}, chunk[] = {1, 1, 1, 1};
+    H5::DSetCreatPropList layout;
+    layout.setChunk(4, chunk);
+    file.createDataSet("images", H5::PredType::STD_U8LE, H5::DataSpace(4, shape), layout);
+    add_labels(file, 1);
+  }
+  EXPECT_THAT(error(), HasSubstr("images of 1 x 4294967296 x 4294967296, which no memory can hold"));
+}
+
 TEST_F(OpenDataset, RefusesWhatIsNoDataSet) {
   EXPECT_THAT(error(), HasSubstr("No such file"));
   write_file(path_, "text");
