@@ -43,10 +43,12 @@ class Converter {
     char* from = const_cast<char*>(text.data());  // iconv's interface; it does not write there
     std::size_t left = text.size();
     iconv(state_, nullptr, nullptr, nullptr, nullptr);
-    while (left > 0) {
+    // The last call gives what is held back because a mark that belongs to it could follow.
+    for (bool ended = false; !ended;) {
+      ended = left == 0;
       char* to = block.data();
       std::size_t room = block.size();
-      const std::size_t done = iconv(state_, &from, &left, &to, &room);
+      const std::size_t done = iconv(state_, ended ? nullptr : &from, &left, &to, &room);
       const int error = errno;
       result.append(block.data(), block.size() - room);
       if (done == static_cast<std::size_t>(-1) && error != E2BIG) {
