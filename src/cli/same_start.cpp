@@ -2,9 +2,7 @@
 #include "same_start.h"
 
 #include <algorithm>
-#include <fstream>
 #include <functional>
-#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -15,6 +13,7 @@
 #include "lshdp/comm/hosts.h"
 #include "lshdp/core/checksum.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/input_file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
@@ -25,29 +24,26 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::streamoff kSample = 1 << 20;
+constexpr std::uint64_t kSample = 1 << 20;
 
 bool is_file(const fs::path& path) {
   std::error_code none;
   return fs::is_regular_file(path, none);
 }
 
-void add_bytes(Checksum& checksum, std::ifstream& file, std::streamoff begin) {
-  std::vector<char> bytes(kSample);
-  file.clear();
-  file.seekg(begin);
-  file.read(bytes.data(), kSample);
-  checksum.add(std::as_bytes(std::span(bytes.data(), static_cast<std::size_t>(file.gcount()))));
+void add_bytes(Checksum& checksum, const InputFile& file, std::uint64_t begin, std::uint64_t end) {
+  std::vector<std::byte> bytes(end - begin);
+  file.read_at(begin, bytes);
+  checksum.add(bytes);
 }
 
 std::string sample_of_file(const fs::path& path) {
-  std::error_code none;
-  const auto size = static_cast<std::streamoff>(fs::file_size(path, none));
-  std::ifstream file(path, std::ios::binary);
+  const InputFile file(path);
+  const std::uint64_t size = file.size();
   Checksum checksum;
-  add_bytes(checksum, file, 0);
-  if (size > kSample) add_bytes(checksum, file, size - kSample);
-  return fmt::format("{} bytes, {}", format_count(size), checksum.text());
+  add_bytes(checksum, file, 0, std::min(size, kSample));
+  if (size > kSample) add_bytes(checksum, file, size - kSample, size);
+  return fmt::format("{} bytes, {}", format_count(static_cast<std::int64_t>(size)), checksum.text());
 }
 
 /// What a run or a checkpoint is told by.
