@@ -28,6 +28,7 @@
 #include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/run_claim.h"
+#include "lshdp/train/saved_model.h"
 #include "lshdp/train/trainer.h"
 
 namespace lshdp::cli {
@@ -212,6 +213,8 @@ std::int64_t sample_count(comm::Communicator& communicator, const model::Model& 
     std::vector<std::filesystem::path> inputs;
     for (const char* input : {"data", "eval-data", "model", "init", "batches", "profile"})
       inputs.push_back(path_or_none(values, input));
+    // Also where --init names the folder.
+    if (values.has("init")) inputs.push_back(train::find_saved_model(values.text("init"), "--init").weights);
     refuse_overwriting("--save", values.text("save"), inputs);
     train::refuse_inside_run(values.text("save"), "--save");
     folders = require_writable_file(values.text("save"), "--save");

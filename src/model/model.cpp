@@ -10,6 +10,7 @@
 #include "architectures.h"
 #include "lshdp/core/file_kind.h"
 #include "lshdp/core/text.h"
+#include "lshdp/model/weights.h"
 
 namespace lshdp::model {
 namespace {
@@ -68,7 +69,7 @@ Model build(const Json& object, const std::string& name, const std::string& sour
 /// The description in a folder, and the file that holds it.
 std::pair<Json, fs::path> description_in(const fs::path& folder) {
   std::error_code error;
-  if (const fs::path config = folder / "config.json"; fs::exists(config, error)) return {read_json(config), config};
+  if (const fs::path config = folder / kConfigFile; fs::exists(config, error)) return {read_json(config), config};
   const fs::path manifest = folder / "manifest.json";
   if (fs::exists(manifest, error)) return {json_value<Json>(read_json(manifest), "model", manifest.string()), manifest};
   throw UsageError(fmt::format("model: the folder {} holds no config.json that describes a model", folder.string()));
@@ -77,8 +78,8 @@ std::pair<Json, fs::path> description_in(const fs::path& folder) {
 /// What a model of this file is called: config.json is every model's.
 std::string name_of_file(const fs::path& path) {
   const fs::path folder = fs::absolute(path).lexically_normal().parent_path();
-  return valid_utf8(path.filename() == "config.json" && folder.has_filename() ? folder.filename().string()
-                                                                              : path.stem().string());
+  return valid_utf8(path.filename() == kConfigFile && folder.has_filename() ? folder.filename().string()
+                                                                            : path.stem().string());
 }
 
 }  // namespace
@@ -105,7 +106,7 @@ Model make_model(const std::string& preset_or_path) {
   std::error_code error;
   if (fs::is_directory(path, error)) {
     const auto [description, file] = description_in(path);
-    return build(description, name_of_file(path / "config.json"), file.string());
+    return build(description, name_of_file(path / kConfigFile), file.string());
   }
   if (path.extension() != ".json" && !fs::exists(path, error)) {
     throw UsageError(fmt::format("model '{}' is not known; use one of {}, or a JSON file that describes a model{}",

@@ -104,6 +104,14 @@ void write_weights(const Model& model, const Values& values, const std::filesyst
   write_safetensors(path, named);
 }
 
+std::vector<TensorShape> tensor_shapes(const Model& model, at::ScalarType type) {
+  std::vector<TensorShape> shapes;
+  for (const auto& block : model.blocks) {
+    for (const Parameter& parameter : block->parameters()) shapes.push_back({parameter.name, type, parameter.shape});
+  }
+  return shapes;
+}
+
 Values initial_values(const Model& model, std::uint64_t seed) {
   const BlockValues source = initial_block_values(model, seed);
   Values values;

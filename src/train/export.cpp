@@ -18,16 +18,7 @@ namespace fs = std::filesystem;
 
 bool is_file_name(const fs::path& out) { return out.extension() == ".safetensors"; }
 
-fs::path weights_file(const fs::path& out) { return is_file_name(out) ? out : out / "model.safetensors"; }
-
-std::vector<model::TensorShape> shapes_of(const model::Model& model, at::ScalarType type) {
-  std::vector<model::TensorShape> shapes;
-  for (const auto& block : model.blocks) {
-    for (const model::Parameter& parameter : block->parameters())
-      shapes.push_back({parameter.name, type, parameter.shape});
-  }
-  return shapes;
-}
+fs::path weights_file(const fs::path& out) { return is_file_name(out) ? out : out / model::kWeightsFile; }
 
 at::Tensor converted(const at::Tensor& value, at::ScalarType type, const std::string& name) {
   at::Tensor narrow = value.to(type);
@@ -42,7 +33,7 @@ at::Tensor converted(const at::Tensor& value, at::ScalarType type, const std::st
 NewFolders require_export_place(const fs::path& out) {
   const fs::path file = weights_file(out);
   std::error_code error;
-  for (const fs::path& taken : {file, is_file_name(out) ? file : out / "config.json"}) {
+  for (const fs::path& taken : {file, is_file_name(out) ? file : out / model::kConfigFile}) {
     if (fs::exists(taken, error))
       throw UsageError(fmt::format("--out: {} is there already; choose another place, or remove it", taken.string()));
   }
@@ -55,14 +46,14 @@ Exported export_weights(const model::Model& model, const SavedModel& saved, cons
   const std::unique_ptr<model::TensorSource> source = open_tensors(saved, model);
   model::WeightReader reader(model, *source);
   Exported exported{.weights = weights_file(out), .type = type.value_or(reader.read(0, 0).scalar_type())};
-  model::SafetensorsWriter writer(exported.weights, shapes_of(model, exported.type));
+  model::SafetensorsWriter writer(exported.weights, model::tensor_shapes(model, exported.type));
   for (std::size_t block = 0; block < model.blocks.size(); ++block) {
     const auto& parameters = model.blocks[block]->parameters();
     for (std::size_t i = 0; i < parameters.size(); ++i)
       writer.write(parameters[i].name, converted(reader.read(block, i), exported.type, parameters[i].name));
   }
   writer.commit();
-  if (!is_file_name(out)) write_json(out / "config.json", model::config_of(model, exported.type));
+  if (!is_file_name(out)) write_json(out / model::kConfigFile, model::config_of(model, exported.type));
   exported.bytes = static_cast<std::int64_t>(fs::file_size(exported.weights));
   return exported;
 }

@@ -15,14 +15,13 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/model/safetensors.h"
+#include "lshdp/model/weights.h"
 
 namespace lshdp::train {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kWeights = "model.safetensors";
-constexpr const char* kConfig = "config.json";
 constexpr const char* kBest = "best";
 constexpr const char* kStep = "step";
 constexpr const char* kLoss = "evaluation_loss";
@@ -36,14 +35,10 @@ class Files {
   Files(const model::Model& model, at::ScalarType type, const std::vector<fs::path>& paths,
         const std::map<std::string, std::string>& metadata)
       : model_(model) {
-    std::vector<model::TensorShape> shapes;
-    for (const auto& block : model.blocks) {
-      for (const model::Parameter& parameter : block->parameters())
-        shapes.push_back({parameter.name, type, parameter.shape});
-    }
     guarded([&] {
       for (const fs::path& path : paths)
-        writers_.push_back(std::make_unique<model::SafetensorsWriter>(path, shapes, metadata));
+        writers_.push_back(
+            std::make_unique<model::SafetensorsWriter>(path, model::tensor_shapes(model, type), metadata));
     });
   }
 
@@ -105,6 +100,11 @@ void put_aside(const fs::path& file, std::int64_t first_step) {
   spdlog::warn("the weights of step {} that the run had kept are now {}", step, aside.string());
 }
 
+/// However the two are spelled; neither need be there yet.
+bool is_same_place(const fs::path& a, const fs::path& b) {
+  return fs::weakly_canonical(fs::absolute(a)) == fs::weakly_canonical(fs::absolute(b));
+}
+
 /// Looked at before the work: at its end it would be lost.
 void require_room(const fs::path& folder, std::int64_t bytes, std::string_view option) {
   std::error_code error;
@@ -139,10 +139,10 @@ void RunWeights::begin(std::int64_t first_step) {
         spdlog::warn("neither --results nor --save is given: nothing of this run will be kept, not even its weights");
       return "null";
     }
-    write_json(options_.results / kConfig, config());
+    write_json(options_.results / model::kConfigFile, config());
     if (first_step == 0) return "null";
-    const fs::path best = options_.results / kBest / kWeights;
-    put_aside(options_.results / kWeights, first_step);
+    const fs::path best = options_.results / kBest / model::kWeightsFile;
+    put_aside(options_.results / model::kWeightsFile, first_step);
     put_aside(best, first_step);
     return options_.keep_best ? json_text(kept_weights(best)) : "null";
   });
@@ -158,17 +158,20 @@ bool RunWeights::evaluated(const EvaluationRecord& record) {
   const fs::path folder = options_.results / kBest;
   comm::on_rank_0(communicator_, [&] {
     const NewFolders made = require_writable_folder(folder, "--keep-best");
-    write_json(folder / kConfig, config());
+    write_json(folder / model::kConfigFile, config());
     return std::string();
   });
-  write({folder / kWeights}, {{kStep, std::to_string(record.step)}, {kLoss, fmt::format("{}", record.loss)}});
+  write({folder / model::kWeightsFile},
+        {{kStep, std::to_string(record.step)}, {kLoss, fmt::format("{}", record.loss)}});
   return true;
 }
 
 void RunWeights::finish(std::int64_t step) {
   std::vector<fs::path> paths;
-  if (!options_.results.empty()) paths.push_back(options_.results / kWeights);
-  if (!options_.save.empty() && options_.save != options_.results / kWeights) paths.push_back(options_.save);
+  if (!options_.results.empty()) paths.push_back(options_.results / model::kWeightsFile);
+  // The same file under another name would be written twice at once.
+  if (!options_.save.empty() && !(paths.size() == 1 && is_same_place(options_.save, paths.front())))
+    paths.push_back(options_.save);
   if (!paths.empty()) write(paths, {{kStep, std::to_string(step)}});
 }
 

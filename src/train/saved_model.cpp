@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "checkpoint_manifest.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
@@ -23,10 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFile = "model.safetensors";
-constexpr const char* kIndex = "model.safetensors.index.json";
-constexpr const char* kConfig = "config.json";
-constexpr const char* kManifest = "manifest.json";
+using model::kShardsFile;
+using model::kWeightsFile;
 
 bool is_there(const fs::path& path) {
   std::error_code error;
@@ -76,7 +75,7 @@ bool holds_pickles(const fs::path& folder) {
 }
 
 fs::path config_beside(const fs::path& weights) {
-  const fs::path config = weights.parent_path() / kConfig;
+  const fs::path config = weights.parent_path() / model::kConfigFile;
   return is_there(config) ? config : fs::path();
 }
 
@@ -98,7 +97,7 @@ SavedModel saved_in_file(const fs::path& path, std::string_view option) {
                    .run = run_around(path)};
   require_weights(path, saved.kind, option);
   // Other names may be of any model: what lies beside them says nothing.
-  if (name == kFile || name == kIndex || is_set_aside(path)) saved.config = config_beside(path);
+  if (name == kWeightsFile || name == kShardsFile || is_set_aside(path)) saved.config = config_beside(path);
   return saved;
 }
 
@@ -130,15 +129,16 @@ SavedModel saved_in_checkpoint(const fs::path& folder, std::string note = {}) {
 /// A run that goes on after its end has newer checkpoints than last weights.
 SavedModel saved_in_run(const fs::path& run, std::string_view option) {
   const std::optional<fs::path> checkpoint = newest_checkpoint(run);
-  const fs::path last = run / kFile;
+  const fs::path last = run / kWeightsFile;
   if (!is_there(last)) {
     if (!checkpoint)
-      throw UsageError(fmt::format("{}: the run {} has neither {} nor a checkpoint yet", option, run.string(), kFile));
+      throw UsageError(
+          fmt::format("{}: the run {} has neither {} nor a checkpoint yet", option, run.string(), kWeightsFile));
     return saved_in_checkpoint(*checkpoint, fmt::format("{} has no last weights yet; taking its newest checkpoint, {}",
                                                         run.string(), checkpoint->filename().string()));
   }
   if (checkpoint) {
-    const std::int64_t step = step_of_file(last), newer = read_checkpoint_info(*checkpoint).step;
+    const std::int64_t step = step_of_file(last), newer = step_in_name(*checkpoint);
     if (step >= 0 && newer > step)
       return saved_in_checkpoint(
           *checkpoint, fmt::format("{} is of step {}, and the run has gone on since; taking its newest checkpoint, of "
@@ -151,16 +151,16 @@ SavedModel saved_in_run(const fs::path& run, std::string_view option) {
 SavedModel saved_in_folder(const fs::path& folder, std::string_view option) {
   if (is_there(folder / kManifest)) return saved_in_checkpoint(folder);
   if (is_run(folder)) return saved_in_run(folder, option);
-  for (const char* name : {kFile, kIndex}) {
+  for (const char* name : {kWeightsFile, kShardsFile}) {
     if (is_there(folder / name)) return saved_in_file(folder / name, option);
   }
   if (holds_pickles(folder))
     throw UsageError(
         fmt::format("{}: {} holds weights that PyTorch wrote (torch.save), but no {}; in Python: "
                     "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW, safe_serialization=True)",
-                    option, folder.string(), kFile));
+                    option, folder.string(), kWeightsFile));
   throw UsageError(fmt::format("{}: the folder {} holds neither {}, {}, a run nor a checkpoint, but {}", option,
-                               folder.string(), kFile, kIndex, content_of(folder)));
+                               folder.string(), kWeightsFile, kShardsFile, content_of(folder)));
 }
 
 /// A checkpoint's values under the names of its model's parameters.

@@ -80,6 +80,26 @@ TEST_F(SavedWeights, AreInTheRunDirectoryWithTheModelThatTheyAreOf) {
   }
 }
 
+TEST_F(SavedWeights, AreWrittenOnceWhereSaveNamesTheRunsFileInAnotherWay) {
+  train(1, "mlp", "--batches 16 --steps 2 --results " + out("run") + " --save " + out("x/../run/model.safetensors"));
+  EXPECT_EQ(model::read_safetensors_metadata(out("run/model.safetensors")).at("step"), "2");
+}
+
+TEST_F(SavedWeights, AreNeverReplacedByARunThatBeginsWithThem) {
+  fs::create_directory(folder_ / "gpt2");
+  const std::string weights = out("gpt2/model.safetensors");
+  ASSERT_EQ(run_lshdp("init --model " + files_->path("mlp.json") + " --save " + weights).exit_code, 0);
+  for (const std::string& init : {weights, out("gpt2")})
+    refused("train " + files_->options("mlp") + " --batches 16 --steps 1 --init " + init + " --save " + weights,
+            "would overwrite an input");
+}
+
+TEST_F(SavedWeights, OfARunAreTheLastWhereItsNewestCheckpointOfThatStepIsDamaged) {
+  train(1, "mlp", "--batches 16 --steps 2 --checkpoint-every 2 --results " + out("run"));
+  fs::remove(out("run/checkpoints/step-2/rank-0.h5"));
+  EXPECT_EQ(evaluate("mlp", out("run")), evaluate("mlp", out("run/model.safetensors")));
+}
+
 TEST_F(SavedWeights, OfARunComeFromItsCheckpointsOfAnyModePrecisionAndNumberOfRanks) {
   for (const std::string options : {"--mode ddp --precision bf16", "--mode fsdp --precision fp64",
                                     "--mode lsdp --precision fp16", "--mode fsdp --offload --precision bf16"}) {

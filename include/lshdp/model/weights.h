@@ -8,9 +8,14 @@
 #include <vector>
 
 #include "lshdp/model/model.h"
+#include "lshdp/model/safetensors.h"
 #include "lshdp/model/tensor_source.h"
 
 namespace lshdp::model {
+
+/// Names of files in a folder of weights, as Hugging Face has them.
+inline constexpr const char *kWeightsFile = "model.safetensors", *kShardsFile = "model.safetensors.index.json",
+                            *kConfigFile = "config.json";
 
 /// One tensor (float32 unless the file holds float64) per parameter: values[b][i] belongs to
 /// model.blocks[b]->parameters()[i].
@@ -50,6 +55,8 @@ Values read_weights(const Model& model, const std::filesystem::path& path);
 /// Writes every parameter once, each in the type of its value. Throws WriteError; std::invalid_argument if `values` is
 /// not of `model`.
 void write_weights(const Model& model, const Values& values, const std::filesystem::path& path);
+/// What a file of all parameters of `model` in `type` holds, in their order.
+std::vector<TensorShape> tensor_shapes(const Model& model, at::ScalarType type);
 /// Fresh values from `seed`.
 Values initial_values(const Model& model, std::uint64_t seed);
 /// The same block by block. `model` must outlive it.
