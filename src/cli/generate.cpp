@@ -60,7 +60,7 @@ int run_generate(const Arguments& arguments) {
   const train::SavedModel saved = train::find_saved_model(values.text("init"), "--init");
   const model::Model model = model::make_model(model_of_weights(values, saved));
   if (model.input.kind != model::InputSpec::Kind::tokens) throw UsageError("only a GPT generates text");
-  const auto tokenizer = tokenizer_of_weights(values, values.text("init"), model.input.vocabulary);
+  const auto tokenizer = tokenizer_of_weights(values, saved, model.input.vocabulary);
   options.tokens = tokenizer->vocabulary();
   const auto encoded = tokenizer->encode(prompt);
   const auto alone = comm::make_null_communicator(0, 1);

@@ -5,32 +5,30 @@
 
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
+#include "lshdp/model/weights.h"
 #include "lshdp/train/data_fit.h"
+#include "lshdp/train/run_file.h"
 
 namespace lshdp::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// What RUN/run.json says of the training data; empty if there is no such file.
+/// What the last launch of a run recorded of its data's tokenizer; empty where nothing did.
 data::TokenizerRecord tokenizer_of_run(const fs::path& run) {
-  const fs::path file = run / "run.json";
-  if (run.empty() || !fs::exists(file)) return {};
-  const Json json = read_json(file);
+  const Json launch = run.empty() ? Json() : train::read_last_launch(run);
   const auto text = [&](const char* key) {
     const Json::json_pointer at("/data/" + std::string(key));
-    return json.contains(at) && json[at].is_string() ? json[at].get<std::string>() : std::string();
+    return launch.contains(at) && launch[at].is_string() ? launch[at].get<std::string>() : std::string();
   };
   return {text("tokenizer"), text("tokenizer_checksum"), "", ""};
 }
 
-/// The folder that `weights` is, or lies in: RUN, RUN/best, RUN/checkpoints/step-N, RUN/model.safetensors.
-fs::path run_of_weights(const fs::path& weights) {
-  fs::path folder = fs::is_directory(weights) ? weights : weights.parent_path();
-  for (int up = 0; up < 3; ++up, folder = folder / "..") {
-    if (fs::exists(folder / "run.json")) return folder;
-  }
-  return fs::is_directory(weights) ? weights : fs::path();
+/// Where a tokenizer's files lie for these weights: the run that they are of, or their own folder.
+fs::path folder_of(const train::SavedModel& saved) {
+  if (!saved.run.empty()) return saved.run;
+  const fs::path name = saved.weights.filename();
+  return name == model::kWeightsFile || name == model::kShardsFile ? saved.weights.parent_path() : fs::path();
 }
 
 std::unique_ptr<data::Tokenizer> found(const Values& values, const fs::path& folder, std::int64_t model_vocabulary) {
@@ -68,19 +66,18 @@ std::unique_ptr<data::Tokenizer> tokenizer_by_options(const Values& values) {
               : data::make_byte_tokenizer();
 }
 
-std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, const fs::path& weights,
+std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, const train::SavedModel& saved,
                                                       std::int64_t model_vocabulary) {
-  const fs::path run = run_of_weights(weights);
-  std::unique_ptr<data::Tokenizer> tokenizer = found(values, run, model_vocabulary);
-  const data::TokenizerRecord trained = tokenizer_of_run(run);
+  std::unique_ptr<data::Tokenizer> tokenizer = found(values, folder_of(saved), model_vocabulary);
+  const data::TokenizerRecord trained = tokenizer_of_run(saved.run);
   const data::TokenizerRecord& record = tokenizer->record();
   if (!trained.name.empty() && trained.name != record.name) {
-    throw UsageError(fmt::format("{} was trained with the tokenizer '{}', not '{}'; see --tokenizer", weights.string(),
-                                 trained.name, record.name));
+    throw UsageError(fmt::format("{} was trained with the tokenizer '{}', not '{}'; see --tokenizer",
+                                 saved.run.string(), trained.name, record.name));
   }
   if (!trained.checksum.empty() && trained.checksum != record.checksum) {
     throw UsageError(fmt::format(
-        "{} was trained with another vocabulary or other merges; see --encoder and --vocab-bpe", weights.string()));
+        "{} was trained with another vocabulary or other merges; see --encoder and --vocab-bpe", saved.run.string()));
   }
   train::require_vocabulary(values.has("tokenizer") ? "--tokenizer" : "the tokenizer", record.name,
                             tokenizer->vocabulary(), model_vocabulary);

@@ -240,13 +240,16 @@ TEST_F(TextCommands, ARunKeepsTheTokenizerOfItsData) {
   file("t", "the nodes train together, and the slowest one is not late; the nodes train together.");
   said("data text t --out pairs.h5" + bpe_);
   model("gpt", 960);
-  said("train --model gpt.json --data pairs.h5 --batches 1 --steps 1 --log warn --results run");
+  const std::string train = "train --model gpt.json --data pairs.h5 --batches 1 --log warn --checkpoint-every 1 ";
+  said(train + "--results run --steps 2");
+  said(train + "--resume run/checkpoints/step-1 --steps 2");  // puts step 2 aside
   const std::string folder = LSHDP_BPE_DATA "/";
   EXPECT_EQ(read_file(at("run/vocab.json")), read_file(folder + "vocab.json"));
   const std::string merges = read_file(folder + "merges.txt");
   EXPECT_EQ(read_file(at("run/merges.txt")), merges);
   file("few.txt", merges.substr(0, merges.rfind('\n', merges.size() - 2) + 1));
-  for (const char* weights : {"run", "run/model.safetensors"}) {
+  for (const char* weights :
+       {"run", "run/model.safetensors", "run/checkpoints/step-2", "run/checkpoints/abandoned-1/step-2"}) {
     const CommandResult result =
         run(std::string("generate --init ") + weights + " --prompt 'the nodes train' --length 3");
     EXPECT_EQ(result.exit_code, 0) << result.output;

@@ -1,11 +1,11 @@
 // The options that name a tokenizer, and the tokenizer that belongs to saved weights.
 #pragma once
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 
 #include "lshdp/cli/options.h"
 #include "lshdp/data/tokenizer.h"
+#include "lshdp/train/saved_model.h"
 
 namespace lshdp::cli {
 
@@ -15,10 +15,10 @@ void add_tokenizer_options(Options& options, bool by_weights);
 /// As the options say. Throws UsageError: gpt2 without its files, files without gpt2.
 std::unique_ptr<data::Tokenizer> tokenizer_by_options(const Values& values);
 
-/// As the options say, or as it lies beside the weights: a folder with vocab.json and merges.txt (a run directory, one
-/// of Hugging Face), or a run directory of a model of bytes. Otherwise a model of 256 tokens, or some more, is one of
+/// As the options say, or as it lies beside the weights: vocab.json and merges.txt of the run that they are of, or of
+/// their folder, or a run of bytes. Otherwise a model of 256 tokens, or some more, is one of
 /// bytes. Throws UsageError if nothing says which, or the run was trained with another.
-std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, const std::filesystem::path& weights,
+std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, const train::SavedModel& saved,
                                                       std::int64_t model_vocabulary);
 
 }  // namespace lshdp::cli
