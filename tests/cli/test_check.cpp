@@ -90,13 +90,7 @@ TEST_F(Problems, AnAddressOfSeveralNodesWhileNoNetworkIsChosen) {
   EXPECT_THAT(found(true), IsEmpty());
 }
 
-class Check : public testing::Test {
- protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
-  static void TearDownTestSuite() { files_.reset(); }
-  static inline std::unique_ptr<TrainingFiles> files_;
-  const TemporaryDirectory folder_;
-};
+class Check : public TrainingFixture<> {};
 
 TEST_F(Check, SaysThatAllIsWell) {
   const std::string results = (folder_ / "new/run").string();

@@ -23,11 +23,8 @@ using testing::Not;
 /// Images whose pixels tests/data compares with Pillow's.
 const fs::path kImages = fs::path(LSHDP_TEST_DATA).parent_path().parent_path() / "data/data/images";
 
-class ImageData : public testing::Test {
+class ImageData : public TrainingFixture<> {
  protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
-  static void TearDownTestSuite() { files_.reset(); }
-
   CommandResult run(const std::string& command) {
     return run_command("cd " + folder_.path().string() + " && " + command, 60);
   }
@@ -55,9 +52,6 @@ class ImageData : public testing::Test {
   /// The last loss that a command printed.
   static double loss(const std::string& output) { return std::stod(output.substr(output.rfind("loss ") + 5)); }
   static std::string vit() { return "--model " + files_->path("vit.json"); }
-
-  static inline std::unique_ptr<TrainingFiles> files_;
-  TemporaryDirectory folder_;
 };
 
 TEST_F(ImageData, ConvertsPhotosOfAllFormatsToSquaresThatKeepTheirShape) {

@@ -18,16 +18,15 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-class Outputs : public testing::Test {
+class Outputs : public TrainingFixture<> {
  protected:
   static void SetUpTestSuite() {
-    files_ = std::make_unique<TrainingFiles>();
+    TrainingFixture::SetUpTestSuite();
     using plan::test::linear_rank;
     plan::write_profile(files_->path("profile.json"),
                         plan::test::make_profile({linear_rank(8, 0.001, 1e-3), linear_rank(8, 0.001, 2e-3)}));
     EXPECT_EQ(run_lshdp(init() + " --save " + files_->path("w.safetensors")).exit_code, 0);
   }
-  static void TearDownTestSuite() { files_.reset(); }
   static std::string init() { return "init --model " + files_->path("vit.json"); }
   static std::string train() { return "train --batches 4 --steps 1 " + files_->options("vit"); }
   static std::string optimize() { return "optimize " + files_->path("profile.json"); }
@@ -52,9 +51,6 @@ class Outputs : public testing::Test {
     EXPECT_THAT(result.errors, HasSubstr(message)) << command;
     EXPECT_EQ(result.output, result.errors) << command << " has worked before it looked";
   }
-
-  static inline std::unique_ptr<TrainingFiles> files_;
-  const TemporaryDirectory folder_;
 };
 
 TEST_F(Outputs, AreRefusedBeforeTheWorkWhereTheyCannotBe) {

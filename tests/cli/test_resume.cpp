@@ -23,11 +23,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-class Resume : public testing::Test {
+class Resume : public TrainingFixture<> {
  protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
-  static void TearDownTestSuite() { files_.reset(); }
-  std::string out(const std::string& name) const { return (folder_ / name.c_str()).string(); }
   std::string checkpoint(int step) const { return out(fmt::format("run/checkpoints/step-{}", step)); }
   CommandResult run(int ranks, const std::string& arguments, const std::string& model = "vit") const {
     const std::string command = "train " + files_->options(model) + " " + arguments;

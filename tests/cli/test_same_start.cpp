@@ -18,10 +18,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 /// Two ranks, each with a folder, and maybe options, of its own.
-class SameStart : public testing::Test {
+class SameStart : public TrainingFixture<> {
  protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
-  static void TearDownTestSuite() { files_.reset(); }
   void SetUp() override {
     for (const char* rank : {"0", "1"}) {
       fs::create_directory(folder_ / rank);
@@ -48,9 +46,6 @@ class SameStart : public testing::Test {
     EXPECT_THAT(result.errors, HasSubstr(what));
     EXPECT_THAT(result.errors, Not(HasSubstr("MPI_ABORT")));
   }
-
-  static inline std::unique_ptr<TrainingFiles> files_;
-  const TemporaryDirectory folder_;
 };
 
 TEST_F(SameStart, EqualRanksInFoldersOfTheirOwnTrain) {

@@ -20,20 +20,14 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 
-class Train : public testing::Test {
+class Train : public TrainingFixture<> {
  protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
-  static void TearDownTestSuite() { files_.reset(); }
-  std::string out(const char* name) const { return (folder_ / name).string(); }
   /// Trains on `ranks` and expects success.
   CommandResult train(int ranks, const std::string& model, const std::string& arguments) const {
     CommandResult result = run_lshdp_on(ranks, "train " + files_->options(model) + " " + arguments);
     EXPECT_EQ(result.exit_code, 0) << result.output;
     return result;
   }
-
-  static inline std::unique_ptr<TrainingFiles> files_;
-  const TemporaryDirectory folder_;
 };
 
 TEST_F(Train, GivesTheWeightsOfOneProcessForEveryModelAndSplit) {
@@ -249,28 +243,6 @@ TEST_F(Train, StopsAtASignalWithACheckpointToContinueFrom) {
   train(1, "vit",
         "--batches 16 --log warn --steps " + std::to_string(step + 3) + " --resume " + out("run") + " --results " +
             out("run"));
-}
-
-TEST_F(Train, EndsSoonWhenARankIsKilledAndKeepsItsLastCheckpoint) {
-  const std::string command = "train " + files_->options("vit") +
-                              " --batches 4,4,8 --steps 1000000 --checkpoint-every 20 --log warn --results " +
-                              out("run");
-  // Its results folder tells this run's ranks from any other's.
-  const std::string kill = wait_in_shell("ls " + out("run") + "/checkpoints/*/manifest.json") +
-                           "pkill -KILL -n -f -- '--results " + out("run") + "$'; ";
-  const CommandResult killed =
-      run_command(mpirun_line(3) + " " + lshdp_binary() + " " + command + " & " + kill + "wait $!");
-  EXPECT_NE(killed.exit_code, 0);
-  EXPECT_NE(killed.exit_code, 124) << "it hung";
-  EXPECT_NE(run_command("pgrep -f -- '--results " + out("run") + "$'").exit_code, 0) << "a rank is left";
-  std::int64_t newest = 0;
-  for (const auto& entry : fs::directory_iterator(folder_ / "run/checkpoints")) {
-    if (fs::exists(entry.path() / "manifest.json")) {
-      newest = std::max(newest, read_json(entry.path() / "manifest.json")["step"].get<std::int64_t>());
-    }
-  }
-  ASSERT_GT(newest, 0);
-  train(2, "vit", "--batches 8,8 --log warn --steps " + std::to_string(newest + 2) + " --resume " + out("run"));
 }
 
 }  // namespace

@@ -16,12 +16,8 @@ namespace {
 
 using testing::HasSubstr;
 
-class BadInput : public testing::Test {
+class BadInput : public TrainingFixture<> {
  protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
-  static void TearDownTestSuite() { files_.reset(); }
-  std::string out(const char* name) const { return (folder_ / name).string(); }
-
   /// Expects one line that holds `message`, exit code `code`, alone and on two and three ranks.
   void refused(const std::string& arguments, const std::string& message, int code = 2,
                std::vector<int> on = {1, 2, 3}) const {
@@ -40,9 +36,6 @@ class BadInput : public testing::Test {
     EXPECT_THAT(result.errors, HasSubstr(message));
   }
   std::string vit() const { return files_->options("vit") + " "; }
-
-  static inline std::unique_ptr<TrainingFiles> files_;
-  const TemporaryDirectory folder_;
 };
 
 TEST_F(BadInput, UnknownModelModeOrOption) {

@@ -18,11 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 /// With a parameter: in that mode. Files are written by ddp where a test compares.
-class TrainIn : public testing::TestWithParam<const char*> {
+class TrainIn : public TrainingFixture<testing::TestWithParam<const char*>> {
  protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
-  static void TearDownTestSuite() { files_.reset(); }
-  std::string out(const char* name) const { return (folder_ / name).string(); }
   static std::string mode() { return std::string(" --mode ") + GetParam() + " "; }
   /// Trains on `ranks` and expects success.
   CommandResult train(int ranks, const std::string& model, const std::string& arguments) const {
@@ -30,10 +27,10 @@ class TrainIn : public testing::TestWithParam<const char*> {
     EXPECT_EQ(result.exit_code, 0) << result.output;
     return result;
   }
-
-  static inline std::unique_ptr<TrainingFiles> files_;
-  const TemporaryDirectory folder_;
 };
+
+/// Also in ddp, which the others are compared with.
+class TrainInEvery : public TrainIn {};
 
 TEST_P(TrainIn, GivesTheWeightsOfOneProcessForUnevenBatchesAndMicroBatches) {
   // Rank 0 runs three micro-batches, rank 1 none, rank 2 one; 100 samples in batches of 32: every fourth step is a
@@ -90,7 +87,7 @@ TEST_P(TrainIn, MeasuresSolvesAndTrainsInOneLaunch) {
   EXPECT_GT(read_json(folder_ / "run/summary.json")["predicted"]["step_seconds"], 0);
 }
 
-TEST_P(TrainIn, EndsSoonWhenARankIsKilledAndKeepsItsLastCheckpoint) {
+TEST_P(TrainInEvery, EndsSoonWhenARankIsKilledAndKeepsItsLastCheckpoint) {
   const std::string command = "train " + files_->options("vit") + mode() +
                               "--batches 4,4,8 --steps 1000000 --checkpoint-every 20 --log warn --results " +
                               out("run");
@@ -121,6 +118,7 @@ TEST_P(TrainIn, SizesInFlightOfAPlanChangeNoBitOfTheWeights) {
   EXPECT_EQ(weights(R"(,"transfer":{"segment_bytes":4096,"sends_in_flight":2,"bucket_bytes":262144})"), usual);
 }
 
+INSTANTIATE_TEST_SUITE_P(Modes, TrainInEvery, testing::Values("ddp", "fsdp", "fsdp --offload", "lsdp"));
 INSTANTIATE_TEST_SUITE_P(Modes, TrainIn, testing::Values("fsdp", "fsdp --offload", "lsdp"));
 
 }  // namespace

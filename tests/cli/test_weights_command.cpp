@@ -22,11 +22,8 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-class SavedWeights : public testing::Test {
+class SavedWeights : public TrainingFixture<> {
  protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
-  static void TearDownTestSuite() { files_.reset(); }
-  std::string out(const std::string& name) const { return (folder_.path() / name).string(); }
   static std::string reference(const std::string& name) {
     return (fs::path(LSHDP_TEST_DATA).parent_path().parent_path() / "model" / "data" / name).string();
   }
@@ -65,9 +62,6 @@ class SavedWeights : public testing::Test {
     EXPECT_EQ(result.exit_code, 0) << result.errors;
     return out("t.h5");
   }
-
-  static inline std::unique_ptr<TrainingFiles> files_;
-  const TemporaryDirectory folder_;
 };
 
 TEST_F(SavedWeights, AreInTheRunDirectoryWithTheModelThatTheyAreOf) {

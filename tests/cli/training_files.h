@@ -1,6 +1,9 @@
-// Models and data sets for tests that train by the command line: made once per test program.
+// Models and data sets for tests that train by the command line, and the fixture of those tests.
 #pragma once
+#include <memory>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "support/temporary_directory.h"
 
@@ -16,6 +19,19 @@ class TrainingFiles {
 
  private:
   TemporaryDirectory folder_;
+};
+
+/// The files, made once for all tests of a suite, and a folder of each test's own.
+template <typename Base = testing::Test>
+class TrainingFixture : public Base {
+ protected:
+  static void SetUpTestSuite() { files_ = std::make_unique<TrainingFiles>(); }
+  static void TearDownTestSuite() { files_.reset(); }
+  /// A name in the test's own folder.
+  std::string out(const std::string& name) const { return (folder_.path() / name).string(); }
+
+  static inline std::unique_ptr<TrainingFiles> files_;
+  const TemporaryDirectory folder_;
 };
 
 }  // namespace lshdp::test
