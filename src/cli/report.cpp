@@ -94,7 +94,7 @@ int run_report(const Arguments& arguments) {
   for (const std::string& folder : folders) runs.push_back(read_run_directory(folder));
   const fs::path otherwise = runs.size() > 1 ? fs::path("comparison.png") : runs.front().path / "report.png";
   const fs::path picture = values.has("out") ? fs::path(values.text("out")) : otherwise;
-  const NewFolders folders = require_writable_file(picture, "--out");
+  const NewFolders made = require_writable_file(picture, "--out");
   print_output(describe(runs));
   draw(folders, picture);
   print_output("\nwrote {}\n", picture.string());

@@ -277,7 +277,8 @@ std::int64_t largest_batch(const TimeCurve& curve, std::int64_t limit, std::int6
 
 SplitTime split_time(const TimeCurve& curve, const Wire& wire, const std::vector<std::int64_t>& micro_batches) {
   if (micro_batches.empty()) return {};
-  const double seconds = cut_seconds(curve, micro_batches);
+  double seconds = 0;
+  for (const std::int64_t size : micro_batches) seconds += curve.seconds(size);
   return {seconds, network_seconds(curve, wire, shape_of(micro_batches), seconds)};
 }
 

@@ -10,11 +10,7 @@
 #include <ATen/ATen.h>
 #include <H5Cpp.h>
 #include <fmt/format.h>
-<<<<<<< HEAD
 #include <fmt/ranges.h>
-#include <unistd.h>
-=======
->>>>>>> 45b0217 (Read checkpoints where the file system knows no locks)
 
 #include "checkpoint_manifest.h"
 #include "lshdp/comm/agree.h"

@@ -129,7 +129,7 @@ TEST_F(Resume, KeepsAnEarlierRunWhenItsSuccessorCannotBegin) {
 TEST_F(Resume, LeavesNothingOfARunThatIsRefused) {
   const std::string common = "--batches 8,8 --steps 1 --save " + out("new/w.safetensors") + " --results ";
   fs::create_directory(out("empty"));
-  for (const std::string results : {out("new/deep/run"), out("empty")}) {
+  for (const std::string& results : {out("new/deep/run"), out("empty")}) {
     refused(2, common + results + " --init " + out("nothing"), "nothing");
     refused(2, "--batches 60,60 --steps 1 --save " + out("new/w.safetensors") + " --results " + results, "100");
     refused(2, common + results + " --crop-padding 9", "--crop-padding");

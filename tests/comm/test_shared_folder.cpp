@@ -27,12 +27,19 @@ class SharedFolder : public test::OnRanks {
   test::TemporaryDirectory own_;
 };
 
-TEST_F(SharedFolder, IsTakenCreatedAndLeftEmpty) {
-  const fs::path folder = common() / "new" / "folder";
+TEST_F(SharedFolder, IsTakenAndLeftEmpty) {
+  const fs::path folder = common() / "folder";
+  if (rank() == 0) fs::create_directory(folder);
+  communicator().barrier();
   require_shared_folder(communicator(), folder, "--results");
-  EXPECT_TRUE(fs::is_directory(folder));
   communicator().barrier();
   EXPECT_TRUE(fs::is_empty(folder));
+}
+
+TEST_F(SharedFolder, IsMadeForTheProofOnlyWhereItIsMissing) {
+  require_shared_folder(communicator(), common() / "new" / "folder", "--results");
+  communicator().barrier();
+  EXPECT_FALSE(fs::exists(common() / "new"));
 }
 
 TEST_F(SharedFolder, AFolderOfEachRankIsRefusedByName) {

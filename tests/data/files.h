@@ -67,7 +67,9 @@ inline std::string idx(const std::vector<std::uint32_t>& shape, const std::strin
 
 /// One record of CIFAR-10, each plane of one value.
 inline std::string cifar10_record(char label, char red, char green, char blue) {
-  return label + std::string(1024, red) + std::string(1024, green) + std::string(1024, blue);
+  std::string record(1, label);
+  for (const char value : {red, green, blue}) record.append(1024, value);
+  return record;
 }
 
 /// zlib's format (15) or gzip's (31).

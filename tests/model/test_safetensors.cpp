@@ -173,11 +173,11 @@ TEST(Safetensors, OtherFormatsAreNamedByTheirHeads) {
   named(std::string("PK\3\4", 4), "torch.save");
   named("\x80\2", "torch.save");
   named("GGUF", "GGUF");
-  named("\x89HDF\r\n", "HDF5");
+  named("\x89HDF\r\n\x1a\n", "HDF5");
   named("\x93NUMPY", "NumPy");
   named("version https://git-lfs.github.com/spec/v1", "git lfs pull");
   named("<!DOCTYPE html>", "a web page");
-  named("\x1f\x8b", "gzip");
+  named("\x1f\x8b\x08", "gzip");
   named("{\"model_type\": \"gpt2\"}", "is JSON and holds no weights");
 }
 

@@ -217,7 +217,7 @@ TEST_F(Checkpoint, RefusesWhatIsNotThere) {
 TEST_F(Checkpoint, RefusesADamagedFile) {
   write(*store(1), 1);
   cut(step_folder(1) / "rank-0.h5");
-  expect_refused(1, "rank-0.h5 is damaged");
+  expect_refused(1, "rank-0.h5: the file is damaged");
 }
 
 TEST_F(Checkpoint, TakesTheOneBeforeADamagedOne) {
