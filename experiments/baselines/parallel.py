@@ -1,8 +1,8 @@
-# How PyTorch spreads a model over ranks: not at all, DistributedDataParallel, or FSDP2.
+# How PyTorch spreads a model over ranks: not at all (perhaps compiled), DistributedDataParallel, or FSDP2.
 import torch
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -21,10 +21,13 @@ def distributed_over(model, options, size):
             spread_model.register_comm_hook(None, default_hooks.bf16_compress_hook)
         return spread_model
     if options.mode == "fsdp2":
-        mesh = init_device_mesh("cpu", (size,))
+        how = {"mesh": init_device_mesh(options.device, (size,)),
+               "offload_policy": CPUOffloadPolicy(pin_memory=options.device == "cuda") if options.offload else OffloadPolicy()}
+        if options.precision == "bf16":
+            how["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         for block in model.blocks():
-            fully_shard(block, mesh=mesh)
-        return fully_shard(model, mesh=mesh)
+            fully_shard(block, **how)
+        return fully_shard(model, **how)
     return model
 
 

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-# Times PyTorch's own ways to train the models of the experiments: plain, DDP, FSDP2. One rank per node, over gloo.
+# Times PyTorch's own ways to train the models of the experiments: plain, DDP, FSDP2. One rank per node, or one GPU.
 """
     mpirun ... python train.py --model vit.json --mode ddp --batches 10,10,6,38 --steps 40 --out ddp.json
+    python train.py --model vit.json --mode plain --device cuda --precision bf16 --batches 256 --steps 12 --out eager.json
 
 plain   each rank steps its own batch by itself: what the computation costs without any parallelism
 ddp     DistributedDataParallel; unequal batches are weighted correctly
 fsdp2   fully_shard for each block; equal batches only
+
+On a GPU, --compile, --offload (fsdp2: parameters, gradients and the update in host memory) and --precision bf16 (products in
+bf16, parameters and updates in fp32) are what people use there.
 
 Several runs in one launch, with --next between their options: importing torch takes a slow node half a minute. What one of
 them refuses (options that exclude each other, batches for another number of ranks) is written into its own --out as "refused",
@@ -58,6 +62,9 @@ def parser_of_runs():
     parser.add_argument("--mode", required=True, choices=["plain", "ddp", "fsdp2"])
     parser.add_argument("--batches", required=True, help="samples of each rank: 16,16,16,16")
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: products; parameters stay fp32")
+    parser.add_argument("--offload", action="store_true", help="CPUOffloadPolicy (fsdp2)")
     parser.add_argument("--wire", choices=["exact", "bf16"], default="exact", help="bf16: gradients rounded on the way (ddp)")
     parser.add_argument("--bucket-mb", type=float, default=25, help="DDP's bucket_cap_mb")
     parser.add_argument("--compile", action="store_true", help="torch.compile: its compilation is no part of any timed step")
@@ -82,6 +89,10 @@ def parse_run(arguments):
         raise Refused("--steps: at least 3, of which two warm up")
     if options.mode == "fsdp2" and max(options.batches) - min(options.batches) > 1:
         raise Refused("--mode fsdp2 is measured with equal batches only (one sample more or less where the total does not divide)")
+    if options.offload and options.mode != "fsdp2":
+        raise Refused("--offload is FSDP2's CPUOffloadPolicy: use --mode fsdp2")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise Refused("--device cuda: PyTorch sees no CUDA device here")
     if options.wire == "bf16" and options.mode != "ddp":
         raise Refused("--wire bf16 is DDP's compression hook: use --mode ddp")
     return options
@@ -95,26 +106,63 @@ def out_of(arguments):
 
 
 class Stepper:
-    """Steps of one rank on batches that lie in memory."""
+    """Steps of one rank on batches that lie in host memory."""
 
     def __init__(self, model, options, rank, size):
         generator = torch.Generator().manual_seed(options.seed + rank)
         self.pool = [model.synthetic(options.batches[rank], generator) for _ in range(POOL)]
+        if options.device == "cuda":
+            self.pool = [tuple(part.pin_memory() for part in batch) for batch in self.pool]
         self.scale = parallel.loss_scale(options, options.batches, rank, model.terms_per_sample)
         self.model = parallel.spread(model, options, size)
         self.optimizer = parallel.make_optimizer(model, options)
+        # FSDP2 casts by its own policy.
+        self.autocast = torch.autocast(options.device, torch.bfloat16,
+                                       enabled=options.precision == "bf16" and options.mode != "fsdp2")
+        self.device = options.device
         self.update_cpu_seconds = 0.0
 
     def step(self, index):
         """Returns the summed loss, unscaled, as a tensor."""
-        inputs, target = self.pool[index % POOL]
-        loss = models.summed_loss(self.model(inputs), target)
+        inputs, target = (part.to(self.device, non_blocking=True) for part in self.pool[index % POOL])
+        with self.autocast:
+            loss = models.summed_loss(self.model(inputs), target)
         (loss * self.scale).backward()
         begun = time.thread_time()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.update_cpu_seconds += time.thread_time() - begun
         return loss.detach()
+
+
+class HostTimes:
+    """When steps ended, where a step has ended when its last call returns."""
+
+    def __init__(self):
+        self.at = [time.perf_counter()]
+
+    def mark(self):
+        self.at.append(time.perf_counter())
+
+    def seconds(self):
+        return [now - before for before, now in zip(self.at, self.at[1:])]
+
+
+class DeviceTimes:
+    """When steps ended on the GPU, which works behind the calls."""
+
+    def __init__(self):
+        self.at = []
+        self.mark()
+
+    def mark(self):
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        self.at.append(event)
+
+    def seconds(self):
+        torch.cuda.synchronize()
+        return [1e-3 * before.elapsed_time(now) for before, now in zip(self.at, self.at[1:])]
 
 
 def sent_bytes():
@@ -134,26 +182,32 @@ def warm_up_of(steps):
 
 def measure(stepper, steps):
     """Seconds of each step, and of the steps after warm-up CPU seconds (all threads) and bytes sent, per step."""
-    warm_up, seconds = warm_up_of(steps), []
-    last = time.perf_counter()
+    warm_up = warm_up_of(steps)
+    times = DeviceTimes() if stepper.device == "cuda" else HostTimes()
     for index in range(steps):
         if index == warm_up:
             cpu, update, sent, stolen = time.process_time(), stepper.update_cpu_seconds, sent_bytes(), StolenTime()
         loss = stepper.step(index)
-        now = time.perf_counter()
-        seconds.append(now - last)
-        last = now
-    timed = steps - warm_up
+        times.mark()
+    seconds, timed = times.seconds(), steps - warm_up
     return {"seconds": seconds, "timed": seconds[warm_up:], "loss": loss.item(),
             "cpu": (time.process_time() - cpu) / timed,
             "update_cpu": (stepper.update_cpu_seconds - update) / timed,
-            "sent": (sent_bytes() - sent) / timed, "stolen": stolen.share()}
+            "sent": (sent_bytes() - sent) / timed, "stolen": stolen.share(), "memory": memory_of(stepper.device)}
+
+
+def memory_of(device):
+    """Bytes of the GPU at the most: of tensors, and what the allocator kept for them. None on a CPU."""
+    if device == "cpu":
+        return None
+    return {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
 
 
 def result_of(options, parameters, by_rank):
     median = statistics.median(by_rank[0]["timed"])
     return {"version": 1, "program": f"PyTorch {torch.__version__}", "mode": options.mode, "wire": options.wire,
-            "bucket_mb": options.bucket_mb if options.mode == "ddp" else None, "compile": options.compile, "batches": options.batches,
+            "device": options.device, "precision": options.precision, "compile": options.compile, "offload": options.offload,
+            "bucket_mb": options.bucket_mb if options.mode == "ddp" else None, "batches": options.batches,
             "total": sum(options.batches), "steps": options.steps, "parameters": parameters,
             "step_seconds": {"median": median, "mean": statistics.fmean(by_rank[0]["timed"])},
             "step_seconds_by_rank": [statistics.median(rank["timed"]) for rank in by_rank],
@@ -161,7 +215,7 @@ def result_of(options, parameters, by_rank):
             "cpu_seconds_per_step": [rank["cpu"] for rank in by_rank],
             "update_cpu_seconds_per_step": [rank["update_cpu"] for rank in by_rank],
             "sent_bytes_per_step": [rank["sent"] for rank in by_rank],
-            "stolen": by_rank[0]["stolen"],
+            "stolen": by_rank[0]["stolen"], "device_memory": [rank["memory"] for rank in by_rank],
             "summed_loss_of_last_step": [rank["loss"] for rank in by_rank],
             "all_step_seconds": by_rank[0]["seconds"]}
 
@@ -178,7 +232,9 @@ def run(options, rank, size):
         raise Refused(f"--batches names {len(options.batches)} ranks, but there are {size}")
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)  # the same first values on every rank
-    model = models.build(options.model)
+    # With offload, FSDP2 wants the parameters in host memory.
+    with torch.device("cpu" if options.offload else options.device):
+        model = models.build(options.model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     stepper = Stepper(model, options, rank, size)
     ranks.gather(rank, size)  # all begin together
@@ -200,10 +256,11 @@ def run_or_refuse(arguments, rank, size):
     return True
 
 
-def longest_timeout(runs):
+def known_of(arguments, name, default, kind=str):
+    """One option of a run whose others may be wrong."""
     parser = RunParser(add_help=False)
-    parser.add_argument("--timeout", type=float, default=300)
-    return max(parser.parse_known_args(arguments)[0].timeout for arguments in runs)
+    parser.add_argument(name, type=kind, default=default, dest="value")
+    return parser.parse_known_args(arguments)[0].value
 
 
 def main():
@@ -215,10 +272,14 @@ def main():
     try:
         for arguments in runs:
             out_of(arguments)  # nowhere to say what is refused: refused as a whole
-        with ranks.process_group(longest_timeout(runs)) as (rank, size):
+        device = "cuda" if torch.cuda.is_available() and any(known_of(run, "--device", "cpu") == "cuda" for run in runs) else "cpu"
+        with ranks.process_group(max(known_of(run, "--timeout", 300, float) for run in runs), device) as (rank, size):
             for arguments in runs:
                 done.append(run_or_refuse(arguments, rank, size))
                 gc.collect()  # a run's model and its buckets are gone before the next begins
+                if device == "cuda":
+                    torch.cuda.empty_cache()
+                    torch.cuda.reset_peak_memory_stats()
     except (OSError, ValueError, TypeError) as error:
         print(f"baselines: {error}", file=sys.stderr)
         return 2
