@@ -9,7 +9,7 @@
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/launch.h"
 #include "lshdp/cli/mpi_command.h"
-#include "lshdp/core/cuda.h"
+#include "lshdp/cli/version_text.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/output.h"
@@ -36,17 +36,6 @@ std::string overview() {
 int print(const std::string& text) {
   if (lshdp::cli::launch_rank() == 0) lshdp::print_output(text);
   return 0;
-}
-
-/// And what this build can compute on, here.
-std::string version() {
-  std::string devices = lshdp::built_with_cuda() ? "CUDA build, no device here" : "CPU build";
-  for (int index = 0; index < lshdp::cuda_device_count(); ++index) {
-    const auto device = lshdp::make_cuda_device(index);
-    devices =
-        fmt::format("{}{} {}", index == 0 ? "CUDA build; " : devices + ", ", device->name(), device->description());
-  }
-  return fmt::format("{} ({})\n", lshdp::program_version(), devices);
 }
 
 [[noreturn]] void refuse_command(const std::string& name) {
@@ -82,7 +71,7 @@ Arguments without_help(Arguments arguments) {
 int run(const Arguments& arguments) {
   const std::string first = arguments.empty() ? "--help" : arguments[0];
   if (first == "--help" || first == "-h" || first == "help") return print(overview());
-  if (first == "--version") return print(version());
+  if (first == "--version") return print(lshdp::cli::version_text());
   const Command& command = command_named(first);
   if (!std::ranges::any_of(arguments, [](const std::string& a) { return a == "--help" || a == "-h"; }))
     refuse_several_ranks(command);

@@ -113,6 +113,12 @@ class NcclGroup final : public DeviceGroup {
 
 bool built_with_nccl() { return true; }
 
+std::string nccl_version() {
+  int version = 0;
+  check(ncclGetVersion(&version), "its version");
+  return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
 DeviceGroups make_nccl_groups(Communicator& host, const std::vector<std::string>& names, ComputeDevice& device) {
   const NodeMap map = map_nodes(names);
   const auto& mine = map.nodes[static_cast<std::size_t>(map.node_of(host.rank()))];

@@ -158,6 +158,14 @@ class CudaDevice final : public ComputeDevice {
 bool built_with_cuda() { return true; }
 int cuda_device_count() { return c10::cuda::device_count(); }
 
+std::string cuda_version() {
+  const auto text = [](int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); };
+  int runtime = 0, driver = 0;
+  C10_CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+  C10_CUDA_CHECK(cudaDriverGetVersion(&driver));  // 0 without a driver
+  return fmt::format("{}, {}", text(runtime), driver == 0 ? "no driver" : "driver " + text(driver));
+}
+
 std::shared_ptr<ComputeDevice> make_cuda_device(int index) {
   if (index < 0 || index >= cuda_device_count())
     throw RunError(fmt::format("cuda:{} is not there: this host has {} CUDA devices", index, cuda_device_count()));

@@ -26,10 +26,11 @@ TEST(Program, GivesHelpHoweverItIsAskedFor) {
   }
 }
 
-TEST(Program, TellsItsVersion) {
+TEST(Program, TellsItsVersionAndTheLibrariesThatItFound) {
   const CommandResult result = run_lshdp("--version");
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_THAT(result.output, testing::StartsWith("lshdp "));
+  EXPECT_THAT(result.output, testing::MatchesRegex("lshdp [0-9.]+ [(].*[)]\nLibTorch 2[.].*: /.*/lib/libtorch_cpu.so\n"
+                                                   "(.*\n)*Open MPI v4.*: /.*/libmpi.so.*\n(.*\n)*"));
 }
 
 TEST(Program, RefusesAnUnknownCommandWithTheList) {

@@ -1,6 +1,7 @@
 // Which program this is: version, sources and build, so that nodes with different ones can be told apart.
 #pragma once
 #include <string>
+#include <string_view>
 
 namespace lshdp {
 
@@ -13,5 +14,8 @@ Program this_program();
 
 /// The checksum of the running executable. Throws UsageError if it cannot be read.
 std::string executable_checksum();
+
+/// Path of the shared library that this process has loaded and whose file name begins so; empty where there is none.
+std::string loaded_library(std::string_view name);
 
 }  // namespace lshdp
