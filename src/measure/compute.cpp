@@ -154,6 +154,7 @@ ComputeProfile ComputeMeasurement::run(const ComputeTime& allowed, std::int64_t 
   options.largest = options.whole ? std::min(max_batch_, total) : max_batch_;
   options.likely = allowed.likely;
   options.budget_seconds = allowed.seconds;
+  options.warm_up = setup_.compute_device->apart();
   options.progress = [&progress](double spent) { progress.update(static_cast<std::int64_t>(10 * spent)); };
   result.curve = measure_curve([this](std::int64_t size, int count) { return time(size, count); }, options);
   result.repeated = repeat(result.curve.front());

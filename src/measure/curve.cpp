@@ -91,7 +91,9 @@ class CurveMeasurement {
   }
 
   /// Timings that a point of about `seconds` a micro-batch needs at least.
-  static int least_timings(double seconds) { return seconds >= kLongTiming ? 2 : 1 + kLeastRepeats; }
+  int least_timings(double seconds) const {
+    return (seconds >= kLongTiming ? 2 : 1 + kLeastRepeats) + (options_.warm_up ? 1 : 0);
+  }
 
   /// Whether a point that takes about `seconds` a micro-batch can be measured before `share` of the budget is spent.
   bool affords(double seconds, double share) const {
@@ -112,6 +114,7 @@ class CurveMeasurement {
 
   void measure_what_fits(std::int64_t batch, double allowance, std::size_t most) {
     const double end = spent_ + allowance;
+    if (options_.warm_up) timed(batch, 1);
     const double first = timed(batch, 1);
     const int count = static_cast<int>(std::clamp(std::ceil(options_.least_seconds / first), 1.0, double{kMostInARow}));
     std::vector<double> sorted;

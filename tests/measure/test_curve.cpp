@@ -184,6 +184,18 @@ TEST(MeasureCurve, LeavesWhatIsSlowByItself) {
     EXPECT_NEAR(point.seconds, rank.seconds(point.batch), 1e-12) << point.batch;
 }
 
+/// On a GPU the first run of a shape makes plans and takes memory: seconds, beside milliseconds from then on.
+TEST(MeasureCurve, DoesNotCountTheFirstRunOfABatchWhereThatWarmsUp) {
+  std::set<std::int64_t> seen;
+  const auto later = [](std::int64_t batch) { return 0.02 * static_cast<double>(batch); };
+  const TimeMicroBatches time = [&](std::int64_t batch, int count) {
+    return later(batch) * count + (seen.insert(batch).second ? 2 : 0);
+  };
+  const auto curve = measure_curve(time, {.largest = 32, .whole = true, .budget_seconds = 60, .warm_up = true});
+  EXPECT_EQ(curve.back().batch, 32);
+  for (const plan::CurvePoint& point : curve) EXPECT_NEAR(point.seconds, later(point.batch), 1e-12) << point.batch;
+}
+
 TEST(MeasureCurve, ReportsWhatItHasSpent) {
   FakeRank rank{overhead_and_slope};
   double last = 0;

@@ -19,7 +19,9 @@ struct CurveOptions {
   double tolerance = 0.05;      // points are added where a straight line is further off than this
   double steady = 0.03;         // repeats end when the median's standard error is below this
   double least_seconds = 0.03;  // one timing lasts at least this long: small batches are run several times in a row
-  double long_enough = 1;       // seconds of a micro-batch beyond which larger ones must pay, to be measured
+  // Each batch runs once before it is timed: what is kept for a shape (a GPU's plans and memory) is made then.
+  bool warm_up = false;
+  double long_enough = 1;  // seconds of a micro-batch beyond which larger ones must pay, to be measured
   std::function<void(double spent_seconds)> progress = {};  // called after each timing
 };
 
