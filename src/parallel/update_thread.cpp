@@ -24,7 +24,7 @@ UpdateThread::UpdateThread(BucketWork& work, std::size_t buckets, comm::Communic
       steps_(buckets),
       squared_norms_(buckets),
       scaler_(scaler) {
-  thread_ = start_helper([this] { loop(); });
+  thread_ = start_helper([this] { loop(); }, host_team(device_));
 }
 
 UpdateThread::~UpdateThread() {
