@@ -31,7 +31,8 @@ class CudaMemoryCounter final : public MemoryCounter {
   ~CudaMemoryCounter() override { allocator::setMemoryFraction(1, index_); }
 
   std::int64_t used() const override { return allocated().current; }
-  std::int64_t peak() const override { return allocated().peak; }
+  // What the limit holds for: more than tensors asked for, by what lies between them.
+  std::int64_t peak() const override { return allocator::getDeviceStats(index_).reserved_bytes[0].peak; }
   void reset_peak() override {
     allocator::emptyCache();  // what earlier shapes left in pieces would count against the limit
     allocator::resetPeakStats(index_);

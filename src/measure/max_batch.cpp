@@ -65,6 +65,10 @@ struct Probe {
   }
 };
 
+/// What stays free where blocks fill the budget: an allocator of a device apart hands memory out in larger pieces than
+/// tensors ask for, and not in every step in the same places.
+std::int64_t margin_of(const RankSetup& setup) { return setup.compute_device->apart() ? setup.memory_bytes / 50 : 0; }
+
 /// As many first blocks as fit beside what was in use at the peak with none resident.
 std::size_t blocks_that_fit(const model::Model& model, const RankSetup& setup, std::int64_t peak_bytes) {
   if (setup.mode != parallel::Mode::lsdp) return 0;
@@ -73,7 +77,7 @@ std::size_t blocks_that_fit(const model::Model& model, const RankSetup& setup, s
     return parallel::locally_sharded_device_bytes(
         model, {.precision = setup.precision, .bucket_bytes = setup.bucket_bytes, .resident = resident});
   };
-  const std::int64_t left = setup.memory_bytes - peak_bytes + bytes(0);
+  const std::int64_t left = setup.memory_bytes - margin_of(setup) - peak_bytes + bytes(0);
   std::size_t resident = 0;
   while (resident < model.blocks.size() && bytes(resident + 1) <= left) ++resident;
   return resident;

@@ -6,6 +6,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/rehearsal.h"
+#include "support/detached_device.h"
 
 namespace lshdp::measure {
 namespace {
@@ -71,6 +72,30 @@ TEST_F(ProbeMaxBatch, LetsAsManyBlocksStayAsTheBudgetHolds) {
   told.mode = parallel::Mode::lsdp;
   told.resident = 1;
   EXPECT_EQ(with_resident_blocks(model, told, 0, 2, budget, 4).resident, 1U);
+}
+
+/// Budgets in which what was decided does not run when a fiftieth is missing, and all that were tried.
+std::pair<int, int> too_full(const model::Model& model, const std::shared_ptr<ComputeDevice>& device) {
+  MemoryBudget budget(*device);
+  int full = 0, tried = 0;
+  for (std::int64_t memory = kMiB; memory <= 3 * kMiB / 2; memory += kMiB / 32) {
+    RankSetup setup = with_memory(memory);
+    setup.mode = parallel::Mode::lsdp;
+    setup.compute_device = device;
+    RankSetup decided = with_resident_blocks(model, setup, 0, 1, budget, 4);
+    if (*decided.resident == 0 || *decided.resident == model.blocks.size()) continue;
+    ++tried;
+    decided.memory_bytes -= memory / 50;
+    full += runs(model, decided, 4, 2, budget) ? 0 : 1;
+  }
+  return {full, tried};
+}
+
+TEST_F(ProbeMaxBatch, LeavesAFiftiethFreeOnADeviceApart) {
+  const auto [full, tried] = too_full(small_vit(), std::make_shared<test::DetachedDevice>());
+  EXPECT_EQ(full, 0);
+  EXPECT_GT(tried, 0);
+  EXPECT_GT(too_full(small_vit(), make_host_device()).first, 0) << "the budgets are not near enough to what is needed";
 }
 
 TEST_F(ProbeMaxBatch, IsWhatTryingEveryBatchFinds) {
