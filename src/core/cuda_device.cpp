@@ -1,6 +1,7 @@
 // A CUDA device: LibTorch's streams and events behind ComputeDevice.
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include <ATen/Context.h>
@@ -25,10 +26,35 @@ using c10::cuda::CUDAEvent;
 using c10::cuda::CUDAStream;
 using c10::cuda::CUDAStreamGuard;
 
-/// An event whose time on the host's clock was looked up once, so that those of others follow from it.
+/// An event whose time on the host's clock was looked up, so that those of others follow from it.
 struct ClockPoint {
   CUDAEvent event{cudaEventDefault};
   double seconds = 0;
+};
+
+/// CUDA tells the time between two events as a float of milliseconds: of a minute it still knows 4 us, of a day 8 ms.
+constexpr double kClockPointSeconds = 60;
+
+/// A recent ClockPoint, from whichever thread asks.
+class DeviceClock {
+ public:
+  /// `idle`: a stream that nothing else uses.
+  explicit DeviceClock(const CUDAStream& idle) : idle_(idle) {}
+  std::shared_ptr<const ClockPoint> point() {
+    const std::scoped_lock lock(mutex_);
+    if (point_ && now_seconds() - point_->seconds < kClockPointSeconds) return point_;
+    const c10::cuda::CUDAGuard guard(idle_.device_index());
+    auto point = std::make_shared<ClockPoint>();
+    point->event.record(idle_);
+    point->event.synchronize();
+    point->seconds = now_seconds();
+    return point_ = std::move(point);
+  }
+
+ private:
+  const CUDAStream idle_;
+  std::mutex mutex_;
+  std::shared_ptr<const ClockPoint> point_;
 };
 
 class CudaMoment final : public Moment::State {
@@ -58,12 +84,9 @@ class CudaDevice final : public ComputeDevice {
         compute_(c10::cuda::getDefaultCUDAStream(index_)),
         in_(c10::cuda::getStreamFromPool(true, index_)),
         out_(c10::cuda::getStreamFromPool(true, index_)),
-        upload_(c10::cuda::getStreamFromPool(false, index_)) {
-    auto origin = std::make_shared<ClockPoint>();
-    origin->event.record(compute_);
-    origin->event.synchronize();
-    origin->seconds = now_seconds();
-    origin_ = std::move(origin);
+        upload_(c10::cuda::getStreamFromPool(false, index_)),
+        clock_(c10::cuda::getStreamFromPool(true, index_)) {
+    clock_.point();
   }
 
   c10::Device where() const override { return {c10::DeviceType::CUDA, index_}; }
@@ -84,13 +107,20 @@ class CudaDevice final : public ComputeDevice {
 
   std::shared_ptr<void> pin(void* memory, std::int64_t bytes) override {
     if (bytes == 0) return nullptr;
+    const c10::cuda::CUDAGuard guard(index_);  // a thread of its own begins on device 0
     const cudaError_t result = cudaHostRegister(memory, static_cast<std::size_t>(bytes), cudaHostRegisterPortable);
     if (result != cudaSuccess) {
       cudaGetLastError();  // it would be reported again by the next call
       throw RunError(
           fmt::format("the host does not let {} bytes be pinned for copies: {}", bytes, cudaGetErrorString(result)));
     }
-    return {memory, [](void* pinned) { cudaHostUnregister(pinned); }};
+    return {memory, [index = index_](void* pinned) {
+              int before = index;
+              cudaGetDevice(&before);
+              cudaSetDevice(index);
+              cudaHostUnregister(pinned);
+              cudaSetDevice(before);
+            }};
   }
 
   std::shared_ptr<void> help() override {
@@ -132,7 +162,7 @@ class CudaDevice final : public ComputeDevice {
   }
 
  private:
-  Moment moment_of(const CUDAStream& stream) const { return Moment(std::make_shared<CudaMoment>(stream, origin_)); }
+  Moment moment_of(const CUDAStream& stream) { return Moment(std::make_shared<CudaMoment>(stream, clock_.point())); }
 
   static void hold_back(const CUDAStream& stream, const Moment& moment) {
     if (auto* state = dynamic_cast<CudaMoment*>(moment.state().get()))
@@ -150,7 +180,7 @@ class CudaDevice final : public ComputeDevice {
 
   c10::DeviceIndex index_;
   CUDAStream compute_, in_, out_, upload_;
-  std::shared_ptr<const ClockPoint> origin_;
+  DeviceClock clock_;
 };
 
 }  // namespace
