@@ -1,4 +1,4 @@
-// Sums and gathers of device memory in two levels, each finished on a thread, in the order in which they began.
+// Sums and gathers of device memory in two levels, finished on a thread in the order in which they were started.
 #include "lshdp/comm/device_communicator.h"
 
 #include <algorithm>
@@ -26,9 +26,10 @@ namespace {
 class DeviceWork final : public Work::State, public std::enable_shared_from_this<DeviceWork> {
  public:
   using Finish = std::function<void()>;
-  /// `begin` runs on the thread that starts the operation, and gives what is to run on `lane`.
-  DeviceWork(std::function<Finish()> begin, JobThread& lane, bool deferred)
-      : begin_(std::move(begin)), lane_(lane), deferred_(deferred) {}
+  /// `begin` runs on the thread that starts the operation, and gives what is to run on `lane`. `order`: held meanwhile,
+  /// so that the lane has operations in the order in which they began.
+  DeviceWork(std::function<Finish()> begin, JobThread& lane, std::mutex& order, bool deferred)
+      : begin_(std::move(begin)), lane_(lane), order_(order), deferred_(deferred) {}
 
   void start() override {
     if (!deferred_) throw std::logic_error("Work::start() of an operation that was not deferred");
@@ -41,6 +42,7 @@ class DeviceWork final : public Work::State, public std::enable_shared_from_this
       if (began_ > 0) throw std::logic_error("Work::start() was called twice");
       began_ = now_seconds();
     }
+    const std::scoped_lock in_turn(order_);
     lane_.give([self = shared_from_this(), finish = begin_()] { self->finish(finish); });
   }
   void wait() override {
@@ -91,6 +93,7 @@ class DeviceWork final : public Work::State, public std::enable_shared_from_this
 
   const std::function<Finish()> begin_;
   JobThread& lane_;  // where operations are finished, one after the other
+  std::mutex& order_;
   const bool deferred_;
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
@@ -125,15 +128,14 @@ class Staging {
 
 class DeviceCommunicator final : public Communicator {
  public:
-  DeviceCommunicator(Communicator& host, const std::vector<std::string>& names, DeviceGroups groups,
+  DeviceCommunicator(Communicator& host, const std::vector<std::string>& names, std::unique_ptr<DeviceGroup> group,
                      ComputeDevice& device)
       : host_(host),
         device_(device),
         map_(map_nodes(names)),
-        groups_(std::move(groups)),
+        group_(std::move(group)),
         staging_(device),
-        sums_([&device] { return device.help(); }),
-        gathers_([&device] { return device.help(); }) {
+        lane_([&device] { return device.help(); }) {
     refuse_unequal_groups(names);
     if (map_.nodes.size() > 1) column_ = host.subgroup(column());
   }
@@ -148,14 +150,14 @@ class DeviceCommunicator final : public Communicator {
     Transfer without_scratch = how;
     without_scratch.scratch = {};
     validate_sum(vector, shards, without_scratch, rank(), size());
-    return work([=, this] { return begin_sum(vector, shards, how); }, sums_, how);
+    return work([=, this] { return begin_sum(vector, shards, how); }, how);
   }
 
   Work all_gather(Buffer vector, const Shards& shards, const Transfer& how) override {
     if (!device_.holds(vector.data)) return host_.all_gather(vector, shards, how);
     refuse_rounding(how);
     validate_gather(vector, shards, how, size());
-    return work([=, this] { return begin_gather(vector, shards, how); }, gathers_, how);
+    return work([=, this] { return begin_gather(vector, shards, how); }, how);
   }
 
   Work all_reduce_sum(Buffer vector, const Transfer& how) override { return host_.all_reduce_sum(vector, how); }
@@ -177,8 +179,7 @@ class DeviceCommunicator final : public Communicator {
   void abandon() override {
     host_.abandon();
     if (column_) column_->abandon();
-    groups_.sums->abandon();
-    groups_.gathers->abandon();
+    group_->abandon();
   }
   Counters counters() const override { return host_.counters(); }
 
@@ -199,8 +200,8 @@ class DeviceCommunicator final : public Communicator {
     return ranks;
   }
 
-  static Work work(std::function<DeviceWork::Finish()> begin, JobThread& lane, const Transfer& how) {
-    auto work = std::make_shared<DeviceWork>(std::move(begin), lane, how.deferred);
+  Work work(std::function<DeviceWork::Finish()> begin, const Transfer& how) {
+    auto work = std::make_shared<DeviceWork>(std::move(begin), lane_, order_, how.deferred);
     if (!how.deferred) work->run();
     return Work(std::move(work));
   }
@@ -240,62 +241,73 @@ class DeviceCommunicator final : public Communicator {
     return staging_.of(how.tag, there.bounds.back() * static_cast<std::int64_t>(size_of(vector.type)));
   }
 
+  // With one group its work begins at once. With several, some of it follows what comes from other hosts: then all of
+  // it begins on the lane, or its order would differ between ranks.
   DeviceWork::Finish begin_sum(const Buffer& vector, const Shards& shards, const Transfer& how) {
-    const Moment summed = groups_.sums->reduce(vector, pieces(shards), device_.now());
-    if (!column_) return [summed] { summed.wait(); };
+    const Moment ready = device_.now();
+    if (!column_) {
+      const Moment summed = group_->reduce(vector, pieces(shards), ready);
+      return [summed] { summed.wait(); };
+    }
+    return [=, this] { sum_between_groups(vector, shards, how, ready); };
+  }
+
+  void sum_between_groups(const Buffer& vector, const Shards& shards, const Transfer& how, const Moment& ready) {
     const Shards there = column_shards(shards);
     std::byte* staged = stage(vector, there, how);
     const std::vector<Part> of_column = parts(vector, shards, staged);
     Work exchange = column_->reduce_scatter_sum({staged, there.bounds.back(), vector.type}, there,
                                                 {.tag = how.tag, .priority = how.priority, .deferred = true});
+    const Moment summed = group_->reduce(vector, pieces(shards), ready);
     for (const Part& part : of_column) {
       const bool last = part.rank == of_column.back().rank;
       device_.copy_out(part.staged, part.there, part.bytes, summed, last ? starter(exchange) : nullptr);
     }
-    return [=, this, exchange = exchange]() mutable {
-      exchange.wait();
-      for (const Part& part : of_column) {
-        if (part.rank == rank()) device_.copy_in(part.there, part.staged, part.bytes, {}).wait();
-      }
-    };
+    exchange.wait();
+    for (const Part& part : of_column) {
+      if (part.rank == rank()) device_.copy_in(part.there, part.staged, part.bytes, {}).wait();
+    }
   }
 
   DeviceWork::Finish begin_gather(const Buffer& vector, const Shards& shards, const Transfer& how) {
+    const Moment ready = device_.now();
     if (!column_) {
-      const Moment there = groups_.gathers->broadcast(vector, pieces(shards), device_.now());
+      const Moment there = group_->broadcast(vector, pieces(shards), ready);
       return [there] { there.wait(); };
     }
+    return [=, this] { gather_between_groups(vector, shards, how, ready); };
+  }
+
+  void gather_between_groups(const Buffer& vector, const Shards& shards, const Transfer& how, const Moment& ready) {
     const Shards there = column_shards(shards);
     std::byte* staged = stage(vector, there, how);
     const std::vector<Part> of_column = parts(vector, shards, staged);
     Work exchange = column_->all_gather({staged, there.bounds.back(), vector.type}, there,
                                         {.tag = how.tag, .priority = how.priority, .deferred = true});
-    const Moment ready = device_.now();
     for (const Part& part : of_column) {
       if (part.rank == rank()) device_.copy_out(part.staged, part.there, part.bytes, ready, starter(exchange));
     }
-    return [=, this, exchange = exchange]() mutable {
-      exchange.wait();
-      Moment in;
-      for (const Part& part : of_column) in = device_.copy_in(part.there, part.staged, part.bytes, {});
-      groups_.gathers->broadcast(vector, pieces(shards), in).wait();
-    };
+    exchange.wait();
+    Moment in;
+    for (const Part& part : of_column) in = device_.copy_in(part.there, part.staged, part.bytes, {});
+    group_->broadcast(vector, pieces(shards), in).wait();
   }
 
   Communicator& host_;
   ComputeDevice& device_;
   NodeMap map_;
-  DeviceGroups groups_;
+  std::unique_ptr<DeviceGroup> group_;
   std::unique_ptr<Communicator> column_;  // none with one group
   Staging staging_;
-  JobThread sums_, gathers_;  // last: they end before what they use
+  std::mutex order_;  // held while an operation begins
+  JobThread lane_;    // last: it ends before what it uses
 };
 
 }  // namespace
 
 std::unique_ptr<Communicator> make_device_communicator(Communicator& host, const std::vector<std::string>& names,
-                                                       DeviceGroups groups, ComputeDevice& device) {
-  return std::make_unique<DeviceCommunicator>(host, names, std::move(groups), device);
+                                                       std::unique_ptr<DeviceGroup> group, ComputeDevice& device) {
+  return std::make_unique<DeviceCommunicator>(host, names, std::move(group), device);
 }
 
 void refuse_unequal_groups(const std::vector<std::string>& names) {

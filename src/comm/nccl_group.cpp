@@ -1,8 +1,10 @@
-// NCCL behind DeviceGroup: one NCCL communicator and one stream for each group.
+// NCCL behind DeviceGroup: one NCCL communicator and one stream.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstddef>
-#include <cstring>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include <c10/cuda/CUDAGuard.h>
@@ -50,38 +52,49 @@ ncclUniqueId shared_id(Communicator& host, const std::vector<std::vector<int>>& 
   return mine;
 }
 
+constexpr auto kPollInterval = std::chrono::microseconds(20);
+
+/// Calls do not block: what NCCL has under way is asked for, so that abandon() is heard wherever a peer is dead.
 class NcclGroup final : public DeviceGroup {
  public:
   NcclGroup(const ncclUniqueId& id, int rank, int size, ComputeDevice& device)
       : device_(device), stream_(c10::cuda::getStreamFromPool(true, device.where().index())) {
     const c10::cuda::CUDAGuard guard(device.where());
-    check(ncclCommInitRank(&group_, size, id, rank), "the devices of a group cannot be connected");
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    try {
+      finish(ncclCommInitRankConfig(&group_, size, id, rank, &config), "the devices of a group cannot be connected");
+    } catch (...) {
+      abort();
+      throw;
+    }
   }
   ~NcclGroup() override {
-    if (!aborted_) ncclCommDestroy(group_);
+    const std::scoped_lock lock(mutex_);
+    if (group_) ncclCommDestroy(group_);
   }
   NcclGroup(const NcclGroup&) = delete;
   NcclGroup& operator=(const NcclGroup&) = delete;
 
   Moment reduce(const Buffer& vector, std::span<const Piece> pieces, const Moment& after) override {
     return each(vector, pieces, after, [&](std::byte* data, const Piece& piece) {
-      check(ncclReduce(data, data, static_cast<std::size_t>(piece.count), nccl_type(vector.type), ncclSum, piece.root,
-                       group_, stream_),
-            "reduce");
+      return ncclReduce(data, data, static_cast<std::size_t>(piece.count), nccl_type(vector.type), ncclSum, piece.root,
+                        group_, stream_);
     });
   }
 
   Moment broadcast(const Buffer& vector, std::span<const Piece> pieces, const Moment& after) override {
     return each(vector, pieces, after, [&](std::byte* data, const Piece& piece) {
-      check(ncclBroadcast(data, data, static_cast<std::size_t>(piece.count), nccl_type(vector.type), piece.root, group_,
-                          stream_),
-            "broadcast");
+      return ncclBroadcast(data, data, static_cast<std::size_t>(piece.count), nccl_type(vector.type), piece.root,
+                           group_, stream_);
     });
   }
 
+  /// A call that waits for a peer sees the flag and lets go of the lock.
   void abandon() override {
+    abandoned_ = true;
     const std::scoped_lock lock(mutex_);
-    if (!std::exchange(aborted_, true)) ncclCommAbort(group_);
+    abort();
   }
 
  private:
@@ -89,24 +102,47 @@ class NcclGroup final : public DeviceGroup {
   template <typename Call>
   Moment each(const Buffer& vector, std::span<const Piece> pieces, const Moment& after, const Call& call) {
     const std::scoped_lock lock(mutex_);
-    if (aborted_) throw RunError("NCCL: the group was abandoned");
+    if (!group_) throw RunError(kAbandoned);
     const c10::cuda::CUDAStreamGuard guard(stream_);
     device_.follow(after);
-    check(ncclGroupStart(), "group");
+    const std::int64_t element = static_cast<std::int64_t>(size_of(vector.type));
+    finish(ncclGroupStart(), "group");
+    ncclResult_t issued = ncclSuccess;
     for (const Piece& piece : pieces) {
-      if (piece.count == 0) continue;
-      call(static_cast<std::byte*>(vector.data) + piece.offset * static_cast<std::int64_t>(size_of(vector.type)),
-           piece);
+      if (piece.count == 0 || failed(issued)) continue;
+      issued = call(static_cast<std::byte*>(vector.data) + piece.offset * element, piece);
     }
-    check(ncclGroupEnd(), "group");
+    const ncclResult_t ended =
+        ncclGroupEnd();  // also where a piece was refused: a group left open would take what follows
+    finish(failed(issued) ? issued : ended, "an operation");
     return device_.now();
   }
 
+  static bool failed(ncclResult_t result) { return result != ncclSuccess && result != ncclInProgress; }
+
+  /// Returns when what a call began is issued to the device. With the lock, or before others know this object.
+  void finish(ncclResult_t result, const char* what) {
+    while (result == ncclInProgress) {
+      if (abandoned_) {
+        abort();
+        throw RunError(kAbandoned);
+      }
+      std::this_thread::sleep_for(kPollInterval);
+      check(ncclCommGetAsyncError(group_, &result), what);
+    }
+    check(result, what);
+  }
+
+  void abort() noexcept {
+    if (group_) ncclCommAbort(std::exchange(group_, nullptr));
+  }
+
+  static constexpr const char* kAbandoned = "NCCL: the group was abandoned";
   ComputeDevice& device_;
   c10::cuda::CUDAStream stream_;
+  std::atomic<bool> abandoned_ = false;
+  std::mutex mutex_;  // one call at a time; guards what follows
   ncclComm_t group_ = nullptr;
-  std::mutex mutex_;
-  bool aborted_ = false;
 };
 
 }  // namespace
@@ -119,16 +155,12 @@ std::string nccl_version() {
   return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
 }
 
-DeviceGroups make_nccl_groups(Communicator& host, const std::vector<std::string>& names, ComputeDevice& device) {
+std::unique_ptr<DeviceGroup> make_nccl_group(Communicator& host, const std::vector<std::string>& names,
+                                             ComputeDevice& device) {
   const NodeMap map = map_nodes(names);
   const auto& mine = map.nodes[static_cast<std::size_t>(map.node_of(host.rank()))];
-  const int place = map.local_rank(host.rank()), size = static_cast<int>(mine.size());
-  DeviceGroups groups;
-  const ncclUniqueId of_sums = shared_id(host, map.nodes);
-  groups.sums = std::make_unique<NcclGroup>(of_sums, place, size, device);
-  const ncclUniqueId of_gathers = shared_id(host, map.nodes);
-  groups.gathers = std::make_unique<NcclGroup>(of_gathers, place, size, device);
-  return groups;
+  return std::make_unique<NcclGroup>(shared_id(host, map.nodes), map.local_rank(host.rank()),
+                                     static_cast<int>(mine.size()), device);
 }
 
 }  // namespace lshdp::comm

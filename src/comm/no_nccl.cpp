@@ -7,7 +7,7 @@ namespace lshdp::comm {
 bool built_with_nccl() { return false; }
 std::string nccl_version() { return ""; }
 
-DeviceGroups make_nccl_groups(Communicator&, const std::vector<std::string>&, ComputeDevice&) {
+std::unique_ptr<DeviceGroup> make_nccl_group(Communicator&, const std::vector<std::string>&, ComputeDevice&) {
   throw RunError("this build has no NCCL: configure it with -DLSHDP_CUDA=ON");
 }
 

@@ -58,7 +58,7 @@ std::unique_ptr<comm::Communicator> make_device_communicator(comm::Communicator&
   if (chosen == "mpi") return nullptr;
   const std::vector<std::string> names = chosen == "nccl" ? std::vector<std::string>(hosts.size(), "all") : hosts;
   return comm::make_device_communicator(
-      communicator, names, comm::make_nccl_groups(communicator, names, *setup.compute_device), *setup.compute_device);
+      communicator, names, comm::make_nccl_group(communicator, names, *setup.compute_device), *setup.compute_device);
 }
 
 }  // namespace lshdp::measure

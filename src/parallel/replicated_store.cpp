@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -100,6 +101,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   double make_mean(std::size_t index, const Update& update) override;
   void update(std::size_t index, const Update& update, double scale) override;
   void send_parameters(std::size_t index) override;
+  void start_gathers_in_order();
 
   comm::Communicator& communicator_;
   ReplicatedStoreOptions options_;
@@ -118,7 +120,10 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   bool in_step_ = false;
   std::size_t buckets_left_ = 0;
   double wait_seconds_ = 0;
-  UpdateThread thread_;  // the last member: it begins when all others are there
+  std::mutex order_mutex_;                     // guards what follows
+  std::size_t sums_to_start_ = 0;              // of this step
+  std::vector<std::size_t> gathers_to_start_;  // buckets, in the order of their updates
+  UpdateThread thread_;                        // the last member: it begins when all others are there
 };
 
 ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& communicator,
@@ -214,6 +219,10 @@ void ReplicatedStore::begin_step(const Update& update) {
   ++step_;
   in_step_ = true;
   buckets_left_ = buckets_.size();
+  {
+    const std::scoped_lock lock(order_mutex_);
+    sums_to_start_ = buckets_.size();
+  }
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     BucketState& bucket = buckets_[index];
     const Bucket& layout = layout_.buckets()[index];
@@ -372,6 +381,9 @@ void ReplicatedStore::deliver(std::size_t index) {
   bucket.gather_worked_in = false;
   thread_.deliver(index, step_, update_);
   if (--buckets_left_ == 0) in_step_ = false;
+  const std::scoped_lock lock(order_mutex_);
+  --sums_to_start_;
+  start_gathers_in_order();
 }
 
 bool ReplicatedStore::reduced(std::size_t index) const {
@@ -419,7 +431,18 @@ void ReplicatedStore::round_changes(const BucketState& bucket) {
 
 void ReplicatedStore::send_parameters(std::size_t index) {
   // Rows looked up would wait behind the table on the wire, and the next forward for them.
-  if (!layout_.buckets()[index].table) buckets_[index].gather.start();
+  if (layout_.buckets()[index].table) return;
+  const std::scoped_lock lock(order_mutex_);
+  gathers_to_start_.push_back(index);
+  start_gathers_in_order();
+}
+
+/// Between devices, sums and gathers must begin in the same order on all ranks, whichever of two threads is quicker: a
+/// step's gathers follow all of its sums. With the lock.
+void ReplicatedStore::start_gathers_in_order() {
+  if (communicator_.moves_device_memory() && sums_to_start_ > 0) return;
+  for (const std::size_t index : gathers_to_start_) buckets_[index].gather.start();
+  gathers_to_start_.clear();
 }
 
 void ReplicatedStore::synchronize() {

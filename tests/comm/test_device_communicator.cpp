@@ -34,7 +34,7 @@ class DeviceRanks : public test::OnRanks {
   }
 
   std::unique_ptr<Communicator> make(const std::vector<std::string>& names) {
-    return make_device_communicator(communicator(), names, test::host_groups(communicator(), names), device_);
+    return make_device_communicator(communicator(), names, test::host_group(communicator(), names), device_);
   }
 
   /// Of very unequal size; the first rank has nothing where there are others.

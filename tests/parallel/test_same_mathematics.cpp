@@ -88,7 +88,7 @@ std::unique_ptr<comm::Communicator> between_devices(comm::Communicator& world, W
   std::vector<std::string> names;
   for (int rank = 0; rank < world.size(); ++rank)
     names.push_back(world.size() % 2 == 0 ? std::to_string(rank / 2) : "all");
-  return comm::make_device_communicator(world, names, test::host_groups(world, names), device);
+  return comm::make_device_communicator(world, names, test::host_group(world, names), device);
 }
 
 model::Values train(const model::Model& model, comm::Communicator& world, Precision precision, const Split& split,

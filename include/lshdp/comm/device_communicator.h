@@ -17,8 +17,8 @@ struct Piece {
   int root = 0;
 };
 
-/// Ranks whose devices reach each other. Calls of one group carry out one after the other, in the order of issue, which
-/// must be the same on all its ranks. Vectors are memory of the device.
+/// Ranks whose devices reach each other. Calls carry out one after the other, in the order of issue, which must be the
+/// same on all its ranks. They may come from any thread. Vectors are memory of the device.
 class DeviceGroup {
  public:
   virtual ~DeviceGroup() = default;
@@ -30,11 +30,6 @@ class DeviceGroup {
   virtual void abandon() = 0;
 };
 
-/// The groups that a DeviceCommunicator uses, one for each direction: sums and gathers pass each other.
-struct DeviceGroups {
-  std::unique_ptr<DeviceGroup> sums, gathers;
-};
-
 /// reduce_scatter_sum and all_gather of vectors in the device's memory, beside all that `host` can do with vectors of
 /// the host. `names`: by rank of `host`; ranks of one name are a group, and all groups are of one size (see
 /// refuse_unequal_groups()). A vector is summed within each group, so that each of its ranks holds the group's sums for
@@ -42,10 +37,11 @@ struct DeviceGroups {
 /// way. With one group nothing leaves the devices' own connection.
 ///
 /// Transfer::tag tells operations apart here as well, but those on device memory must be started in the same order on
-/// all ranks, sums apart from gathers. They are exact: Wire::bf16 is refused. Scratch is not needed. Other collectives
+/// all ranks, sums and gathers alike: a rank's group works in that order (NCCL may wait for ever where ranks differ in
+/// it, also with a group for each). They are exact: Wire::bf16 is refused. Scratch is not needed. Other collectives
 /// want memory of the host. All ranks must call it; `host` and `device` must outlive it.
 std::unique_ptr<Communicator> make_device_communicator(Communicator& host, const std::vector<std::string>& names,
-                                                       DeviceGroups groups, ComputeDevice& device);
+                                                       std::unique_ptr<DeviceGroup> group, ComputeDevice& device);
 
 /// Throws UsageError if groups of ranks of one name are not all of one size.
 void refuse_unequal_groups(const std::vector<std::string>& names);

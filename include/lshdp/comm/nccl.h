@@ -13,6 +13,7 @@ bool built_with_nccl();
 std::string nccl_version();
 /// NCCL over the ranks of `host` that have this rank's name, each on a CUDA device of its own. All ranks of `host` must
 /// call it. Throws RunError where NCCL cannot connect them.
-DeviceGroups make_nccl_groups(Communicator& host, const std::vector<std::string>& names, ComputeDevice& device);
+std::unique_ptr<DeviceGroup> make_nccl_group(Communicator& host, const std::vector<std::string>& names,
+                                             ComputeDevice& device);
 
 }  // namespace lshdp::comm
