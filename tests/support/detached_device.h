@@ -37,7 +37,7 @@ class LateCopies {
 };
 
 /// What a copy will fill is made useless when it is asked for: whoever reads it too early finds that.
-class DetachedDevice final : public ComputeDevice {
+class DetachedDevice : public ComputeDevice {
  public:
   c10::Device where() const override { return c10::Device(c10::DeviceType::CPU); }
   bool apart() const override { return true; }

@@ -16,6 +16,7 @@
 #include "lshdp/train/checkpoint.h"
 #include "parallel/models.h"
 #include "support/detached_device.h"
+#include "support/guarded_device.h"
 #include "support/temporary_directory.h"
 
 namespace lshdp::train {
@@ -373,6 +374,33 @@ TEST_F(Checkpoint, HoldsTheValuesOfAStoreOnADevice) {
   const model::Values values = read_checkpoint_values(step_folder(4), model_), expected = plain->gather_values();
   for (std::size_t block = 0; block < values.size(); ++block) {
     for (std::size_t i = 0; i < values[block].size(); ++i) EXPECT_TRUE(at::equal(values[block][i], expected[block][i]));
+  }
+}
+
+/// A GPU's memory cannot be read or written by the host: whatever part of the way to the file tries ends this test.
+TEST_F(Checkpoint, IsWrittenFromAndReadIntoMemoryThatTheHostCannotReach) {
+  for (const parallel::Mode mode : {parallel::Mode::ddp, parallel::Mode::fsdp, parallel::Mode::lsdp}) {
+    const auto device = std::make_shared<test::GuardedDevice>();
+    const auto on_device = [&](std::uint64_t seed) {
+      auto result = parallel::make_store(
+          model_, *communicator_,
+          {.mode = mode, .precision = parallel::Precision::fp64, .bucket_bytes = 0, .device = device});
+      result->set_values(model::initial_values(model_, seed));
+      return result;
+    };
+    const auto plain = store(1, mode);
+    train(*plain, 1, 3);
+    write(*plain, 3);
+    const auto there = on_device(2), again = on_device(3);
+    load_newest(*there);
+    write(*there, 4);
+    load_newest(*again);
+    const model::Values values = again->gather_values(), expected = plain->gather_values();
+    for (std::size_t block = 0; block < values.size(); ++block) {
+      for (std::size_t i = 0; i < values[block].size(); ++i)
+        EXPECT_TRUE(at::equal(values[block][i], expected[block][i])) << parallel::to_text(mode) << block;
+    }
+    fs::remove_all(folder_ / "checkpoints");
   }
 }
 
