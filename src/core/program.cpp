@@ -1,6 +1,8 @@
 // Texts that CMake put into the build, and what the loader tells.
 #include "lshdp/core/program.h"
 
+#include <filesystem>
+
 #include <link.h>
 
 #include "lshdp/core/checksum.h"
@@ -36,7 +38,7 @@ std::string executable_checksum() { return checksum_of_file("/proc/self/exe"); }
 std::string loaded_library(std::string_view name) {
   Search search{name, ""};
   dl_iterate_phdr(look_at, &search);
-  return search.found;
+  return std::filesystem::path(search.found).lexically_normal().string();  // as $ORIGIN/../lib led to it
 }
 
 }  // namespace lshdp
