@@ -79,17 +79,10 @@ class Written {
       fmt::format("{}: {} {}; give a folder that all nodes share", what, fs::absolute(folder).string(), problem));
 }
 
-}  // namespace
-
-void require_shared_folder(Communicator& communicator, const fs::path& folder, const std::string& what,
-                           double patience_seconds) {
+/// What this rank writes is gone at the end.
+void prove(Communicator& communicator, const fs::path& folder, const std::string& name, const std::string& what,
+           double patience_seconds) {
   const int rank = communicator.rank();
-  NewFolders made;
-  const std::string name = on_rank_0(communicator, [&] {
-    made = require_writable_folder(folder, what);
-    return random_name();
-  });
-  if (communicator.size() == 1) return;
   const std::vector<std::string> nodes = all_gather_hosts(communicator);
   const auto file_of = [&](int writer) { return folder / fmt::format("{}-{}", name, writer); };
   const auto content_of = [&](int writer) { return fmt::format("{} {}", name, writer); };
@@ -115,6 +108,20 @@ void require_shared_folder(Communicator& communicator, const fs::path& folder, c
     }
     return std::string();
   });
+}
+
+}  // namespace
+
+void require_shared_folder(Communicator& communicator, const fs::path& folder, const std::string& what,
+                           double patience_seconds) {
+  NewFolders made;
+  const std::string name = on_rank_0(communicator, [&] {
+    made = require_writable_folder(folder, what);
+    return random_name();
+  });
+  if (communicator.size() == 1) return;
+  prove(communicator, folder, name, what, patience_seconds);
+  communicator.barrier();  // all files are gone before the folder is
 }
 
 }  // namespace lshdp::comm

@@ -120,8 +120,8 @@ std::string exif_of(const Decoder& decoder) {
   return profile.empty() ? "" : bytes_of_raw_profile(profile);
 }
 
-/// Throws where a chunk says that it is longer than the rest of the file. libpng would first clear as much memory, up to
-/// 2 GiB.
+/// Throws where a chunk says that it is longer than the rest of the file. libpng would first clear as much memory, up
+/// to 2 GiB.
 void require_chunks_within(std::string_view content) {
   constexpr std::size_t kSignature = 8, kAroundChunk = 12;  // length, type and checksum
   const auto byte = [&](std::size_t at) { return static_cast<std::size_t>(static_cast<unsigned char>(content[at])); };

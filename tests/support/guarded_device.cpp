@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 
+#include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/native/CPUFallback.h>
 #include <c10/core/Allocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -156,9 +157,25 @@ TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
 using GuardedDeviceGuard = c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::PrivateUse1>;
 C10_REGISTER_GUARD_IMPL(PrivateUse1, GuardedDeviceGuard)
 
+/// What LibTorch asks a backend of its own for.
+struct Hooks final : at::PrivateUse1HooksInterface {
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return true; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+  at::Device getDeviceFromPtr(void*) const override { return {c10::DeviceType::PrivateUse1, 0}; }
+};
+
+void register_hooks() {
+  static Hooks hooks;
+  if (!at::isPrivateUse1HooksRegistered()) at::RegisterPrivateUse1HooksInterface(&hooks);
+}
+
 }  // namespace
 
-GuardedDevice::GuardedDevice() { c10::SetAllocator(c10::DeviceType::PrivateUse1, allocator(), 1); }
+GuardedDevice::GuardedDevice() {
+  c10::SetAllocator(c10::DeviceType::PrivateUse1, allocator(), 1);
+  register_hooks();
+}
 
 bool GuardedDevice::holds(const void* address) const { return memory().holds(address); }
 

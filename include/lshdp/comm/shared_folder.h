@@ -11,9 +11,9 @@ namespace lshdp::comm {
 /// folder for a while.
 inline constexpr double kFolderPatience = 5;
 
-/// Proves that all ranks see one folder and can write there: rank 0 writes a file that every rank reads back, every rank
-/// writes one that rank 0 reads back; all are removed. A missing folder is made on rank 0 and removed again. Throws
-/// AgreedError of exit code 2 naming `what`, the rank, its host and the folder. All ranks must call it.
+/// Proves that all ranks see one folder and can write there: rank 0 writes a file that every rank reads back, every
+/// rank writes one that rank 0 reads back; all are removed. A missing folder is made on rank 0 and removed again.
+/// Throws AgreedError of exit code 2 naming `what`, the rank, its host and the folder. All ranks must call it.
 void require_shared_folder(Communicator& communicator, const std::filesystem::path& folder, const std::string& what,
                            double patience_seconds = kFolderPatience);
 
