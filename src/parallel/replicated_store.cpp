@@ -121,7 +121,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   std::size_t buckets_left_ = 0;
   double wait_seconds_ = 0;
   std::mutex order_mutex_;                     // guards what follows
-  std::size_t sums_to_start_ = 0;              // of this step
+  std::size_t sums_to_start_ = 0;              // of the step whose gradients are delivered
   std::vector<std::size_t> gathers_to_start_;  // buckets, in the order of their updates
   UpdateThread thread_;                        // the last member: it begins when all others are there
 };
@@ -219,10 +219,6 @@ void ReplicatedStore::begin_step(const Update& update) {
   ++step_;
   in_step_ = true;
   buckets_left_ = buckets_.size();
-  {
-    const std::scoped_lock lock(order_mutex_);
-    sums_to_start_ = buckets_.size();
-  }
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     BucketState& bucket = buckets_[index];
     const Bucket& layout = layout_.buckets()[index];
@@ -366,6 +362,11 @@ void ReplicatedStore::note_last_gradient(std::size_t index) {
 /// peer can gather before it has this rank's gradients, and nothing here reads the bucket's parameters any more in this
 /// step.
 void ReplicatedStore::deliver(std::size_t index) {
+  if (buckets_left_ == buckets_.size()) {
+    // The step before has sent all its parameters: every rank has acquired every block since.
+    const std::scoped_lock lock(order_mutex_);
+    sums_to_start_ = buckets_.size();
+  }
   BucketState& bucket = buckets_[index];
   layout_.clear_untouched(bucket.gradients, index, bucket.touched);
   bucket.gather = communicator_.all_gather(buffer_of(bucket.wire_parameters), bucket.shards,
