@@ -67,7 +67,7 @@ else
   [[ -x $build/lshdp ]] || refuse "--build $build: there is no program lshdp; build it (cmake --preset cuda), or give --bundle"
   build=$(readlink -f "$build")
   mpirun=mpirun
-  program() { find "$build" -type f -name "$1" -perm -u+x | head -n 1; }
+  program() { find "$build" -name _CPack_Packages -prune -o -type f -name "$1" -perm -u+x -print | head -n 1; }
   baselines=$here/../experiments/baselines
 fi
 lshdp=$(program lshdp)
@@ -76,6 +76,8 @@ figures=$here/gpu_figures.py
 python='' torch_python=''
 for candidate in "${VIRTUAL_ENV:-}/bin/python" .venv/bin/python "${bundle:-$build}/../.venv/bin/python" python3; do
   command -v "$candidate" >/dev/null || continue
+  # Steps work in folders of their own.
+  [[ $candidate != */* || ! -x $candidate ]] || candidate=$(dirname "$(readlink -f "$(dirname "$candidate")")")/bin/python
   [[ -n $python ]] || ! "$candidate" -c 'import json, argparse, array' 2>/dev/null || python=$candidate
   [[ -n $torch_python ]] || ! "$candidate" -c 'import torch' 2>/dev/null || torch_python=$candidate
 done
