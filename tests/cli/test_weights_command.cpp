@@ -136,8 +136,9 @@ TEST_F(SavedWeights, OfARunThatHasNotEndedOrGoneOnAreThoseOfItsNewestCheckpoint)
 }
 
 TEST_F(SavedWeights, OfStepsThatAreDoneAgainGetAnotherName) {
-  const std::string common = "--batches 16 --checkpoint-every 2 --eval-every 1 --keep-best --eval-data " +
-                             files_->path("vit.h5") + " --results " + out("run") + " ";
+  const std::string common =
+      "--batches 16 --checkpoint-every 2 --eval-every 1 --keep-best --keep-checkpoints 9 --eval-data " +
+      files_->path("vit.h5") + " --results " + out("run") + " ";
   train(1, "vit", common + "--steps 6 --lr 1e-3");
   const std::string abandoned = read_file(out("run/model.safetensors"));
   const std::string loss = evaluate("vit", out("run")), best = evaluate("vit", out("run/best"));
