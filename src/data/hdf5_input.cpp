@@ -30,7 +30,10 @@ H5::H5File open_read_only(const fs::path& path) {
   try {
     return {path.string(), H5F_ACC_RDONLY};
   } catch (const H5::Exception&) {
-    if (cause.text().find("lock file") == std::string::npos) refuse_to_read(path, cause.text());
+    // The second is said where this process has the file open without locks already.
+    const bool of_locks = cause.text().find("lock file") != std::string::npos ||
+                          cause.text().find("file locking flag") != std::string::npos;
+    if (!of_locks) refuse_to_read(path, cause.text());
     if (cause.text().find(fmt::format("errno = {},", EAGAIN)) != std::string::npos)
       throw UsageError(fmt::format("cannot read {}: another program has it open for writing", path.string()));
   }
