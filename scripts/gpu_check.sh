@@ -76,8 +76,7 @@ figures=$here/gpu_figures.py
 python='' torch_python=''
 for candidate in "${VIRTUAL_ENV:-}/bin/python" .venv/bin/python "${bundle:-$build}/../.venv/bin/python" python3; do
   command -v "$candidate" >/dev/null || continue
-  # Steps work in folders of their own.
-  [[ $candidate != */* || ! -x $candidate ]] || candidate=$(dirname "$(readlink -f "$(dirname "$candidate")")")/bin/python
+  [[ $candidate != */* ]] || candidate=$(realpath -s "$candidate") # steps work in folders of their own
   [[ -n $python ]] || ! "$candidate" -c 'import json, argparse, array' 2>/dev/null || python=$candidate
   [[ -n $torch_python ]] || ! "$candidate" -c 'import torch' 2>/dev/null || torch_python=$candidate
 done
