@@ -163,7 +163,7 @@ Model make_vit(Description& description, const std::string& name) {
   model.input.image_size = s.image;
   model.input.classes = s.classes;
   model.blocks.push_back(std::make_unique<Embedding>(s));
-  // Two blocks a layer: what the step's boundary waits for is half as much (DESIGN.md section 3).
+  // Two blocks a layer: what the step's boundary waits for is half as much (docs/design.md, "A step").
   for (std::int64_t i = 0; i < s.layers; ++i) {
     model.blocks.push_back(std::make_unique<Attention>(s, i));
     model.blocks.push_back(std::make_unique<Mlp>(s, i));

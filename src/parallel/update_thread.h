@@ -22,9 +22,9 @@
 
 namespace lshdp::parallel {
 
-// The first of each kind. Sums go before gathers, and both in the order in which the next forward needs them (DESIGN.md
-// section 5): the priorities of stores that gather once a step follow one another from the first sum on. The fully
-// sharded store, which waits for each bucket, has one for all gathers and one for all sums.
+// The first of each kind. Sums go before gathers, and both in the order in which the next forward needs them
+// (docs/design.md, "Communication"): the priorities of stores that gather once a step follow one another from the first
+// sum on. The fully sharded store, which waits for each bucket, has one for all gathers and one for all sums.
 inline constexpr int kNormPriority = 0;
 inline constexpr int kReducePriority = 1;
 inline constexpr int kGatherPriority = 2;

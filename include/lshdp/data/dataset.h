@@ -56,9 +56,9 @@ enum class Windows : std::uint8_t {
   anywhere,  // sample i at token i
 };
 
-/// Opens an HDF5 data set (DESIGN.md section 7). For tokens, a sample is `context` tokens and the one after them, for
-/// the target; `context` and `windows` are ignored for images. Throws UsageError: not HDF5, truncated, no known arrays,
-/// wrong shape or type, images and labels of different number, empty, shorter than one window.
+/// Opens an HDF5 data set (docs/design.md, "Files"). For tokens, a sample is `context` tokens and the one after them,
+/// for the target; `context` and `windows` are ignored for images. Throws UsageError: not HDF5, truncated, no known
+/// arrays, wrong shape or type, images and labels of different number, empty, shorter than one window.
 std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, std::int64_t context,
                                       Windows windows = Windows::fixed);
 

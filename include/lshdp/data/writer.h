@@ -1,4 +1,4 @@
-// Writes data sets (HDF5, DESIGN.md section 7), whole or not at all.
+// Writes data sets (HDF5; docs/design.md, "Files"), whole or not at all.
 #pragma once
 #include <cstdint>
 #include <filesystem>

@@ -41,8 +41,8 @@ struct Model {
   std::int64_t terms_per_sample() const { return input.kind == InputSpec::Kind::tokens ? input.context : 1; }
 };
 
-/// A preset's name (DESIGN.md: vit_b_16 .. gpt2-xl, mlp) or the path of a JSON file, of a folder with a config.json
-/// (Hugging Face, a run), or of a checkpoint. Throws UsageError: unknown preset (with the list of presets), bad JSON,
+/// A preset's name (docs/design.md, "Models"), the path of a JSON file, of a folder with a config.json (Hugging Face, a
+/// run), or of a checkpoint. Throws UsageError: unknown preset (with the list of presets), bad JSON,
 /// missing or unknown key, sizes that do not fit each other.
 Model make_model(const std::string& preset_or_path);
 Model make_model_from_json(const nlohmann::json& description, const std::string& name);
