@@ -48,7 +48,7 @@ Schedule exchange_all_gather(const Shards& shards, int rank, std::int64_t segmen
 Schedule exchange_all_to_all(const Shards& out, const Shards& in, int rank, std::int64_t segment);
 /// A reduce-scatter and an all-gather as one ring of 2(N-1) hops, without a pause between them: at hop h, rank r sends
 /// chunk r-h-1 to r+1 and receives chunk r-h-2 from r-1. For a vector that travels alone: with one sender to each
-/// receiver it fills a link better than an exchange (CONTRIBUTING.md has the figures).
+/// receiver it fills a link better than an exchange (results/decisions.md has the figures).
 Schedule ring_all_reduce(const Shards& shards, int rank, std::int64_t segment);
 /// root, root+1, .. root-1: each passes a segment on as soon as it has it.
 Schedule chain_broadcast(std::int64_t count, int root, int rank, int size, std::int64_t segment);

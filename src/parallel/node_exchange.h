@@ -54,7 +54,7 @@ class NodeExchange {
  private:
   static constexpr std::size_t kLeastRegions = 4;
   // What a link of 1 Gb/s brings in half a second. With too little, a node that is behind holds up the sums of all:
-  // four regions of 3.5 MB cost 0.15 s at the end of a step of 2 s (35/35/25/95 % of a core, see CONTRIBUTING.md).
+  // four regions of 3.5 MB cost 0.15 s at the end of a step of 2 s (35/35/25/95 % of a core, results/decisions.md).
   static constexpr std::int64_t kRoom = 64 << 20;
   enum class Stage : std::uint8_t { idle, posted, reducing, gathering };
   struct State {

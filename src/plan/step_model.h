@@ -17,7 +17,7 @@ double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std:
 /// By rank: what it sends and receives in a step, in bytes; 0 without a network.
 std::vector<double> moved_bytes(const Profile& profile);
 
-/// The step model of DESIGN.md section 6:
+/// The step model (docs/solver.md, "The step model"):
 ///
 ///   step = max(max over r of f_r(B_r) + fixed_seconds[r], network_r(B_r), wire_seconds) + boundary_seconds
 ///

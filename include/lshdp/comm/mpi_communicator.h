@@ -32,7 +32,7 @@ class MpiSession {
 /// "Open MPI v4.1.4".
 std::string mpi_version();
 
-/// How the engine works, the same on all ranks; the defaults are measured at 1 Gb/s (CONTRIBUTING.md). Other networks
+/// How the engine works, the same on all ranks; the defaults are measured at 1 Gb/s (docs/decisions.md). Other networks
 /// get other sizes later, by Communicator::set_send_sizes.
 struct EngineOptions {
   int sends_in_flight = SendSizes{}.sends_in_flight;

@@ -43,8 +43,8 @@ struct ProcessMemory {
 ProcessMemory process_memory(const std::filesystem::path& root = "/");
 
 /// What a process takes beside tensors once it works: code of libraries that is read as it is used, their scratch
-/// memory, small pieces, buffers of MPI. By measurement (CONTRIBUTING.md); it comes on top of what a process has when
-/// it is set up.
+/// memory, small pieces, buffers of MPI. By measurement (results/decisions.md); it comes on top of what a process has
+/// when it is set up.
 inline constexpr std::int64_t kProcessGrowth = std::int64_t{96} << 20;
 
 /// The numbers of the cores in this process's affinity mask.

@@ -9,8 +9,9 @@
 namespace lshdp::plan {
 
 /// Ranks whose times differ by no more than this are alike. Ranks with equal shares of a core measured up to 3.7 %
-/// apart, ranks with a tenth more of it 8 to 11 % where the machine was quiet (CONTRIBUTING.md). A split that takes
-/// alike ranks for equal is slower than it could be by no more than this, less than rebalancing asks of a new one.
+/// apart, ranks with a tenth more of it 8 to 11 % where the machine was quiet (results/decisions.md). A split that
+/// takes alike ranks for equal is slower than it could be by no more than this, less than rebalancing asks of a new
+/// one.
 inline constexpr double kAlike = 0.04;
 
 struct AlikeRanks {

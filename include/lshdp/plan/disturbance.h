@@ -8,7 +8,7 @@
 namespace lshdp::plan {
 
 /// Figures that should be equal and differ by more than this were disturbed. Equal ranks of a quiet machine measured up
-/// to 9 % apart, single points of their curves up to 15 % (CONTRIBUTING.md).
+/// to 9 % apart, single points of their curves up to 15 % (results/decisions.md).
 inline constexpr double kDisturbed = 1.3;
 
 /// A sentence each, without a full stop; empty if nothing contradicts itself. At most 8 are told. Looked at are

@@ -51,9 +51,8 @@ struct Solution {
   std::string bound_by;                          // for people: "compute of rank 3", "network"
 };
 
-/// The best plan for `profile`. Exact under the step model of DESIGN.md section 6 (see CONTRIBUTING.md, "The solver").
-/// Throws UsageError if no rank can hold one sample, or the total cannot be met: it names the ranks whose limit binds
-/// and the largest total that is possible.
+/// The best plan for `profile`. Exact under the step model (docs/solver.md). Throws UsageError if no rank can hold one
+/// sample, or the total cannot be met: it names the ranks whose limit binds and the largest total that is possible.
 Solution solve(const Profile& profile, const SolverOptions& options);
 
 /// What the step model says of given batches (one per rank, micro-batches chosen by the dynamic program, shards as the

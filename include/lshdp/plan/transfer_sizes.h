@@ -42,7 +42,7 @@ struct LinkFigures {
 /// at most 4 % of its time on the wire where segments are as long as that asks; longer ones would keep the boundary of
 /// a step waiting, where nothing hides the first bucket.
 ///
-/// 1 Gb/s with 0.1 to 1.5 ms: 256 KiB, 4 sends, 256 KiB, which were chosen by measuring steps (CONTRIBUTING.md).
+/// 1 Gb/s with 0.1 to 1.5 ms: 256 KiB, 4 sends, 256 KiB, which were chosen by measuring steps (docs/decisions.md).
 /// Throws std::invalid_argument on figures that are negative or not finite, and on a rate of 0.
 TransferSizes transfer_sizes(const LinkFigures& link);
 
