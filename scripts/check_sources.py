@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 # The floors from the ground up; a floor may include itself and those of lower levels.
-LEVELS = {"core": 0, "comm": 1, "data": 1, "model": 1, "plan": 1, "parallel": 2, "measure": 3, "train": 4, "cli": 5}
+LEVELS = {"core": 0, "comm": 1, "data": 1, "model": 1, "plan": 1, "explore": 2, "parallel": 2, "measure": 3, "train": 4, "cli": 5}
 COMMENTS = {"cpp": "//", "h": "//", "py": "#", "sh": "#", "cmake": "#", "txt": "#", "clang-tidy": "#"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
-NO_TENSORS = {"comm", "plan"}
+NO_TENSORS = {"comm", "plan", "explore"}
 
 
 def tracked_files():

@@ -1,0 +1,45 @@
+// How a model is trained, as far as memory depends on it and no layout says it.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace lshdp::explore {
+
+/// What data parallel ranks share out among them, by ZeRO's stages 0 to 3 (arXiv 1910.02054).
+enum class Sharding : std::uint8_t { no_op, optimizer_states, optimizer_states_and_grads, fully_shard };
+inline constexpr std::array kShardings{Sharding::no_op, Sharding::optimizer_states,
+                                       Sharding::optimizer_states_and_grads, Sharding::fully_shard};
+
+/// float16 stands for bfloat16 as well: both take two bytes.
+enum class DataType : std::uint8_t { float16, float32 };
+inline double bytes_of(DataType type) { return type == DataType::float16 ? 2 : 4; }
+
+struct Trainer {
+  DataType param_dtype = DataType::float16;
+  DataType grad_dtype = DataType::float32;
+  bool flash_attention = true;       // scores are never kept
+  bool loss_in_float32 = true;       // logits are converted before the loss
+  double framework_context_gib = 1;  // CUDA context, NCCL's buffers, workspaces of libraries
+  double fragmentation = 0.05;       // margin over what is allocated and freed in each step
+};
+
+/// Bytes that one parameter takes on one of `ranks` ranks that share it out.
+struct BytesPerParameter {
+  double weights = 0;
+  double gradients = 0;  // with the float32 copy that AdamW reads where gradients are float16
+  double master = 0;     // float32 weights that the optimizer updates
+  double moments = 0;
+  double sum() const { return weights + gradients + master + moments; }
+};
+
+/// AdamW's state by sharding level and types (PLANNER.md's table; ZeRO, arXiv 1910.02054, section 3.1: 16-bit training
+/// takes 2 + 2 + 12 bytes, and more where gradients are kept in float32).
+BytesPerParameter bytes_per_parameter(const Trainer& trainer, Sharding sharding, double ranks);
+
+/// "NO_OP", "OPTIMIZER_STATES", "OPTIMIZER_STATES_AND_GRADS", "FULLY_SHARD".
+std::string_view name_of(Sharding sharding);
+std::string_view name_of(DataType type);
+
+}  // namespace lshdp::explore

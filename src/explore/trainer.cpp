@@ -1,0 +1,53 @@
+// Bytes a parameter by sharding level and types.
+#include "lshdp/explore/trainer.h"
+
+namespace lshdp::explore {
+namespace {
+
+constexpr double kFloat32 = 4;
+/// AdamW's two moments, in float32.
+constexpr double kMoments = 2 * kFloat32;
+
+}  // namespace
+
+BytesPerParameter bytes_per_parameter(const Trainer& trainer, Sharding sharding, double ranks) {
+  const bool half = trainer.param_dtype == DataType::float16;
+  const double own_gradient = bytes_of(trainer.grad_dtype);
+  const double gradient_copy = trainer.grad_dtype == DataType::float16 ? kFloat32 : 0;
+  BytesPerParameter bytes{.weights = bytes_of(trainer.param_dtype),
+                          .gradients = own_gradient,
+                          .master = half ? kFloat32 : 0,
+                          .moments = kMoments};
+  if (sharding >= Sharding::optimizer_states) {
+    bytes.master /= ranks;
+    bytes.moments /= ranks;
+  }
+  if (sharding >= Sharding::optimizer_states_and_grads) bytes.gradients /= ranks;
+  if (sharding == Sharding::fully_shard) {
+    // Shards are float32 where gradients are (PyTorch FSDP, arXiv 2304.11277): they are the master weights as well.
+    const bool one_copy = half && trainer.grad_dtype == DataType::float32;
+    bytes.weights = (one_copy ? kFloat32 : bytes.weights) / ranks;
+    if (one_copy) bytes.master = 0;
+  }
+  // The optimizer's copy of a float16 gradient is needed where it updates.
+  bytes.gradients += sharding >= Sharding::optimizer_states ? gradient_copy / ranks : gradient_copy;
+  return bytes;
+}
+
+std::string_view name_of(Sharding sharding) {
+  switch (sharding) {
+    case Sharding::no_op:
+      return "NO_OP";
+    case Sharding::optimizer_states:
+      return "OPTIMIZER_STATES";
+    case Sharding::optimizer_states_and_grads:
+      return "OPTIMIZER_STATES_AND_GRADS";
+    case Sharding::fully_shard:
+      break;
+  }
+  return "FULLY_SHARD";
+}
+
+std::string_view name_of(DataType type) { return type == DataType::float16 ? "float16" : "float32"; }
+
+}  // namespace lshdp::explore
