@@ -1,0 +1,70 @@
+// Layouts a second that a search gives; its goal is a million on one core.
+#include <benchmark/benchmark.h>
+
+#include "lshdp/explore/ranking.h"
+#include "lshdp/explore/search.h"
+
+namespace {
+
+using lshdp::explore::Candidate;
+using lshdp::explore::Model;
+using lshdp::explore::SearchSpace;
+
+/// Llama 3.1 405B.
+Model dense() {
+  Model model;
+  model.global_batch_size = 2048;
+  model.vocab_size = 128256;
+  model.num_layers = 126;
+  model.hidden_size = 16384;
+  model.num_attention_heads = 128;
+  model.num_key_value_heads = 8;
+  model.head_dim = 128;
+  model.ffn_hidden_size = 53248;
+  model.seq_length = 8192;
+  return model;
+}
+
+/// 128 layers of 256 experts.
+Model experts() {
+  Model model = dense();
+  model.num_layers = 128;
+  model.ffn_hidden_size = 4096;
+  model.moe = {.num_experts = 256, .k = 8, .expert_frequency = 1, .ffn_hidden_size = 4096};
+  return model;
+}
+
+SearchSpace wide_space(std::int64_t most_stages) {
+  SearchSpace space;
+  space.pipeline.clear();
+  for (std::int64_t stages = 1; stages <= most_stages; stages *= 2) space.pipeline.push_back(stages);
+  space.devices = {8, 128, 1024, 2048, 4096, 8192, 16384};
+  return space;
+}
+
+void run(benchmark::State& state, const Model& model) {
+  SearchSpace space = wide_space(state.range(0));
+  if (model.has_experts()) space.expert = {1, 2, 4, 8, 16, 32, 64, 128, 256};
+  std::int64_t valid = 0;
+  for (auto _ : state) {
+    lshdp::explore::Top top(10, lshdp::explore::RankBy::memory);
+    lshdp::explore::ParetoFront pareto;
+    const auto counts = lshdp::explore::search(model, {}, space, [&](const Candidate& candidate) {
+      top.offer(candidate);
+      pareto.offer(candidate);
+    });
+    valid += counts.valid;
+  }
+  state.counters["layouts/s"] = benchmark::Counter(static_cast<double>(valid), benchmark::Counter::kIsRate);
+  state.SetLabel("goal 1e6 layouts/s");
+}
+
+void search_dense(benchmark::State& state) { run(state, dense()); }
+void search_experts(benchmark::State& state) { run(state, experts()); }
+
+BENCHMARK(search_dense)->ArgName("stages")->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
+BENCHMARK(search_experts)->ArgName("stages")->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+
+BENCHMARK_MAIN();

@@ -1,0 +1,30 @@
+// Tries every layout of a search space, one after the other, without keeping them.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <functional>
+
+#include "lshdp/explore/memory.h"
+#include "lshdp/explore/search_space.h"
+
+namespace lshdp::explore {
+
+/// A layout that can be, with the memory of its worst stage and what Memory says beside it.
+struct Candidate {
+  Layout layout;
+  StageMemory worst;
+  double loss = 0, mlp = 0, moe = 0;  // as in Memory
+};
+
+struct SearchCounts {
+  std::int64_t valid = 0;
+  std::array<std::int64_t, kRefusals> refused{};  // by Refusal; each combination counts once, by its first reason
+  std::int64_t all() const;
+};
+
+/// Calls `visit` with each layout of `space` that can be, in rising order of Layout. Equal to refusal_of() and
+/// estimate() for every combination, at a fraction of their time: what several layouts share is computed once.
+SearchCounts search(const Model& model, const Trainer& trainer, const SearchSpace& space,
+                    const std::function<void(const Candidate&)>& visit);
+
+}  // namespace lshdp::explore

@@ -1,0 +1,152 @@
+// Reads the settings of a search.
+#include "lshdp/explore/settings.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "lshdp/core/error.h"
+#include "read_model.h"
+#include "section.h"
+
+namespace lshdp::explore {
+namespace {
+
+constexpr std::array kDataTypes{std::pair{"float16", DataType::float16}, std::pair{"bfloat16", DataType::float16},
+                                std::pair{"float32", DataType::float32}};
+
+/// Pairs of each value's name and the value.
+template <typename Value, std::size_t count>
+auto named(const std::array<Value, count>& values) {
+  std::vector<std::pair<std::string_view, Value>> pairs;
+  for (const Value value : values) pairs.emplace_back(name_of(value), value);
+  return pairs;
+}
+
+template <typename Value, std::size_t count>
+std::vector<Value> read_choices(Section& section, const std::string& key, const std::array<Value, count>& values) {
+  std::vector<Value> chosen;
+  for (const Json& value : section.list(key)) chosen.push_back(section.choice(key, value, named(values)));
+  std::ranges::sort(chosen);
+  chosen.erase(std::unique(chosen.begin(), chosen.end()), chosen.end());
+  return chosen;
+}
+
+std::vector<bool> read_booleans(Section& section, const std::string& key) {
+  bool has[2] = {false, false};
+  for (const Json& value : section.list(key)) {
+    if (!value.is_boolean()) section.refuse(key, "must be true, false or a list of them");
+    has[value.get<bool>() ? 1 : 0] = true;
+  }
+  std::vector<bool> values;
+  if (has[0]) values.push_back(false);
+  if (has[1]) values.push_back(true);
+  return values;
+}
+
+Trainer read_trainer(Section& section) {
+  Trainer trainer;
+  const auto type = [&](const std::string& key, const char* otherwise) {
+    return section.choice(key, section.has(key) ? section.value(key) : Json(otherwise), kDataTypes);
+  };
+  trainer.param_dtype = type("param_dtype", "float16");
+  trainer.grad_dtype = type("grad_dtype", "float32");
+  if (trainer.param_dtype == DataType::float32 && trainer.grad_dtype == DataType::float16)
+    section.refuse("grad_dtype", "must be float32 where param_dtype is");
+  trainer.flash_attention = section.boolean_or("flash_attention", true);
+  trainer.loss_in_float32 = section.boolean_or("loss_in_float32", true);
+  trainer.framework_context_gib = section.real_or("framework_context_gib", trainer.framework_context_gib, 0, 1e6);
+  trainer.fragmentation = section.real_or("fragmentation", trainer.fragmentation, 0, 1);
+  return trainer;
+}
+
+/// EP may take each power of two that divides the experts.
+std::vector<std::int64_t> expert_range(const Model& model) {
+  std::vector<std::int64_t> range{1};
+  while (model.has_experts() && model.moe.num_experts % (2 * range.back()) == 0) range.push_back(2 * range.back());
+  return range;
+}
+
+/// A range that is not given is the value that model or trainer fix, or else the default.
+SearchSpace read_space(Section& root, Section& model_section, Section& trainer_section, const Model& model) {
+  SearchSpace space;
+  space.expert = expert_range(model);
+  const std::pair<const char*, std::vector<std::int64_t>*> ranges[] = {{"ngpus_range", &space.devices},
+                                                                       {"tp_range", &space.tensor},
+                                                                       {"pp_range", &space.pipeline},
+                                                                       {"ep_range", &space.expert},
+                                                                       {"cp_range", &space.context},
+                                                                       {"mbs_range", &space.micro_batch},
+                                                                       {"interleaving_range", &space.interleaving}};
+  const bool fixed_micro_batch = model_section.has("micro_batch_size");
+  if (fixed_micro_batch) space.micro_batch = {model_section.integer("micro_batch_size")};
+  for (const auto& [key, range] : ranges) {
+    if (root.has(key)) *range = root.integers(key);
+  }
+  const std::string strategy = "data_parallel_sharding_strategy";
+  if (trainer_section.has(strategy)) space.sharding = read_choices(trainer_section, strategy, kShardings);
+  if (root.has("sharding_range")) space.sharding = read_choices(root, "sharding_range", kShardings);
+  if (root.has("recompute_range")) space.recompute = read_choices(root, "recompute_range", kRecomputes);
+  if (root.has("layer_split_range")) space.layer_split = read_choices(root, "layer_split_range", kLayerSplits);
+  if (root.has("sequence_parallel_range")) space.sequence_parallel = read_booleans(root, "sequence_parallel_range");
+  return space;
+}
+
+Device read_device(Section section) {
+  Device device;
+  device.name = section.text("name");
+  device.memory_bytes = parse_size(section.text("memory"), section.source() + ": device.memory");
+  if (device.memory_bytes == 0) section.refuse("memory", "must be above 0");
+  section.refuse_others();
+  return device;
+}
+
+constexpr std::int64_t kMostDevices = 100'000'000;
+
+void check_ranges(const SearchSpace& space, const std::string& source) {
+  const std::pair<const char*, const std::vector<std::int64_t>*> ranges[] = {
+      {"ngpus_range", &space.devices},
+      {"tp_range", &space.tensor},
+      {"pp_range", &space.pipeline},
+      {"ep_range", &space.expert},
+      {"cp_range", &space.context},
+      {"mbs_range", &space.micro_batch},
+      {"interleaving_range", &space.interleaving}};
+  for (const auto& [key, range] : ranges) {
+    if (range->back() > kMostDevices)
+      throw UsageError(fmt::format("{}: {} must be at most {}, not {}", source, key, kMostDevices, range->back()));
+  }
+}
+
+}  // namespace
+
+std::int64_t SearchSpace::size() const {
+  std::int64_t product = 1;
+  for (const std::size_t count :
+       {devices.size(), tensor.size(), pipeline.size(), expert.size(), context.size(), micro_batch.size(),
+        interleaving.size(), recompute.size(), sequence_parallel.size(), sharding.size(), layer_split.size()}) {
+    if (__builtin_mul_overflow(product, static_cast<std::int64_t>(count), &product))
+      throw UsageError("the ranges have more than 2^63 combinations");
+  }
+  return product;
+}
+
+Settings read_settings(const Json& tree, const std::string& source) {
+  Section root(tree, "", source);
+  Section model_section = root.section("model");
+  const Json no_trainer = Json::object();
+  Section trainer_section = root.has("trainer") ? root.section("trainer") : Section(no_trainer, "trainer.", source);
+  Settings settings;
+  settings.model = read_model(model_section);
+  check(settings.model, source + ": model");
+  settings.trainer = read_trainer(trainer_section);
+  settings.space = read_space(root, model_section, trainer_section, settings.model);
+  check_ranges(settings.space, source);
+  if (root.has("device")) settings.device = read_device(root.section("device"));
+  model_section.refuse_others();
+  trainer_section.refuse_others();
+  root.refuse_others();
+  return settings;
+}
+
+}  // namespace lshdp::explore
