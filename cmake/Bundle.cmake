@@ -24,6 +24,7 @@ function(lshdp_bundle)
   install(PROGRAMS scripts/plot_results.py scripts/gpu_check.sh scripts/gpu_figures.py DESTINATION scripts COMPONENT bundle EXCLUDE_FROM_ALL)
   install(DIRECTORY experiments/baselines DESTINATION experiments COMPONENT bundle EXCLUDE_FROM_ALL
           FILES_MATCHING PATTERN "*.py")
+  install(DIRECTORY configs DESTINATION . COMPONENT bundle EXCLUDE_FROM_ALL)
   install(FILES README.md LICENSE DESTINATION . COMPONENT bundle EXCLUDE_FROM_ALL)
 endfunction()
 

@@ -23,6 +23,7 @@ set_target_properties(lshdp PROPERTIES BUILD_RPATH "${_in_build}" INSTALL_RPATH 
 
 install(TARGETS lshdp RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(PROGRAMS scripts/plot_results.py DESTINATION ${CMAKE_INSTALL_DATADIR}/lshdp/scripts)
+install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/lshdp)
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # The wheel's libraries find each other by paths relative to themselves: these are kept.

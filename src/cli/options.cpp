@@ -164,6 +164,9 @@ Options& Options::positional(const std::string& name, const std::string& help) {
 Options& Options::positionals(const std::string& name, const std::string& help) {
   return add({Kind::positionals, name, "", help, "", false});
 }
+Options& Options::optional_positionals(const std::string& name, const std::string& help) {
+  return add({Kind::optional_positionals, name, "", help, "", false});
+}
 
 Options& Options::needs(const std::string& option, std::vector<std::string> others) {
   needs_.emplace_back(option, std::move(others));
@@ -187,7 +190,11 @@ const Options::Definition* Options::find(std::string_view name) const {
 }
 
 bool Options::is_positional(const Definition& definition) const {
-  return definition.kind == Kind::positional || definition.kind == Kind::positionals;
+  return definition.kind == Kind::positional || takes_several(definition);
+}
+
+bool Options::takes_several(const Definition& definition) const {
+  return definition.kind == Kind::positionals || definition.kind == Kind::optional_positionals;
 }
 
 void Options::refuse(const std::string& problem) const {
@@ -247,7 +254,7 @@ void Options::place_positionals(const std::vector<std::string>& words, Given& gi
     if (definition.kind == Kind::positional && word != words.end()) given[definition.name] = {*word++};
   }
   for (const Definition& definition : definitions_) {
-    if (definition.kind == Kind::positionals && word != words.end()) {
+    if (takes_several(definition) && word != words.end()) {
       given[definition.name].assign(word, words.end());
       word = words.end();
     }
@@ -272,7 +279,7 @@ void Options::complete(Given& given) const {
     const auto found = given.find(definition.name);
     const std::string shown = (is_positional(definition) ? "argument " : "--") + definition.name;
     if (found != given.end()) {
-      if (definition.kind != Kind::positionals && found->second.size() > 1) refuse(shown + " is given twice");
+      if (!takes_several(definition) && found->second.size() > 1) refuse(shown + " is given twice");
       if (definition.kind == Kind::flag && found->second.front() != "true") refuse(shown + " takes no value");
       if (std::ranges::any_of(found->second, &std::string::empty))
         refuse(shown + " has an empty value (an unset variable?); give one, or leave it out");
@@ -280,7 +287,7 @@ void Options::complete(Given& given) const {
       given[definition.name] = {definition.otherwise};
     } else if (definition.kind == Kind::required) {
       refuse(fmt::format("{} {} is missing", shown, definition.placeholder));
-    } else if (is_positional(definition)) {
+    } else if (is_positional(definition) && definition.kind != Kind::optional_positionals) {
       refuse(fmt::format("{} is missing ({})", shown, definition.help));
     }
   }
@@ -336,7 +343,10 @@ std::string Options::help() const {
   std::string usage = "lshdp " + command_;
   Table table({"Options", ""});
   for (const Definition& d : definitions_) {
-    if (is_positional(d)) usage += " " + d.name + (d.kind == Kind::positionals ? "..." : "");
+    if (d.kind == Kind::optional_positionals)
+      usage += " [" + d.name + "...]";
+    else if (is_positional(d))
+      usage += " " + d.name + (takes_several(d) ? "..." : "");
     if (d.kind == Kind::required) usage += " --" + d.name + " " + d.placeholder;
     const std::string name =
         is_positional(d) ? "  " + d.name : "  --" + d.name + (d.placeholder.empty() ? "" : " " + d.placeholder);

@@ -36,6 +36,12 @@ bool is_folder(const std::vector<fs::path>& folders, const std::string& group) {
   return std::ranges::any_of(folders, [&](const fs::path& folder) { return fs::is_directory(folder / group, error); });
 }
 
+/// The nearest of `names`: one that begins as `name` does, such as h100-80gb for h100, or one with few other letters.
+std::string nearest_name(const std::string& name, const std::vector<std::string>& names) {
+  const auto longer = std::ranges::find_if(names, [&](const std::string& one) { return one.starts_with(name + '-'); });
+  return longer == names.end() ? did_you_mean(name, names) : fmt::format("; did you mean {}?", *longer);
+}
+
 /// `value` below the dotted `package`.
 Json below(const std::string& package, Json value) {
   if (package.empty()) return value;
@@ -70,8 +76,8 @@ class Composer {
     add_file(name, "", "", false, 0);
     return finish();
   }
-  Configuration compose(const Json& tree) {
-    merge(result_.tree, tree);
+  Configuration compose(Json tree, const std::string& source) {
+    add_defaults(tree, source, "", "", 0);
     return finish();
   }
 
@@ -196,7 +202,6 @@ class Composer {
   }
 
   Configuration finish() {
-    if (result_.files.empty()) add_chosen_groups();
     for (const auto& [key, choice] : choices_) {
       if (choice.used) continue;
       const std::string remedy =
@@ -226,7 +231,7 @@ class Composer {
       throw UsageError(
           fmt::format("there is no {} '{}' (looked for in {})", what, printable(name), fmt::join(searched, ", ")));
     throw UsageError(fmt::format("there is no {} '{}'{}; there are {} (in {})", what, printable(name),
-                                 did_you_mean(name, names), fmt::join(names, ", "), fmt::join(searched, ", ")));
+                                 nearest_name(name, names), fmt::join(names, ", "), fmt::join(searched, ", ")));
   }
 
   std::vector<fs::path> folders_;
@@ -259,9 +264,9 @@ Configuration compose(const std::vector<fs::path>& folders, const std::string& n
   return Composer(own, overrides).compose(path.filename().string());
 }
 
-Configuration compose(const std::vector<fs::path>& folders, const Json& tree,
+Configuration compose(const std::vector<fs::path>& folders, const Json& tree, const std::string& source,
                       const std::vector<std::string>& overrides) {
-  return Composer(folders, overrides).compose(tree);
+  return Composer(folders, overrides).compose(tree, source);
 }
 
 }  // namespace lshdp::explore

@@ -5,7 +5,9 @@
 
 namespace lshdp::explore {
 
+/// Keys of the section that say something about the model.
+std::vector<std::string> model_keys();
 /// Throws UsageError.
-Model read_model(Section& section);
+Model read_model(const Section& section);
 
 }  // namespace lshdp::explore

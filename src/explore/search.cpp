@@ -17,7 +17,9 @@ class Search {
  public:
   Search(const Model& model, const Trainer& trainer, const SearchSpace& space,
          const std::function<void(const Candidate&)>& visit)
-      : model_(model), trainer_(trainer), space_(space), visit_(visit) {}
+      : model_(model), trainer_(trainer), space_(space), visit_(visit) {
+    counts_.last_refusal.resize(space.devices.size());
+  }
 
   SearchCounts run() {
     for (const std::int64_t tensor : space_.tensor) {
@@ -80,11 +82,13 @@ class Search {
   /// Activations depend on the devices only by the number of micro-batches, and no more once there are enough.
   void each_number_of_devices() {
     activations_.clear();
-    for (const std::int64_t devices : space_.devices) {
-      layout_.devices = devices;
+    for (std::size_t at = 0; at < space_.devices.size(); ++at) {
+      layout_.devices = space_.devices[at];
       for (const std::int64_t micro_batch : space_.micro_batch) {
         layout_.micro_batch = micro_batch;
-        if (!refused(refuse_data(model_, layout_), data_inside())) each_recompute();
+        const std::optional<Refusal> reason = refuse_data(model_, layout_);
+        counts_.last_refusal[at] = std::max(counts_.last_refusal[at], reason);
+        if (!refused(reason, data_inside())) each_recompute();
       }
     }
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "lshdp/core/error.h"
 
@@ -19,37 +20,36 @@ std::string kind_of(const Json& value) {
 
 }  // namespace
 
-Section::Section(const Json& tree, std::string prefix, std::string source)
-    : tree_(tree), prefix_(std::move(prefix)), source_(std::move(source)) {
+Section::Section(const Json& tree, std::string prefix, std::string source, std::vector<std::string> known)
+    : tree_(tree), prefix_(std::move(prefix)), source_(std::move(source)), known_(std::move(known)) {
   if (!tree_.is_object())
     throw UsageError(fmt::format("{}: {} must be a dictionary, not {}", source_,
                                  prefix_.empty() ? "the configuration" : prefix_.substr(0, prefix_.size() - 1),
                                  kind_of(tree_)));
+  for (const auto& [name, entry] : tree_.items()) {
+    if (std::ranges::find(known_, name) == known_.end())
+      refuse(printable(name), "is not known" + did_you_mean(name, known_, prefix_));
+  }
 }
 
 void Section::refuse(const std::string& key, const std::string& problem) const {
   throw UsageError(fmt::format("{}: {}{} {}", source_, prefix_, key, problem));
 }
 
-const Json& Section::value(const std::string& key) {
-  asked_.insert(key);
+const Json& Section::value(const std::string& key) const {
+  if (std::ranges::find(known_, key) == known_.end())
+    throw std::logic_error("key " + prefix_ + key + " is read, but not among those that are known");
   const auto found = tree_.find(key);
   return found == tree_.end() ? kNull : *found;
 }
 
-bool Section::has(const std::string& key) { return !value(key).is_null(); }
+bool Section::has(const std::string& key) const { return !value(key).is_null(); }
 
-const Json& Section::require(const std::string& key) {
+const Json& Section::require(const std::string& key) const {
   const Json& found = value(key);
-  if (!found.is_null() && found != "???") return found;
-  std::vector<std::string> others;
-  for (const auto& [name, entry] : tree_.items()) {
-    if (!asked_.contains(name)) others.push_back(name);
-  }
-  const std::string near = tree_.contains(key) ? "" : did_you_mean(key, others);
-  const std::string sign = tree_.contains(key) ? "" : "+";
-  refuse(key, fmt::format("is missing{}", near.empty() ? fmt::format("; give it as {}{}{}=..", sign, prefix_, key)
-                                                       : near + " (that key is not known)"));
+  if (found.is_null() || found == "???")
+    refuse(key, fmt::format("is missing; give it as {}{}{}=..", tree_.contains(key) ? "" : "+", prefix_, key));
+  return found;
 }
 
 std::int64_t Section::to_integer(const std::string& key, const Json& value, std::int64_t least) const {
@@ -60,15 +60,15 @@ std::int64_t Section::to_integer(const std::string& key, const Json& value, std:
   return number;
 }
 
-std::int64_t Section::integer(const std::string& key, std::int64_t least) {
+std::int64_t Section::integer(const std::string& key, std::int64_t least) const {
   return to_integer(key, require(key), least);
 }
 
-std::int64_t Section::integer_or(const std::string& key, std::int64_t otherwise, std::int64_t least) {
+std::int64_t Section::integer_or(const std::string& key, std::int64_t otherwise, std::int64_t least) const {
   return has(key) ? integer(key, least) : otherwise;
 }
 
-double Section::real_or(const std::string& key, double otherwise, double least, double most) {
+double Section::real_or(const std::string& key, double otherwise, double least, double most) const {
   if (!has(key)) return otherwise;
   const Json& found = require(key);
   if (!found.is_number()) refuse(key, fmt::format("must be a number, not {}", kind_of(found)));
@@ -78,45 +78,39 @@ double Section::real_or(const std::string& key, double otherwise, double least, 
   return number;
 }
 
-bool Section::boolean_or(const std::string& key, bool otherwise) {
+bool Section::boolean_or(const std::string& key, bool otherwise) const {
   if (!has(key)) return otherwise;
   const Json& found = require(key);
   if (!found.is_boolean()) refuse(key, fmt::format("must be true or false, not {}", kind_of(found)));
   return found.get<bool>();
 }
 
-std::string Section::text(const std::string& key) {
+std::string Section::text(const std::string& key) const {
   const Json& found = require(key);
   if (!found.is_string()) refuse(key, fmt::format("must be text, not {}", kind_of(found)));
   return found.get<std::string>();
 }
 
-std::string Section::text_or(const std::string& key, const std::string& otherwise) {
+std::string Section::text_or(const std::string& key, const std::string& otherwise) const {
   return has(key) ? text(key) : otherwise;
 }
 
-Section Section::section(const std::string& key) { return {require(key), prefix_ + key + '.', source_}; }
+Section Section::section(const std::string& key, std::vector<std::string> known) const {
+  return {require(key), prefix_ + key + '.', source_, std::move(known)};
+}
 
-std::vector<Json> Section::list(const std::string& key) {
+std::vector<Json> Section::list(const std::string& key) const {
   const Json& found = require(key);
   if (found.is_array() && found.empty()) refuse(key, "is an empty list: there is nothing to search");
   return found.is_array() ? found.get<std::vector<Json>>() : std::vector<Json>{found};
 }
 
-std::vector<std::int64_t> Section::integers(const std::string& key) {
+std::vector<std::int64_t> Section::integers(const std::string& key) const {
   std::vector<std::int64_t> numbers;
   for (const Json& entry : list(key)) numbers.push_back(to_integer(key, entry, 1));
   std::ranges::sort(numbers);
   numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
   return numbers;
-}
-
-void Section::refuse_others() const {
-  for (const auto& [name, entry] : tree_.items()) {
-    if (asked_.contains(name)) continue;
-    throw UsageError(fmt::format("{}: {}{} is not known{}", source_, prefix_, printable(name),
-                                 did_you_mean(name, {asked_.begin(), asked_.end()})));
-  }
 }
 
 }  // namespace lshdp::explore

@@ -1,8 +1,6 @@
-// A dictionary of a configuration whose keys are all read, or refused.
+// A dictionary of a configuration, read by key.
 #pragma once
 #include <cstdint>
-#include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,41 +15,40 @@ namespace lshdp::explore {
 /// Reads values by key; messages name the file and the key with its section. Null counts as absent, ??? as missing.
 class Section {
  public:
-  /// `tree` must be a dictionary. `prefix` is what stands before its keys: "model.".
-  Section(const Json& tree, std::string prefix, std::string source);
+  /// `tree` must be a dictionary with no keys but `known`: throws UsageError with the nearest of them otherwise.
+  /// `prefix` is what stands before its keys: "model.".
+  Section(const Json& tree, std::string prefix, std::string source, std::vector<std::string> known);
 
   /// True if the key is there and not null.
-  bool has(const std::string& key);
-  std::int64_t integer(const std::string& key, std::int64_t least = 1);
-  std::int64_t integer_or(const std::string& key, std::int64_t otherwise, std::int64_t least = 1);
-  double real_or(const std::string& key, double otherwise, double least, double most);
-  bool boolean_or(const std::string& key, bool otherwise);
-  std::string text(const std::string& key);
-  std::string text_or(const std::string& key, const std::string& otherwise);
+  bool has(const std::string& key) const;
+  std::int64_t integer(const std::string& key, std::int64_t least = 1) const;
+  std::int64_t integer_or(const std::string& key, std::int64_t otherwise, std::int64_t least = 1) const;
+  double real_or(const std::string& key, double otherwise, double least, double most) const;
+  bool boolean_or(const std::string& key, bool otherwise) const;
+  std::string text(const std::string& key) const;
+  std::string text_or(const std::string& key, const std::string& otherwise) const;
   /// The section below `key`.
-  Section section(const std::string& key);
+  Section section(const std::string& key, std::vector<std::string> known) const;
   /// A list of whole numbers above 0, or one; sorted, each once.
-  std::vector<std::int64_t> integers(const std::string& key);
+  std::vector<std::int64_t> integers(const std::string& key) const;
   /// The values of `key`, a list or one.
-  std::vector<Json> list(const std::string& key);
-  const Json& value(const std::string& key);
+  std::vector<Json> list(const std::string& key) const;
+  const Json& value(const std::string& key) const;
 
   /// The entry of `choices` that `value` of `key` names: pairs of a name and what it stands for.
   template <typename Choices>
   auto choice(const std::string& key, const Json& value, const Choices& choices) const;
 
-  /// After everything has been asked for: throws if the section has other keys.
-  void refuse_others() const;
   [[noreturn]] void refuse(const std::string& key, const std::string& problem) const;
   const std::string& source() const { return source_; }
 
  private:
-  const Json& require(const std::string& key);
+  const Json& require(const std::string& key) const;
   std::int64_t to_integer(const std::string& key, const Json& value, std::int64_t least) const;
 
   const Json& tree_;
   std::string prefix_, source_;
-  std::set<std::string> asked_;
+  std::vector<std::string> known_;
 };
 
 template <typename Choices>

@@ -15,6 +15,17 @@ namespace {
 constexpr std::array kDataTypes{std::pair{"float16", DataType::float16}, std::pair{"bfloat16", DataType::float16},
                                 std::pair{"float32", DataType::float32}};
 
+const std::vector<std::string> kRootKeys{"model",           "trainer",
+                                         "device",          "ngpus_range",
+                                         "tp_range",        "pp_range",
+                                         "ep_range",        "cp_range",
+                                         "mbs_range",       "interleaving_range",
+                                         "recompute_range", "sequence_parallel_range",
+                                         "sharding_range",  "layer_split_range"};
+const std::vector<std::string> kTrainerKeys{
+    "data_parallel_sharding_strategy", "param_dtype",  "grad_dtype", "flash_attention", "loss_in_float32",
+    "framework_context_gib",           "fragmentation"};
+
 /// Pairs of each value's name and the value.
 template <typename Value, std::size_t count>
 auto named(const std::array<Value, count>& values) {
@@ -24,7 +35,8 @@ auto named(const std::array<Value, count>& values) {
 }
 
 template <typename Value, std::size_t count>
-std::vector<Value> read_choices(Section& section, const std::string& key, const std::array<Value, count>& values) {
+std::vector<Value> read_choices(const Section& section, const std::string& key,
+                                const std::array<Value, count>& values) {
   std::vector<Value> chosen;
   for (const Json& value : section.list(key)) chosen.push_back(section.choice(key, value, named(values)));
   std::ranges::sort(chosen);
@@ -32,7 +44,7 @@ std::vector<Value> read_choices(Section& section, const std::string& key, const 
   return chosen;
 }
 
-std::vector<bool> read_booleans(Section& section, const std::string& key) {
+std::vector<bool> read_booleans(const Section& section, const std::string& key) {
   bool has[2] = {false, false};
   for (const Json& value : section.list(key)) {
     if (!value.is_boolean()) section.refuse(key, "must be true, false or a list of them");
@@ -44,7 +56,7 @@ std::vector<bool> read_booleans(Section& section, const std::string& key) {
   return values;
 }
 
-Trainer read_trainer(Section& section) {
+Trainer read_trainer(const Section& section) {
   Trainer trainer;
   const auto type = [&](const std::string& key, const char* otherwise) {
     return section.choice(key, section.has(key) ? section.value(key) : Json(otherwise), kDataTypes);
@@ -68,7 +80,8 @@ std::vector<std::int64_t> expert_range(const Model& model) {
 }
 
 /// A range that is not given is the value that model or trainer fix, or else the default.
-SearchSpace read_space(Section& root, Section& model_section, Section& trainer_section, const Model& model) {
+SearchSpace read_space(const Section& root, const Section& model_section, const Section& trainer_section,
+                       const Model& model) {
   SearchSpace space;
   space.expert = expert_range(model);
   const std::pair<const char*, std::vector<std::int64_t>*> ranges[] = {{"ngpus_range", &space.devices},
@@ -92,12 +105,11 @@ SearchSpace read_space(Section& root, Section& model_section, Section& trainer_s
   return space;
 }
 
-Device read_device(Section section) {
+Device read_device(const Section& section) {
   Device device;
   device.name = section.text("name");
   device.memory_bytes = parse_size(section.text("memory"), section.source() + ": device.memory");
   if (device.memory_bytes == 0) section.refuse("memory", "must be above 0");
-  section.refuse_others();
   return device;
 }
 
@@ -132,20 +144,19 @@ std::int64_t SearchSpace::size() const {
 }
 
 Settings read_settings(const Json& tree, const std::string& source) {
-  Section root(tree, "", source);
-  Section model_section = root.section("model");
+  const Section root(tree, "", source, kRootKeys);
+  std::vector<std::string> keys = model_keys();
+  keys.emplace_back("micro_batch_size");
+  const Section model = root.section("model", keys);
   const Json no_trainer = Json::object();
-  Section trainer_section = root.has("trainer") ? root.section("trainer") : Section(no_trainer, "trainer.", source);
+  const Section trainer(root.has("trainer") ? root.value("trainer") : no_trainer, "trainer.", source, kTrainerKeys);
   Settings settings;
-  settings.model = read_model(model_section);
+  settings.model = read_model(model);
   check(settings.model, source + ": model");
-  settings.trainer = read_trainer(trainer_section);
-  settings.space = read_space(root, model_section, trainer_section, settings.model);
+  settings.trainer = read_trainer(trainer);
+  settings.space = read_space(root, model, trainer, settings.model);
   check_ranges(settings.space, source);
-  if (root.has("device")) settings.device = read_device(root.section("device"));
-  model_section.refuse_others();
-  trainer_section.refuse_others();
-  root.refuse_others();
+  if (root.has("device")) settings.device = read_device(root.section("device", {"name", "memory"}));
   return settings;
 }
 

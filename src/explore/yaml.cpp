@@ -1,11 +1,14 @@
 // YAML by yaml-cpp, scalars typed as PyYAML and OmegaConf type them.
 #include <algorithm>
-#include <array>
 #include <charconv>
-#include <set>
+#include <map>
+#include <optional>
+#include <sstream>
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
 
 #include "lshdp/core/error.h"
 #include "lshdp/core/file_kind.h"
@@ -15,7 +18,7 @@
 namespace lshdp::explore {
 namespace {
 
-constexpr int kDeepest = 64;
+constexpr std::size_t kDeepest = 64;
 /// Aliases may repeat a value so often that a small file becomes a large tree.
 constexpr std::size_t kMostValues = 100'000;
 
@@ -77,53 +80,105 @@ Json plain_scalar(const std::string& text, const std::string& what) {
   return text;
 }
 
-class Reader {
+/// Builds the tree from the parser's events. yaml-cpp's own nodes would take any number of documents and of aliases
+/// first.
+class Builder : public YAML::EventHandler {
  public:
-  explicit Reader(const std::string& source) : source_(source) {}
+  explicit Builder(const std::string& source) : source_(source) {}
 
-  Json read(const YAML::Node& node, int depth) {
-    if (depth > kDeepest) refuse(node, "is nested too deeply");
-    if (++values_ > kMostValues) refuse(node, fmt::format("has more than {} values", kMostValues));
-    switch (node.Type()) {
-      case YAML::NodeType::Scalar:
-        // "!" is the tag of what stands in quotes.
-        return node.Tag() == "!" ? Json(node.Scalar()) : plain_scalar(node.Scalar(), place(node));
-      case YAML::NodeType::Sequence:
-        return sequence(node, depth);
-      case YAML::NodeType::Map:
-        return mapping(node, depth);
-      default:
-        return nullptr;
-    }
+  Json result() { return std::move(result_); }
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { put(mark, anchor, nullptr, 1); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto found = anchors_.find(anchor);
+    if (found == anchors_.end()) refuse(mark, "an alias stands within what it names");
+    put(mark, 0, found->second.value, found->second.count);
   }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& text) override {
+    if (awaits_key()) {
+      take_key(mark, text);
+      return;
+    }
+    // "!" is the tag of what stands in quotes.
+    put(mark, anchor, tag == "!" ? Json(text) : plain_scalar(text, place(mark)), 1);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(mark, anchor, Json::array());
+  }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(mark, anchor, Json::object());
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapEnd() override { close(); }
 
  private:
-  std::string place(const YAML::Node& node) const {
-    return node.Mark().is_null() ? source_ : fmt::format("{}: line {}", source_, node.Mark().line + 1);
+  /// A list or dictionary that is being read.
+  struct Open {
+    YAML::Mark mark;
+    YAML::anchor_t anchor;
+    Json value;
+    std::optional<std::string> key;  // of a dictionary: what the next value belongs to
+    std::size_t count_before;
+  };
+  struct Anchor {
+    Json value;
+    std::size_t count;  // values in it
+  };
+
+  std::string place(const YAML::Mark& mark) const {
+    return mark.is_null() ? source_ : fmt::format("{}: line {}", source_, mark.line + 1);
   }
-  [[noreturn]] void refuse(const YAML::Node& node, const std::string& problem) const {
-    throw UsageError(fmt::format("{}: {}", place(node), problem));
+  [[noreturn]] void refuse(const YAML::Mark& mark, const std::string& problem) const {
+    throw UsageError(fmt::format("{}: {}", place(mark), problem));
   }
 
-  Json sequence(const YAML::Node& node, int depth) {
-    Json list = Json::array();
-    for (const YAML::Node& entry : node) list.push_back(read(entry, depth + 1));
-    return list;
+  bool awaits_key() const { return !open_.empty() && open_.back().value.is_object() && !open_.back().key; }
+
+  void take_key(const YAML::Mark& mark, const std::string& text) {
+    if (open_.back().value.contains(text)) refuse(mark, fmt::format("the key {} is there twice", printable(text)));
+    open_.back().key = text;
   }
 
-  Json mapping(const YAML::Node& node, int depth) {
-    Json object = Json::object();
-    for (const auto& entry : node) {
-      if (!entry.first.IsScalar()) refuse(entry.first, "a key must be text");
-      const std::string& key = entry.first.Scalar();
-      if (object.contains(key)) refuse(entry.first, fmt::format("the key {} is there twice", printable(key)));
-      object[key] = read(entry.second, depth + 1);
+  void open(const YAML::Mark& mark, YAML::anchor_t anchor, Json empty) {
+    if (awaits_key()) refuse(mark, "a key must be text");
+    if (open_.size() >= kDeepest) refuse(mark, "it is nested too deeply");
+    open_.push_back({mark, anchor, std::move(empty), std::nullopt, count_});
+  }
+
+  void close() {
+    Open done = std::move(open_.back());
+    open_.pop_back();
+    const std::size_t inside = count_ - done.count_before;
+    count_ = done.count_before;  // put() counts them again, with the value itself
+    put(done.mark, done.anchor, std::move(done.value), inside + 1);
+  }
+
+  /// `value`, which holds `count` values, goes where the innermost list or dictionary wants it.
+  void put(const YAML::Mark& mark, YAML::anchor_t anchor, Json value, std::size_t count) {
+    if (awaits_key()) refuse(mark, "a key must be text");
+    count_ += count;
+    if (count_ > kMostValues) refuse(mark, fmt::format("it has more than {} values", kMostValues));
+    if (anchor != 0) anchors_[anchor] = {value, count};
+    if (open_.empty()) {
+      result_ = std::move(value);
+    } else if (open_.back().value.is_array()) {
+      open_.back().value.push_back(std::move(value));
+    } else {
+      open_.back().value[*open_.back().key] = std::move(value);
+      open_.back().key.reset();
     }
-    return object;
   }
 
   const std::string& source_;
-  std::size_t values_ = 0;
+  Json result_;
+  std::vector<Open> open_;
+  std::map<YAML::anchor_t, Anchor> anchors_;
+  std::size_t count_ = 0;
 };
 
 }  // namespace
@@ -132,10 +187,12 @@ Json parse_yaml(std::string_view text, const std::string& source) {
   if (const std::string kind = kind_of_bytes(text); !kind.empty())
     throw UsageError(fmt::format("{}: not valid YAML: this is {}", source, kind));
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    if (documents.size() > 1)
-      throw UsageError(fmt::format("{}: holds {} documents; one is wanted", source, documents.size()));
-    return documents.empty() ? Json() : Reader(source).read(documents.front(), 0);
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    Builder first(source), second(source);
+    parser.HandleNextDocument(first);
+    if (parser.HandleNextDocument(second)) throw UsageError(source + ": holds several documents; one is wanted");
+    return first.result();
   } catch (const YAML::Exception& error) {
     const std::string place = error.mark.is_null() ? source : fmt::format("{}: line {}", source, error.mark.line + 1);
     throw UsageError(fmt::format("{}: not valid YAML: {}", place, printable(error.msg)));

@@ -123,8 +123,25 @@ TEST(Ranking, KeepsTheBestOfAll) {
     top.offer(one);
   });
   std::ranges::sort(all, [](const Candidate& a, const Candidate& b) { return comes_before(a, b, RankBy::memory); });
+  ASSERT_EQ(all.front().layout.data(), 1);
+  std::erase_if(all, [](const Candidate& one) {
+    return one.layout.data() == 1 && one.layout.sharding != Sharding::fully_shard &&
+           one.layout.sharding != Sharding::no_op;
+  });
   all.resize(5);
   EXPECT_EQ(layouts_of(top.candidates()), layouts_of(all));
+}
+
+TEST(Ranking, NamesLevelsOfShardingOnceWhereTheyShareNothingOut) {
+  const Model model = llama(32, 4096, 32, 8, 14336, 128256);
+  SearchSpace space;
+  space.devices = space.tensor = space.pipeline = space.context = space.micro_batch = {1};
+  space.recompute = {Recompute::full};
+  Top top(10, RankBy::memory);
+  search(model, Trainer{}, space, [&](const Candidate& one) { top.offer(one); });
+  ASSERT_EQ(top.candidates().size(), 2U);  // fully sharded weights are their own master weights
+  EXPECT_EQ(top.candidates()[0].layout.sharding, Sharding::fully_shard);
+  EXPECT_EQ(top.candidates()[1].layout.sharding, Sharding::no_op);
 }
 
 TEST(Ranking, OnTheFrontTradesDevicesForMemory) {

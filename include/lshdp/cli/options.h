@@ -93,6 +93,8 @@ class Options {
   Options& positional(const std::string& name, const std::string& help);
   /// One or more positional arguments, after all others.
   Options& positionals(const std::string& name, const std::string& help);
+  /// The same, of which there may be none: ask has().
+  Options& optional_positionals(const std::string& name, const std::string& help);
 
   /// `option` may only be given with one of `others`, which gives it its sense; a default does not count as given.
   Options& needs(const std::string& option, std::vector<std::string> others);
@@ -107,7 +109,7 @@ class Options {
   std::string help() const;
 
  private:
-  enum class Kind : std::uint8_t { flag, option, required, positional, positionals };
+  enum class Kind : std::uint8_t { flag, option, required, positional, positionals, optional_positionals };
   struct Definition {
     Kind kind;
     std::string name, placeholder, help, otherwise;
@@ -117,6 +119,7 @@ class Options {
   Options& add(Definition definition);
   const Definition* find(std::string_view name) const;
   bool is_positional(const Definition& definition) const;
+  bool takes_several(const Definition& definition) const;
   [[noreturn]] void refuse(const std::string& problem) const;
   [[noreturn]] void refuse_unknown(const std::string& argument) const;
   const Definition* option_of(std::string_view argument) const;

@@ -30,8 +30,8 @@ struct Configuration {
 /// values. Interpolations ${key} are resolved at the end. Throws UsageError naming the file, the override or the key.
 Configuration compose(const std::vector<std::filesystem::path>& folders, const std::string& name,
                       const std::vector<std::string>& overrides);
-/// The same over a tree that is there already, without files but those of groups.
-Configuration compose(const std::vector<std::filesystem::path>& folders, const Json& tree,
+/// The same of a tree that may have a defaults list, as the file `source` would.
+Configuration compose(const std::vector<std::filesystem::path>& folders, const Json& tree, const std::string& source,
                       const std::vector<std::string>& overrides);
 
 /// Names of the configurations in `folders`/`group`, sorted.

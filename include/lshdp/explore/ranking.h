@@ -17,7 +17,8 @@ enum class RankBy : std::uint8_t {
 /// candidates never depends on when they came.
 bool comes_before(const Candidate& one, const Candidate& other, RankBy by);
 
-/// The first `most` candidates, in their order.
+/// The first `most` candidates, in their order. Of those that differ only in a sharding level without effect (DP 1),
+/// one.
 class Top {
  public:
   Top(std::size_t most, RankBy by) : most_(most), by_(by) {}

@@ -3,6 +3,8 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <vector>
 
 #include "lshdp/explore/memory.h"
 #include "lshdp/explore/search_space.h"
@@ -19,6 +21,9 @@ struct Candidate {
 struct SearchCounts {
   std::int64_t valid = 0;
   std::array<std::int64_t, kRefusals> refused{};  // by Refusal; each combination counts once, by its first reason
+  /// For each number of devices of the space, in its order: the last reason that a combination was refused for which
+  /// depends on them. Where nothing is possible, that is the one behind which nothing is left.
+  std::vector<std::optional<Refusal>> last_refusal = {};
   std::int64_t all() const;
 };
 

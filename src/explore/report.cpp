@@ -1,0 +1,218 @@
+// JSON and tables of what a search found.
+#include "lshdp/explore/report.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "lshdp/core/text.h"
+#include "lshdp/explore/parameters.h"
+#include "lshdp/explore/stages.h"
+#include "lshdp/explore/verdict.h"
+
+namespace lshdp::explore {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+Json memory_json(const StageMemory& stage) {
+  return {{"stage", stage.stage},
+          {"dense_parameters", stage.dense_parameters},
+          {"expert_parameters", stage.expert_parameters},
+          {"weights_bytes", stage.weights},
+          {"gradients_bytes", stage.gradients},
+          {"master_weights_bytes", stage.master},
+          {"moments_bytes", stage.moments},
+          {"expert_activations_bytes", stage.practice_expert_activations},
+          {"other_activations_bytes", stage.other_activations},
+          {"loss_bytes", stage.loss},
+          {"working_set_bytes", stage.working_set},
+          {"buffers_bytes", stage.buffers},
+          {"framework_context_bytes", stage.context},
+          {"total_bytes", stage.total()},
+          {"fragmentation_margin_bytes", stage.margin}};
+}
+
+Json layout_json(const Model& model, const Layout& layout) {
+  return {{"devices", layout.devices},
+          {"TP", layout.tensor},
+          {"PP", layout.pipeline},
+          {"EP", layout.expert},
+          {"CP", layout.context},
+          {"DP", layout.data()},
+          {"micro_batch_size", layout.micro_batch},
+          {"micro_batches", layout.micro_batches(model)},
+          {"interleaving", layout.interleaving},
+          {"layer_split", name_of(layout.layer_split)},
+          {"layers", layers_of_pieces(model, layout)},
+          {"recompute", name_of(layout.recompute)},
+          {"sequence_parallel", layout.sequence_parallel},
+          {"sharding", name_of(layout.sharding)},
+          {"bubble_rate", bubble_rate(model, layout)}};
+}
+
+Json candidate_json(const Settings& settings, const Candidate& candidate) {
+  Json json = {{"layout", layout_json(settings.model, candidate.layout)}, {"worst_stage", candidate.worst.stage}};
+  json["stages"] = Json::array();
+  for (const StageMemory& stage : estimate(settings.model, settings.trainer, candidate.layout).stages)
+    json["stages"].push_back(memory_json(stage));
+  if (!settings.device) return json;
+  const Verdict judged = verdict(candidate.worst, *settings.device);
+  json["verdict"] = name_of(judged);
+  if (judged != Verdict::fits)
+    json["would_fit_with"] = what_would_fit(settings.model, settings.trainer, candidate.layout, *settings.device);
+  return json;
+}
+
+Json candidates_json(const Settings& settings, const std::vector<Candidate>& candidates) {
+  Json list = Json::array();
+  for (const Candidate& candidate : candidates) list.push_back(candidate_json(settings, candidate));
+  return list;
+}
+
+Json by_devices_json(const Settings& settings, const std::vector<DevicesSummary>& summaries) {
+  Json list = Json::array();
+  for (const DevicesSummary& summary : summaries) {
+    Json json = {{"devices", summary.devices}, {"valid", summary.valid}};
+    if (settings.device) {
+      json["fits"] = summary.fits;
+      json["tight"] = summary.tight;
+    }
+    if (summary.valid > 0) json["least_total_bytes"] = summary.least.worst.total();
+    if (summary.what_leaves_nothing) json["what_leaves_nothing"] = describe(*summary.what_leaves_nothing);
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+std::string gib(double bytes) { return fmt::format("{:.2f}", bytes / kGiB); }
+
+/// "8", or "7-8 (x 16)" where the pieces of the model differ.
+std::string layers_text(const Model& model, const Layout& layout) {
+  const auto layers = layers_of_pieces(model, layout);
+  const auto [least, most] = std::ranges::minmax(layers);
+  return least == most ? std::to_string(least) : fmt::format("{}-{}", least, most);
+}
+
+std::string candidate_table(const Settings& settings, const std::vector<Candidate>& candidates) {
+  std::vector<std::string> header{"devices",     "TP",          "PP",     "EP",        "CP",        "DP",
+                                  "micro-batch", "chunks",      "layers", "recompute", "seq. par.", "sharding",
+                                  "states",      "activations", "other",  "GiB",       "stage"};
+  if (settings.device) header.insert(header.end(), {"verdict", "fits with"});
+  Table table(header);
+  for (const Candidate& candidate : candidates) {
+    const Layout& l = candidate.layout;
+    const StageMemory& worst = candidate.worst;
+    std::vector<std::string> row{format_count(l.devices),
+                                 std::to_string(l.tensor),
+                                 std::to_string(l.pipeline),
+                                 std::to_string(l.expert),
+                                 std::to_string(l.context),
+                                 std::to_string(l.data()),
+                                 fmt::format("{} x {}", l.micro_batches(settings.model), l.micro_batch),
+                                 std::to_string(l.interleaving),
+                                 layers_text(settings.model, l),
+                                 std::string(name_of(l.recompute)),
+                                 l.sequence_parallel ? "yes" : "no",
+                                 std::string(name_of(l.sharding)),
+                                 gib(worst.states()),
+                                 gib(worst.practice_activations()),
+                                 gib(worst.working_set + worst.buffers + worst.context),
+                                 gib(worst.total()),
+                                 std::to_string(worst.stage)};
+    if (settings.device) {
+      const Verdict judged = verdict(worst, *settings.device);
+      row.emplace_back(name_of(judged));
+      row.push_back(judged == Verdict::fits ? ""
+                                            : what_would_fit(settings.model, settings.trainer, l, *settings.device));
+    }
+    table.add(std::move(row));
+  }
+  return table.to_string();
+}
+
+std::string refused_table(const SearchCounts& counts) {
+  Table table({"not possible", "combinations"});
+  bool any = false;
+  for (std::size_t i = 0; i < kRefusals; ++i) {
+    if (counts.refused[i] == 0) continue;
+    table.add({std::string(describe(static_cast<Refusal>(i))), format_count(counts.refused[i])});
+    any = true;
+  }
+  return any ? table.to_string() + '\n' : "";
+}
+
+std::string devices_table(const Settings& settings, const std::vector<DevicesSummary>& summaries) {
+  std::vector<std::string> header{"devices", "layouts"};
+  if (settings.device) header.insert(header.end(), {"fit", "tight"});
+  header.insert(header.end(), {"least GiB", ""});
+  Table table(header);
+  for (const DevicesSummary& summary : summaries) {
+    std::vector<std::string> row{format_count(summary.devices), format_count(summary.valid)};
+    if (settings.device) row.insert(row.end(), {format_count(summary.fits), format_count(summary.tight)});
+    row.push_back(summary.valid > 0 ? gib(summary.least.worst.total()) : "-");
+    row.push_back(summary.what_leaves_nothing ? std::string(describe(*summary.what_leaves_nothing)) : "");
+    table.add(std::move(row));
+  }
+  return table.to_string();
+}
+
+std::string model_line(const Model& model) {
+  std::string text = fmt::format("{}: {} parameters", model.name, format_count(total_parameters(model)));
+  if (model.has_experts()) text += fmt::format(" ({} a token)", format_count(active_parameters(model)));
+  return text + fmt::format(", {} layers; {} {} of {} tokens a step\n", model.num_layers,
+                            format_count(model.global_batch_size), model.vision ? "images" : "sequences",
+                            format_count(model.seq_length));
+}
+
+std::string search_line(const Found& found) {
+  return fmt::format("{} combinations, {} possible; searched (and written) in {}, {:.2g} million layouts a second\n\n",
+                     format_count(found.counts.all()), format_count(found.counts.valid), format_seconds(found.seconds),
+                     static_cast<double>(found.counts.valid) / std::max(found.seconds, 1e-9) / 1e6);
+}
+
+/// What stands over the best layouts.
+std::string top_title(const Settings& settings, const Found& found, RankBy by) {
+  const std::string which =
+      fmt::format("The first {} by {}", found.top.size(), by == RankBy::memory ? "memory" : "devices");
+  if (!settings.device) return which + " (memory of the fullest stage, GiB)\n";
+  if (!found.some_fit) return fmt::format("No layout fits {}. {}, GiB:\n", settings.device->name, which);
+  return fmt::format("{} of those that fit {} ({:.2f} GiB):\n", which, settings.device->name,
+                     static_cast<double>(settings.device->memory_bytes) / kGiB);
+}
+
+}  // namespace
+
+Json to_json(const Settings& settings, const Found& found) {
+  Json refused = Json::object();
+  for (std::size_t i = 0; i < kRefusals; ++i) {
+    if (found.counts.refused[i] > 0) refused[std::string(describe(static_cast<Refusal>(i)))] = found.counts.refused[i];
+  }
+  Json json = {{"version", 1},
+               {"model", settings.model.name},
+               {"parameters", total_parameters(settings.model)},
+               {"active_parameters", active_parameters(settings.model)},
+               {"param_dtype", name_of(settings.trainer.param_dtype)},
+               {"grad_dtype", name_of(settings.trainer.grad_dtype)},
+               {"combinations", found.counts.all()},
+               {"valid", found.counts.valid},
+               {"refused", refused},
+               {"by_devices", by_devices_json(settings, found.by_devices)},
+               {"top", candidates_json(settings, found.top)},
+               {"pareto", candidates_json(settings, found.pareto)}};
+  if (settings.device)
+    json["device"] = {{"name", settings.device->name}, {"memory_bytes", settings.device->memory_bytes}};
+  return json;
+}
+
+std::string describe(const Settings& settings, const Found& found, RankBy by) {
+  std::string text = model_line(settings.model) + search_line(found) + refused_table(found.counts) +
+                     devices_table(settings, found.by_devices);
+  if (!found.top.empty()) text += '\n' + top_title(settings, found, by) + candidate_table(settings, found.top);
+  if (found.pareto.size() > 1)
+    text += "\nLess memory only with more devices:\n" + candidate_table(settings, found.pareto);
+  return text;
+}
+
+}  // namespace lshdp::explore
