@@ -13,6 +13,7 @@ namespace {
 
 /// Larger sizes are typing errors, and products of two could leave 64 bits.
 constexpr std::int64_t kLargestSize = 1'000'000'000;
+constexpr std::int64_t kMostLayers = 100'000;
 constexpr double kMostParameters = 9.2e18;
 
 [[noreturn]] void refuse(const std::string& source, std::string_view key, std::string_view problem) {
@@ -109,6 +110,8 @@ bool Model::is_expert_layer(std::int64_t layer) const {
 
 void check(const Model& model, const std::string& source) {
   require_size(model.num_layers, "num_layers", source);
+  if (model.num_layers > kMostLayers)
+    refuse(source, "num_layers", fmt::format("must be at most {}, not {}", kMostLayers, model.num_layers));
   require_size(model.hidden_size, "hidden_size", source);
   require_size(model.ffn_hidden_size, "ffn_hidden_size", source);
   require_size(model.seq_length, "seq_length", source);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
 #include "lshdp/core/error.h"
@@ -113,20 +114,21 @@ Device read_device(const Section& section) {
   return device;
 }
 
-constexpr std::int64_t kMostDevices = 100'000'000;
+/// More of any of these are typing errors, and would take the search long.
+constexpr std::int64_t kMostDevices = 100'000'000, kMostOfASize = 100'000, kMostChunks = 1'000;
 
 void check_ranges(const SearchSpace& space, const std::string& source) {
-  const std::pair<const char*, const std::vector<std::int64_t>*> ranges[] = {
-      {"ngpus_range", &space.devices},
-      {"tp_range", &space.tensor},
-      {"pp_range", &space.pipeline},
-      {"ep_range", &space.expert},
-      {"cp_range", &space.context},
-      {"mbs_range", &space.micro_batch},
-      {"interleaving_range", &space.interleaving}};
-  for (const auto& [key, range] : ranges) {
-    if (range->back() > kMostDevices)
-      throw UsageError(fmt::format("{}: {} must be at most {}, not {}", source, key, kMostDevices, range->back()));
+  const std::tuple<const char*, const std::vector<std::int64_t>*, std::int64_t> ranges[] = {
+      {"ngpus_range", &space.devices, kMostDevices},
+      {"tp_range", &space.tensor, kMostOfASize},
+      {"pp_range", &space.pipeline, kMostOfASize},
+      {"ep_range", &space.expert, kMostOfASize},
+      {"cp_range", &space.context, kMostOfASize},
+      {"mbs_range", &space.micro_batch, kMostDevices},
+      {"interleaving_range", &space.interleaving, kMostChunks}};
+  for (const auto& [key, range, most] : ranges) {
+    if (range->back() > most)
+      throw UsageError(fmt::format("{}: {} must be at most {}, not {}", source, key, most, range->back()));
   }
 }
 

@@ -46,23 +46,51 @@ void note_moment(std::vector<InFlight>& moments, const InFlight& now) {
   moments.push_back(now);
 }
 
-/// Interleaved 1F1B runs each chunk for PP micro-batches in turn, backward in the opposite order (arXiv 2104.04473,
-/// figure 4).
-std::vector<InFlight> interleaved_moments(std::int64_t pipeline, std::int64_t chunks, std::int64_t micro_batches,
-                                          std::int64_t stage) {
-  const auto chunk_of = [&](std::int64_t step) { return static_cast<std::size_t>(step / pipeline % chunks); };
-  const std::int64_t steps = micro_batches * chunks;
-  const std::int64_t warm_up = std::min(steps, 2 * (pipeline - stage - 1) + (chunks - 1) * pipeline);
-  InFlight now(static_cast<std::size_t>(chunks));
-  for (std::int64_t step = 0; step < warm_up; ++step) ++now[chunk_of(step)];
-  std::vector<InFlight> moments{now};
-  for (std::int64_t step = warm_up; step < steps; ++step) {
-    ++now[chunk_of(step)];
-    note_moment(moments, now);
-    --now[static_cast<std::size_t>(chunks) - 1 - chunk_of(step - warm_up)];
+/// Interleaved 1F1B on one stage: each chunk runs forward for PP micro-batches in turn, and backward likewise in the
+/// opposite order (arXiv 2104.04473, figure 4). After the warm-up each step is one forward and then one backward.
+class Interleaved {
+ public:
+  Interleaved(std::int64_t pipeline, std::int64_t chunks, std::int64_t micro_batches, std::int64_t stage)
+      : pipeline_(pipeline),
+        chunks_(chunks),
+        steps_(micro_batches * chunks),
+        warm_up_(std::min(steps_, 2 * (pipeline - stage - 1) + (chunks - 1) * pipeline)) {}
+
+  /// Between two changes of chunk one chunk only gains and one only loses micro-batches: what is the most, by whatever
+  /// weights, is at the step before a change or at the step of one. All repeats after PP x chunks steps.
+  std::vector<InFlight> moments() const {
+    if (warm_up_ == steps_) return {in_flight(steps_, 0)};
+    std::vector<InFlight> moments;
+    const std::int64_t end = std::min(steps_ - warm_up_, pipeline_ * chunks_);
+    const auto note = [&](std::int64_t step) {
+      if (step >= 0 && step < end) note_moment(moments, in_flight(warm_up_ + step + 1, step));
+    };
+    note(end - 1);
+    for (std::int64_t backward = 0; backward < end; backward += pipeline_) {
+      const std::int64_t forward = backward + pipeline_ - 1 - (warm_up_ + pipeline_ - 1) % pipeline_;
+      for (const std::int64_t change : {backward, forward}) {
+        note(change - 1);
+        note(change);
+      }
+    }
+    return moments;
   }
-  return moments;
-}
+
+ private:
+  /// Steps of chunk `turn`, in the order in which chunks run, among the first `steps`.
+  std::int64_t steps_of(std::int64_t turn, std::int64_t steps) const {
+    const std::int64_t round = pipeline_ * chunks_;
+    return steps / round * pipeline_ + std::clamp<std::int64_t>(steps % round - turn * pipeline_, 0, pipeline_);
+  }
+  InFlight in_flight(std::int64_t forwards, std::int64_t backwards) const {
+    InFlight now;
+    for (std::int64_t chunk = 0; chunk < chunks_; ++chunk)
+      now.push_back(steps_of(chunk, forwards) - steps_of(chunks_ - 1 - chunk, backwards));
+    return now;
+  }
+
+  std::int64_t pipeline_, chunks_, steps_, warm_up_;
+};
 
 }  // namespace
 
@@ -88,11 +116,11 @@ std::vector<Stage> cut_into_stages(const Model& model, const Layout& layout) {
 std::vector<InFlight> worst_moments(std::int64_t pipeline, std::int64_t interleaving, std::int64_t micro_batches,
                                     std::int64_t stage) {
   if (interleaving == 1) return {{std::min(pipeline - stage, micro_batches)}};
-  return interleaved_moments(pipeline, interleaving, micro_batches, stage);
+  return Interleaved(pipeline, interleaving, micro_batches, stage).moments();
 }
 
 std::int64_t enough_micro_batches(std::int64_t pipeline, std::int64_t interleaving) {
-  // Interleaved, two groups fill the stages, and the mixture repeats with the next.
+  // Interleaved, the longest warm-up and one round of all chunks.
   return interleaving == 1 ? pipeline : 3 * pipeline;
 }
 

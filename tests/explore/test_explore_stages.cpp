@@ -63,6 +63,36 @@ TEST(Schedule, InterleavedNeverKeepsMoreThanThereIs) {
   for (const InFlight& moment : worst_moments(4, 2, 8, 3)) EXPECT_EQ(sum(moment), 5);
 }
 
+/// The most that a stage keeps, by `weights` of its chunks, when the schedule is followed step by step.
+std::int64_t most_step_by_step(std::int64_t p, std::int64_t micro_batches, std::int64_t stage,
+                               const InFlight& weights) {
+  const auto v = static_cast<std::int64_t>(weights.size());
+  const std::int64_t steps = micro_batches * v, warm_up = std::min(steps, 2 * (p - stage - 1) + (v - 1) * p);
+  const auto weight = [&](std::int64_t turn) { return weights[static_cast<std::size_t>(turn)]; };
+  std::int64_t now = 0, most = 0;
+  for (std::int64_t step = 0; step < steps; ++step) {
+    now += weight(step / p % v);
+    most = std::max(most, now);
+    if (step >= warm_up) now -= weight(v - 1 - (step - warm_up) / p % v);
+  }
+  return most;
+}
+
+TEST(Schedule, InterleavedIsAtItsWorstWhereChunksChange) {
+  for (const std::int64_t p : {2, 3, 4, 7}) {
+    for (const InFlight& weights : {InFlight{1, 1}, {5, 1}, {1, 9}, {3, 1, 1}, {1, 7, 1}, {1, 2, 3, 4}, {9, 1, 1, 6}}) {
+      for (const std::int64_t groups : {1, 2, 3, 5}) {
+        for (std::int64_t stage = 0; stage < p; ++stage) {
+          std::int64_t most = 0;
+          for (const InFlight& moment : worst_moments(p, static_cast<std::int64_t>(weights.size()), groups * p, stage))
+            most = std::max(most, std::inner_product(moment.begin(), moment.end(), weights.begin(), std::int64_t{0}));
+          EXPECT_EQ(most, most_step_by_step(p, groups * p, stage, weights)) << p << ' ' << groups << ' ' << stage;
+        }
+      }
+    }
+  }
+}
+
 TEST(Schedule, DoesNotChangeBeyondEnoughMicroBatches) {
   for (const std::int64_t p : {2, 3, 8}) {
     for (const std::int64_t v : {1, 2, 5}) {
