@@ -225,7 +225,7 @@ class Composer {
   [[noreturn]] void refuse_unknown(const std::string& name, const std::string& group) const {
     const std::vector<std::string> names = names_in(folders_, group);
     std::vector<std::string> searched;
-    for (const fs::path& folder : folders_) searched.push_back((folder / group).string());
+    for (const fs::path& folder : folders_) searched.push_back((group.empty() ? folder : folder / group).string());
     const std::string what = group.empty() ? "configuration" : group;
     if (names.empty())
       throw UsageError(

@@ -19,13 +19,15 @@ TEST(Install, MakesATreeThatCanBeMoved) {
   const CommandResult installed = run_command("'" LSHDP_CMAKE "' --install '" LSHDP_BUILD "' --prefix " + first);
   ASSERT_EQ(installed.exit_code, 0) << installed.output;
   fs::rename(first, moved);
-  for (const char* file :
-       {"share/lshdp/scripts/plot_results.py", "share/doc/lshdp/README.md", "share/doc/lshdp/LICENSE"})
+  for (const char* file : {"share/lshdp/scripts/plot_results.py", "share/lshdp/configs/explore/base.yaml",
+                           "share/doc/lshdp/README.md", "share/doc/lshdp/LICENSE"})
     EXPECT_TRUE(fs::exists(fs::path(moved) / file)) << file;
   const std::string program = moved + "/bin/lshdp";
   EXPECT_THAT(run_command(program + " --version").output, testing::StartsWith("lshdp "));
   const CommandResult saved = run_command(program + " init --model mlp --save " + (folder / "w.safetensors").string());
   EXPECT_EQ(saved.exit_code, 0) << saved.output;
+  EXPECT_THAT(run_command("cd / && " + program + " explore --config-name none").output,
+              HasSubstr("(in " + moved + "/share/lshdp/configs/explore)"));
   EXPECT_THAT(run_command("readelf -d " + program).output, HasSubstr("[$ORIGIN/../lib"));
 }
 
