@@ -2,6 +2,7 @@
 #include "lshdp/explore/report.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -88,11 +89,39 @@ Json by_devices_json(const Settings& settings, const std::vector<DevicesSummary>
 
 std::string gib(double bytes) { return fmt::format("{:.2f}", bytes / kGiB); }
 
-/// "8", or "7-8 (x 16)" where the pieces of the model differ.
+/// Layers of a chunk: "8", or "7-8" where chunks differ.
 std::string layers_text(const Model& model, const Layout& layout) {
   const auto layers = layers_of_pieces(model, layout);
   const auto [least, most] = std::ranges::minmax(layers);
   return least == most ? std::to_string(least) : fmt::format("{}-{}", least, most);
+}
+
+std::vector<std::string> layout_cells(const Model& model, const Layout& layout) {
+  const auto text = [](std::int64_t number) { return std::to_string(number); };
+  return {format_count(layout.devices),
+          text(layout.tensor),
+          text(layout.pipeline),
+          text(layout.expert),
+          text(layout.context),
+          text(layout.data()),
+          fmt::format("{} x {}", layout.micro_batches(model), layout.micro_batch),
+          text(layout.interleaving),
+          layers_text(model, layout),
+          std::string(name_of(layout.recompute)),
+          layout.sequence_parallel ? "yes" : "no",
+          std::string(name_of(layout.sharding))};
+}
+
+std::vector<std::string> memory_cells(const StageMemory& worst) {
+  return {gib(worst.states()), gib(worst.practice_activations()),
+          gib(worst.working_set + worst.buffers + worst.context), gib(worst.total()), std::to_string(worst.stage)};
+}
+
+std::vector<std::string> verdict_cells(const Settings& settings, const Candidate& candidate) {
+  const Verdict judged = verdict(candidate.worst, *settings.device);
+  if (judged == Verdict::fits) return {std::string(name_of(judged)), ""};
+  return {std::string(name_of(judged)),
+          what_would_fit(settings.model, settings.trainer, candidate.layout, *settings.device)};
 }
 
 std::string candidate_table(const Settings& settings, const std::vector<Candidate>& candidates) {
@@ -101,32 +130,13 @@ std::string candidate_table(const Settings& settings, const std::vector<Candidat
                                   "states",      "activations", "other",  "GiB",       "stage"};
   if (settings.device) header.insert(header.end(), {"verdict", "fits with"});
   Table table(header);
+  const auto append = [](std::vector<std::string>& row, std::vector<std::string> cells) {
+    row.insert(row.end(), std::make_move_iterator(cells.begin()), std::make_move_iterator(cells.end()));
+  };
   for (const Candidate& candidate : candidates) {
-    const Layout& l = candidate.layout;
-    const StageMemory& worst = candidate.worst;
-    std::vector<std::string> row{format_count(l.devices),
-                                 std::to_string(l.tensor),
-                                 std::to_string(l.pipeline),
-                                 std::to_string(l.expert),
-                                 std::to_string(l.context),
-                                 std::to_string(l.data()),
-                                 fmt::format("{} x {}", l.micro_batches(settings.model), l.micro_batch),
-                                 std::to_string(l.interleaving),
-                                 layers_text(settings.model, l),
-                                 std::string(name_of(l.recompute)),
-                                 l.sequence_parallel ? "yes" : "no",
-                                 std::string(name_of(l.sharding)),
-                                 gib(worst.states()),
-                                 gib(worst.practice_activations()),
-                                 gib(worst.working_set + worst.buffers + worst.context),
-                                 gib(worst.total()),
-                                 std::to_string(worst.stage)};
-    if (settings.device) {
-      const Verdict judged = verdict(worst, *settings.device);
-      row.emplace_back(name_of(judged));
-      row.push_back(judged == Verdict::fits ? ""
-                                            : what_would_fit(settings.model, settings.trainer, l, *settings.device));
-    }
+    std::vector<std::string> row = layout_cells(settings.model, candidate.layout);
+    append(row, memory_cells(candidate.worst));
+    if (settings.device) append(row, verdict_cells(settings, candidate));
     table.add(std::move(row));
   }
   return table.to_string();

@@ -134,17 +134,6 @@ void check_ranges(const SearchSpace& space, const std::string& source) {
 
 }  // namespace
 
-std::int64_t SearchSpace::size() const {
-  std::int64_t product = 1;
-  for (const std::size_t count :
-       {devices.size(), tensor.size(), pipeline.size(), expert.size(), context.size(), micro_batch.size(),
-        interleaving.size(), recompute.size(), sequence_parallel.size(), sharding.size(), layer_split.size()}) {
-    if (__builtin_mul_overflow(product, static_cast<std::int64_t>(count), &product))
-      throw UsageError("the ranges have more than 2^63 combinations");
-  }
-  return product;
-}
-
 Settings read_settings(const Json& tree, const std::string& source) {
   const Section root(tree, "", source, kRootKeys);
   std::vector<std::string> keys = model_keys();
