@@ -93,7 +93,10 @@ Json qwen3_moe(const Source& config) {
 Json deepseek(const Source& config, bool router_bias) {
   Json model = llama(config);
   model.erase("head_dim");
-  model["head_dim"] = config.integer("qk_nope_head_dim") + config.integer("qk_rope_head_dim");
+  // Larger ones are refused when the model is checked.
+  constexpr std::int64_t most = 1'000'000'000;
+  model["head_dim"] = std::clamp(config.integer("qk_nope_head_dim"), -most, most) +
+                      std::clamp(config.integer("qk_rope_head_dim"), -most, most);
   model["latent_attention"] = {{"q_lora_rank", config.integer_or("q_lora_rank", 0)},
                                {"kv_lora_rank", config.integer("kv_lora_rank")},
                                {"qk_nope_head_dim", config.integer("qk_nope_head_dim")},

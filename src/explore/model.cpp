@@ -79,6 +79,11 @@ void check_vision(const Vision& vision, const std::string& source) {
            fmt::format("({}) must be divisible by vision.patch_size ({})", vision.image_size, vision.patch_size));
 }
 
+double patch_parameters(const Vision& vision, double hidden) {
+  const auto side = static_cast<double>(vision.patch_size);
+  return (static_cast<double>(vision.num_channels) * side * side + 2) * hidden;
+}
+
 /// At least as many as the model has: sums of their exact number must stay within 64 bits.
 double parameters_at_most(const Model& model) {
   const auto h = static_cast<double>(model.hidden_size);
@@ -95,7 +100,9 @@ double parameters_at_most(const Model& model) {
   const double experts = 3 * (h + 1) * static_cast<double>(model.moe.ffn_hidden_size + 1) *
                          static_cast<double>(model.moe.num_experts + model.moe.num_shared_experts);
   const double rows = static_cast<double>(2 * model.vocab_size + model.max_position_embeddings + 1);
-  return static_cast<double>(model.num_layers) * (attention + mlp + experts + 16 * h) + rows * h;
+  const double head =
+      model.vision ? static_cast<double>(model.vision->num_classes) * (h + 1) + patch_parameters(*model.vision, h) : 0;
+  return head + static_cast<double>(model.num_layers) * (attention + mlp + experts + 16 * h) + rows * h;
 }
 
 }  // namespace
@@ -109,6 +116,7 @@ bool Model::is_expert_layer(std::int64_t layer) const {
 }
 
 void check(const Model& model, const std::string& source) {
+  if (model.vision) check_vision(*model.vision, source);
   require_size(model.num_layers, "num_layers", source);
   if (model.num_layers > kMostLayers)
     refuse(source, "num_layers", fmt::format("must be at most {}, not {}", kMostLayers, model.num_layers));
@@ -120,7 +128,6 @@ void check(const Model& model, const std::string& source) {
   require_size(model.max_position_embeddings, "max_position_embeddings", source, 0);
   check_attention(model, source);
   check_experts(model.moe, model.num_layers, source);
-  if (model.vision) check_vision(*model.vision, source);
   if (model.position_embedding == PositionEmbedding::learned && model.max_position_embeddings < model.seq_length)
     refuse(
         source, "seq_length",

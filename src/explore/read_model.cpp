@@ -2,6 +2,7 @@
 // (none), others with GPT-2's.
 #include "read_model.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -68,7 +69,8 @@ void read_sequence(const Section& section, Model& model) {
     return;
   }
   model.vision = read_vision(section.section("vision", kVisionKeys));
-  const std::int64_t side = model.vision->image_size / model.vision->patch_size;
+  // check() refuses images of more; their square must stay within 64 bits until then.
+  const std::int64_t side = std::min<std::int64_t>(model.vision->image_size / model.vision->patch_size, 1'000'000'000);
   model.seq_length = side * side + (model.vision->class_token ? 1 : 0);
   for (const std::string key : {"vocab_size", "seq_length"}) {
     if (section.has(key)) section.refuse(key, "does not go with model.vision: patches are the sequence");

@@ -123,6 +123,12 @@ TEST(Settings, ThatAreWrongAreRefusedByKey) {
   EXPECT_THAT(refusal({"model=3"}), HasSubstr("model must be a dictionary, not 3"));
   EXPECT_THAT(refusal({"model.moe.k=9"}, "mixtral-8x7b"), HasSubstr("moe.k (9) is more than moe.num_experts (8)"));
   EXPECT_THAT(refusal({"model.moe.expert_frequency=2"}, "mixtral-8x7b"), HasSubstr("must be from 0 to 1"));
+  EXPECT_THAT(refusal({"model.vision.image_size=9000000000000000000", "model.vision.patch_size=1"}, "vit-22b"),
+              HasSubstr("model: vision.image_size must be at most"));
+  EXPECT_THAT(refusal({"model.vision.image_size=1000000000", "model.vision.patch_size=1000000000",
+                       "+model.vision.num_channels=1000000000"},
+                      "vit-22b"),
+              HasSubstr("more than 2^63"));
   EXPECT_THAT(refusal({"+model.seq_length=5"}, "vit-22b"), HasSubstr("does not go with model.vision"));
 }
 

@@ -73,7 +73,16 @@ TEST(Fuzz, HuggingFace) {
                       {"intermediate_size", 14336}};
   const Json gpt2 = {{"model_type", "gpt2"}, {"vocab_size", 50257}, {"n_layer", 12},
                      {"n_embd", 768},        {"n_head", 12},        {"n_positions", 1024}};
-  fuzz_json({llama, gpt2}, [](const Json& json) {
+  Json deepseek = llama;
+  deepseek.update({{"model_type", "deepseek_v3"},
+                   {"moe_intermediate_size", 2048},
+                   {"n_routed_experts", 256},
+                   {"num_experts_per_tok", 8},
+                   {"kv_lora_rank", 512},
+                   {"qk_nope_head_dim", 128},
+                   {"qk_rope_head_dim", 64},
+                   {"v_head_dim", 128}});
+  fuzz_json({llama, gpt2, deepseek}, [](const Json& json) {
     Json tree = {{"model", explore::model_of_hugging_face(json, "m", "config.json")}};
     tree["model"]["global_batch_size"] = tree["model"]["seq_length"] = 512;
     explore::read_settings(tree, "config.json");
