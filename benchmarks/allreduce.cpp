@@ -131,8 +131,7 @@ std::vector<Row> measure_size(comm::Communicator& communicator, const Options& o
   std::vector<std::byte> scratch(comm::scratch_bytes(shards, buffer.type, communicator.rank()));
   const auto all_reduce = [&] { return communicator.all_reduce_sum(buffer, {.scratch = scratch}); };
   add("exact", bytes, [&] { all_reduce().wait(); });
-  add("bf16", bytes / 2,
-      [&] { communicator.all_reduce_sum(buffer, {.wire = comm::Wire::bf16, .scratch = scratch}).wait(); });
+  add("bf16", bytes / 2, [&] { communicator.all_reduce_sum(buffer, {.wire = Wire::bf16, .scratch = scratch}).wait(); });
   add("mpi", bytes, [&] {
     MPI_Allreduce(MPI_IN_PLACE, data.data(), static_cast<int>(data.size()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
   });
@@ -204,7 +203,7 @@ Options parse(int argc, char** argv) {
   options.algorithms = checked_algorithms(given["algorithms"].as<std::vector<std::string>>());
   options.engine.segment_bytes = parse_size(given["segment"].as<std::string>(), "--segment");
   options.engine.sends_in_flight = given["in-flight"].as<int>();
-  options.engine.longest_sleep_seconds = given["sleep"].as<double>();
+  options.engine.max_sleep_seconds = given["sleep"].as<double>();
   return options;
 }
 

@@ -4,8 +4,8 @@
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
+#include "../src/parallel/layout/host_arena.h"
 #include "lshdp/core/cuda.h"
-#include "lshdp/parallel/host_arena.h"
 
 namespace {
 

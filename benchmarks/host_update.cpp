@@ -7,7 +7,7 @@
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 
-#include "lshdp/parallel/host_adamw.h"
+#include "../src/parallel/optimizer/host_adamw.h"
 
 namespace {
 

@@ -27,7 +27,7 @@ Profile cluster(std::int64_t ranks, std::int64_t kinds) {
   std::uniform_real_distribution<double> speed(500, 4000);
   Profile profile;
   profile.gradient_bytes = profile.parameter_bytes = 86'000'000;
-  profile.first_block_bytes = 1'000'000;
+  profile.exposed_bytes = 1'000'000;
   profile.network.bytes_per_second = 1.2e8;
   for (std::int64_t rank = 0; rank < ranks; ++rank) {
     profile.ranks.push_back(rank < kinds ? rank_of_speed(speed(random), 64)

@@ -16,7 +16,7 @@
 #include "lshdp/core/median.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/model/weights.h"
-#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/make_store.h"
 
 namespace {
 
@@ -68,8 +68,9 @@ class PlainStep {
     at::Tensor x = batch_.input;
     for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
       std::vector<at::Tensor> parameters = values_[block];
-      for (const auto& borrowed : model_.blocks[block]->borrowed()) {
-        parameters.push_back(values_[borrowed.block][borrowed.parameter]);
+      for (const std::string& name : model_.blocks[block]->borrowed()) {
+        const auto owner = model_.owner_of(name);
+        parameters.push_back(values_[owner.block][owner.parameter]);
       }
       x = model_.blocks[block]->forward(x, parameters);
     }
@@ -109,15 +110,15 @@ class WalkerStep {
   WalkerStep(const Model& model, const SyntheticBatch& batch)
       : batch_(batch),
         communicator_(lshdp::comm::make_null_communicator(0, 1)),
-        store_(lshdp::parallel::make_replicated_store(model, *communicator_, {})),
+        store_(lshdp::parallel::make_store(model, *communicator_, {})),
         walker_(model, *store_, {}) {
     store_->set_values(lshdp::model::initial_values(model, 1));
   }
 
   void operator()() {
-    walker_.begin_step({.step = ++step_, .learning_rate = kLearningRate, .global_terms = batch_.target.numel()}, 1,
-                       batch_.input);
-    benchmark::DoNotOptimize(walker_.train_micro_batch(batch_.input, batch_.target, true));
+    benchmark::DoNotOptimize(
+        walker_.train_step({.step = ++step_, .learning_rate = kLearningRate, .global_terms = batch_.target.numel()},
+                           batch_.input, batch_.target, {batch_.input.size(0)}));
     store_->synchronize();
   }
 

@@ -11,7 +11,6 @@
 
 #include "host_report.h"
 #include "lshdp/cli/command.h"
-#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/comm/agree.h"
@@ -22,6 +21,7 @@
 #include "lshdp/core/file.h"
 #include "lshdp/core/text.h"
 #include "lshdp/train/evaluate.h"
+#include "model_option.h"
 #include "same_start.h"
 
 namespace lshdp::cli {

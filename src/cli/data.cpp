@@ -4,12 +4,12 @@
 
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/options.h"
-#include "lshdp/cli/tokenizer_option.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/converters.h"
+#include "tokenizer_option.h"
 
 namespace lshdp::cli {
 namespace {

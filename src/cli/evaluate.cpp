@@ -4,10 +4,8 @@
 #include <fmt/format.h>
 
 #include "lshdp/cli/command.h"
-#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
-#include "lshdp/cli/rank_options.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/memory.h"
@@ -18,6 +16,8 @@
 #include "lshdp/parallel/shared_values.h"
 #include "lshdp/train/saved_model.h"
 #include "lshdp/train/trained_data.h"
+#include "model_option.h"
+#include "rank_options.h"
 
 namespace lshdp::cli {
 namespace {

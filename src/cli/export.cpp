@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 
-#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
+#include "model_option.h"
 
 namespace lshdp::cli {
 namespace {

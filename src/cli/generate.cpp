@@ -4,17 +4,17 @@
 #include <ATen/Parallel.h>
 
 #include "lshdp/cli/command.h"
-#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/options.h"
-#include "lshdp/cli/tokenizer_option.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/output.h"
 #include "lshdp/measure/host_memory.h"
 #include "lshdp/model/weights.h"
-#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/make_store.h"
 #include "lshdp/train/saved_model.h"
+#include "model_option.h"
+#include "tokenizer_option.h"
 
 namespace lshdp::cli {
 namespace {
@@ -64,7 +64,7 @@ int run_generate(const Arguments& arguments) {
   options.tokens = tokenizer->vocabulary();
   const auto encoded = tokenizer->encode(prompt);
   const auto alone = comm::make_null_communicator(0, 1);
-  const auto store = parallel::make_replicated_store(model, *alone, {});
+  const auto store = parallel::make_store(model, *alone, {});
   store->set_values(model::read_weights(model, *train::open_tensors(saved, model)));
   parallel::BlockWalker walker(model, *store, {});
   print_output(prompt);

@@ -4,16 +4,16 @@
 #include <fmt/format.h>
 
 #include "lshdp/cli/command.h"
-#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
-#include "lshdp/cli/rank_options.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_room.h"
+#include "model_option.h"
+#include "rank_options.h"
 
 namespace lshdp::cli {
 namespace {

@@ -6,10 +6,8 @@
 #include <fmt/ranges.h>
 
 #include "lshdp/cli/command.h"
-#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
-#include "lshdp/cli/rank_options.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
@@ -17,18 +15,20 @@
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_room.h"
 #include "lshdp/measure/memory_report.h"
+#include "model_option.h"
+#include "rank_options.h"
 
 namespace lshdp::cli {
 namespace {
 
-constexpr std::int64_t kLeastBatch = 4;
+constexpr std::int64_t kMinBatch = 4;
 
 Options memory_options() {
   Options options("memory", "Shows what each rank's memory goes to, predicted and measured.",
                   "mpirun -np 4 lshdp memory --model gpt2 --mode lsdp --batch 8");
   options.required("model", "MODEL", "a preset or a JSON file");
   add_rank_options(options);
-  options.option("batch", "B,..", fmt::format("samples of a micro-batch, at least {}", kLeastBatch), "8")
+  options.option("batch", "B,..", fmt::format("samples of a micro-batch, at least {}", kMinBatch), "8")
       .option("out", "FILE", "also write the figures to FILE");
   return options;
 }
@@ -104,7 +104,7 @@ int run_memory(const Arguments& arguments) {
   const Values values = memory_options().parse(arguments);
   if (values.help()) return 0;
   const measure::RankRequest request = rank_request(values);
-  const std::vector<std::int64_t> batches = values.integers("batch", kLeastBatch);
+  const std::vector<std::int64_t> batches = values.integers("batch", kMinBatch);
   return with_ranks("memory", values, [&](comm::Communicator& communicator) {
     const model::Model model = shared_model(communicator, values.text("model"));
     NewFolders folders;
@@ -120,7 +120,7 @@ int run_memory(const Arguments& arguments) {
     const auto reports = measure::report_memory_of_ranks(communicator, model, setup, budget, batches);
     comm::on_rank_0(communicator, [&]() -> std::string {
       if (values.has("out")) write_json(values.text("out"), measure::memory_to_json(reports, model.name, setup));
-      print_output(text_of(reports, setup.mode == parallel::Mode::lsdp));
+      print_output(text_of(reports, plan::traits_of(setup.strategy.mode).shares_node_memory));
       return "";
     });
   });

@@ -1,5 +1,5 @@
 // Models by rank 0's description.
-#include "lshdp/cli/model_option.h"
+#include "model_option.h"
 
 #include <functional>
 

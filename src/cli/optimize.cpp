@@ -23,7 +23,7 @@ namespace {
 /// Instead of a solution: the plan of batches that a person chose, beside the solved split of the same total.
 std::string plan_given_batches(const plan::Profile& profile, const std::vector<std::int64_t>& batches,
                                const plan::SolverOptions& options, const std::string& out) {
-  const plan::Plan given = plan::plan_for(profile, batches, options.max_accumulation, true);
+  const plan::Plan given = plan::plan_for(profile, batches, options.max_accumulation);
   if (options.total.value_or(given.total) != given.total) {
     throw UsageError(fmt::format("--batches: {} add up to {}, not to --total {}", fmt::join(batches, ","), given.total,
                                  *options.total));

@@ -7,10 +7,8 @@
 #include <fmt/ranges.h>
 
 #include "lshdp/cli/command.h"
-#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
-#include "lshdp/cli/rank_options.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
@@ -21,6 +19,8 @@
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/transfer_sizes.h"
 #include "lshdp/train/evaluate.h"
+#include "model_option.h"
+#include "rank_options.h"
 
 namespace lshdp::cli {
 namespace {
@@ -102,9 +102,9 @@ std::string links_line(const plan::Profile& profile) {
 std::string load_line(const plan::Profile& profile) {
   if (profile.network.bytes_per_second == 0) return "";
   std::vector<std::string> loads;
-  for (const plan::RankProfile& rank : profile.ranks) loads.push_back(fmt::format("{:.2f}", rank.load));
+  for (const plan::RankProfile& rank : profile.ranks) loads.push_back(fmt::format("{:.2f}", rank.contention_factor));
   return fmt::format("in steps of all ranks together: computing {}, the boundary {:.2f} times as long as alone\n",
-                     fmt::join(loads, " "), profile.network.boundary_load);
+                     fmt::join(loads, " "), profile.network.exposed_factor);
 }
 
 void write_result(comm::Communicator& communicator, const plan::Profile& profile, const std::string& path) {

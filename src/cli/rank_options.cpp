@@ -1,5 +1,5 @@
 // Options of how ranks compute.
-#include "lshdp/cli/rank_options.h"
+#include "rank_options.h"
 
 #include <optional>
 
@@ -7,40 +7,32 @@
 
 #include "lshdp/core/error.h"
 #include "lshdp/core/text.h"
-#include "lshdp/parallel/locally_sharded_store.h"
+#include "lshdp/plan/strategy.h"
 
 namespace lshdp::cli {
 namespace {
 
-parallel::Mode known_mode(const Values& values) {
-  const parallel::Mode mode = parallel::mode_from_text(values.choice("mode", {"ddp", "fsdp", "lsdp"}));
-  if (values.flag("offload") && mode != parallel::Mode::fsdp)
-    throw UsageError("--offload: only --mode fsdp has shards that can go to the host");
-  return mode;
-}
-
-comm::Wire known_wire(const Values& values, const measure::RankRequest& request) {
-  const comm::Wire wire = parallel::wire_from_text(values.choice("wire", {"exact", "bf16"}));
-  if (wire == comm::Wire::exact) return wire;
-  if (request.mode != parallel::Mode::ddp) {
-    throw UsageError(
-        fmt::format("--wire: bf16 is for --mode ddp; {} moves what it has exactly", parallel::to_text(request.mode)));
-  }
-  if (request.precision == parallel::Precision::fp64)
-    throw UsageError("--wire: bf16 would undo --precision fp64; leave one of them out");
-  if (request.precision == parallel::Precision::fp16)
-    throw UsageError(
-        "--wire: bf16 is not for --precision fp16, whose parameters travel in 2 bytes anyway; leave it out");
-  return wire;
-}
-
 /// Blocks of the model that stay on the device; none: as many as fit.
-std::optional<std::size_t> resident_blocks(const Values& values, parallel::Mode mode) {
-  if (values.has("resident") && mode != parallel::Mode::lsdp)
+std::optional<std::size_t> resident_blocks(const Values& values, plan::Mode mode) {
+  if (values.has("resident") && !plan::traits_of(mode).streams)
     throw UsageError("--resident: only --mode lsdp streams parameters to the device");
   if (!values.has("resident") || values.text("resident") == "auto") return std::nullopt;
-  if (values.text("resident") == "all") return parallel::kAllResident;
+  if (values.text("resident") == "all") return plan::kAllResident;
   return static_cast<std::size_t>(values.integer("resident", 0));
+}
+
+plan::Strategy known_strategy(const Values& values) {
+  const plan::Mode mode = plan::mode_from_text(values.choice("mode", {"ddp", "fsdp", "lsdp"}));
+  const plan::Strategy strategy{
+      .mode = mode,
+      .offload = values.flag("offload"),
+      .precision = plan::precision_from_text(values.choice("precision", {"fp32", "bf16", "fp16", "fp64"})),
+      .wire = plan::wire_from_text(values.choice("wire", {"exact", "bf16"})),
+      .recompute = values.flag("recompute"),
+      .offload_activations = values.flag("offload-activations"),
+      .resident = resident_blocks(values, mode)};
+  plan::require_valid(strategy);
+  return strategy;
 }
 
 /// One for all ranks, or one per rank.
@@ -81,15 +73,7 @@ void add_rank_options(Options& options) {
 
 measure::RankRequest rank_request(const Values& values) {
   measure::RankRequest request;
-  request.mode = known_mode(values);
-  request.offload = values.flag("offload");
-  request.precision = parallel::precision_from_text(values.choice("precision", {"fp32", "bf16", "fp16", "fp64"}));
-  request.wire = known_wire(values, request);
-  request.recompute = values.flag("recompute");
-  request.offload_activations = values.flag("offload-activations");
-  if (request.offload_activations && !request.recompute)
-    throw UsageError("--offload-activations: what goes to the host are block inputs; add --recompute");
-  request.resident = resident_blocks(values, request.mode);
+  request.strategy = known_strategy(values);
   request.devices = known_devices(values);
   if (values.has("memory")) request.memory_bytes = values.sizes("memory");
   if (values.has("threads")) request.threads = values.integers("threads", 1);

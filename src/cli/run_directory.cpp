@@ -43,10 +43,7 @@ train::RunRecord run_from_json(const Json& json, const std::string& source) {
   require_version(json, 1, source);
   train::RunRecord run;
   run.model = json_value<std::string>(json, "model", source);
-  run.mode = json_value<std::string>(json, "mode", source);
-  run.precision = json_value<std::string>(json, "precision", source);
-  run.wire = json_value_or<std::string>(json, "wire", "exact", source);
-  run.offload = json_value_or<bool>(json, "offload", false, source);
+  run.strategy = plan::strategy_from_json(json, source);
   run.total = json_value<std::int64_t>(json, "total", source);
   for (const Json& entry : json_value<std::vector<Json>>(json, "ranks", source)) {
     run.ranks.push_back(rank_from_json(entry, fmt::format("{}: ranks[{}]", source, run.ranks.size())));

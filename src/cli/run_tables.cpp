@@ -91,11 +91,11 @@ std::string rank_table(const RunDirectory& run, const Figures& figures) {
   return table.to_string();
 }
 
-/// The precision, and how many steps it cost.
-std::string precision_of(const RunDirectory& run) {
+/// The numbers it computed in, and how many steps they cost.
+std::string numbers_of(const RunDirectory& run) {
   const auto skipped = std::ranges::count_if(run.steps, &StepRecord::skipped);
-  if (skipped == 0) return run.run.precision;
-  return fmt::format("{} ({} of {} steps skipped)", run.run.precision, skipped, run.steps.size());
+  const std::string numbers = plan::describe_numbers(run.run.strategy);
+  return skipped == 0 ? numbers : fmt::format("{} ({} of {} steps skipped)", numbers, skipped, run.steps.size());
 }
 
 /// Median time of the steps [first, end); 0 if there are none.
@@ -138,9 +138,8 @@ std::string describe(const std::vector<RunDirectory>& runs) {
   for (const RunDirectory& run : runs) {
     const Figures figures = figures_of(run);
     table.add(run_row(run, figures, first));
-    ranks += fmt::format("\n{}: {}, {}, {}{}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
-                         run.run.offload ? run.run.mode + " with offload" : run.run.mode, precision_of(run),
-                         run.run.wire == "bf16" ? ", rounded to bf16 on the wire" : "", rank_table(run, figures));
+    ranks += fmt::format("\n{}: {}, {}, {}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
+                         plan::describe_mode(run.run.strategy), numbers_of(run), rank_table(run, figures));
     ranks += rebalance_table(run);
   }
   return table.to_string() + ranks;

@@ -1,5 +1,5 @@
 // Which tokenizer it is, by options, by the folder of the weights, by the size of the vocabulary.
-#include "lshdp/cli/tokenizer_option.h"
+#include "tokenizer_option.h"
 
 #include <fmt/format.h>
 

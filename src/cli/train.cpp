@@ -7,11 +7,8 @@
 #include <fmt/ranges.h>
 
 #include "lshdp/cli/command.h"
-#include "lshdp/cli/model_option.h"
 #include "lshdp/cli/mpi_command.h"
 #include "lshdp/cli/options.h"
-#include "lshdp/cli/plan_choice.h"
-#include "lshdp/cli/rank_options.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/shared_folder.h"
 #include "lshdp/core/error.h"
@@ -19,17 +16,16 @@
 #include "lshdp/core/interrupt.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
-#include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
 #include "lshdp/core/version.h"
-#include "lshdp/measure/host_room.h"
-#include "lshdp/measure/max_batch.h"
-#include "lshdp/measure/transfer.h"
 #include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
+#include "lshdp/train/launch.h"
 #include "lshdp/train/run_claim.h"
 #include "lshdp/train/saved_model.h"
-#include "lshdp/train/trainer.h"
+#include "model_option.h"
+#include "plan_options.h"
+#include "rank_options.h"
 
 namespace lshdp::cli {
 namespace {
@@ -100,12 +96,12 @@ std::filesystem::path path_or_none(const Values& values, const char* name) {
 }
 
 /// More are a mistake, and could be too many to count.
-constexpr std::int64_t kMostSteps = 1'000'000'000;
+constexpr std::int64_t kMaxSteps = 1'000'000'000;
 
 void read_length(const Values& values, train::TrainOptions& options) {
   if (!values.has("steps") && !values.has("epochs")) throw UsageError("give either --steps or --epochs");
-  if (values.has("steps")) options.steps = values.integer("steps", 1, kMostSteps);
-  if (values.has("epochs")) options.epochs = values.integer("epochs", 1, kMostSteps);
+  if (values.has("steps")) options.steps = values.integer("steps", 1, kMaxSteps);
+  if (values.has("epochs")) options.epochs = values.integer("epochs", 1, kMaxSteps);
 }
 
 void read_optimizer(const Values& values, train::TrainOptions& options) {
@@ -193,18 +189,6 @@ std::string result_text(const Json& summary) {
   return text;
 }
 
-/// The samples of the data set, which must fit the model and what is asked for.
-std::int64_t sample_count(comm::Communicator& communicator, const model::Model& model,
-                          const train::TrainOptions& options) {
-  std::int64_t count = 0;
-  comm::agree(communicator, [&] {
-    const auto dataset = train::open_for_model(options.data, model);
-    train::require_augmentation({options.data, dataset->info()}, options.augmentation);
-    count = dataset->size();
-  });
-  return count;
-}
-
 /// Outputs are looked at before any work is done for them. Returns the folder that is to hold them.
 [[nodiscard]] NewFolders check_outputs(comm::Communicator& communicator, const Values& values) {
   NewFolders folders;
@@ -223,35 +207,10 @@ std::int64_t sample_count(comm::Communicator& communicator, const model::Model& 
   return folders;
 }
 
-/// The request of this rank, which will hold small data sets in memory.
-measure::RankRequest with_data(comm::Communicator& communicator, measure::RankRequest request,
-                               const train::TrainOptions& options, const model::Model& model) {
-  comm::agree(communicator, [&] {
-    request.data_bytes = train::open_for_model(options.data, model)->memory_bytes();
-    if (!options.eval_data.empty())
-      request.data_bytes += train::open_for_model(options.eval_data, model)->memory_bytes();
-  });
-  return request;
-}
-
 std::vector<std::string> command_line(const std::string& command, const Arguments& arguments) {
   std::vector<std::string> line{"lshdp", command};
   line.insert(line.end(), arguments.begin() + 1, arguments.end());
   return line;
-}
-
-/// Beside the largest micro-batch that this run may give the rank.
-void decide_resident_blocks(comm::Communicator& communicator, const model::Model& model, MemoryBudget& budget,
-                            train::TrainOptions& options) {
-  const auto rank = static_cast<std::size_t>(communicator.rank());
-  const auto& planned = options.plan.ranks[rank].micro_batches;
-  std::int64_t largest = planned.empty() ? 1 : *std::ranges::max_element(planned);
-  if (options.rebalance_every > 0 && options.profile)
-    largest = std::max(largest, options.profile->ranks[rank].max_batch);
-  comm::agree(communicator, [&] {
-    options.setup =
-        measure::with_resident_blocks(model, options.setup, communicator.rank(), communicator.size(), budget, largest);
-  });
 }
 
 void warn_of_dropout(const comm::Communicator& communicator, const model::Model& model) {
@@ -265,9 +224,8 @@ void warn_of_dropout(const comm::Communicator& communicator, const model::Model&
 int run_train(const Arguments& arguments) {
   const Values values = train_options().parse(arguments);
   if (values.help()) return 0;
-  const measure::RankRequest ranks = rank_request(values);
-  const std::string way = communicator_request(values);
-  const PlanRequest request = plan_request(values);
+  const train::LaunchRequest request{
+      .ranks = rank_request(values), .communicator = communicator_request(values), .plan = plan_request(values)};
   train::TrainOptions options = read_options(values);
   options.invocation = {
       .command = command_line("train", arguments), .options = values.to_json(), .program = program_version()};
@@ -283,29 +241,8 @@ int run_train(const Arguments& arguments) {
     if (!options.results.empty()) comm::require_shared_folder(world, options.results, options.results_option);
     const NewFolders folders = check_outputs(world, values);
     warn_of_dropout(world, model);
-    options.setup = measure::set_up_rank(world, with_data(world, ranks, options, model));
-    measure::require_host_room(world, model, options.setup, /*alone=*/true);
-    train::require_resumable(world, model, options);
-    const auto between_devices = measure::make_device_communicator(world, way, options.setup);
-    comm::Communicator& communicator = between_devices ? *between_devices : world;
-    MemoryBudget budget(*options.setup.compute_device);
-    const std::int64_t samples = sample_count(communicator, model, options);
-    PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples,
-                                    {.folder = options.results, .resumed = !options.resume.empty()});
-    options.plan = std::move(choice.plan);
-    options.setup = measure::follow_transfer_sizes(communicator, options.setup, options.plan.transfer);
-    options.max_batch = std::move(choice.max_batch);
-    options.profile = std::move(choice.profile);
-    options.measured = std::move(choice.measured);
-    options.measured_with = std::move(choice.measured_with);
-    options.rebalance_every = request.rebalance;
-    options.rebalance.max_accumulation = request.max_accumulation;
-    decide_resident_blocks(communicator, model, budget, options);
-    budget.set_limit(options.setup.memory_bytes);
-    const std::string memory = measure::describe_memory(communicator, model, options.setup);
-    if (communicator.rank() == 0) spdlog::info("{}", memory);
-    const Json summary = train::train(communicator, model, options);
-    print_on_rank_0(communicator, communicator.rank() == 0 ? result_text(summary) : "");
+    const Json summary = train::launch(world, model, request, options);
+    print_on_rank_0(world, world.rank() == 0 ? result_text(summary) : "");
   });
 }
 

@@ -21,7 +21,7 @@ namespace {
 constexpr int kTag = 30'000;  // no other message of MPI_COMM_WORLD has it
 constexpr double kBetweenTests = 1e-3;
 constexpr double kPublishAfter = 2;
-constexpr double kBetweenRanks = 0.2;  // the lowest rank speaks first, and ends the run
+constexpr double kBetweenRanks = 0.2;  // the lowest rank prints first, and ends the run
 constexpr double kLastResort = 10;
 
 std::string service_of(int rank) {

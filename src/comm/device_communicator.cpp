@@ -16,7 +16,7 @@
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/host_pages.h"
-#include "lshdp/core/job_thread.h"
+#include "lshdp/core/work_queue.h"
 #include "validate.h"
 
 namespace lshdp::comm {
@@ -28,7 +28,7 @@ class DeviceWork final : public Work::State, public std::enable_shared_from_this
   using Finish = std::function<void()>;
   /// `begin` runs on the thread that starts the operation, and gives what is to run on `lane`. `order`: held meanwhile,
   /// so that the lane has operations in the order in which they began.
-  DeviceWork(std::function<Finish()> begin, JobThread& lane, std::mutex& order, bool deferred)
+  DeviceWork(std::function<Finish()> begin, WorkQueue& lane, std::mutex& order, bool deferred)
       : begin_(std::move(begin)), lane_(lane), order_(order), deferred_(deferred) {}
 
   void start() override {
@@ -43,7 +43,7 @@ class DeviceWork final : public Work::State, public std::enable_shared_from_this
       began_ = now_seconds();
     }
     const std::scoped_lock in_turn(order_);
-    lane_.give([self = shared_from_this(), finish = begin_()] { self->finish(finish); });
+    lane_.post([self = shared_from_this(), finish = begin_()] { self->finish(finish); });
   }
   void wait() override {
     std::unique_lock lock(mutex_);
@@ -92,7 +92,7 @@ class DeviceWork final : public Work::State, public std::enable_shared_from_this
   }
 
   const std::function<Finish()> begin_;
-  JobThread& lane_;  // where operations are finished, one after the other
+  WorkQueue& lane_;  // where operations are finished, one after the other
   std::mutex& order_;
   const bool deferred_;
   mutable std::mutex mutex_;  // guards what follows
@@ -244,21 +244,21 @@ class DeviceCommunicator final : public Communicator {
   // With one group its work begins at once. With several, some of it follows what comes from other hosts: then all of
   // it begins on the lane, or its order would differ between ranks.
   DeviceWork::Finish begin_sum(const Buffer& vector, const Shards& shards, const Transfer& how) {
-    const Moment ready = device_.now();
+    const Event ready = device_.record_event();
     if (!column_) {
-      const Moment summed = group_->reduce(vector, pieces(shards), ready);
+      const Event summed = group_->reduce(vector, pieces(shards), ready);
       return [summed] { summed.wait(); };
     }
     return [=, this] { sum_between_groups(vector, shards, how, ready); };
   }
 
-  void sum_between_groups(const Buffer& vector, const Shards& shards, const Transfer& how, const Moment& ready) {
+  void sum_between_groups(const Buffer& vector, const Shards& shards, const Transfer& how, const Event& ready) {
     const Shards there = column_shards(shards);
     std::byte* staged = stage(vector, there, how);
     const std::vector<Part> of_column = parts(vector, shards, staged);
     Work exchange = column_->reduce_scatter_sum({staged, there.bounds.back(), vector.type}, there,
                                                 {.tag = how.tag, .priority = how.priority, .deferred = true});
-    const Moment summed = group_->reduce(vector, pieces(shards), ready);
+    const Event summed = group_->reduce(vector, pieces(shards), ready);
     for (const Part& part : of_column) {
       const bool last = part.rank == of_column.back().rank;
       device_.copy_out(part.staged, part.there, part.bytes, summed, last ? starter(exchange) : nullptr);
@@ -270,15 +270,15 @@ class DeviceCommunicator final : public Communicator {
   }
 
   DeviceWork::Finish begin_gather(const Buffer& vector, const Shards& shards, const Transfer& how) {
-    const Moment ready = device_.now();
+    const Event ready = device_.record_event();
     if (!column_) {
-      const Moment there = group_->broadcast(vector, pieces(shards), ready);
+      const Event there = group_->broadcast(vector, pieces(shards), ready);
       return [there] { there.wait(); };
     }
     return [=, this] { gather_between_groups(vector, shards, how, ready); };
   }
 
-  void gather_between_groups(const Buffer& vector, const Shards& shards, const Transfer& how, const Moment& ready) {
+  void gather_between_groups(const Buffer& vector, const Shards& shards, const Transfer& how, const Event& ready) {
     const Shards there = column_shards(shards);
     std::byte* staged = stage(vector, there, how);
     const std::vector<Part> of_column = parts(vector, shards, staged);
@@ -288,7 +288,7 @@ class DeviceCommunicator final : public Communicator {
       if (part.rank == rank()) device_.copy_out(part.staged, part.there, part.bytes, ready, starter(exchange));
     }
     exchange.wait();
-    Moment in;
+    Event in;
     for (const Part& part : of_column) in = device_.copy_in(part.there, part.staged, part.bytes, {});
     group_->broadcast(vector, pieces(shards), in).wait();
   }
@@ -300,7 +300,7 @@ class DeviceCommunicator final : public Communicator {
   std::unique_ptr<Communicator> column_;  // none with one group
   Staging staging_;
   std::mutex order_;  // held while an operation begins
-  JobThread lane_;    // last: it ends before what it uses
+  WorkQueue lane_;    // last: it ends before what it uses
 };
 
 }  // namespace

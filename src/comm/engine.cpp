@@ -19,8 +19,8 @@ constexpr double kShortestSleep = 20e-6;
 // Without an operation under way, MPI may still hold data of sends it has called complete: look after it now and then.
 constexpr double kIdleSleep = 20e-3;
 constexpr double kUnbegunSleep = 5e-3;
-constexpr double kGapWeight = 0.2;    // of the newest gap between two events in the typical one
-constexpr double kLongestGap = 4e-3;  // longer ones were waits for a rank, not for the wire
+constexpr double kGapWeight = 0.2;  // of the newest gap between two events in the typical one
+constexpr double kMaxGap = 4e-3;    // longer ones were waits for a rank, not for the wire
 
 std::string text_of(int code) {
   char text[MPI_MAX_ERROR_STRING] = {};
@@ -83,13 +83,13 @@ Engine::Engine(const EngineOptions& options, std::vector<int> members, std::shar
 
 Engine::~Engine() {
   stopping_ = true;
-  bell_->ring();
+  wakeup_->ring();
   meter_->thread_ends(thread_clock_);
   thread_.join();
 }
 
 Work Engine::submit(Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small) {
-  auto work = std::make_shared<EngineWork>(how.deferred, bell_, meter_);
+  auto work = std::make_shared<EngineWork>(how.deferred, wakeup_, meter_);
   auto active = std::make_unique<Active>(
       Active{.operation = Operation(std::move(schedule), vector, how, small, work), .mpi_tag = mpi_tag});
   {
@@ -100,7 +100,7 @@ Work Engine::submit(Schedule schedule, Buffer vector, const Transfer& how, int m
     ++under_way_;
     work->enqueued();
   }
-  bell_->ring();
+  wakeup_->ring();
   return Work(std::move(work));
 }
 
@@ -111,7 +111,7 @@ bool Engine::idle() const {
 
 void Engine::abandon() {
   abandoned_ = true;
-  bell_->ring();
+  wakeup_->ring();
 }
 
 Counters Engine::counters() const { return meter_->read(now_seconds()); }
@@ -177,28 +177,28 @@ void Engine::serve() {
 /// shares. What follows at once belongs to the same event.
 void Engine::note_move() {
   const double now = now_seconds();
-  if (sleep_seconds_ > 0) typical_gap_ += kGapWeight * (std::min(now - last_move_, kLongestGap) - typical_gap_);
+  if (sleep_seconds_ > 0) typical_gap_ += kGapWeight * (std::min(now - last_move_, kMaxGap) - typical_gap_);
   last_move_ = now;
   sleep_seconds_ = 0;
 }
 
 /// A small message that a thread waits for is a wait for a latency. Where no operation has begun on this rank, nobody
 /// here waits for what may arrive.
-double Engine::longest_sleep() const {
+double Engine::max_sleep() const {
   if (active_.empty()) return kIdleSleep;
   double longest = kUnbegunSleep;
   for (const auto& active : active_) {
-    if (active->operation.small() && active->operation.work()->awaited()) return options_.longest_sleep_seconds / 4;
-    if (active->operation.begun()) longest = options_.longest_sleep_seconds;
+    if (active->operation.small() && active->operation.work()->awaited()) return options_.max_sleep_seconds / 4;
+    if (active->operation.begun()) longest = options_.max_sleep_seconds;
   }
-  return std::max(longest, options_.longest_sleep_seconds);
+  return std::max(longest, options_.max_sleep_seconds);
 }
 
 /// True if the bell was rung.
 bool Engine::sleep() {
   const double first = std::max(typical_gap_ / 4, kShortestSleep);
-  sleep_seconds_ = std::min(sleep_seconds_ == 0 ? first : 2 * sleep_seconds_, longest_sleep());
-  return bell_->sleep(sleep_seconds_);
+  sleep_seconds_ = std::min(sleep_seconds_ == 0 ? first : 2 * sleep_seconds_, max_sleep());
+  return wakeup_->sleep(sleep_seconds_);
 }
 
 bool Engine::take_submitted() {
@@ -214,18 +214,18 @@ bool Engine::take_submitted() {
   if (active_.empty() || submitted.empty()) return false;
   std::for_each(first_new, active_.end(), [this](auto& active) {
     post_receives(*active);
-    if (!active->operation.small()) exchange_leave(*active);
+    if (!active->operation.small()) exchange_clear_to_send(*active);
   });
   return true;
 }
 
 /// The ranks this one receives from hear that it is ready; those it sends to are listened to.
-void Engine::exchange_leave(Active& active) {
+void Engine::exchange_clear_to_send(Active& active) {
   const Schedule& schedule = active.operation.schedule();
   for (const int peer : peers_of(schedule.sends)) {
-    check(
-        MPI_Irecv(nullptr, 0, MPI_BYTE, peer, active.mpi_tag, control_, &active.leaves.emplace_back(MPI_REQUEST_NULL)),
-        "MPI_Irecv");
+    check(MPI_Irecv(nullptr, 0, MPI_BYTE, peer, active.mpi_tag, control_,
+                    &active.clears_to_send.emplace_back(MPI_REQUEST_NULL)),
+          "MPI_Irecv");
   }
   for (const int peer : peers_of(schedule.receives)) {
     MPI_Request request = MPI_REQUEST_NULL;
@@ -264,7 +264,7 @@ void Engine::collect_requests() {
     owners_.push_back({active, kind});
   };
   for (auto& active : active_) {
-    if (!active->leaves.empty()) add(active->leaves.front(), active.get(), Kind::leave);
+    if (!active->clears_to_send.empty()) add(active->clears_to_send.front(), active.get(), Kind::clear_to_send);
     if (!active->sends.empty()) add(active->sends.front().request, active.get(), Kind::send);
     if (!active->receives.empty()) add(active->receives.front().request, active.get(), Kind::receive);
   }
@@ -294,14 +294,14 @@ bool Engine::complete_requests() {
 }
 
 MPI_Request& Engine::oldest_request(const Owner& owner) {
-  if (owner.kind == Kind::leave) return owner.active->leaves.front();
+  if (owner.kind == Kind::clear_to_send) return owner.active->clears_to_send.front();
   return owner.kind == Kind::send ? owner.active->sends.front().request : owner.active->receives.front().request;
 }
 
 void Engine::complete(const Owner& owner, const MPI_Status& status) {
   Active& active = *owner.active;
-  if (owner.kind == Kind::leave) {
-    active.leaves.pop_front();
+  if (owner.kind == Kind::clear_to_send) {
+    active.clears_to_send.pop_front();
   } else if (owner.kind == Kind::send) {
     Sending sending = std::move(active.sends.front());
     active.sends.pop_front();
@@ -345,7 +345,8 @@ bool Engine::send_ready() {
 Engine::Active* Engine::most_urgent() {
   Active* best = nullptr;
   for (auto& active : active_) {
-    const bool ready = !active->operation.small() && active->leaves.empty() && active->operation.next_send() != nullptr;
+    const bool ready =
+        !active->operation.small() && active->clears_to_send.empty() && active->operation.next_send() != nullptr;
     if (ready && (best == nullptr || active->operation.priority() < best->operation.priority())) best = active.get();
   }
   return best;
@@ -398,7 +399,7 @@ void Engine::fail_all(const std::string& error) {
     submitted_.clear();
   }
   for (auto& active : active_) {
-    for (auto& leave : active->leaves) forget(leave, true);
+    for (auto& clear : active->clears_to_send) forget(clear, true);
     for (auto& receive : active->receives) forget(receive.request, true);
     for (auto& send : active->sends) forget(send.request, false);
     retire(*active, error);

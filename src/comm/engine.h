@@ -15,12 +15,12 @@
 
 #include <mpi.h>
 
-#include "bell.h"
 #include "heartbeat.h"
 #include "lshdp/comm/communicator.h"
 #include "lshdp/comm/mpi_communicator.h"
 #include "meter.h"
 #include "operation.h"
+#include "wakeup.h"
 
 namespace lshdp::comm {
 
@@ -28,8 +28,8 @@ namespace lshdp::comm {
 ///
 /// A sender holds one of few places for sends in flight until its message is received, so a message whose receiver is
 /// not ready could keep others from being sent, in a circle. Therefore the receiver, its receives posted, sends an
-/// empty message (the leave) with the operation's tag on a second MPI communicator to those it receives from, and
-/// nothing but small messages is sent before all leaves of the operation are there.
+/// empty message (clear to send) with the operation's tag on a second MPI communicator to those it receives from, and
+/// nothing but small messages is sent before all of these of the operation are there.
 class Engine {
  public:
   /// Starts the thread and makes the communicators of `members` (ranks of MPI_COMM_WORLD; empty: all), which all must
@@ -69,11 +69,11 @@ class Engine {
   struct Active {
     Operation operation;
     int mpi_tag;
-    std::deque<MPI_Request> leaves = {};  // of the ranks it sends to, as far as they have not come
+    std::deque<MPI_Request> clears_to_send = {};  // of the ranks it sends to, as far as they have not come
     std::deque<Sending> sends = {};
     std::deque<Receiving> receives = {};
   };
-  enum class Kind { leave, send, receive };
+  enum class Kind { clear_to_send, send, receive };
   struct Owner {
     Active* active;
     Kind kind;
@@ -89,7 +89,7 @@ class Engine {
   void collect_requests();
   static MPI_Request& oldest_request(const Owner& owner);
   void complete(const Owner& owner, const MPI_Status& status);
-  void exchange_leave(Active& active);
+  void exchange_clear_to_send(Active& active);
   void post_receives(Active& active);
   bool send_ready();
   Active* most_urgent();
@@ -98,13 +98,13 @@ class Engine {
   void retire(Active& active, const std::string& error);
   void fail_all(const std::string& error);
   bool sleep();
-  double longest_sleep() const;
+  double max_sleep() const;
   void note_move();
 
   const EngineOptions options_;
   const std::vector<int> members_;
   int rank_ = 0, size_ = 1;
-  const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
+  const std::shared_ptr<Wakeup> wakeup_ = std::make_shared<Wakeup>();
   const std::shared_ptr<Meter> meter_;
 
   // Shared with callers, under mutex_.

@@ -9,8 +9,8 @@
 
 namespace lshdp::comm {
 
-EngineWork::EngineWork(bool deferred, std::shared_ptr<Bell> bell, std::shared_ptr<Meter> meter)
-    : deferred_(deferred), bell_(std::move(bell)), meter_(std::move(meter)) {}
+EngineWork::EngineWork(bool deferred, std::shared_ptr<Wakeup> bell, std::shared_ptr<Meter> meter)
+    : deferred_(deferred), wakeup_(std::move(bell)), meter_(std::move(meter)) {}
 
 void EngineWork::enqueued() {
   const std::lock_guard lock(mutex_);
@@ -32,7 +32,7 @@ void EngineWork::start() {
     if (done_) return;
     begin(now_seconds());
   }
-  bell_->ring();
+  wakeup_->ring();
 }
 
 void EngineWork::wait() {
@@ -40,7 +40,7 @@ void EngineWork::wait() {
   if (!done_) {
     meter_->wait_began(now_seconds());
     awaited_ = true;
-    bell_->ring();  // the engine sleeps longer for what nobody waits for
+    wakeup_->ring();  // the engine sleeps longer for what nobody waits for
     done_changed_.wait(lock, [this] { return done_; });
     meter_->wait_finished(now_seconds());
   }

@@ -8,15 +8,15 @@
 #include <string>
 #include <vector>
 
-#include "bell.h"
 #include "lshdp/comm/communicator.h"
 #include "meter.h"
+#include "wakeup.h"
 
 namespace lshdp::comm {
 
 class EngineWork : public Work::State {
  public:
-  EngineWork(bool deferred, std::shared_ptr<Bell> bell, std::shared_ptr<Meter> meter);
+  EngineWork(bool deferred, std::shared_ptr<Wakeup> bell, std::shared_ptr<Meter> meter);
 
   void start() override;
   void wait() override;
@@ -37,7 +37,7 @@ class EngineWork : public Work::State {
   void begin(double now);
 
   const bool deferred_;
-  const std::shared_ptr<Bell> bell_;
+  const std::shared_ptr<Wakeup> wakeup_;
   const std::shared_ptr<Meter> meter_;
   std::atomic<bool> started_ = false, awaited_ = false;
   mutable std::mutex mutex_;

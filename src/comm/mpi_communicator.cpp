@@ -43,7 +43,7 @@ void validate_sizes(const SendSizes& sizes) {
 
 EngineOptions checked(const EngineOptions& options) {
   validate_sizes({options.segment_bytes, options.sends_in_flight});
-  if (!(options.longest_sleep_seconds > 0)) throw std::invalid_argument("engine options out of range");
+  if (!(options.max_sleep_seconds > 0)) throw std::invalid_argument("engine options out of range");
   require_tags();
   return options;
 }
@@ -120,7 +120,7 @@ class MpiCommunicator : public Communicator {
     for (const int rank : ranks) members.push_back(members_.empty() ? rank : members_[static_cast<std::size_t>(rank)]);
     const EngineOptions options{.sends_in_flight = engine_.sends_in_flight(),
                                 .segment_bytes = segment_bytes_,
-                                .longest_sleep_seconds = options_.longest_sleep_seconds,
+                                .max_sleep_seconds = options_.max_sleep_seconds,
                                 .beat_seconds = options_.beat_seconds,
                                 .standstill_seconds = options_.standstill_seconds};
     return std::make_unique<MpiCommunicator>(options, members, engine_.meter());

@@ -11,19 +11,19 @@
 namespace lshdp::comm {
 namespace {
 
-constexpr int kLongestSegment = 4 << 20;  // that plan/transfer_sizes.h chooses
-constexpr int kHeader = 64 << 10;         // room for Open MPI's; it takes a few hundred bytes
+constexpr int kMaxSegment = 4 << 20;  // that plan/transfer_sizes.h chooses
+constexpr int kHeader = 64 << 10;     // room for Open MPI's; it takes a few hundred bytes
 
 /// Settings of Open MPI that the user has not made.
 void tune() {
   // The engine sleeps by itself between tests. A yield in every test that finds nothing would hand the core to whoever
   // computes beside it, for a whole slice of the scheduler.
   setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0);
-  // Segments go at once: the engine has asked the receiver already (Engine::exchange_leave). Open MPI's own question
-  // and answer for long messages would wait behind the segments of the other direction in the same socket, until the
-  // link carries one direction at a time.
+  // Segments go at once: the engine has asked the receiver already (Engine::exchange_clear_to_send). Open MPI's own
+  // question and answer for long messages would wait behind the segments of the other direction in the same socket,
+  // until the link carries one direction at a time.
   for (const char* limit : {"eager_limit", "rndv_eager_limit", "max_send_size"})
-    setenv(fmt::format("OMPI_MCA_btl_tcp_{}", limit).c_str(), fmt::format("{}", kLongestSegment + kHeader).c_str(), 0);
+    setenv(fmt::format("OMPI_MCA_btl_tcp_{}", limit).c_str(), fmt::format("{}", kMaxSegment + kHeader).c_str(), 0);
 }
 
 }  // namespace

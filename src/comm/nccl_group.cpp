@@ -76,14 +76,14 @@ class NcclGroup final : public DeviceGroup {
   NcclGroup(const NcclGroup&) = delete;
   NcclGroup& operator=(const NcclGroup&) = delete;
 
-  Moment reduce(const Buffer& vector, std::span<const Piece> pieces, const Moment& after) override {
+  Event reduce(const Buffer& vector, std::span<const Piece> pieces, const Event& after) override {
     return each(vector, pieces, after, [&](std::byte* data, const Piece& piece) {
       return ncclReduce(data, data, static_cast<std::size_t>(piece.count), nccl_type(vector.type), ncclSum, piece.root,
                         group_, stream_);
     });
   }
 
-  Moment broadcast(const Buffer& vector, std::span<const Piece> pieces, const Moment& after) override {
+  Event broadcast(const Buffer& vector, std::span<const Piece> pieces, const Event& after) override {
     return each(vector, pieces, after, [&](std::byte* data, const Piece& piece) {
       return ncclBroadcast(data, data, static_cast<std::size_t>(piece.count), nccl_type(vector.type), piece.root,
                            group_, stream_);
@@ -100,11 +100,11 @@ class NcclGroup final : public DeviceGroup {
  private:
   /// As one operation of NCCL, so that pieces of different roots go at the same time.
   template <typename Call>
-  Moment each(const Buffer& vector, std::span<const Piece> pieces, const Moment& after, const Call& call) {
+  Event each(const Buffer& vector, std::span<const Piece> pieces, const Event& after, const Call& call) {
     const std::scoped_lock lock(mutex_);
     if (!group_) throw RunError(kAbandoned);
     const c10::cuda::CUDAStreamGuard guard(stream_);
-    device_.follow(after);
+    device_.wait_event(after);
     const std::int64_t element = static_cast<std::int64_t>(size_of(vector.type));
     finish(ncclGroupStart(), "group");
     ncclResult_t issued = ncclSuccess;
@@ -115,7 +115,7 @@ class NcclGroup final : public DeviceGroup {
     const ncclResult_t ended =
         ncclGroupEnd();  // also where a piece was refused: a group left open would take what follows
     finish(failed(issued) ? issued : ended, "an operation");
-    return device_.now();
+    return device_.record_event();
   }
 
   static bool failed(ncclResult_t result) { return result != ncclSuccess && result != ncclInProgress; }

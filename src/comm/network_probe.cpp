@@ -18,9 +18,9 @@ constexpr std::int64_t kFirstBytes = 4096, kLargestStream = 64 << 20;
 // Shorter ones travel another way, and of longer ones the bytes are all that counts.
 constexpr std::int64_t kFirstMessage = 8 << 10, kLargestMessage = 2 << 20;
 constexpr std::size_t kMessageRepetitions = 9;
-constexpr double kFirstToPeer = 64 << 10, kLeastToPeer = 4096;  // bytes, of one link's exchange
-constexpr int kCountedExchanges = 2;                            // whose best counts: noise only makes links slower
-constexpr std::int64_t kPiece = 256 << 10;                      // peers take turns by so many bytes
+constexpr double kFirstToPeer = 64 << 10, kMinToPeer = 4096;  // bytes, of one link's exchange
+constexpr int kCountedExchanges = 2;                          // whose best counts: noise only makes links slower
+constexpr std::int64_t kPiece = 256 << 10;                    // peers take turns by so many bytes
 
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -210,7 +210,7 @@ Portions next_portions(const Portions& last, const std::vector<double>& took, do
   const double total = std::accumulate(next.begin(), next.end(), 0.0);
   const double scale = std::min(1.0, static_cast<double>(kLargestStream) / total);
   for (std::size_t peer = 0; peer < last.size(); ++peer)
-    next[peer] = last[peer] > 0 ? std::max(kLeastToPeer, std::floor(next[peer] * scale)) : 0;
+    next[peer] = last[peer] > 0 ? std::max(kMinToPeer, std::floor(next[peer] * scale)) : 0;
   return next;
 }
 

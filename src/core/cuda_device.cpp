@@ -57,9 +57,9 @@ class DeviceClock {
   std::shared_ptr<const ClockPoint> point_;
 };
 
-class CudaMoment final : public Moment::State {
+class CudaEvent final : public Event::State {
  public:
-  CudaMoment(const CUDAStream& stream, std::shared_ptr<const ClockPoint> origin) : origin_(std::move(origin)) {
+  CudaEvent(const CUDAStream& stream, std::shared_ptr<const ClockPoint> origin) : origin_(std::move(origin)) {
     event_.record(stream);
   }
   void wait() override { event_.synchronize(); }
@@ -90,7 +90,7 @@ class CudaDevice final : public ComputeDevice {
   }
 
   c10::Device where() const override { return {c10::DeviceType::CUDA, index_}; }
-  bool apart() const override { return true; }
+  bool has_own_memory() const override { return true; }
   std::string description() const override {
     cudaDeviceProp properties{};
     C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, index_));
@@ -127,27 +127,27 @@ class CudaDevice final : public ComputeDevice {
     return std::make_shared<CUDAStreamGuard>(c10::cuda::getStreamFromPool(false, index_));
   }
 
-  Moment now() override { return moment_of(c10::cuda::getCurrentCUDAStream(index_)); }
+  Event record_event() override { return event_of(c10::cuda::getCurrentCUDAStream(index_)); }
 
-  Moment copy_in(void* to, const void* from, std::int64_t bytes, const Moment& after) override {
+  Event copy_in(void* to, const void* from, std::int64_t bytes, const Event& after) override {
     copy(in_, to, from, bytes, cudaMemcpyHostToDevice, after);
-    return moment_of(in_);
+    return event_of(in_);
   }
 
-  Moment copy_out(void* to, const void* from, std::int64_t bytes, const Moment& after,
-                  std::function<void()> then) override {
+  Event copy_out(void* to, const void* from, std::int64_t bytes, const Event& after,
+                 std::function<void()> then) override {
     copy(out_, to, from, bytes, cudaMemcpyDeviceToHost, after);
     if (then) {
       auto call = std::make_unique<std::function<void()>>(std::move(then));
       C10_CUDA_CHECK(cudaLaunchHostFunc(out_, run_call, call.get()));
       call.release();  // NOLINT: run_call has it
     }
-    return moment_of(out_);
+    return event_of(out_);
   }
 
-  void follow(const Moment& moment) override { hold_back(c10::cuda::getCurrentCUDAStream(index_), moment); }
+  void wait_event(const Event& event) override { hold_back(c10::cuda::getCurrentCUDAStream(index_), event); }
 
-  void settle() override {
+  void synchronize() override {
     const c10::cuda::CUDAGuard guard(index_);
     C10_CUDA_CHECK(cudaDeviceSynchronize());
   }
@@ -162,17 +162,17 @@ class CudaDevice final : public ComputeDevice {
   }
 
  private:
-  Moment moment_of(const CUDAStream& stream) { return Moment(std::make_shared<CudaMoment>(stream, clock_.point())); }
+  Event event_of(const CUDAStream& stream) { return Event(std::make_shared<CudaEvent>(stream, clock_.point())); }
 
-  static void hold_back(const CUDAStream& stream, const Moment& moment) {
-    if (auto* state = dynamic_cast<CudaMoment*>(moment.state().get()))
+  static void hold_back(const CUDAStream& stream, const Event& event) {
+    if (auto* state = dynamic_cast<CudaEvent*>(event.state().get()))
       state->hold_back(stream);
     else
-      moment.wait();
+      event.wait();
   }
 
   static void copy(const CUDAStream& stream, void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind,
-                   const Moment& after) {
+                   const Event& after) {
     const c10::cuda::CUDAGuard guard(stream.device_index());
     hold_back(stream, after);
     C10_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream));

@@ -1,4 +1,4 @@
-// Moments, and the device that is the host itself.
+// Events, and the device that is the host itself.
 #include "lshdp/core/device.h"
 
 #include <cstring>
@@ -8,36 +8,36 @@
 
 namespace lshdp {
 
-void Moment::wait() const {
+void Event::wait() const {
   if (state_) state_->wait();
 }
 
-double Moment::seconds() const { return state_ ? state_->seconds() : seconds_; }
+double Event::seconds() const { return state_ ? state_->seconds() : seconds_; }
 
 namespace {
 
 class HostDevice final : public ComputeDevice {
  public:
   c10::Device where() const override { return c10::Device(c10::DeviceType::CPU); }
-  bool apart() const override { return false; }
+  bool has_own_memory() const override { return false; }
   std::string description() const override { return "cpu"; }
   std::unique_ptr<MemoryCounter> count_memory() override { return make_host_memory_counter(); }
   std::int64_t free_memory() const override { throw std::logic_error("the host's free memory was asked of a device"); }
   bool holds(const void*) const override { return false; }
   std::shared_ptr<void> pin(void*, std::int64_t) override { return nullptr; }
   std::shared_ptr<void> help() override { return nullptr; }
-  Moment now() override { return Moment(now_seconds()); }
-  Moment copy_in(void* to, const void* from, std::int64_t bytes, const Moment&) override {
+  Event record_event() override { return Event(now_seconds()); }
+  Event copy_in(void* to, const void* from, std::int64_t bytes, const Event&) override {
     std::memcpy(to, from, static_cast<std::size_t>(bytes));
-    return now();
+    return record_event();
   }
-  Moment copy_out(void* to, const void* from, std::int64_t bytes, const Moment&, std::function<void()> then) override {
+  Event copy_out(void* to, const void* from, std::int64_t bytes, const Event&, std::function<void()> then) override {
     std::memcpy(to, from, static_cast<std::size_t>(bytes));
     if (then) then();
-    return now();
+    return record_event();
   }
-  void follow(const Moment& moment) override { moment.wait(); }
-  void settle() override {}
+  void wait_event(const Event& event) override { event.wait(); }
+  void synchronize() override {}
   at::Tensor upload(const at::Tensor& host) override { return host; }
 };
 

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "class_folders.h"
+#include "image.h"
 #include "image_output.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
@@ -15,7 +16,6 @@
 #include "lshdp/core/progress.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/converters.h"
-#include "lshdp/data/image.h"
 
 namespace lshdp::data {
 namespace {

@@ -1,5 +1,5 @@
 // Image files to planes of bytes: finds the decoder, converts colours, turns upright, resizes through ATen.
-#include "lshdp/data/image.h"
+#include "image.h"
 
 #include <algorithm>
 #include <cmath>

@@ -16,7 +16,7 @@ namespace {
 
 using Bytes = std::span<const std::byte>;
 
-constexpr std::int64_t kMostTokenValue = std::numeric_limits<std::int32_t>::max() - 1;
+constexpr std::int64_t kMaxTokenValue = std::numeric_limits<std::int32_t>::max() - 1;
 constexpr std::size_t kLlmCHeader = 1024;  // 256 integers of 4 bytes
 constexpr std::int64_t kBlock = 1 << 20;   // tokens
 
@@ -169,10 +169,10 @@ std::vector<std::uint32_t> TokenFile::decoded(Bytes bytes, std::int64_t first) c
   std::vector<std::uint32_t> tokens(bytes.size() / width);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const std::uint64_t value = integer_at(bytes.data() + i * width, type_);
-    if (is_negative(value, type_) || value > static_cast<std::uint64_t>(kMostTokenValue)) {
+    if (is_negative(value, type_) || value > static_cast<std::uint64_t>(kMaxTokenValue)) {
       refuse(fmt::format(
           "token {} is {}; tokens are from 0 to {}: see --dtype and --byte-order", first + static_cast<std::int64_t>(i),
-          is_negative(value, type_) ? signed_text(value, type_) : std::to_string(value), kMostTokenValue));
+          is_negative(value, type_) ? signed_text(value, type_) : std::to_string(value), kMaxTokenValue));
     }
     tokens[i] = static_cast<std::uint32_t>(value);
   }

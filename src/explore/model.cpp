@@ -13,8 +13,8 @@ namespace {
 
 /// Larger sizes are typing errors, and products of two could leave 64 bits.
 constexpr std::int64_t kLargestSize = 1'000'000'000;
-constexpr std::int64_t kMostLayers = 100'000;
-constexpr double kMostParameters = 9.2e18;
+constexpr std::int64_t kMaxLayers = 100'000;
+constexpr double kMaxParameters = 9.2e18;
 
 [[noreturn]] void refuse(const std::string& source, std::string_view key, std::string_view problem) {
   throw UsageError(fmt::format("{}: {} {}", source, key, problem));
@@ -118,8 +118,8 @@ bool Model::is_expert_layer(std::int64_t layer) const {
 void check(const Model& model, const std::string& source) {
   if (model.vision) check_vision(*model.vision, source);
   require_size(model.num_layers, "num_layers", source);
-  if (model.num_layers > kMostLayers)
-    refuse(source, "num_layers", fmt::format("must be at most {}, not {}", kMostLayers, model.num_layers));
+  if (model.num_layers > kMaxLayers)
+    refuse(source, "num_layers", fmt::format("must be at most {}, not {}", kMaxLayers, model.num_layers));
   require_size(model.hidden_size, "hidden_size", source);
   require_size(model.ffn_hidden_size, "ffn_hidden_size", source);
   require_size(model.seq_length, "seq_length", source);
@@ -132,7 +132,7 @@ void check(const Model& model, const std::string& source) {
     refuse(
         source, "seq_length",
         fmt::format("({}) is more than max_position_embeddings ({})", model.seq_length, model.max_position_embeddings));
-  if (const double most = parameters_at_most(model); most > kMostParameters)
+  if (const double most = parameters_at_most(model); most > kMaxParameters)
     refuse(source, "the sizes", fmt::format("give about {:.2g} parameters, more than 2^63", most));
 }
 

@@ -115,17 +115,17 @@ Device read_device(const Section& section) {
 }
 
 /// More of any of these are typing errors, and would take the search long.
-constexpr std::int64_t kMostDevices = 100'000'000, kMostOfASize = 100'000, kMostChunks = 1'000;
+constexpr std::int64_t kMaxDevices = 100'000'000, kMaxOfASize = 100'000, kMaxChunks = 1'000;
 
 void check_ranges(const SearchSpace& space, const std::string& source) {
   const std::tuple<const char*, const std::vector<std::int64_t>*, std::int64_t> ranges[] = {
-      {"ngpus_range", &space.devices, kMostDevices},
-      {"tp_range", &space.tensor, kMostOfASize},
-      {"pp_range", &space.pipeline, kMostOfASize},
-      {"ep_range", &space.expert, kMostOfASize},
-      {"cp_range", &space.context, kMostOfASize},
-      {"mbs_range", &space.micro_batch, kMostDevices},
-      {"interleaving_range", &space.interleaving, kMostChunks}};
+      {"ngpus_range", &space.devices, kMaxDevices},
+      {"tp_range", &space.tensor, kMaxOfASize},
+      {"pp_range", &space.pipeline, kMaxOfASize},
+      {"ep_range", &space.expert, kMaxOfASize},
+      {"cp_range", &space.context, kMaxOfASize},
+      {"mbs_range", &space.micro_batch, kMaxDevices},
+      {"interleaving_range", &space.interleaving, kMaxChunks}};
   for (const auto& [key, range, most] : ranges) {
     if (range->back() > most)
       throw UsageError(fmt::format("{}: {} must be at most {}, not {}", source, key, most, range->back()));

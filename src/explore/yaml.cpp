@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t kDeepest = 64;
 /// Aliases may repeat a value so often that a small file becomes a large tree.
-constexpr std::size_t kMostValues = 100'000;
+constexpr std::size_t kMaxValues = 100'000;
 
 bool is_one_of(const std::string& text, std::initializer_list<std::string_view> words) {
   return std::ranges::find(words, text) != words.end();
@@ -162,7 +162,7 @@ class Builder : public YAML::EventHandler {
   void put(const YAML::Mark& mark, YAML::anchor_t anchor, Json value, std::size_t count) {
     if (awaits_key()) refuse(mark, "a key must be text");
     count_ += count;
-    if (count_ > kMostValues) refuse(mark, fmt::format("it has more than {} values", kMostValues));
+    if (count_ > kMaxValues) refuse(mark, fmt::format("it has more than {} values", kMaxValues));
     if (anchor != 0) anchors_[anchor] = {value, count};
     if (open_.empty()) {
       result_ = std::move(value);

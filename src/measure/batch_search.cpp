@@ -66,7 +66,7 @@ class Search {
   /// for a line needs two.
   std::int64_t within_time(std::int64_t batch) const {
     if (failed() || fits_ == 0 || seconds_ <= 0) return batch;
-    const double affordable = std::floor(static_cast<double>(fits_) * limits_.longest_seconds / seconds_);
+    const double affordable = std::floor(static_cast<double>(fits_) * limits_.max_seconds / seconds_);
     if (static_cast<double>(batch) <= affordable) return batch;
     if (peaks_.size() == 1) return std::min(batch, fits_ + 1);
     return affordable < 1.5 * static_cast<double>(fits_) ? fits_ : static_cast<std::int64_t>(affordable);

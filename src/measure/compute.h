@@ -1,14 +1,15 @@
 // One rank's computing as a profile holds it: curve, update, share of the cores; all ranks at the same time.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
+#include "dry_run.h"
 #include "lshdp/comm/communicator.h"
 #include "lshdp/core/emulate.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/measure/rank_setup.h"
-#include "lshdp/measure/rehearsal.h"
 #include "lshdp/model/model.h"
 #include "lshdp/plan/profile.h"
 
@@ -16,6 +17,8 @@ namespace lshdp::measure {
 
 struct ComputeProfile {
   std::vector<plan::CurvePoint> curve;
+  std::vector<plan::BlockTimes> block_times;
+  std::vector<plan::BlockProfile> blocks;
   std::int64_t too_large = 0;  // the smallest batch that ran out of memory after all, 0 if none did
   double cores = 1;
   double update_seconds = 0;
@@ -48,9 +51,10 @@ class ComputeMeasurement {
   ComputeProfile run(const ComputeTime& time, std::int64_t total, bool show_progress);
 
  private:
-  void make_rehearsal();
+  void make_dry_run();
   void make_batch(std::int64_t size);
   double time(std::int64_t size, int count);
+  std::vector<plan::BlockTimes> block_times(const std::vector<plan::CurvePoint>& curve) const;
   double repeat(const plan::CurvePoint& first);
   double time_update();
 
@@ -60,8 +64,9 @@ class ComputeMeasurement {
   MemoryBudget& budget_;
   std::int64_t max_batch_, too_large_ = 0;
   SpeedEmulator emulator_;
-  std::unique_ptr<Rehearsal> rehearsal_;
-  std::vector<model::SyntheticBatch> batches_;  // the one in work and those that a loader holds beside it
+  std::unique_ptr<DryRun> dry_run_;
+  std::vector<model::SyntheticBatch> batches_;            // the one in work and those that a loader holds beside it
+  std::map<std::int64_t, plan::BlockTimes> block_times_;  // by batch: the quickest of its timings
   double update_seconds_ = 0, wall_ = 0, cpu_ = 0;
 };
 

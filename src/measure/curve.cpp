@@ -1,5 +1,5 @@
 // Adaptive sampling of a curve within a time budget.
-#include "lshdp/measure/curve.h"
+#include "curve.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,11 +12,11 @@
 namespace lshdp::measure {
 namespace {
 
-constexpr int kLeastRepeats = 3, kMostRepeats = 15, kMostInARow = 200;
+constexpr int kMinRepeats = 3, kMaxRepeats = 15, kMaxInARow = 200;
 constexpr double kLongTiming = 0.5;       // seconds; one this long averages disturbances by itself and needs no warm-up
 constexpr double kShareOfLikely = 0.45;   // of the budget, for the likely batch and what comes before it
 constexpr double kShareOfDoubling = 0.7;  // of the budget; the rest is for points in between
-constexpr double kMostForSmall = 0.06;    // of the budget, for repeats of a point of the doubling beyond the least
+constexpr double kMaxForSmall = 0.06;     // of the budget, for repeats of a point of the doubling beyond the least
 constexpr double kShareOfPoint = 0.15;    // of the budget, for the repeats of one point in between
 constexpr double kDoubt = 0.1;            // a sample that takes so much longer than in a smaller batch was disturbed
 constexpr double kShareWithDoubts = 1.2;  // of the budget; what is timed again may take so much in all
@@ -91,19 +91,18 @@ class CurveMeasurement {
   }
 
   /// Timings that a point of about `seconds` a micro-batch needs at least.
-  int least_timings(double seconds) const {
-    return (seconds >= kLongTiming ? 2 : 1 + kLeastRepeats) + (options_.warm_up ? 1 : 0);
+  int min_timings(double seconds) const {
+    return (seconds >= kLongTiming ? 2 : 1 + kMinRepeats) + (options_.warm_up ? 1 : 0);
   }
 
   /// Whether a point that takes about `seconds` a micro-batch can be measured before `share` of the budget is spent.
   bool affords(double seconds, double share) const {
-    return spent_ + least_timings(seconds) * std::max(seconds, options_.least_seconds) <=
-           share * options_.budget_seconds;
+    return spent_ + min_timings(seconds) * std::max(seconds, options_.min_seconds) <= share * options_.budget_seconds;
   }
 
   /// Median seconds of a micro-batch, from timings of about `allowance` seconds at most. The first run warms caches and
   /// tells how many to time in a row; where there is no time for more, it is the measurement.
-  void measure(std::int64_t batch, double allowance, std::size_t most = kMostRepeats) {
+  void measure(std::int64_t batch, double allowance, std::size_t most = kMaxRepeats) {
     try {
       measure_what_fits(batch, allowance, most);
     } catch (const std::exception& error) {
@@ -116,13 +115,13 @@ class CurveMeasurement {
     const double end = spent_ + allowance;
     if (options_.warm_up) timed(batch, 1);
     const double first = timed(batch, 1);
-    const int count = static_cast<int>(std::clamp(std::ceil(options_.least_seconds / first), 1.0, double{kMostInARow}));
+    const int count = static_cast<int>(std::clamp(std::ceil(options_.min_seconds / first), 1.0, double{kMaxInARow}));
     std::vector<double> sorted;
     if (first >= kLongTiming) sorted.push_back(first);
     while (sorted.size() < most && spent_ + first * count <= end) {
       const double seconds = timed(batch, count);
       sorted.insert(std::ranges::upper_bound(sorted, seconds), seconds);
-      if (sorted.size() >= kLeastRepeats && relative_error_of_median(sorted) <= options_.steady) break;
+      if (sorted.size() >= kMinRepeats && relative_error_of_median(sorted) <= options_.steady) break;
     }
     points_[batch] = sorted.empty() ? first : quantile(sorted, 0.5);
   }
@@ -135,7 +134,7 @@ class CurveMeasurement {
 
   void measure_one() {
     timed(1, 1);  // wakes threads and fills caches for all that follow
-    measure(1, std::min(allowance_of_doubling(1), kMostForSmall * options_.budget_seconds));
+    measure(1, std::min(allowance_of_doubling(1), kMaxForSmall * options_.budget_seconds));
   }
 
   /// What `batch` should take at most: in proportion to the next smaller point.
@@ -152,8 +151,8 @@ class CurveMeasurement {
     for (const std::int64_t batch : {at, at / 2, at + std::max<std::int64_t>(1, at / 4)}) {
       const double seconds = expected(batch);
       if (batch > largest_ || points_.contains(batch) || !affords(seconds, 1)) continue;
-      measure(batch, std::max((0.5 + least_timings(seconds)) * seconds, kMostForSmall * options_.budget_seconds),
-              seconds >= kLongTiming ? 2 : kMostRepeats);
+      measure(batch, std::max((0.5 + min_timings(seconds)) * seconds, kMaxForSmall * options_.budget_seconds),
+              seconds >= kLongTiming ? 2 : kMaxRepeats);
     }
   }
 
@@ -164,8 +163,8 @@ class CurveMeasurement {
       const double expected = points_[batch] * static_cast<double>(next) / static_cast<double>(batch);
       if (!points_.contains(next)) {
         if (!affords(expected, kShareOfDoubling)) return;
-        measure(next, std::max(std::min(allowance_of_doubling(next), kMostForSmall * options_.budget_seconds),
-                               (0.5 + least_timings(expected)) * expected));
+        measure(next, std::max(std::min(allowance_of_doubling(next), kMaxForSmall * options_.budget_seconds),
+                               (0.5 + min_timings(expected)) * expected));
         if (!points_.contains(next)) return;
       }
       const double gain = 1 - points_[next] / expected;
@@ -221,10 +220,10 @@ class CurveMeasurement {
   /// they are timed again now, and the quicker counts. What is slow by itself, as where a cache overflows, stays so.
   void time_doubtful_again() {
     for (const Doubt& doubt : doubts()) {
-      const double longest = std::max(doubt.expected_seconds, options_.least_seconds);
+      const double longest = std::max(doubt.expected_seconds, options_.min_seconds);
       if (spent_ + longest > kShareWithDoubts * options_.budget_seconds) continue;  // a smaller one may be affordable
       const double before = points_[doubt.batch];
-      measure(doubt.batch, doubt.expected_seconds >= kLongTiming ? 0 : (1 + kLeastRepeats) * longest);
+      measure(doubt.batch, doubt.expected_seconds >= kLongTiming ? 0 : (1 + kMinRepeats) * longest);
       points_[doubt.batch] = std::min(points_[doubt.batch], before);
     }
   }

@@ -4,12 +4,10 @@
 namespace lshdp::measure {
 
 Json file_header(const std::string& model, const RankSetup& setup) {
-  return {{"version", 1},
-          {"model", model},
-          {"mode", parallel::to_text(setup.mode)},
-          {"offload", setup.offload},
-          {"precision", parallel::to_text(setup.precision)},
-          {"wire", parallel::to_text(setup.wire)}};
+  Json json = plan::to_json(setup.strategy);
+  json["version"] = 1;
+  json["model"] = model;
+  return json;
 }
 
 }  // namespace lshdp::measure

@@ -30,7 +30,7 @@ double product_seconds(at::ScalarType type) {
 
 }  // namespace
 
-double product_slowness(parallel::Precision precision) {
+double product_slowness(plan::Precision precision) {
   const at::ScalarType type = parallel::compute_type(precision);
   if (type != at::kBFloat16 && type != at::kHalf) return 1;
   return product_seconds(type) / product_seconds(at::kFloat);

@@ -6,6 +6,6 @@ namespace lshdp::measure {
 
 /// How many times as long a matrix product takes on this thread's processor in `precision` as in fp32: milliseconds of
 /// measuring. 1 for fp32 and fp64.
-double product_slowness(parallel::Precision precision);
+double product_slowness(plan::Precision precision);
 
 }  // namespace lshdp::measure

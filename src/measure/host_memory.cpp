@@ -111,7 +111,7 @@ int count_of_ranges(const std::string& ranges) {
   return count;
 }
 
-constexpr std::size_t kFirstCores = 1024, kMostCores = std::size_t{1} << 20;
+constexpr std::size_t kFirstCores = 1024, kMaxCores = std::size_t{1} << 20;
 
 }  // namespace
 
@@ -132,7 +132,7 @@ std::int64_t available_host_memory(const fs::path& root) {
 
 std::vector<int> own_cores() {
   // The kernel refuses a set that is shorter than its own.
-  for (std::size_t most = kFirstCores; most <= kMostCores; most *= 2) {
+  for (std::size_t most = kFirstCores; most <= kMaxCores; most *= 2) {
     const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(most), [](cpu_set_t* s) { CPU_FREE(s); });
     const std::size_t bytes = CPU_ALLOC_SIZE(most);
     if (!set) break;
@@ -166,7 +166,7 @@ std::optional<int> core_quota(const fs::path& root) {
     if (cores) least = std::min(least.value_or(*cores), *cores);
   });
   // A group of version 1 may allow more than an int holds.
-  return least ? std::optional(static_cast<int>(std::ceil(std::min<double>(*least, kMostCores)))) : std::nullopt;
+  return least ? std::optional(static_cast<int>(std::ceil(std::min<double>(*least, kMaxCores)))) : std::nullopt;
 }
 
 std::optional<ProcessLimit> process_limit(const fs::path& root) {

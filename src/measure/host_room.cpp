@@ -16,11 +16,12 @@ namespace lshdp::measure {
 namespace {
 
 std::string advice(const RankSetup& setup) {
-  if (setup.mode == parallel::Mode::lsdp) {
-    const bool wide = setup.precision == parallel::Precision::fp32 || setup.precision == parallel::Precision::fp64;
+  if (plan::traits_of(setup.strategy.mode).shares_node_memory) {
+    const bool wide =
+        setup.strategy.precision == plan::Precision::fp32 || setup.strategy.precision == plan::Precision::fp64;
     return wide ? "take more hosts, or --precision bf16, or a smaller model" : "take more hosts, or a smaller model";
   }
-  if (setup.mode == parallel::Mode::fsdp && setup.offload) return "take more hosts, or leave out --offload";
+  if (setup.strategy.offload) return "take more hosts, or leave out --offload";
   return "take more hosts, or a smaller model";
 }
 
@@ -36,8 +37,9 @@ std::int64_t host_bytes(const comm::Communicator& communicator, const model::Mod
 
 /// Of the whole copy of the parameters that scope_of_values() keeps out of the budget.
 std::int64_t copy_bytes(const model::Model& model, const RankSetup& setup) {
-  if (setup.mode == parallel::Mode::ddp) return 0;
-  return model.parameter_count() * static_cast<std::int64_t>(c10::elementSize(parallel::master_type(setup.precision)));
+  if (plan::traits_of(setup.strategy.mode).replicates) return 0;
+  return model.parameter_count() *
+         static_cast<std::int64_t>(c10::elementSize(parallel::master_type(setup.strategy.precision)));
 }
 
 }  // namespace
@@ -71,7 +73,7 @@ void require_host_room(const std::vector<HostRoom>& rooms, const RankSetup& setu
   for (const HostRoom& room : rooms) {
     if (room.needed_bytes <= room.free_bytes) continue;
     throw UsageError(fmt::format("--mode: {} keeps {} in the memory of {}, which has {} free; {}",
-                                 parallel::to_text(setup.mode), format_size(room.needed_bytes), room.host,
+                                 plan::to_text(setup.strategy.mode), format_size(room.needed_bytes), room.host,
                                  format_size(room.free_bytes), advice(setup)));
   }
 }
@@ -81,11 +83,11 @@ void require_host_room(comm::Communicator& communicator, const model::Model& mod
   const comm::Hosts places = comm::gather_hosts(communicator);
   const std::vector<std::string>& hosts = places.nodes;
   const std::vector<MemoryDomain> domains =
-      memory_domains(gather_rooms(communicator, places, !setup.compute_device->apart()));
+      memory_domains(gather_rooms(communicator, places, !setup.compute_device->has_own_memory()));
   const std::int64_t bytes = host_bytes(communicator, model, setup, hosts, alone);
   const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, bytes);
   comm::agree(communicator, [&] { require_host_room(rooms, setup); });
-  const std::int64_t budget = setup.compute_device->apart() ? 0 : setup.memory_bytes;
+  const std::int64_t budget = setup.compute_device->has_own_memory() ? 0 : setup.memory_bytes;
   const std::vector<HostRoom> all = gather_host_rooms(
       communicator, domains, bytes + budget + setup.growth_bytes + (bytes > 0 ? copy_bytes(model, setup) : 0));
   for (std::size_t i = 0; i < rooms.size(); ++i) {
@@ -93,7 +95,7 @@ void require_host_room(comm::Communicator& communicator, const model::Model& mod
     spdlog::warn(
         "--mode: {} keeps {} in the memory of {}; with what --memory allows its ranks, and their processes, that may "
         "be {}, but {} are free: the kernel may end them; give --memory less",
-        parallel::to_text(setup.mode), format_size(rooms[i].needed_bytes), rooms[i].host,
+        plan::to_text(setup.strategy.mode), format_size(rooms[i].needed_bytes), rooms[i].host,
         format_size(all[i].needed_bytes), format_size(all[i].free_bytes));
   }
 }
@@ -107,7 +109,7 @@ std::string describe_memory(comm::Communicator& communicator, const model::Model
                   format_size(setup.memory_bytes), format_size(setup.process_bytes));
   if (beside > 0) {
     text += fmt::format(", and {} that {} keeps in the memory of its host", format_size(beside),
-                        parallel::to_text(setup.mode));
+                        plan::to_text(setup.strategy.mode));
   }
   if (const std::int64_t copy = copy_bytes(model, setup); copy > 0)
     text += fmt::format("; {} more for a moment at the begin and the end, a copy of all parameters", format_size(copy));

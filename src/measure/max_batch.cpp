@@ -3,14 +3,13 @@
 
 #include <fmt/format.h>
 
+#include "dry_run.h"
 #include "file_header.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
-#include "lshdp/measure/rehearsal.h"
-#include "lshdp/parallel/locally_sharded_store.h"
 
 namespace lshdp::measure {
 namespace {
@@ -31,12 +30,12 @@ struct Probe {
     std::vector<model::SyntheticBatch> loaded;
     for (int i = 0; i <= options.batches_ahead; ++i)
       loaded.push_back(synthetic_batch_there(model.input, batch, kSeed, setup));
-    Rehearsal rehearsal(model, setup, rank, ranks);
-    if (batch == 1) rehearsal.initialise();
+    DryRun dry_run(model, setup, rank, ranks);
+    if (batch == 1) dry_run.initialise();
     outcome.peak_bytes = budget.peak();
     budget.reset_peak();
     const double begun = now_seconds();
-    rehearsal.finish_step(loaded.front());
+    dry_run.finish_step(loaded.front());
     return now_seconds() - begun;
   }
 
@@ -67,15 +66,18 @@ struct Probe {
 
 /// What stays free where blocks fill the budget: an allocator of a device apart hands memory out in larger pieces than
 /// tensors ask for, and not in every step in the same places.
-std::int64_t margin_of(const RankSetup& setup) { return setup.compute_device->apart() ? setup.memory_bytes / 50 : 0; }
+std::int64_t margin_of(const RankSetup& setup) {
+  return setup.compute_device->has_own_memory() ? setup.memory_bytes / 50 : 0;
+}
 
 /// As many first blocks as fit beside what was in use at the peak with none resident.
 std::size_t blocks_that_fit(const model::Model& model, const RankSetup& setup, std::int64_t peak_bytes) {
-  if (setup.mode != parallel::Mode::lsdp) return 0;
-  if (setup.resident) return std::min(*setup.resident, model.blocks.size());
+  if (!plan::traits_of(setup.strategy.mode).streams) return 0;
+  if (setup.strategy.resident) return std::min(*setup.strategy.resident, model.blocks.size());
+  parallel::StoreOptions options = store_options(setup);
   const auto bytes = [&](std::size_t resident) {
-    return parallel::locally_sharded_device_bytes(
-        model, {.precision = setup.precision, .bucket_bytes = setup.bucket_bytes, .resident = resident});
+    options.strategy.resident = resident;
+    return parallel::streamed_device_bytes(model, options);
   };
   const std::int64_t left = setup.memory_bytes - margin_of(setup) - peak_bytes + bytes(0);
   std::size_t resident = 0;
@@ -146,7 +148,7 @@ MaxBatchResult probe_max_batch(const model::Model& model, const RankSetup& setup
                                MemoryBudget& budget, const MaxBatchOptions& options) {
   const Probe probe{model, setup, rank, ranks, budget, options};
   budget.set_limit(setup.memory_bytes);
-  const SearchLimits limits{setup.memory_bytes, options.largest, options.longest_try_seconds, options.total_seconds};
+  const SearchLimits limits{setup.memory_bytes, options.largest, options.max_try_seconds, options.total_seconds};
   const SearchResult found = search_largest_batch([&](std::int64_t batch) { return probe.attempt(batch); }, limits);
   const Peak largest =
       found.limited_by == LimitedBy::time ? estimate_largest(found, limits) : Peak{found.largest, found.peak_bytes};
@@ -183,14 +185,14 @@ std::vector<MaxBatchResult> probe_max_batches(comm::Communicator& communicator, 
 
 RankSetup with_resident_blocks(const model::Model& model, const RankSetup& setup, int rank, int ranks,
                                MemoryBudget& budget, std::int64_t largest) {
-  if (setup.mode != parallel::Mode::lsdp || setup.resident) return setup;
+  if (!plan::traits_of(setup.strategy.mode).streams || setup.strategy.resident) return setup;
   const MaxBatchOptions options;
   const Probe probe{model, setup, rank, ranks, budget, options};
   budget.set_limit(setup.memory_bytes);
   const Attempt none_resident = probe.attempt(largest);
   RankSetup decided = setup;
   // What does not fit with none resident will say so in training.
-  decided.resident = none_resident.fits ? blocks_that_fit(model, setup, none_resident.peak_bytes) : 0;
+  decided.strategy.resident = none_resident.fits ? blocks_that_fit(model, setup, none_resident.peak_bytes) : 0;
   return decided;
 }
 

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "dry_run.h"
 #include "file_header.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/null_communicator.h"
@@ -14,7 +15,6 @@
 #include "lshdp/core/text.h"
 #include "lshdp/measure/host_memory.h"
 #include "lshdp/measure/max_batch.h"
-#include "lshdp/measure/rehearsal.h"
 #include "lshdp/parallel/make_store.h"
 
 namespace lshdp::measure {
@@ -41,7 +41,7 @@ class LimitScope {
 /// Each rank a node of its own: what others share with it is not measured here.
 parallel::StoreOptions options_alone(const RankSetup& setup, int ranks) {
   parallel::StoreOptions options = store_options(setup);
-  if (setup.mode == parallel::Mode::lsdp) {
+  if (plan::traits_of(setup.strategy.mode).shares_node_memory) {
     for (int rank = 0; rank < ranks; ++rank) options.node_names.push_back(std::to_string(rank));
   }
   return options;
@@ -53,7 +53,7 @@ void measure_store(const model::Model& model, const RankSetup& setup, int ranks,
   const auto communicator = comm::make_null_communicator(report.rank, ranks);
   const auto store = parallel::make_store(model, *communicator, options_alone(setup, ranks));
   report.measured_store_bytes = budget.used() - before;
-  report.measured_host_bytes = store->host_bytes();
+  report.measured_host_bytes = store->usage().host_bytes;
 }
 
 struct StepMemory {
@@ -68,9 +68,9 @@ StepMemory measure_step(const model::Model& model, const RankSetup& setup, int r
   for (int i = 0; i <= MaxBatchOptions().batches_ahead; ++i)
     loaded.push_back(synthetic_batch_there(model.input, batch, kSeed, setup));
   StepMemory memory{.data_bytes = budget.used() - before};
-  Rehearsal rehearsal(model, setup, rank, ranks);
+  DryRun dry_run(model, setup, rank, ranks);
   budget.reset_peak();
-  rehearsal.finish_step(loaded.front());
+  dry_run.finish_step(loaded.front());
   memory.peak_bytes = budget.peak() - before;
   return memory;
 }
@@ -152,7 +152,7 @@ MemoryReport report_memory(const model::Model& model, const RankSetup& asked, in
                       .host = setup.host,
                       .batch = batch,
                       .budget_bytes = setup.memory_bytes,
-                      .resident = std::min(setup.resident.value_or(0), model.blocks.size()),
+                      .resident = std::min(setup.strategy.resident.value_or(0), model.blocks.size()),
                       .blocks = model.blocks.size(),
                       .store = parallel::store_memory(model, options_alone(setup, ranks), rank, ranks),
                       .from = {batch / 4, batch / 2},

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "calibration_run.h"
 #include "compute.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/network_probe.h"
@@ -15,7 +16,6 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
-#include "lshdp/measure/together.h"
 #include "lshdp/measure/transfer.h"
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/disturbance.h"
@@ -26,8 +26,8 @@
 namespace lshdp::measure {
 namespace {
 
-constexpr int kMostSteps = 8;
-constexpr int kMostPlans = 3;  // that are tried out where estimates of memory were too large
+constexpr int kMaxSteps = 8;
+constexpr int kMaxPlans = 3;  // that are tried out where estimates of memory were too large
 
 std::vector<std::int64_t> data_shape(const model::InputSpec& input) {
   switch (input.kind) {
@@ -74,6 +74,10 @@ plan::Profile measure_transfers(comm::Communicator& communicator, std::int64_t g
 Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
   Json curve = Json::array();
   for (const plan::CurvePoint& point : mine.curve) curve.push_back({point.batch, point.seconds});
+  Json blocks = Json::array(), times = Json::array();
+  for (const plan::BlockProfile& block : mine.blocks)
+    blocks.push_back({block.name, block.parameters, block.activation_bytes, block.output_bytes});
+  for (const plan::BlockTimes& time : mine.block_times) times.push_back({time.batch, time.forward, time.backward});
   return {{"device", setup.compute_device->name()},
           {"threads", setup.threads},
           {"speed", setup.speed},
@@ -83,7 +87,9 @@ Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
           {"update_seconds", mine.update_seconds},
           {"host_link_bytes_per_second",
            mine.host_link.seconds > 0 ? static_cast<double>(mine.host_link.bytes) / mine.host_link.seconds : 0},
-          {"curve", curve}};
+          {"curve", curve},
+          {"blocks", blocks},
+          {"block_times", times}};
 }
 
 /// A batch that was timed fits, and one that ran out of memory while it was timed does not, whatever was estimated.
@@ -102,6 +108,7 @@ plan::RankProfile rank_profile(const MaxBatchResult& memory, const Json& compute
                          .repeated = compute.at("repeated"),
                          .curve = {}};
   for (const Json& point : compute.at("curve")) rank.curve.push_back({point.at(0), point.at(1)});
+  for (const Json& time : compute.at("block_times")) rank.block_times.push_back({time.at(0), time.at(1), time.at(2)});
   if (const std::int64_t too_large = compute.at("too_large"); too_large > 0)
     rank.max_batch = std::min(rank.max_batch, too_large - 1);
   return rank;
@@ -127,9 +134,9 @@ std::string plan_of_steps(const plan::Profile& profile, const ProfileOptions& op
   if (options.total > 0) solver.total = options.total;
   try {
     const plan::Plan plan = plan::solve(plan::pool_alike_ranks(profile).profile, solver).plan;
-    const double affordable = options.together_seconds / plan.predicted.step_seconds - kUncountedSteps;
+    const double affordable = options.calibration_seconds / plan.predicted.step_seconds - kUncountedSteps;
     return json_text(
-        Json{{"plan", plan::to_json(plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMostSteps)}});
+        Json{{"plan", plan::to_json(plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMaxSteps)}});
   } catch (const UsageError&) {
     return "";
   }
@@ -164,7 +171,7 @@ bool estimates_hold(comm::Communicator& communicator, const model::Model& model,
 plan::Profile corrected_by_steps(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                                  MemoryBudget& budget, plan::Profile profile, std::vector<std::int64_t> tried,
                                  const ProfileOptions& options) {
-  for (int attempt = 0; attempt < kMostPlans; ++attempt) {
+  for (int attempt = 0; attempt < kMaxPlans; ++attempt) {
     const std::string text = comm::on_rank_0(communicator, [&] { return plan_of_steps(profile, options); });
     if (text.empty()) return profile;
     const Json json = parse_json(text, "the plan of rank 0");
@@ -178,7 +185,7 @@ plan::Profile corrected_by_steps(comm::Communicator& communicator, const model::
     // What unequal shards take was not probed: these steps may have all that the host can give.
     if (!plan.shard_weights.empty()) budget.set_limit(std::max(setup.spare_memory_bytes, setup.memory_bytes));
     const double cores = profile.ranks[static_cast<std::size_t>(communicator.rank())].cores;
-    return plan::under_load(std::move(profile), plan, run_together(communicator, model, setup, plan, steps, cores));
+    return plan::under_load(std::move(profile), plan, run_calibration(communicator, model, setup, plan, steps, cores));
   }
   return profile;
 }
@@ -187,25 +194,26 @@ plan::Profile describe(const model::Model& model, const RankSetup& setup) {
   const parallel::StepTraffic traffic = parallel::step_traffic(model, store_options(setup));
   plan::Profile profile;
   profile.model = model.name;
-  profile.mode = parallel::to_text(setup.mode);
-  profile.offload = setup.offload;
-  profile.precision = parallel::to_text(setup.precision);
-  profile.wire = parallel::to_text(setup.wire);
+  profile.strategy = setup.strategy;
   profile.data_shape = data_shape(model.input);
   profile.parameter_count = model.parameter_count();
   profile.gradient_bytes = traffic.gradient_bytes;
   profile.parameter_bytes = traffic.parameter_bytes;
-  profile.first_block_bytes = traffic.boundary_gradient_bytes;
+  profile.exposed_bytes = traffic.exposed_bytes;
   return profile;
 }
 
-/// The ranks of the profile, on every rank.
-std::vector<plan::RankProfile> gather_ranks(comm::Communicator& communicator, const std::vector<MaxBatchResult>& memory,
-                                            const ComputeProfile& mine, const RankSetup& setup) {
-  std::vector<plan::RankProfile> ranks;
-  for (const std::string& text : comm::all_gather_text(communicator, json_text(to_json(mine, setup))))
-    ranks.push_back(rank_profile(memory[ranks.size()], Json::parse(text)));
-  return ranks;
+/// The ranks of the profile, on every rank; its blocks are those of the first rank that holds the model.
+void gather_ranks(comm::Communicator& communicator, const std::vector<MaxBatchResult>& memory,
+                  const ComputeProfile& mine, const RankSetup& setup, plan::Profile& profile) {
+  profile.ranks.clear();
+  for (const std::string& text : comm::all_gather_text(communicator, json_text(to_json(mine, setup)))) {
+    const Json rank = Json::parse(text);
+    profile.ranks.push_back(rank_profile(memory[profile.ranks.size()], rank));
+    if (!profile.blocks.empty()) continue;
+    for (const Json& block : rank.at("blocks"))
+      profile.blocks.push_back({block.at(0), block.at(1), block.at(2), block.at(3)});
+  }
 }
 
 /// By rank 0's word, since others may round differently.
@@ -218,30 +226,30 @@ std::string time_text(const ComputeTime& time, const ProfileOptions& options) {
   const std::string batch = options.total > 0 ? "a step" : "one sample";
   return fmt::format("compute, at most about {} ({} takes {}), then steps together, about {}",
                      format_seconds(time.seconds), batch, format_seconds(time.slowest),
-                     format_seconds(std::max(options.together_seconds, (1 + kUncountedSteps) * time.slowest)));
+                     format_seconds(std::max(options.calibration_seconds, (1 + kUncountedSteps) * time.slowest)));
 }
 
 /// Fills in the ranks; measures twice where the first time contradicts itself.
 void measure_ranks(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                    MemoryBudget& budget, const std::vector<MaxBatchResult>& memory, const ProfileOptions& options,
                    plan::Profile& profile) {
-  const bool speaks = communicator.rank() == 0;
+  const bool is_root = communicator.rank() == 0;
   ComputeMeasurement compute(communicator, model, setup, budget,
                              memory[static_cast<std::size_t>(communicator.rank())].max_batch);
   const ComputeTime time = compute.prepare(options.total, options.curve_seconds);
-  if (speaks) spdlog::info("profile: {}", time_text(time, options));
-  const auto measure = [&] {
-    return gather_ranks(communicator, memory, compute.run(time, options.total, speaks && options.show_progress), setup);
+  if (is_root) spdlog::info("profile: {}", time_text(time, options));
+  const auto measure = [&](plan::Profile& into) {
+    gather_ranks(communicator, memory, compute.run(time, options.total, is_root && options.show_progress), setup, into);
   };
-  profile.ranks = measure();
+  measure(profile);
   profile.disturbed = agreed_contradictions(communicator, profile);
   if (profile.disturbed.empty()) return;
-  if (speaks) spdlog::warn("profile: {}; measuring again", fmt::join(profile.disturbed, "; "));
+  if (is_root) spdlog::warn("profile: {}; measuring again", fmt::join(profile.disturbed, "; "));
   plan::Profile again = profile;
-  again.ranks = measure();
+  measure(again);
   profile = plan::quicker_of(std::move(profile), again);
   profile.disturbed = agreed_contradictions(communicator, profile);
-  if (speaks && !profile.disturbed.empty())
+  if (is_root && !profile.disturbed.empty())
     spdlog::warn("profile: measured twice, but still {}", fmt::join(profile.disturbed, "; "));
 }
 
@@ -249,8 +257,8 @@ void measure_ranks(comm::Communicator& communicator, const model::Model& model, 
 
 plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                               MemoryBudget& budget, const ProfileOptions& options) {
-  const bool speaks = communicator.rank() == 0;
-  if (speaks)
+  const bool is_root = communicator.rank() == 0;
+  if (is_root)
     spdlog::info("profile: network, at most about {}", format_seconds(options.network_seconds + options.link_seconds));
   // First of all, since buckets and segments follow from it: memory and computing are measured with these.
   const std::int64_t gradient_bytes = parallel::step_traffic(model, store_options(setup)).gradient_bytes;
@@ -258,19 +266,18 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
   RankSetup decided = follow_transfer_sizes(communicator, setup, plan::transfer_sizes(transfers));
   plan::Profile profile = describe(model, decided);
   profile.network = transfers.network;
-  if (speaks)
+  if (is_root)
     spdlog::info("profile: largest batch of {} ranks, at most about {}, or two steps", communicator.size(),
                  format_seconds(options.memory_seconds));
   const std::int64_t largest =
       options.total > 0 ? std::min(options.total, options.largest_batch) : options.largest_batch;
-  const auto memory = probe_max_batches(communicator, model, decided, budget,
-                                        {.largest = largest,
-                                         .longest_try_seconds = options.longest_try_seconds,
-                                         .total_seconds = options.memory_seconds});
+  const auto memory = probe_max_batches(
+      communicator, model, decided, budget,
+      {.largest = largest, .max_try_seconds = options.max_try_seconds, .total_seconds = options.memory_seconds});
   comm::agree(communicator, [&] { require_fit_somewhere(memory, model.name, setup); });
-  if (speaks) report_fit(memory, model.name);
-  if (setup.mode == parallel::Mode::lsdp)
-    decided.resident = memory[static_cast<std::size_t>(communicator.rank())].resident;
+  if (is_root) report_fit(memory, model.name);
+  if (plan::traits_of(setup.strategy.mode).streams)
+    decided.strategy.resident = memory[static_cast<std::size_t>(communicator.rank())].resident;
   measure_ranks(communicator, model, decided, budget, memory, options, profile);
   std::vector<std::int64_t> tried;
   for (std::size_t i = 0; i < memory.size(); ++i) {
@@ -282,7 +289,7 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
     const double owned = static_cast<double>(profile.parameter_count) / static_cast<double>(profile.ranks.size());
     rank.update_parameters_per_second = rank.update_seconds > 0 ? owned / rank.update_seconds : 0;
   }
-  if (communicator.size() == 1 || options.together_seconds <= 0) return profile;
+  if (communicator.size() == 1 || options.calibration_seconds <= 0) return profile;
   profile = corrected_by_steps(communicator, model, decided, budget, std::move(profile), std::move(tried), options);
   budget.set_limit(setup.memory_bytes);
   return profile;

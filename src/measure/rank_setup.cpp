@@ -19,8 +19,8 @@
 namespace lshdp::measure {
 namespace {
 
-constexpr int kMostThreads = 1024;
-constexpr std::int64_t kLeastBudget = 1 << 20;  // of a host that is full: too little, which the probe will say
+constexpr int kMaxThreads = 1024;
+constexpr std::int64_t kMinBudget = 1 << 20;  // of a host that is full: too little, which the probe will say
 
 /// The entry of a list for this rank, or `otherwise` for an empty list.
 template <typename T>
@@ -82,7 +82,7 @@ void check_speeds(comm::Communicator& communicator, const RankSetup& setup, cons
 /// without one.
 void warn_of_crowded_hosts(comm::Communicator& communicator, const RankSetup& setup,
                            const std::vector<MemoryDomain>& domains) {
-  const std::int64_t budget = setup.compute_device->apart() ? 0 : setup.memory_bytes;
+  const std::int64_t budget = setup.compute_device->has_own_memory() ? 0 : setup.memory_bytes;
   const std::vector<HostRoom> rooms = gather_host_rooms(communicator, domains, budget + setup.growth_bytes);
   for (const HostRoom& room : rooms) {
     if (communicator.rank() != 0 || room.needed_bytes <= room.free_bytes) continue;
@@ -112,8 +112,8 @@ int choose_threads(comm::Communicator& communicator, const RankRequest& request,
   comm::agree(communicator, [&] {
     const int otherwise = environment.value_or(emulated ? 1 : cores);
     threads = choose<std::int64_t>(request.threads, otherwise, communicator, "--threads");
-    if (threads < 1 || threads > kMostThreads) {
-      throw UsageError(fmt::format("--threads: {} is not in 1..{}", threads, kMostThreads));
+    if (threads < 1 || threads > kMaxThreads) {
+      throw UsageError(fmt::format("--threads: {} is not in 1..{}", threads, kMaxThreads));
     }
   });
   const bool by_environment = request.threads.empty() && environment;
@@ -125,25 +125,25 @@ int choose_threads(comm::Communicator& communicator, const RankRequest& request,
 /// A process with a limit of its own fails at it, whatever the host has.
 void heed_process_limit(RankSetup& setup) {
   const std::optional<ProcessLimit> limit = process_limit();
-  if (!limit || setup.compute_device->apart()) return;
+  if (!limit || setup.compute_device->has_own_memory()) return;
   const auto left =
       static_cast<std::int64_t>(kMemoryShare * static_cast<double>(limit->left_bytes - setup.growth_bytes));
   if (left >= setup.spare_memory_bytes) return;
-  setup.spare_memory_bytes = std::max(kLeastBudget, left);
+  setup.spare_memory_bytes = std::max(kMinBudget, left);
   setup.process_limit = limit->name;
 }
 
 /// Libraries compute what a processor has no instructions for step by step.
 void warn_of_slow_precision(comm::Communicator& communicator, const RankSetup& setup) {
   constexpr double kSlow = 1.5;
-  const double mine = setup.compute_device->apart() ? 1 : product_slowness(setup.precision);
+  const double mine = setup.compute_device->has_own_memory() ? 1 : product_slowness(setup.strategy.precision);
   const std::vector<double> all = comm::all_gather_values(communicator, mine);
   const auto slowest = std::ranges::max_element(all);
   if (communicator.rank() != 0 || *slowest < kSlow) return;
   spdlog::warn(
       "--precision {}: matrix products take about {:.0f} times as long as in fp32 on rank {} (measured), whose "
       "processor or libraries have no instructions for it; fp32 is faster there",
-      parallel::to_text(setup.precision), *slowest, slowest - all.begin());
+      plan::to_text(setup.strategy.precision), *slowest, slowest - all.begin());
 }
 
 }  // namespace
@@ -153,32 +153,24 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
   const std::vector<std::string>& hosts = places.nodes;
   const auto rank = static_cast<std::size_t>(communicator.rank());
   if (communicator.rank() == 0) spdlog::info("{}", comm::describe(places));
-  RankSetup setup{.mode = request.mode,
-                  .offload = request.offload,
-                  .precision = request.precision,
-                  .wire = request.wire,
-                  .recompute = request.recompute,
-                  .offload_activations = request.offload_activations,
-                  .resident = request.resident,
-                  .host = hosts[rank],
-                  .given_memory_bytes = request.memory_bytes};
+  RankSetup setup{.strategy = request.strategy, .host = hosts[rank], .given_memory_bytes = request.memory_bytes};
   const bool emulated =
       std::any_of(request.speeds.begin(), request.speeds.end(), [](double speed) { return speed != 1; });
   comm::agree(communicator, [&] { setup.speed = choose(request.speeds, 1.0, communicator, "--emulate-speed"); });
   const ChosenDevice chosen = choose_device(communicator, request, setup.speed, hosts);
   setup.compute_device = chosen.device;
-  const std::vector<RankRoom> rooms = gather_rooms(communicator, places, !chosen.device->apart());
+  const std::vector<RankRoom> rooms = gather_rooms(communicator, places, !chosen.device->has_own_memory());
   const std::vector<MemoryDomain> domains = memory_domains(rooms);
   setup.threads = choose_threads(communicator, request, emulated, core_share(rooms, rank));
   comm::agree(communicator, [&] {
-    const bool apart = chosen.device->apart();
+    const bool apart = chosen.device->has_own_memory();
     setup.growth_bytes = kProcessGrowth + request.data_bytes;
     setup.process_bytes = process_memory().resident_bytes + setup.growth_bytes;
     // What the domain's other processes will take beside tensors is not free either.
     const std::int64_t available =
         apart ? chosen.device->free_memory() : domains[rank].free_bytes - domains[rank].ranks * setup.growth_bytes;
     setup.spare_memory_bytes =
-        static_cast<std::int64_t>(kMemoryShare * static_cast<double>(std::max<std::int64_t>(kLeastBudget, available))) /
+        static_cast<std::int64_t>(kMemoryShare * static_cast<double>(std::max<std::int64_t>(kMinBudget, available))) /
         (apart ? chosen.ranks : domains[rank].ranks);
     heed_process_limit(setup);
     setup.memory_bytes = choose(request.memory_bytes, setup.spare_memory_bytes, communicator, "--memory");
@@ -194,36 +186,35 @@ RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& reque
 std::string memory_advice(const RankSetup& setup) {
   std::string advice = setup.process_limit.empty() ? "raise --memory"
                                                    : fmt::format("raise the process's limit ({})", setup.process_limit);
-  if (!setup.recompute)
+  if (!setup.strategy.recompute)
     advice += ", use --recompute";
-  else if (!setup.offload_activations)
+  else if (!setup.strategy.offload_activations)
     advice += ", use --offload-activations";
-  if (setup.mode == parallel::Mode::ddp) advice += ", use --mode fsdp or lsdp";
-  if (setup.mode == parallel::Mode::fsdp && !setup.offload) advice += ", use --offload";
+  const plan::ModeTraits& traits = plan::traits_of(setup.strategy.mode);
+  if (traits.replicates) advice += ", use --mode fsdp or lsdp";
+  if (traits.offloads && !setup.strategy.offload) advice += ", use --offload";
   return advice;
 }
 
 std::unique_ptr<HostMemoryScope> scope_of_values(const RankSetup& setup) {
-  return setup.mode == parallel::Mode::ddp ? nullptr : std::make_unique<HostMemoryScope>();
+  return plan::traits_of(setup.strategy.mode).replicates ? nullptr : std::make_unique<HostMemoryScope>();
 }
 
 parallel::StoreOptions store_options(const RankSetup& setup, const parallel::AdamW& adamw) {
-  parallel::StoreOptions options{
-      .mode = setup.mode, .precision = setup.precision, .adamw = adamw, .offload = setup.offload, .wire = setup.wire};
+  parallel::StoreOptions options{.strategy = setup.strategy, .adamw = adamw};
+  const plan::ModeTraits& traits = plan::traits_of(setup.strategy.mode);
   // What a host happens to have free would shift shards from run to run: only budgets that were given decide.
-  if (setup.mode == parallel::Mode::fsdp && setup.given_memory_bytes.size() > 1)
-    options.shard_weights = setup.given_memory_bytes;
-  if (setup.mode == parallel::Mode::ddp) options.shard_weights = setup.shard_weights;
+  if (traits.memory_shards && setup.given_memory_bytes.size() > 1) options.shard_weights = setup.given_memory_bytes;
+  if (traits.weights_shards) options.shard_weights = setup.shard_weights;
   options.bucket_bytes = setup.bucket_bytes;
-  options.resident = setup.resident.value_or(0);
   options.device = setup.compute_device;
   return options;
 }
 
 parallel::WalkerOptions walker_options(const RankSetup& setup) {
-  return {.precision = setup.precision,
-          .recompute = setup.recompute,
-          .offload_activations = setup.offload_activations,
+  return {.precision = setup.strategy.precision,
+          .recompute = setup.strategy.recompute,
+          .offload_activations = setup.strategy.offload_activations,
           .device = setup.compute_device};
 }
 

@@ -35,8 +35,8 @@ std::vector<std::int64_t> Description::sizes(const std::string& key) {
     values.push_back(entry.get<std::int64_t>());
     require_range(key, values.back(), kLargestSize);
   }
-  if (values.size() > static_cast<std::size_t>(kMostLayers)) {
-    throw_wrong_key(source_, key, fmt::format("may have at most {} entries", kMostLayers));
+  if (values.size() > static_cast<std::size_t>(kMaxLayers)) {
+    throw_wrong_key(source_, key, fmt::format("may have at most {} entries", kMaxLayers));
   }
   return values;
 }

@@ -12,7 +12,7 @@ namespace lshdp::model {
 
 /// Sizes above these are typing errors; below them no product of sizes leaves 63 bits.
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 22;
-constexpr std::int64_t kMostLayers = 4096;
+constexpr std::int64_t kMaxLayers = 4096;
 constexpr std::int64_t kLargestImage = std::int64_t{1} << 16;
 
 /// A description that remembers which keys it was asked for. Every function throws UsageError.

@@ -109,7 +109,8 @@ std::vector<Parameter> head_parameters(const Sizes& s) {
 /// [B, T, hidden] -> logits [B, T, vocabulary], by the embedding's matrix.
 class Head final : public ListedBlock {
  public:
-  explicit Head(const Sizes& s) : ListedBlock("head", head_parameters(s), {{0, 0}}), epsilon_(s.epsilon) {}
+  explicit Head(const Sizes& s)
+      : ListedBlock("head", head_parameters(s), {"transformer.wte.weight"}), epsilon_(s.epsilon) {}
 
  private:
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
@@ -154,7 +155,7 @@ void accept_config_file(Description& d) {
 
 Sizes read_sizes(Description& d) {
   Sizes s{};
-  s.layers = d.size("n_layer", kMostLayers);
+  s.layers = d.size("n_layer", kMaxLayers);
   s.heads = d.size("n_head");
   s.hidden = d.size("n_embd");
   s.positions = d.size("n_positions");

@@ -41,7 +41,7 @@ at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool
   return mixed.transpose(1, 2).reshape({batch, length, width});
 }
 
-ListedBlock::ListedBlock(std::string name, std::vector<Parameter> parameters, std::vector<Borrowed> borrowed)
+ListedBlock::ListedBlock(std::string name, std::vector<Parameter> parameters, std::vector<std::string> borrowed)
     : name_(std::move(name)), parameters_(std::move(parameters)), borrowed_(std::move(borrowed)) {}
 
 at::Tensor ListedBlock::forward(const at::Tensor& input, std::span<const at::Tensor> parameters) const {

@@ -33,10 +33,10 @@ at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool
 /// A block that holds its lists; models supply run().
 class ListedBlock : public Block {
  public:
-  ListedBlock(std::string name, std::vector<Parameter> parameters, std::vector<Borrowed> borrowed = {});
+  ListedBlock(std::string name, std::vector<Parameter> parameters, std::vector<std::string> borrowed = {});
   const std::string& name() const final { return name_; }
   const std::vector<Parameter>& parameters() const final { return parameters_; }
-  const std::vector<Borrowed>& borrowed() const final { return borrowed_; }
+  const std::vector<std::string>& borrowed() const final { return borrowed_; }
   /// Throws std::invalid_argument on a wrong number of parameters.
   at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters) const final;
 
@@ -45,7 +45,7 @@ class ListedBlock : public Block {
 
   std::string name_;
   std::vector<Parameter> parameters_;
-  std::vector<Borrowed> borrowed_;
+  std::vector<std::string> borrowed_;
 };
 
 }  // namespace lshdp::model

@@ -98,6 +98,16 @@ std::int64_t Model::parameter_count(std::size_t block) const {
   return count;
 }
 
+ParameterPlace Model::owner_of(std::string_view parameter) const {
+  for (std::size_t block = 0; block < blocks.size(); ++block) {
+    const std::vector<Parameter>& owned = blocks[block]->parameters();
+    for (std::size_t i = 0; i < owned.size(); ++i) {
+      if (owned[i].name == parameter) return {block, i};
+    }
+  }
+  throw std::out_of_range(fmt::format("no block owns a parameter {}", parameter));
+}
+
 Model make_model(const std::string& preset_or_path) {
   for (const Preset& preset : presets()) {
     if (preset.name == preset_or_path) return build(preset.description, preset.name, preset.name);

@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 
 static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian");
 constexpr std::uint64_t kLengthBytes = 8;
-constexpr std::uint64_t kLongestHeader = 100'000'000;  // the reference reader's limit
+constexpr std::uint64_t kMaxHeader = 100'000'000;  // the reference reader's limit
 
 /// Copies `bytes` bytes from `offset` of the file to `to`.
 using ReadAt = std::function<void(std::uint64_t offset, void* to, std::uint64_t bytes)>;
@@ -38,7 +38,7 @@ std::string read_header(const ReadAt& read, std::uint64_t file_bytes, const std:
   read(0, head.data(), head.size());
   std::uint64_t length = 0;
   std::memcpy(&length, head.data(), std::min<std::size_t>(head.size(), kLengthBytes));
-  const bool fits = file_bytes >= kLengthBytes && length <= kLongestHeader && length <= file_bytes - kLengthBytes;
+  const bool fits = file_bytes >= kLengthBytes && length <= kMaxHeader && length <= file_bytes - kLengthBytes;
   if (!fits || head[kLengthBytes] != '{') refuse_other_formats(head, source);
   if (file_bytes < kLengthBytes) {
     throw UsageError(fmt::format("{}: {} bytes are too few for a safetensors file", source, file_bytes));

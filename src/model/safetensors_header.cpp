@@ -13,7 +13,7 @@
 namespace lshdp::model {
 namespace {
 
-constexpr std::size_t kMostDimensions = 64;  // at::Tensor takes no more
+constexpr std::size_t kMaxDimensions = 64;  // at::Tensor takes no more
 
 struct NamedType {
   std::string_view name;
@@ -85,8 +85,8 @@ std::uint64_t bytes_of(const SafetensorsEntry& entry, const std::string& source)
 std::vector<std::int64_t> shape_of(const Json& value, const std::string& name, const std::string& source) {
   const std::vector<std::uint64_t> sizes =
       whole_numbers(json_value<Json>(value, "shape", source), name + ".shape", source);
-  if (sizes.size() > kMostDimensions)
-    throw_wrong_key(source, name, fmt::format("has more than {} dimensions", kMostDimensions));
+  if (sizes.size() > kMaxDimensions)
+    throw_wrong_key(source, name, fmt::format("has more than {} dimensions", kMaxDimensions));
   std::vector<std::int64_t> shape;
   for (const std::uint64_t size : sizes) {
     if (size > static_cast<std::uint64_t>(INT64_MAX))

@@ -132,7 +132,7 @@ Sizes read_sizes(Description& d) {
   s.channels = d.size_or("channels", 3);
   s.image = d.size("image_size", kLargestImage);
   s.patch = d.size("patch_size", kLargestImage);
-  s.layers = d.size("num_layers", kMostLayers);
+  s.layers = d.size("num_layers", kMaxLayers);
   s.heads = d.size("num_heads");
   s.hidden = d.size("hidden_dim");
   s.mlp = d.size("mlp_dim");

@@ -6,7 +6,7 @@
 #include <ATen/ATen.h>
 #include <c10/util/accumulate.h>
 
-#include "bucket_transfer.h"
+#include "layout/bucket_transfer.h"
 
 namespace lshdp::parallel {
 
@@ -29,9 +29,9 @@ void HostInputs::put(std::size_t block, const at::Tensor& given) {
   Place& place = places_[block];
   place.arriving.reset();  // of a pass that ended with an error
   place.leaving = input;
-  place.left = copy_out(device_, make_room(place, input, device_), input, device_.now());
+  place.left = copy_out(device_, make_room(place, input, device_), input, device_.record_event());
   if (const auto before = std::exchange(last_, block); before && *before != block) let_go(*before);
-  if (!device_.apart()) let_go(block);
+  if (!device_.has_own_memory()) let_go(block);
 }
 
 /// Its memory on the device may be used again.
@@ -46,12 +46,13 @@ void HostInputs::prefetch(std::size_t block) {
   if (place.leaving.defined()) let_go(block);
   const std::int64_t count = c10::multiply_integers(place.shape);
   place.arriving = at::empty(place.shape, place.memory.options().device(device_.where()));
-  place.arrived = copy_in(device_, place.arriving, place.memory.narrow(0, 0, count).view(place.shape), device_.now());
+  place.arrived =
+      copy_in(device_, place.arriving, place.memory.narrow(0, 0, count).view(place.shape), device_.record_event());
 }
 
 at::Tensor HostInputs::take(std::size_t block) {
   prefetch(block);
-  device_.follow(places_[block].arrived);
+  device_.wait_event(places_[block].arrived);
   return std::exchange(places_[block].arriving, {});
 }
 

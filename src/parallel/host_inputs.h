@@ -8,8 +8,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "layout/host_arena.h"
 #include "lshdp/core/device.h"
-#include "lshdp/parallel/host_arena.h"
 
 namespace lshdp::parallel {
 
@@ -35,7 +35,7 @@ class HostInputs {
     at::Tensor memory;  // of the arena, flat
     std::vector<std::int64_t> shape;
     at::Tensor leaving, arriving;  // on the device
-    Moment left, arrived;
+    Event left, arrived;
   };
   static at::Tensor make_room(Place& place, const at::Tensor& input, ComputeDevice& device);
   void let_go(std::size_t block);

@@ -7,7 +7,7 @@
 
 namespace lshdp::parallel {
 
-model::Values ParameterStore::gather_values() {
+model::Values StateAccess::gather_values() {
   const HostMemoryScope host;
   model::Values values;
   gather_each([&](std::size_t block, std::size_t parameter, const at::Tensor& value) {

@@ -2,6 +2,7 @@
 #include "lshdp/parallel/walker.h"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 #include <tuple>
 
@@ -10,8 +11,8 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "bucket_transfer.h"
 #include "host_inputs.h"
+#include "layout/bucket_transfer.h"
 #include "lshdp/core/clock.h"
 
 namespace lshdp::parallel {
@@ -22,33 +23,46 @@ constexpr double kRealWait = 200e-6;
 
 }  // namespace
 
-BlockWalker::BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options,
+Activations::Activations() = default;
+Activations::~Activations() = default;
+Activations::Activations(Activations&&) noexcept = default;
+Activations& Activations::operator=(Activations&&) noexcept = default;
+
+BlockWalker::BlockWalker(const model::Model& model, ParameterAccess& store, const WalkerOptions& options,
                          SpeedEmulator* emulator, Trace* trace)
     : model_(model),
       store_(store),
       options_(options),
       device_(device_or_host(options.device)),
       emulator_(emulator),
-      trace_(trace) {
-  if (options.offload_activations) host_inputs_ = std::make_unique<HostInputs>(*device_, model.blocks.size());
+      trace_(trace),
+      block_seconds_{std::vector<double>(model.blocks.size()), std::vector<double>(model.blocks.size())} {}
+
+BlockWalker::~BlockWalker() { synchronize_device(*device_); }
+
+double BlockWalker::train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
+                               const std::vector<std::int64_t>& micro_batches) {
+  const std::int64_t samples = input.defined() ? input.size(0) : 0;
+  if (std::reduce(micro_batches.begin(), micro_batches.end()) != samples)
+    throw std::invalid_argument("micro-batches that are not the samples of the step");
+  begin_step(update, std::ssize(micro_batches), input);
+  double loss = 0;
+  std::int64_t begin = 0;
+  for (const std::int64_t size : micro_batches) {
+    const bool last = begin + size == samples;
+    loss += backward_pass(forward_pass(input.narrow(0, begin, size)), target.narrow(0, begin, size), last).loss;
+    begin += size;
+  }
+  return loss;
 }
 
-BlockWalker::~BlockWalker() { settle(*device_); }
-
 void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input) {
+  stretches_.clear();  // of a step that ended with an error
   store_.begin_step(update);
   if (store_.looks_up_rows()) look_up(input);
   const std::int64_t passes = store_.gathers_every_pass() ? update.passes : std::max<std::int64_t>(micro_batches, 1);
   if (micro_batches > passes) throw std::invalid_argument("more micro-batches than passes of the step");
-  for (std::int64_t empty = passes - micro_batches; empty > 0; --empty) train_nothing(micro_batches == 0 && empty == 1);
-}
-
-double BlockWalker::train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last) {
-  if (emulator_ != nullptr) emulator_->begin();
-  stretches_.clear();  // of one that ended with an error
-  const at::Tensor there = device_->upload(input);
-  const at::Tensor first = store_.looks_up_rows() ? in_rows(there) : to_compute_type(there);
-  return backward_blocks(forward_blocks(first), device_->upload(target), last);
+  for (std::int64_t empty = passes - micro_batches; empty > 0; --empty) empty_pass(micro_batches == 0 && empty == 1);
 }
 
 void BlockWalker::look_up(const at::Tensor& input) {
@@ -67,8 +81,8 @@ at::Tensor BlockWalker::in_rows(const at::Tensor& input) const {
   return places;
 }
 
-void BlockWalker::train_nothing(bool last) {
-  forward_nothing();
+void BlockWalker::empty_pass(bool last) {
+  empty_forward();
   const bool gathers = store_.gathers_every_pass();
   for (std::size_t block = model_.blocks.size(); block-- > 0;) {
     if (gathers) acquire(block);
@@ -77,7 +91,7 @@ void BlockWalker::train_nothing(bool last) {
   }
 }
 
-void BlockWalker::forward_nothing() {
+void BlockWalker::empty_forward() {
   for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
     acquire(block);
     store_.release(block);
@@ -120,97 +134,114 @@ at::Tensor BlockWalker::run_block(std::size_t block, const at::Tensor& input) co
   return model_.blocks[block]->forward(input, store_.parameters(block));
 }
 
-/// Runs the block with its graph cut at its input. Nothing before the first block wants a gradient.
-BlockWalker::Kept BlockWalker::keep(std::size_t block, const at::Tensor& input, bool with_graph) const {
-  Kept kept{input.detach(), {}};
+/// Runs the block with its graph cut at its input. Nothing before the data wants a gradient.
+Activations::Block BlockWalker::keep(std::size_t block, const at::Tensor& input, bool with_graph) const {
+  Activations::Block kept{input.detach(), {}};
   if (with_graph) {
-    if (block > 0) kept.input.requires_grad_(true);
+    if (gives_input_gradient(block)) kept.input.requires_grad_(true);
     kept.output = run_block(block, kept.input);
   }
   return kept;
 }
 
-std::vector<BlockWalker::Kept> BlockWalker::forward_blocks(const at::Tensor& input) {
-  const std::size_t blocks = model_.blocks.size();
-  std::vector<Kept> kept;
-  kept.reserve(blocks);
-  at::Tensor x = input;
-  for (std::size_t block = 0; block < blocks; ++block) {
+Activations BlockWalker::forward_pass(const at::Tensor& input, const Observe& observe) {
+  if (emulator_ != nullptr) emulator_->begin();
+  Activations kept;
+  kept.host_inputs_ = take_host_inputs();
+  kept.blocks_.reserve(model_.blocks.size());
+  at::Tensor x = device_->upload(input);
+  if (options_.first_stage) x = store_.looks_up_rows() ? in_rows(x) : to_compute_type(x);
+  for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
     acquire(block);
-    compute("forward", block, [&] {
-      // The last block's backward follows at once: to run its forward twice would save nothing.
-      const bool with_graph = !options_.recompute || block + 1 == blocks;
-      kept.push_back(keep(block, x, with_graph));
+    compute(Phase::forward, block, [&] {
+      // The loss's backward follows at once: to run its block's forward twice would save nothing.
+      const bool with_graph = !options_.recompute || gives_loss(block);
+      kept.blocks_.push_back(keep(block, x, with_graph));
       if (with_graph) {
-        x = kept.back().output.detach();
+        x = kept.blocks_.back().output.detach();
       } else {
         const c10::NoGradGuard no_grad;
         x = run_block(block, x);
-        put_away(block, kept.back());
+        offload_input(block, kept);
       }
     });
     store_.release(block);
+    if (observe) observe(block, x);
   }
+  kept.output_ = std::move(x);
   return kept;
 }
 
-double BlockWalker::backward_blocks(std::vector<Kept> kept, const at::Tensor& target, bool last) {
+BackwardResult BlockWalker::backward_pass(Activations kept, const at::Tensor& given, bool last) {
+  if (emulator_ != nullptr) emulator_->begin();
+  kept.output_.reset();
   at::Tensor loss;
   at::Tensor gradient;  // of the loss by the output of the block in hand
+  const at::Tensor there = device_->upload(given);
+  if (!options_.last_stage) gradient = there;
   for (std::size_t block = model_.blocks.size(); block-- > 0;) {
     acquire(block);
-    compute("backward", block, [&] {
-      Kept mine = std::move(kept[block]);
-      bring_back(block, mine);
+    compute(Phase::backward, block, [&] {
+      reload_input(block, kept);
+      Activations::Block mine = std::move(kept.blocks_[block]);
       if (!mine.output.defined()) mine = keep(block, mine.input, true);
       at::Tensor output = std::move(mine.output);
-      if (block + 1 == model_.blocks.size()) {
-        output = model::summed_cross_entropy(output, target, options_.label_smoothing);
+      if (gives_loss(block)) {
+        output = model::summed_cross_entropy(output, there, options_.label_smoothing);
         loss = output.detach();
         if (const double scale = store_.backward_scale(); scale != 1) gradient = at::full_like(output, scale);
       }
       gradient = backward_block(block, mine, output, gradient, last);
-      kept[block] = {};
+      kept.blocks_[block] = {};
     });
     store_.release(block);
   }
   // Only now: a device would stand idle while this thread waited for it in between.
-  const double value = loss.item<double>();
+  const double value = loss.defined() ? loss.item<double>() : 0;
   count_stretches();
-  return value;
+  if (kept.host_inputs_) spare_host_inputs_.push_back(std::move(kept.host_inputs_));
+  return {value, gradient};
 }
 
-/// What recomputation needs of forward; the first block's input stays, it is the data.
-void BlockWalker::put_away(std::size_t block, Kept& kept) {
-  if (!host_inputs_ || block == 0) return;
-  host_inputs_->put(block, kept.input);
-  kept.input.reset();
+std::unique_ptr<HostInputs> BlockWalker::take_host_inputs() {
+  if (!options_.offload_activations) return nullptr;
+  if (spare_host_inputs_.empty()) return std::make_unique<HostInputs>(*device_, model_.blocks.size());
+  std::unique_ptr<HostInputs> spare = std::move(spare_host_inputs_.back());
+  spare_host_inputs_.pop_back();
+  return spare;
 }
 
-void BlockWalker::bring_back(std::size_t block, Kept& kept) {
-  if (!host_inputs_) return;
-  if (!kept.input.defined()) kept.input = host_inputs_->take(block);
-  if (block > 1) host_inputs_->prefetch(block - 1);
+/// What recomputation needs of forward; the first block's input stays, it is the data or what was received.
+void BlockWalker::offload_input(std::size_t block, Activations& kept) const {
+  if (!kept.host_inputs_ || block == 0) return;
+  kept.host_inputs_->put(block, kept.blocks_[block].input);
+  kept.blocks_[block].input.reset();
+}
+
+void BlockWalker::reload_input(std::size_t block, Activations& kept) const {
+  if (!kept.host_inputs_) return;
+  if (!kept.blocks_[block].input.defined()) kept.blocks_[block].input = kept.host_inputs_->take(block);
+  if (block > 1) kept.host_inputs_->prefetch(block - 1);
 }
 
 /// Hands the gradients of the block's parameters to the store and returns that of its input.
-at::Tensor BlockWalker::backward_block(std::size_t block, const Kept& kept, const at::Tensor& output,
+at::Tensor BlockWalker::backward_block(std::size_t block, const Activations::Block& kept, const at::Tensor& output,
                                        const at::Tensor& output_gradient, bool last) {
   const std::span<const at::Tensor> parameters = store_.parameters(block);
   std::vector<at::Tensor> inputs(parameters.begin(), parameters.end());
-  if (block > 0) inputs.push_back(kept.input);
+  if (gives_input_gradient(block)) inputs.push_back(kept.input);
   std::vector<at::Tensor> output_gradients;
   if (output_gradient.defined()) output_gradients.push_back(output_gradient);
   std::vector<at::Tensor> gradients = torch::autograd::grad({output}, inputs, output_gradients);
   store_.add_gradient(block, std::span(gradients).first(parameters.size()), last);
-  return block > 0 ? gradients.back() : at::Tensor();
+  return gives_input_gradient(block) ? gradients.back() : at::Tensor();
 }
 
-void BlockWalker::compute(const char* phase, std::size_t block, const std::function<void()>& work) {
-  const Moment begun = device_->now();
+void BlockWalker::compute(Phase phase, std::size_t block, const std::function<void()>& work) {
+  const Event begun = device_->record_event();
   work();
   if (emulator_ != nullptr) emulator_->pay();
-  stretches_.push_back({phase, block, begun, device_->now()});
+  stretches_.push_back({phase, block, begun, device_->record_event()});
 }
 
 /// When the device has done them.
@@ -218,9 +249,12 @@ void BlockWalker::count_stretches() {
   stretches_.back().ended.wait();
   for (const Stretch& stretch : stretches_) {
     const double begun = stretch.begun.seconds(), ended = stretch.ended.seconds();
+    const bool forward = stretch.phase == Phase::forward;
     compute_seconds_ += ended - begun;
+    (forward ? block_seconds_.forward : block_seconds_.backward)[stretch.block] += ended - begun;
     if (trace_ == nullptr || !trace_->enabled()) continue;
-    trace_->record(fmt::format("{} {}", stretch.phase, model_.blocks[stretch.block]->name()), "compute", begun, ended);
+    trace_->record(fmt::format("{} {}", forward ? "forward" : "backward", model_.blocks[stretch.block]->name()),
+                   "compute", begun, ended);
   }
   stretches_.clear();
 }

@@ -22,7 +22,7 @@ namespace {
 // Equal ranks measured up to 12 % apart in what their larger batches take over their smaller ones, and 2 % in cores.
 constexpr double kSameShape = 0.15, kSameCores = 0.1;
 constexpr std::size_t kNeighbours = 8;  // ranks of nearest level that one is compared with
-constexpr std::size_t kMostGroups = 8, kMostRanks = 8;
+constexpr std::size_t kMaxGroups = 8, kMaxRanks = 8;
 
 using Sizes = std::vector<std::int64_t>;
 
@@ -204,10 +204,10 @@ void pool(PooledProfile& pooled, const std::vector<std::size_t>& kind) {
 
 /// "0 and 1", "0, 2 and 3", "0, 1, .. 7 and 12 more".
 std::string list_of(const std::vector<std::size_t>& ranks) {
-  const bool all = ranks.size() <= kMostRanks;
-  const auto shown = static_cast<std::ptrdiff_t>(all ? ranks.size() - 1 : kMostRanks);
+  const bool all = ranks.size() <= kMaxRanks;
+  const auto shown = static_cast<std::ptrdiff_t>(all ? ranks.size() - 1 : kMaxRanks);
   return fmt::format("{} and {}", fmt::join(ranks.begin(), ranks.begin() + shown, ", "),
-                     all ? std::to_string(ranks.back()) : fmt::format("{} more", ranks.size() - kMostRanks));
+                     all ? std::to_string(ranks.back()) : fmt::format("{} more", ranks.size() - kMaxRanks));
 }
 
 }  // namespace
@@ -227,11 +227,11 @@ PooledProfile pool_alike_ranks(Profile profile) {
 
 std::vector<std::string> describe(const std::vector<AlikeRanks>& alike) {
   std::vector<std::string> lines;
-  for (std::size_t i = 0; i < std::min(alike.size(), kMostGroups); ++i)
+  for (std::size_t i = 0; i < std::min(alike.size(), kMaxGroups); ++i)
     lines.push_back(fmt::format("Ranks {} measured alike ({:.1f} % apart): planned as equal.", list_of(alike[i].ranks),
                                 100 * alike[i].apart));
-  if (alike.size() > kMostGroups)
-    lines.push_back(fmt::format(".. and {} more groups of ranks that measured alike.", alike.size() - kMostGroups));
+  if (alike.size() > kMaxGroups)
+    lines.push_back(fmt::format(".. and {} more groups of ranks that measured alike.", alike.size() - kMaxGroups));
   return lines;
 }
 

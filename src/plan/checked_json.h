@@ -15,7 +15,7 @@ namespace lshdp::plan {
 /// More samples than any rank takes in a step; with it, sums of batches cannot overflow.
 inline constexpr std::int64_t kLargestBatch = 1'000'000'000;
 /// Thirty years: longer times are typing errors, and their sums could become infinite.
-inline constexpr double kLongestSeconds = 1e9;
+inline constexpr double kMaxSeconds = 1e9;
 
 /// A whole number from `low` to `high`. Throws UsageError naming `source` and `key`.
 inline std::int64_t json_int(const Json& object, std::string_view key, const std::string& source, std::int64_t low,

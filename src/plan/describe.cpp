@@ -16,9 +16,9 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr std::size_t kMostRanks = 64;
-constexpr std::size_t kMostTotals = 12;
-constexpr std::size_t kMostLinks = 8;
+constexpr std::size_t kMaxRanks = 64;
+constexpr std::size_t kMaxTotals = 12;
+constexpr std::size_t kMaxLinks = 8;
 constexpr double kLargestRate = 1e18;
 
 std::string rate(double samples_per_second) {
@@ -31,7 +31,7 @@ std::string rank_table(const Profile& profile, const Plan& plan) {
                                   "largest", "batch", "micro-batches", "compute", "idle"};
   if (!plan.shard_weights.empty()) header.push_back("own %");
   Table table(header);
-  const std::size_t shown = std::min(plan.ranks.size(), kMostRanks);
+  const std::size_t shown = std::min(plan.ranks.size(), kMaxRanks);
   const auto owned =
       static_cast<double>(std::accumulate(plan.shard_weights.begin(), plan.shard_weights.end(), std::int64_t{0}));
   for (std::size_t rank = 0; rank < shown; ++rank) {
@@ -101,10 +101,10 @@ std::string slow_links(const Profile& profile, const std::vector<double>& links)
   std::ranges::sort(slow);
   std::vector<std::string> parts;
   for (const auto& [bytes, rank] : slow) {
-    parts.push_back(parts.size() == kMostLinks
-                        ? fmt::format("and {} more", slow.size() - kMostLinks)
+    parts.push_back(parts.size() == kMaxLinks
+                        ? fmt::format("and {} more", slow.size() - kMaxLinks)
                         : fmt::format("{} on rank {} ({})", link_rate(bytes), rank, profile.ranks[rank].host));
-    if (parts.size() > kMostLinks) break;
+    if (parts.size() > kMaxLinks) break;
   }
   return fmt::format("{}", fmt::join(parts, ", "));
 }
@@ -115,7 +115,7 @@ std::string links_lines(const Profile& profile, const Solution& solution) {
   if (links.empty()) return "";
   std::string text = fmt::format("Links differ: {}; up to {} elsewhere.", slow_links(profile, links),
                                  link_rate(std::ranges::max(rates)));
-  if (profile.mode != "ddp") return text + '\n';
+  if (!traits_of(profile.strategy.mode).weights_shards) return text + '\n';
   if (!solution.equal_shards) return text + " Shards are equal: others would not make the step shorter.\n";
   const double step = solution.plan.predicted.step_seconds, equal = solution.equal_shards->step_seconds;
   return text + fmt::format(
@@ -124,14 +124,14 @@ std::string links_lines(const Profile& profile, const Solution& solution) {
                     format_seconds(equal), equal / step);
 }
 
-/// Indices of at most kMostTotals points spread over the frontier, with those that were chosen among them.
+/// Indices of at most kMaxTotals points spread over the frontier, with those that were chosen among them.
 std::set<std::size_t> shown_points(const std::vector<FrontierPoint>& frontier, const TotalChoice& choice) {
   std::set<std::size_t> shown;
   const std::size_t last = frontier.size() - 1;
   for (std::size_t i = 0; i < frontier.size(); ++i) {
     if (frontier[i].total == choice.total || frontier[i].total == choice.best_total) shown.insert(i);
   }
-  for (std::size_t i = 0; i + 2 < kMostTotals; ++i) shown.insert(last * i / (kMostTotals - 3));
+  for (std::size_t i = 0; i + 2 < kMaxTotals; ++i) shown.insert(last * i / (kMaxTotals - 3));
   return shown;
 }
 
@@ -149,11 +149,6 @@ std::string frontier_table(const Solution& solution) {
                mark_of(point, solution)});
   }
   return "Other totals (a larger one also changes training):\n" + table.to_string();
-}
-
-/// Rounded is what it is called wherever a person reads it.
-std::string precision_text(const Plan& plan) {
-  return plan.wire == "bf16" ? plan.precision + ", rounded to bf16 on the wire" : plan.precision;
 }
 
 }  // namespace
@@ -206,9 +201,9 @@ std::vector<std::string> describe_doubts(const Profile& profile, const Plan& pla
     if (planned > timed) beyond.push_back(fmt::format("rank {} {} (timed up to {})", rank, planned, timed));
   }
   if (beyond.empty()) return sentences;
-  if (beyond.size() > kMostLinks) {
-    const std::size_t more = beyond.size() - kMostLinks;
-    beyond.resize(kMostLinks);
+  if (beyond.size() > kMaxLinks) {
+    const std::size_t more = beyond.size() - kMaxLinks;
+    beyond.resize(kMaxLinks);
     beyond.push_back(fmt::format("and {} more", more));
   }
   sentences.push_back(
@@ -219,8 +214,8 @@ std::vector<std::string> describe_doubts(const Profile& profile, const Plan& pla
 std::string describe(const Profile& profile, const Solution& solution, const SolverOptions& options) {
   const Plan& plan = solution.plan;
   std::string text = fmt::format("{} samples a step of {} ({}, {}) over {} rank{}\n\n", format_count(plan.total),
-                                 plan.model, plan.offload ? plan.mode + " with offload" : plan.mode,
-                                 precision_text(plan), plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
+                                 plan.model, describe_mode(profile.strategy), describe_numbers(profile.strategy),
+                                 plan.ranks.size(), plan.ranks.size() == 1 ? "" : "s");
   text += rank_table(profile, plan) + '\n' + comparison_table(solution) + '\n' + binding_line(solution) +
           transfer_line(plan) + links_lines(profile, solution) +
           (plan.leave_out ? describe_leave_out(plan) + '\n' : "");

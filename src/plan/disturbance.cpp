@@ -15,7 +15,7 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr std::size_t kMostTold = 8;
+constexpr std::size_t kMaxTold = 8;
 
 /// The largest batch at which both curves were measured.
 std::int64_t common_end(const TimeCurve& a, const TimeCurve& b) { return std::min(a.measured_to(), b.measured_to()); }
@@ -117,7 +117,7 @@ std::vector<std::string> contradictions(const Profile& profile) {
       if (auto one = contradiction(*rank, quickest)) found.push_back(std::move(*one));
     }
   }
-  if (found.size() > kMostTold) found.resize(kMostTold);
+  if (found.size() > kMaxTold) found.resize(kMaxTold);
   return found;
 }
 

@@ -14,7 +14,7 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr std::int64_t kMostEvents = std::int64_t{1} << 24;  // of 16 bytes, and as many points of 24
+constexpr std::int64_t kMaxEvents = std::int64_t{1} << 24;  // of 16 bytes, and as many points of 24
 constexpr double kBands = 60;
 constexpr double kTie = 1 + 1e-9;   // a larger total must be faster by more than this
 constexpr double kRounding = 1e-9;  // of a total that just reaches its share
@@ -28,7 +28,7 @@ struct Event {
 std::vector<Event> events_in_order(Ranks& ranks) {
   std::int64_t count = 0;
   for (const Ranks::Class& alike : ranks.classes()) count += ranks.cost(alike.first_rank).largest();
-  if (count > kMostEvents) {
+  if (count > kMaxEvents) {
     throw UsageError(
         fmt::format("too many batches to compare ({}) to find the best total; give --total, or a smaller "
                     "--max-accumulation",

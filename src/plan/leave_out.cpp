@@ -18,10 +18,10 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr double kWorth = 1.02;         // samples per second without the ranks over those with them
-constexpr double kNoGain = 0.001;       // nearer to 1: the same
-constexpr std::size_t kMostBounds = 8;  // of one figure
-constexpr std::size_t kMostNamed = 16;
+constexpr double kWorth = 1.02;        // samples per second without the ranks over those with them
+constexpr double kNoGain = 0.001;      // nearer to 1: the same
+constexpr std::size_t kMaxBounds = 8;  // of one figure
+constexpr std::size_t kMaxNamed = 16;
 
 using RankSet = std::set<std::int64_t>;
 
@@ -30,7 +30,7 @@ std::vector<RankSet> lowest(const std::vector<double>& figures) {
   const std::set<double> values(figures.begin(), figures.end());
   std::vector<double> bounds(values.begin(), values.end());
   if (!bounds.empty()) bounds.erase(bounds.begin());
-  const std::size_t count = std::min(bounds.size(), kMostBounds);
+  const std::size_t count = std::min(bounds.size(), kMaxBounds);
   std::vector<RankSet> sets;
   for (std::size_t i = 0; i < count; ++i) {
     const double bound = bounds[i * bounds.size() / count];
@@ -76,11 +76,11 @@ std::optional<LeaveOut> without(const Profile& profile, const RankSet& left_out,
 /// "Ranks 1, 2 (b, c)".
 std::string names(const std::vector<std::int64_t>& ranks, const Plan& plan) {
   std::vector<std::string> numbers, hosts;
-  for (std::size_t i = 0; i < std::min(ranks.size(), kMostNamed); ++i) {
+  for (std::size_t i = 0; i < std::min(ranks.size(), kMaxNamed); ++i) {
     numbers.push_back(std::to_string(ranks[i]));
     hosts.push_back(plan.ranks.at(static_cast<std::size_t>(ranks[i])).host);
   }
-  const char* more = ranks.size() > kMostNamed ? ", .." : "";
+  const char* more = ranks.size() > kMaxNamed ? ", .." : "";
   return fmt::format("Rank{} {}{} ({}{})", ranks.size() == 1 ? "" : "s", fmt::join(numbers, ", "), more,
                      fmt::join(hosts, ", "), more);
 }
@@ -116,7 +116,9 @@ std::string describe_leave_out(const Plan& plan) {
   const double gain = leave_out.samples_per_second / plan.predicted.samples_per_second;
   return fmt::format("{} {}: left out of the run altogether, {} would make the step {}{}, {}.",
                      names(leave_out.ranks, plan), why, one ? "it" : "they", format_seconds(leave_out.step_seconds),
-                     plan.mode == "ddp" ? "" : " (if the others' memory takes the larger shards)",
+                     traits_of(plan.strategy.value_or(Strategy{}).mode).replicates
+                         ? ""
+                         : " (if the others' memory takes the larger shards)",
                      std::abs(gain - 1) < kNoGain ? "which is no gain" : fmt::format("{:.2f} times as fast", gain));
 }
 

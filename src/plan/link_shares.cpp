@@ -81,34 +81,26 @@ double link_seconds(std::span<const double> rates, std::span<const double> share
   return longest;
 }
 
-std::vector<std::int64_t> weights_of(std::span<const double> shares) {
-  std::vector<std::int64_t> weights;
+ShardWeights weights_of(std::span<const double> shares) {
+  ShardWeights weights;
   for (const double share : shares)
     weights.push_back(std::llround(share * static_cast<double>(shares.size()) * kEqualShare));
   return weights;
 }
 
-std::vector<std::int64_t> shard_weights(const Profile& profile) {
-  if (profile.mode != "ddp" || profile.ranks.size() <= 2) return {};
+ShardWeights shard_weights(const Profile& profile) {
+  if (!traits_of(profile.strategy.mode).weights_shards || profile.ranks.size() <= 2) return {};
   const std::vector<double> links = relative_links(link_rates(profile));
-  return links.empty() ? std::vector<std::int64_t>() : weights_of(link_shares(links));
+  return links.empty() ? ShardWeights() : weights_of(link_shares(links));
 }
 
-Profile with_shards_of(Profile profile, const Plan& plan) {
-  return plan.shard_weights.empty() ? with_equal_shards(std::move(profile)) : profile;
-}
-
-Profile with_equal_shards(Profile profile) {
-  for (RankProfile& rank : profile.ranks) rank.link_bytes_per_second = 0;
-  return profile;
-}
-
-ShardEffect shard_effect(const Profile& profile) {
+ShardEffect shard_effect(const Profile& profile, const ShardWeights& weights) {
   const std::size_t ranks = profile.ranks.size();
   ShardEffect effect{.traffic = std::vector<double>(ranks, 1), .update = std::vector<double>(ranks, 1)};
-  const std::vector<std::int64_t> weights = shard_weights(profile);
   if (weights.empty()) return effect;
-  const std::vector<double> links = relative_links(link_rates(profile)), shares = shares_of(weights);
+  const std::vector<double> shares = shares_of(weights);
+  std::vector<double> links = relative_links(link_rates(profile));
+  if (links.empty()) links.assign(ranks, 1);
   const auto count = static_cast<double>(ranks);
   const std::vector<double> equal(ranks, 1 / count);
   effect.wire = link_seconds(links, shares) / link_seconds(links, equal);

@@ -153,25 +153,26 @@ bool exceeds(const Costs& costs, std::int64_t limit) {
 }
 
 /// When a step's transfers are done if nothing but this cut holds them up; 0 for one micro-batch.
-double network_seconds(const TimeCurve& curve, const Wire& wire, const CutShape& shape, double seconds) {
+double network_seconds(const TimeCurve& curve, const WireTime& wire, const CutShape& shape, double seconds) {
   if (shape.count < 2) return 0;
   if (wire.every_pass) return static_cast<double>(shape.count) * wire.seconds;
   return seconds - (curve.seconds(shape.next) + 2 * curve.seconds(shape.largest)) / 3 + wire.seconds;
 }
 
 /// What a cut into micro-batches takes that need not be, `seconds` by the curve.
-SplitTime needless_cut(const TimeCurve& curve, const Wire& wire, const CutShape& shape, double seconds) {
+SplitTime needless_cut(const TimeCurve& curve, const WireTime& wire, const CutShape& shape, double seconds) {
   const double at_least = kCutMustSave * seconds;
   return {at_least, network_seconds(curve, wire, shape, at_least)};
 }
 
 /// Whether one micro-batch of `batch` samples is no slower than this cut of it, with the network's part of the step.
-bool keeps_whole(const TimeCurve& curve, const Wire& wire, std::int64_t batch, const SplitTime& cut) {
+bool keeps_whole(const TimeCurve& curve, const WireTime& wire, std::int64_t batch, const SplitTime& cut) {
   return std::max(whole_seconds(curve, batch), wire.seconds) <= std::max({cut.seconds, cut.network, wire.seconds});
 }
 
 /// Of 0, 1, .. `range` samples.
-std::vector<SplitTime> split_times(const TimeCurve& curve, const Wire& wire, std::int64_t limit, std::int64_t range) {
+std::vector<SplitTime> split_times(const TimeCurve& curve, const WireTime& wire, std::int64_t limit,
+                                   std::int64_t range) {
   Costs costs = with_any_size(curve, corner_costs(curve, range));
   if (exceeds(costs, limit)) {
     require_layers_fit(limit, range);
@@ -255,7 +256,8 @@ std::vector<std::int64_t> limited_cut(const TimeCurve& curve, std::int64_t limit
   return sizes;
 }
 
-std::vector<std::int64_t> best_cut(const TimeCurve& curve, const Wire& wire, std::int64_t limit, std::int64_t batch) {
+std::vector<std::int64_t> best_cut(const TimeCurve& curve, const WireTime& wire, std::int64_t limit,
+                                   std::int64_t batch) {
   if (batch == 0) return {};
   if (limit == 1) return {batch};
   std::vector<std::int64_t> sizes = unlimited_cut(curve, batch);
@@ -275,14 +277,14 @@ std::int64_t largest_batch(const TimeCurve& curve, std::int64_t limit, std::int6
 
 }  // namespace
 
-SplitTime split_time(const TimeCurve& curve, const Wire& wire, const std::vector<std::int64_t>& micro_batches) {
+SplitTime split_time(const TimeCurve& curve, const WireTime& wire, const std::vector<std::int64_t>& micro_batches) {
   if (micro_batches.empty()) return {};
   double seconds = 0;
   for (const std::int64_t size : micro_batches) seconds += curve.seconds(size);
   return {seconds, network_seconds(curve, wire, shape_of(micro_batches), seconds)};
 }
 
-SplitCost::SplitCost(TimeCurve curve, const Wire& wire, std::int64_t limit, std::int64_t largest)
+SplitCost::SplitCost(TimeCurve curve, const WireTime& wire, std::int64_t limit, std::int64_t largest)
     : curve_(std::move(curve)), wire_(wire), limit_(limit), largest_(largest_batch(curve_, limit, largest)) {}
 
 void SplitCost::grow(std::int64_t batch) {

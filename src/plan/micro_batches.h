@@ -9,7 +9,7 @@
 namespace lshdp::plan {
 
 /// The network's part of a step, as far as micro-batches change it.
-struct Wire {
+struct WireTime {
   double seconds = 0;       // that the transfers of a step, or of each pass, take if nothing else happens
   bool every_pass = false;  // each micro-batch gathers and sums everything (fsdp)
 };
@@ -26,7 +26,7 @@ struct SplitTime {
 };
 
 /// The same of a batch that is cut into `micro_batches`.
-SplitTime split_time(const TimeCurve& curve, const Wire& wire, const std::vector<std::int64_t>& micro_batches);
+SplitTime split_time(const TimeCurve& curve, const WireTime& wire, const std::vector<std::int64_t>& micro_batches);
 
 /// f(B) of one rank, exact over all ways to cut B into at most `limit` micro-batches (0: no limit).
 ///
@@ -45,7 +45,7 @@ SplitTime split_time(const TimeCurve& curve, const Wire& wire, const std::vector
 class SplitCost {
  public:
   /// `largest`: no batch above it will be asked for.
-  SplitCost(TimeCurve curve, const Wire& wire, std::int64_t limit, std::int64_t largest);
+  SplitCost(TimeCurve curve, const WireTime& wire, std::int64_t limit, std::int64_t largest);
 
   const TimeCurve& curve() const { return curve_; }
   /// The most samples the rank can take: min(largest, limit x max_batch).
@@ -61,7 +61,7 @@ class SplitCost {
   void grow(std::int64_t batch);
 
   TimeCurve curve_;
-  Wire wire_;
+  WireTime wire_;
   std::int64_t limit_;
   std::int64_t largest_;
   std::vector<SplitTime> table_;  // of 0, 1, .. as far as asked; unused where one micro-batch is the limit

@@ -12,7 +12,7 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr std::int64_t kMostRanks = 100'000;
+constexpr std::int64_t kMaxRanks = 100'000;
 
 /// The time of an all-reduce over `before` ranks (at least 2) on `after` of them, whose slowest link is `faster` times
 /// as fast.
@@ -64,8 +64,8 @@ std::vector<ScalePoint> predict_scale(const Profile& profile, std::int64_t total
                                       const std::vector<std::int64_t>& numbers) {
   std::vector<ScalePoint> points;
   for (const std::int64_t number : numbers) {
-    if (number < 1 || number > kMostRanks) {
-      throw UsageError(fmt::format("--scale: {} ranks; give numbers from 1 to {}", number, kMostRanks));
+    if (number < 1 || number > kMaxRanks) {
+      throw UsageError(fmt::format("--scale: {} ranks; give numbers from 1 to {}", number, kMaxRanks));
     }
     std::vector<std::size_t> ranks;
     for (std::size_t i = 0; i < static_cast<std::size_t>(number); ++i) ranks.push_back(i % profile.ranks.size());

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kVersion = 1;
 /// A plan with longer lists of micro-batches is a mistake (a rank that holds one sample and a batch of millions).
-constexpr std::int64_t kMostMicroBatches = 1'000'000;
+constexpr std::int64_t kMaxMicroBatches = 1'000'000;
 
 Json rank_to_json(const RankPlan& rank) {
   return {{"rank", rank.rank}, {"host", rank.host}, {"batch", rank.batch}, {"micro_batches", rank.micro_batches}};
@@ -83,8 +83,8 @@ std::vector<RankPlan> ranks_from_json(const Json& json, const std::string& sourc
 }
 
 /// Of all ranks or of none.
-std::vector<std::int64_t> shard_weights_from_json(const Json& json, const std::string& source) {
-  std::vector<std::int64_t> weights;
+ShardWeights shard_weights_from_json(const Json& json, const std::string& source) {
+  ShardWeights weights;
   if (json.contains("batches")) return weights;
   std::size_t index = 0;
   for (const Json& entry : json_list(json, "ranks", source)) {
@@ -117,7 +117,7 @@ void check_total(const Json& json, const Plan& plan, const std::string& source) 
 /// The step_seconds of the object `key`; 0 where there is none.
 double step_seconds_of(const Json& json, const char* key, const std::string& source) {
   if (!is_present(json, key)) return 0;
-  return json_positive(json_object(json, key, source), "step_seconds", source + ": " + key, kLongestSeconds);
+  return json_positive(json_object(json, key, source), "step_seconds", source + ": " + key, kMaxSeconds);
 }
 
 Json to_json(const LeaveOut& run) {
@@ -126,7 +126,7 @@ Json to_json(const LeaveOut& run) {
 
 LeaveOut leave_out_from_json(const Json& json, std::size_t ranks, const std::string& source) {
   LeaveOut run{json_value<std::vector<std::int64_t>>(json, "ranks", source),
-               json_positive(json, "step_seconds", source, kLongestSeconds),
+               json_positive(json, "step_seconds", source, kMaxSeconds),
                json_figure(json, "samples_per_second", source)};
   for (const std::int64_t rank : run.ranks) {
     if (rank < 0 || rank >= static_cast<std::int64_t>(ranks)) {
@@ -143,15 +143,15 @@ std::vector<std::int64_t> equal_parts(std::int64_t batch, std::int64_t count) {
   return parts;
 }
 
-std::vector<std::int64_t> micro_batches_of(std::int64_t batch, std::int64_t max_batch, std::size_t rank) {
+std::vector<std::int64_t> cut_batch(std::int64_t batch, std::int64_t max_batch, std::size_t rank) {
   if (batch == 0) return {};
   if (max_batch < 1) {
     throw UsageError(fmt::format("batch {} of rank {} does not fit: the rank cannot hold one sample", batch, rank));
   }
   const std::int64_t count = batch / max_batch + (batch % max_batch != 0);
-  if (count > kMostMicroBatches) {
+  if (count > kMaxMicroBatches) {
     throw UsageError(fmt::format("batch {} of rank {} needs {} micro-batches of at most {}; the most is {}", batch,
-                                 rank, count, max_batch, kMostMicroBatches));
+                                 rank, count, max_batch, kMaxMicroBatches));
   }
   return equal_parts(batch, count);
 }
@@ -170,13 +170,13 @@ nlohmann::json to_json(const Prediction& predicted) {
 Prediction prediction_from_json(const nlohmann::json& json, std::size_t ranks, const std::string& source) {
   Prediction predicted;
   if (json.is_null()) return predicted;
-  predicted.step_seconds = json_positive(json, "step_seconds", source, kLongestSeconds);
+  predicted.step_seconds = json_positive(json, "step_seconds", source, kMaxSeconds);
   predicted.samples_per_second = json_figure(json, "samples_per_second", source);
-  predicted.communication_seconds = json_figure(json, "communication_seconds", source, kLongestSeconds);
-  predicted.exposed_seconds = json_figure(json, "exposed_seconds", source, kLongestSeconds);
+  predicted.communication_seconds = json_figure(json, "communication_seconds", source, kMaxSeconds);
+  predicted.exposed_seconds = json_figure(json, "exposed_seconds", source, kMaxSeconds);
   predicted.compute_seconds = json_value<std::vector<double>>(json, "compute_seconds", source);
   for (const double seconds : predicted.compute_seconds) {
-    if (!(seconds >= 0 && seconds <= kLongestSeconds)) {
+    if (!(seconds >= 0 && seconds <= kMaxSeconds)) {
       throw_wrong_key(source, "compute_seconds", "must hold finite numbers, 0 or more");
     }
   }
@@ -190,15 +190,12 @@ nlohmann::json to_json(const Plan& plan) {
   const auto step_or_null = [](double seconds) { return seconds > 0 ? Json{{"step_seconds", seconds}} : Json(); };
   Json json = {{"version", kVersion},
                {"model", plan.model},
-               {"mode", plan.mode},
-               {"offload", plan.offload},
-               {"precision", plan.precision},
-               {"wire", plan.wire},
                {"total", plan.total},
                {"ranks", ranks_to_json(plan)},
                {"predicted", to_json(plan.predicted)},
                {"equal_split", step_or_null(plan.equal_split_step_seconds)},
                {"leave_out", plan.leave_out ? to_json(*plan.leave_out) : Json()}};
+  if (plan.strategy) json.update(to_json(*plan.strategy));
   if (plan.transfer) json["transfer"] = to_json(*plan.transfer);
   return json;
 }
@@ -207,10 +204,7 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
   require_version(json, kVersion, source);
   Plan plan;
   plan.model = json_value_or<std::string>(json, "model", "", source);
-  plan.mode = json_value_or<std::string>(json, "mode", "", source);
-  plan.offload = json_value_or<bool>(json, "offload", false, source);
-  plan.precision = json_value_or<std::string>(json, "precision", "", source);
-  plan.wire = json_value_or<std::string>(json, "wire", "", source);
+  if (json.contains("mode")) plan.strategy = strategy_from_json(json, source);
   plan.ranks = ranks_from_json(json, source);
   plan.shard_weights = shard_weights_from_json(json, source);
   plan.total = total_of(plan.ranks);
@@ -242,6 +236,22 @@ std::vector<std::int64_t> in_training_order(std::vector<std::int64_t> micro_batc
   return micro_batches;
 }
 
+std::vector<std::int64_t> batches_of(const Plan& plan) {
+  std::vector<std::int64_t> batches;
+  for (const RankPlan& rank : plan.ranks) batches.push_back(rank.batch);
+  return batches;
+}
+
+std::vector<std::int64_t> micro_batches_of(const RankPlan& rank, std::int64_t samples) {
+  std::vector<std::int64_t> micro_batches;
+  for (const std::int64_t planned : in_training_order(rank.micro_batches)) {
+    if (samples == 0) break;
+    micro_batches.push_back(std::min(planned, samples));
+    samples -= micro_batches.back();
+  }
+  return micro_batches;
+}
+
 Plan plan_from_batches(const std::vector<std::int64_t>& batches, const std::vector<std::int64_t>& max_batch) {
   if (!max_batch.empty() && max_batch.size() != batches.size()) {
     throw_wrong_list_length(batches.size(), static_cast<int>(max_batch.size()), "batches");
@@ -252,7 +262,7 @@ Plan plan_from_batches(const std::vector<std::int64_t>& batches, const std::vect
     if (batch < 0 || batch > kLargestBatch) {
       throw UsageError(fmt::format("batch {} of rank {} must be from 0 to {}", batch, rank, kLargestBatch));
     }
-    auto micro_batches = micro_batches_of(batch, max_batch.empty() ? kLargestBatch : max_batch[rank], rank);
+    auto micro_batches = cut_batch(batch, max_batch.empty() ? kLargestBatch : max_batch[rank], rank);
     plan.ranks.push_back({static_cast<int>(rank), "", batch, std::move(micro_batches)});
   }
   plan.total = total_of(plan.ranks);

@@ -20,7 +20,8 @@ std::vector<double> key(const TimeCurve& curve) {
 
 }  // namespace
 
-Ranks::Ranks(const Profile& profile, std::int64_t limit, std::int64_t largest) : model_(profile) {
+Ranks::Ranks(const Profile& profile, const ShardWeights& shards, std::int64_t limit, std::int64_t largest)
+    : model_(profile, shards) {
   std::map<std::vector<double>, std::size_t> known_curves;
   std::map<std::pair<std::size_t, double>, std::size_t> known_classes;
   for (std::size_t rank = 0; rank < profile.ranks.size(); ++rank) {

@@ -20,7 +20,7 @@ class Ranks {
   };
 
   /// `limit`: micro-batches a rank may run (0: no limit); `largest`: no larger batch of a rank is asked for.
-  Ranks(const Profile& profile, std::int64_t limit, std::int64_t largest);
+  Ranks(const Profile& profile, const ShardWeights& shards, std::int64_t limit, std::int64_t largest);
 
   std::size_t size() const { return cost_of_rank_.size(); }
   const StepModel& model() const { return model_; }

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "lshdp/core/median.h"
-#include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 #include "step_model.h"
 #include "time_curve.h"
@@ -15,9 +14,9 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr std::size_t kLeastWindow = 3, kMostWindow = 10;  // steps whose median counts
-constexpr std::size_t kWindows = 2;                        // that must agree
-constexpr double kHardestGain = 0.4;                       // never is more asked of a new split
+constexpr std::size_t kMinWindow = 3, kMaxWindow = 10;  // steps whose median counts
+constexpr std::size_t kWindows = 2;                     // that must agree
+constexpr double kHardestGain = 0.4;                    // never is more asked of a new split
 constexpr double kForgiven = 0.9;       // what is asked above the least shrinks by this with each decision
 constexpr double kResolution = 1.0025;  // slowness in steps of this: ranks alike stay alike and share one table
 
@@ -39,12 +38,6 @@ double rounded(double slowness) {
 
 using Batches = std::vector<std::int64_t>;
 
-Batches batches_of(const Plan& plan) {
-  Batches batches;
-  for (const RankPlan& rank : plan.ranks) batches.push_back(rank.batch);
-  return batches;
-}
-
 /// A rank known by one batch only: time in proportion to samples, micro-batches up to the plan's largest.
 RankProfile learnt_rank(const RankPlan& planned, double compute_seconds) {
   RankProfile rank;
@@ -61,10 +54,7 @@ RankProfile learnt_rank(const RankPlan& planned, double compute_seconds) {
 Profile learnt_profile(const Plan& plan, std::span<const StepObservation> steps) {
   Profile profile;
   profile.model = plan.model;
-  profile.mode = plan.mode;
-  profile.offload = plan.offload;
-  profile.wire = plan.wire;
-  profile.precision = plan.precision;
+  profile.strategy = plan.strategy.value_or(Strategy{});
   for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) {
     const double seconds = median_of(steps, [rank](const StepObservation& step) { return step.compute_seconds[rank]; });
     profile.ranks.push_back(learnt_rank(plan.ranks[rank], seconds));
@@ -92,6 +82,10 @@ Profile slowed(Profile profile, std::span<const double> slowness) {
     rank.update_seconds *= slowness[r];
     rank.cores /= slowness[r];
     for (CurvePoint& point : rank.curve) point.seconds *= slowness[r];
+    for (BlockTimes& times : rank.block_times) {
+      for (double& seconds : times.forward) seconds *= slowness[r];
+      for (double& seconds : times.backward) seconds *= slowness[r];
+    }
   }
   return profile;
 }
@@ -101,13 +95,11 @@ Rebalancer::Rebalancer(Plan plan, std::optional<Profile> profile, const Rebalanc
       profile_(std::move(profile)),
       options_(options),
       slowness_(plan_.ranks.size(), 1.0),
-      required_gain_(options.least_gain) {
-  if (profile_) profile_ = with_shards_of(std::move(*profile_), plan_);
-}
+      required_gain_(options.min_gain) {}
 
 void Rebalancer::observe(const StepObservation& step) {
   if (step.step < first_step_) return;
-  if (recent_.size() == kMostWindow * kWindows) recent_.erase(recent_.begin());
+  if (recent_.size() == kMaxWindow * kWindows) recent_.erase(recent_.begin());
   recent_.push_back(step);
   // Every rank learns: each cuts its own batch into micro-batches later.
   if (!profile_ && !last_windows().empty()) profile_ = learnt_profile(plan_, last_windows());
@@ -117,9 +109,9 @@ void Rebalancer::observe(const StepObservation& step) {
 /// hiccups last as long as they last.
 Rebalancer::Steps Rebalancer::last_windows() const {
   const Steps steps(recent_);
-  if (steps.size() < kLeastWindow * kWindows) return {};
-  const double fitting = std::ceil(options_.window_seconds / std::max(median_step(steps.last(kLeastWindow)), 1e-9));
-  const auto window = static_cast<std::size_t>(std::clamp(fitting, double{kLeastWindow}, double{kMostWindow}));
+  if (steps.size() < kMinWindow * kWindows) return {};
+  const double fitting = std::ceil(options_.window_seconds / std::max(median_step(steps.last(kMinWindow)), 1e-9));
+  const auto window = static_cast<std::size_t>(std::clamp(fitting, double{kMinWindow}, double{kMaxWindow}));
   return steps.size() < window * kWindows ? Steps() : steps.last(window * kWindows);
 }
 
@@ -142,7 +134,7 @@ double Rebalancer::slowness_of(std::size_t rank, const StepModel& model, double 
 }
 
 std::vector<double> Rebalancer::slowness_in(Steps steps) const {
-  const StepModel model(*profile_);
+  const StepModel model(*profile_, plan_.shard_weights);
   std::vector<double> slowness;
   for (std::size_t rank = 0; rank < plan_.ranks.size(); ++rank) {
     const double compute = median_of(steps, [rank](const StepObservation& s) { return s.compute_seconds[rank]; });
@@ -156,19 +148,19 @@ std::vector<double> Rebalancer::slowness_in(Steps steps) const {
 /// not profiled), the rest of it stays.
 double Rebalancer::gain_of(const Batches& batches, const std::vector<double>& slowness, double step_seconds) const {
   const Profile now = slowed(*profile_, slowness);
-  const auto so_far = predict(now, batches_of(plan_), options_.max_accumulation);
-  const auto then = predict(now, batches, options_.max_accumulation);
+  const auto so_far = predict(now, batches_of(plan_), options_.max_accumulation, plan_.shard_weights);
+  const auto then = predict(now, batches, options_.max_accumulation, plan_.shard_weights);
   if (!so_far || !then) return 0;
   return (so_far->step_seconds - then->step_seconds) / std::max(so_far->step_seconds, step_seconds);
 }
 
 /// A split that brought less than half of what it promised was chosen by noise, or by a model that is wrong here.
 void Rebalancer::judge_last_change(double step_seconds) {
-  required_gain_ = std::max(options_.least_gain, required_gain_ * kForgiven);
+  required_gain_ = std::max(options_.min_gain, required_gain_ * kForgiven);
   if (!last_change_) return;
   const double promised = last_change_->step_seconds - last_change_->expected_step_seconds;
   if (last_change_->step_seconds - step_seconds < promised / 2) {
-    required_gain_ = std::min(2 * required_gain_, std::max(kHardestGain, options_.least_gain));
+    required_gain_ = std::min(2 * required_gain_, std::max(kHardestGain, options_.min_gain));
   }
   last_change_.reset();
 }
@@ -182,7 +174,7 @@ std::optional<Rebalance> Rebalancer::decide() {
   const std::vector<double> earlier = slowness_in(steps.first(window)), later = slowness_in(steps.last(window));
   slowness_ = slowness_in(steps);
   const SolverOptions solver{
-      .total = plan_.total, .max_accumulation = options_.max_accumulation, .compare_equal_shards = false};
+      .total = plan_.total, .max_accumulation = options_.max_accumulation, .shards = plan_.shard_weights};
   Rebalance change{.batches = batches_of(solve(slowed(*profile_, slowness_), solver).plan),
                    .slowness = slowness_,
                    .step_seconds = step_seconds};
@@ -197,9 +189,9 @@ std::optional<Rebalance> Rebalancer::decide() {
 
 void Rebalancer::apply(const Rebalance& change, std::int64_t first) {
   if (!profile_) throw std::logic_error("Rebalancer: a change before anything was observed");
-  Plan plan = plan_for(slowed(*profile_, change.slowness), change.batches, options_.max_accumulation);
+  Plan plan =
+      plan_for(slowed(*profile_, change.slowness), change.batches, options_.max_accumulation, plan_.shard_weights);
   for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) plan.ranks[rank].host = plan_.ranks[rank].host;
-  plan.shard_weights = plan_.shard_weights;  // only batches move
   plan.transfer = plan_.transfer;
   plan_ = std::move(plan);
   slowness_ = change.slowness;

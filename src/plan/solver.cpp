@@ -202,19 +202,16 @@ std::string binding(const Profile& profile, Ranks& ranks, const Batches& batches
   return fmt::format("{} of {}", batches[slowest] > 0 ? "compute" : "update and transfers", name);
 }
 
-Plan plan_of(const Profile& profile, Ranks& ranks, const Batches& batches) {
+Plan plan_of(const Profile& profile, const ShardWeights& shards, Ranks& ranks, const Batches& batches) {
   Plan plan;
   plan.model = profile.model;
-  plan.mode = profile.mode;
-  plan.offload = profile.offload;
-  plan.wire = profile.wire;
-  plan.precision = profile.precision;
+  plan.strategy = profile.strategy;
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     plan.ranks.push_back({static_cast<int>(rank), profile.ranks[rank].host, batches[rank],
                           ranks.cost(rank).micro_batches(batches[rank])});
     plan.total += batches[rank];
   }
-  plan.shard_weights = shard_weights(profile);
+  plan.shard_weights = shards;
   plan.transfer = transfer_sizes(profile);
   plan.predicted = predict_step(ranks, batches);
   return plan;
@@ -235,11 +232,10 @@ bool worth_unequal_shards(const Prediction& unequal, const Prediction& equal) {
   return equal.step_seconds >= kWorthUnequalShards * unequal.step_seconds;
 }
 
-/// With shards as the links of `profile` ask for.
-Solution solve_for_links(const Profile& profile, const SolverOptions& options) {
+Solution solve_with(const Profile& profile, const ShardWeights& shards, const SolverOptions& options) {
   const bool fixed = options.total.has_value();
   const std::int64_t limit = fixed || options.max_accumulation > 0 ? options.max_accumulation : 1;
-  Ranks ranks(profile, limit, fixed ? *options.total : kLargestBatch);
+  Ranks ranks(profile, shards, limit, fixed ? *options.total : kLargestBatch);
   Solution solution;
   std::int64_t total = fixed ? *options.total : 0;
   if (!fixed) {
@@ -249,7 +245,7 @@ Solution solve_for_links(const Profile& profile, const SolverOptions& options) {
     total = frontier.choice.total;
   }
   const Batches batches = split(ranks, total);
-  solution.plan = plan_of(profile, ranks, batches);
+  solution.plan = plan_of(profile, shards, ranks, batches);
   solution.equal_split = predict_if_fits(ranks, shares(total, std::vector<double>(ranks.size(), 1.0)));
   solution.proportional_split = predict_if_fits(ranks, shares(total, speeds(ranks)));
   if (solution.equal_split) solution.plan.equal_split_step_seconds = solution.equal_split->step_seconds;
@@ -261,37 +257,36 @@ Solution solve_for_links(const Profile& profile, const SolverOptions& options) {
 
 Solution solve(const Profile& profile, const SolverOptions& options) {
   check(profile, options);
-  Solution solution = solve_for_links(profile, options);
-  if (solution.plan.shard_weights.empty() || !options.compare_equal_shards) return solution;
-  const Profile equal = with_equal_shards(profile);
+  if (options.shards) return solve_with(profile, *options.shards, options);
+  const ShardWeights unequal = shard_weights(profile);
+  Solution solution = solve_with(profile, unequal, options);
+  if (unequal.empty()) return solution;
   const bool once = !options.total && options.max_accumulation == 0;
   const SolverOptions same_total{.total = solution.plan.total, .max_accumulation = once ? 1 : options.max_accumulation};
-  const Solution of_equal_shards = solve_for_links(equal, same_total);
+  const Solution of_equal_shards = solve_with(profile, {}, same_total);
   solution.equal_shards = of_equal_shards.plan.predicted;
   solution.equal_split = of_equal_shards.equal_split;
   solution.plan.equal_split_step_seconds = of_equal_shards.plan.equal_split_step_seconds;
   if (worth_unequal_shards(solution.plan.predicted, *solution.equal_shards)) return solution;
-  Solution of_equal = solve_for_links(equal, options);
-  of_equal.plan.transfer = solution.plan.transfer;  // links differ all the same
-  return of_equal;
+  return solve_with(profile, {}, options);
 }
 
 std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches,
-                                  std::int64_t max_accumulation) {
+                                  std::int64_t max_accumulation, const std::optional<ShardWeights>& shards) {
   check_batches(profile, batches);
-  Ranks ranks(profile, max_accumulation, kLargestBatch);
+  Ranks ranks(profile, shards ? *shards : shard_weights(profile), max_accumulation, kLargestBatch);
   return predict_if_fits(ranks, batches);
 }
 
 Plan plan_for(const Profile& profile, const std::vector<std::int64_t>& batches, std::int64_t max_accumulation,
-              bool compare_equal_shards) {
+              const std::optional<ShardWeights>& shards) {
   check_batches(profile, batches);
-  Ranks ranks(profile, max_accumulation, kLargestBatch);
+  const ShardWeights first = shards ? *shards : shard_weights(profile);
+  Ranks ranks(profile, first, max_accumulation, kLargestBatch);
   if (!fits(ranks, batches)) throw UsageError("the batches do not fit the ranks of the profile");
-  Plan plan = plan_of(profile, ranks, batches);
-  if (plan.shard_weights.empty() || !compare_equal_shards) return plan;
-  Plan equal = plan_for(with_equal_shards(profile), batches, max_accumulation);
-  equal.transfer = plan.transfer;
+  Plan plan = plan_of(profile, first, ranks, batches);
+  if (first.empty() || shards) return plan;
+  Plan equal = plan_for(profile, batches, max_accumulation, ShardWeights());
   return worth_unequal_shards(plan.predicted, equal.predicted) ? plan : equal;
 }
 

@@ -41,35 +41,35 @@ double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std:
   return measured.seconds + 2 * ring_bytes(ranks, rest) / network.bytes_per_second;
 }
 
-std::vector<double> moved_bytes(const Profile& profile) {
+std::vector<double> moved_bytes(const Profile& profile, const ShardWeights& shards) {
   std::vector<double> moved;
   const auto both_ways = static_cast<double>(profile.gradient_bytes + profile.parameter_bytes);
-  for (const double traffic : shard_effect(profile).traffic)
+  for (const double traffic : shard_effect(profile, shards).traffic)
     moved.push_back(profile.network.bytes_per_second > 0 ? 2 * ring_bytes(profile.ranks.size(), both_ways) * traffic
                                                          : 0);
   return moved;
 }
 
-StepModel::StepModel(const Profile& profile) {
+StepModel::StepModel(const Profile& profile, const ShardWeights& shards) {
   const std::size_t ranks = profile.ranks.size();
   const NetworkProfile& network = profile.network;
   const std::int64_t mean_bytes = profile.gradient_bytes / 2 + profile.parameter_bytes / 2;
-  const ShardEffect shards = shard_effect(profile);
-  every_pass = profile.mode == "fsdp";
-  wire_seconds = shards.wire * all_reduce_seconds(network, ranks, mean_bytes);
-  boundary_seconds =
-      shards.boundary * network.boundary_load * all_reduce_seconds(network, ranks, profile.first_block_bytes);
-  const std::vector<double> moved = moved_bytes(profile);
+  const ShardEffect effect = shard_effect(profile, shards);
+  every_pass = traits_of(profile.strategy.mode).gathers_every_pass;
+  wire_seconds = effect.wire * all_reduce_seconds(network, ranks, mean_bytes);
+  exposed_seconds =
+      effect.boundary * network.exposed_factor * all_reduce_seconds(network, ranks, profile.exposed_bytes);
+  const std::vector<double> moved = moved_bytes(profile, shards);
   for (std::size_t r = 0; r < ranks; ++r) {
     const RankProfile& rank = profile.ranks[r];
     const double transfers = rank.device == "cpu" ? network.cpu_seconds_per_byte * moved[r] / rank.cores : 0;
-    update_seconds.push_back(rank.update_seconds * shards.update[r]);
+    update_seconds.push_back(rank.update_seconds * effect.update[r]);
     fixed_seconds.push_back(update_seconds.back() + transfers);
   }
 }
 
 double StepModel::step_seconds(double slowest_rank_seconds) const {
-  return std::max(slowest_rank_seconds, wire_seconds) + boundary_seconds;
+  return std::max(slowest_rank_seconds, wire_seconds) + exposed_seconds;
 }
 
 }  // namespace lshdp::plan

@@ -15,25 +15,25 @@ namespace lshdp::plan {
 double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std::int64_t bytes);
 
 /// By rank: what it sends and receives in a step, in bytes; 0 without a network.
-std::vector<double> moved_bytes(const Profile& profile);
+std::vector<double> moved_bytes(const Profile& profile, const ShardWeights& shards);
 
 /// The step model (docs/solver.md, "The step model"):
 ///
-///   step = max(max over r of f_r(B_r) + fixed_seconds[r], network_r(B_r), wire_seconds) + boundary_seconds
+///   step = max(max over r of f_r(B_r) + fixed_seconds[r], network_r(B_r), wire_seconds) + exposed_seconds
 ///
 /// where network_r is what cutting a batch costs the network (SplitTime::network).
 /// A step reduce-scatters gradient_bytes and all-gathers parameter_bytes: the traffic of one all-reduce of their mean.
-/// Where the profile's links ask for shards of unequal size (link_shares.h), all of this is for those.
+/// All of this is for shards of the given weights (link_shares.h).
 struct StepModel {
-  explicit StepModel(const Profile& profile);
+  StepModel(const Profile& profile, const ShardWeights& shards);
 
   /// From rank times (micro-batches plus fixed_seconds, or what they make the network wait) to the step.
   double step_seconds(double slowest_rank_seconds) const;
-  Wire wire() const { return {wire_seconds, every_pass}; }
+  WireTime wire() const { return {wire_seconds, every_pass}; }
 
-  double wire_seconds = 0;      // the step's transfers, if nothing else happened; shorter with shares of unequal size
-  bool every_pass = false;      // wire_seconds are those of one micro-batch (fsdp)
-  double boundary_seconds = 0;  // the first block's all-reduce, which no compute hides, times boundary_load
+  double wire_seconds = 0;     // the step's transfers, if nothing else happened; shorter with shares of unequal size
+  bool every_pass = false;     // wire_seconds are those of one micro-batch (fsdp)
+  double exposed_seconds = 0;  // the first block's all-reduce, which no compute hides, times exposed_factor
   std::vector<double> update_seconds;  // by rank: of its share
   /// By rank, whatever its batch: the update of its share, and the CPU time of its transfers divided by the cores
   /// it has where they run on the cores that compute (device "cpu").

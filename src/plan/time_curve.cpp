@@ -7,8 +7,8 @@
 namespace lshdp::plan {
 namespace {
 
-constexpr double kLeastOfChord = 0.5;    // of the slope from the first point to the last
-constexpr double kLeastOfSample = 0.01;  // of a sample's time: where all points took the same, more is not free
+constexpr double kMinOfChord = 0.5;    // of the slope from the first point to the last
+constexpr double kMinOfSample = 0.01;  // of a sample's time: where all points took the same, more is not free
 
 double slope_between(const CurvePoint& a, const CurvePoint& b) {
   return (b.seconds - a.seconds) / static_cast<double>(b.batch - a.batch);
@@ -20,7 +20,7 @@ double extrapolate(const std::vector<CurvePoint>& corners, std::int64_t batch) {
   const double per_sample = last.seconds / static_cast<double>(last.batch);
   double slope = per_sample;
   if (corners.size() > 1) {
-    const double least = std::max(kLeastOfChord * slope_between(corners.front(), last), kLeastOfSample * per_sample);
+    const double least = std::max(kMinOfChord * slope_between(corners.front(), last), kMinOfSample * per_sample);
     slope = std::clamp(slope_between(corners[corners.size() - 2], last), std::min(least, per_sample), per_sample);
   }
   return last.seconds + slope * static_cast<double>(batch - last.batch);

@@ -19,12 +19,12 @@ namespace {
 constexpr double kOffCore = 8e-3;          // seconds a rank may be away from its core
 constexpr double kMessageShare = 0.04;     // of a segment's time on the wire: what a message costs beyond its bytes
 constexpr double kFewest = 4, kMost = 16;  // segments that what is in flight is cut into
-constexpr double kLeastSegment = 16 << 10, kLargestSegment = 4 << 20;
-constexpr double kLeastSends = 2, kMostSends = 16;
-constexpr std::int64_t kLeastBucket = 32 << 10, kLargestBucket = 512 << 10;
+constexpr double kMinSegment = 16 << 10, kLargestSegment = 4 << 20;
+constexpr double kMinSends = 2, kMaxSends = 16;
+constexpr std::int64_t kMinBucket = 32 << 10, kLargestBucket = 512 << 10;
 
 /// Limits of what a person may write into a plan.
-constexpr std::int64_t kLeastGivenSegment = 4 << 10, kLargestGiven = 1 << 30, kMostGivenSends = 1024;
+constexpr std::int64_t kMinGivenSegment = 4 << 10, kLargestGiven = 1 << 30, kMaxGivenSends = 1024;
 
 /// The power of two nearest to `value` (above 0) in ratio, within two powers of two.
 std::int64_t power_of_two(double value, double least, double largest) {
@@ -32,8 +32,8 @@ std::int64_t power_of_two(double value, double least, double largest) {
 }
 
 void check(const LinkFigures& link) {
-  const auto sensible = [](double figure) { return std::isfinite(figure) && figure >= 0; };
-  if (!sensible(link.latency_seconds) || !sensible(link.message_seconds) || !sensible(link.bytes_per_second) ||
+  const auto is_figure = [](double figure) { return std::isfinite(figure) && figure >= 0; };
+  if (!is_figure(link.latency_seconds) || !is_figure(link.message_seconds) || !is_figure(link.bytes_per_second) ||
       link.bytes_per_second == 0)
     throw std::invalid_argument("transfer sizes: a link's figures must be finite and not negative, its rate above 0");
 }
@@ -63,9 +63,9 @@ TransferSizes transfer_sizes(const LinkFigures& link) {
   const double wanted = link.message_seconds * rate / kMessageShare;
   TransferSizes sizes;
   sizes.segment_bytes =
-      power_of_two(std::clamp(wanted, in_flight / kMost, in_flight / kFewest), kLeastSegment, kLargestSegment);
-  sizes.sends_in_flight = power_of_two(in_flight / static_cast<double>(sizes.segment_bytes), kLeastSends, kMostSends);
-  sizes.bucket_bytes = std::clamp(sizes.segment_bytes, kLeastBucket, kLargestBucket);
+      power_of_two(std::clamp(wanted, in_flight / kMost, in_flight / kFewest), kMinSegment, kLargestSegment);
+  sizes.sends_in_flight = power_of_two(in_flight / static_cast<double>(sizes.segment_bytes), kMinSends, kMaxSends);
+  sizes.bucket_bytes = std::clamp(sizes.segment_bytes, kMinBucket, kLargestBucket);
   return sizes;
 }
 
@@ -89,8 +89,8 @@ nlohmann::json to_json(const TransferSizes& sizes) {
 }
 
 TransferSizes transfer_sizes_from_json(const nlohmann::json& json, const std::string& source) {
-  return {.segment_bytes = json_int(json, "segment_bytes", source, kLeastGivenSegment, kLargestGiven),
-          .sends_in_flight = json_int(json, "sends_in_flight", source, 1, kMostGivenSends),
+  return {.segment_bytes = json_int(json, "segment_bytes", source, kMinGivenSegment, kLargestGiven),
+          .sends_in_flight = json_int(json, "sends_in_flight", source, 1, kMaxGivenSends),
           .bucket_bytes = json_int(json, "bucket_bytes", source, 0, kLargestGiven)};
 }
 

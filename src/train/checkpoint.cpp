@@ -1,6 +1,5 @@
-// Checkpoints in HDF5: /BLOCK.PARAMETER/{value, first_moment, second_moment}, each a run of elements with its first
-// index.
-#include "lshdp/train/checkpoint.h"
+// Checkpoints in HDF5: /PARAMETER/{value, first_moment, second_moment}, each a run of elements with its first index.
+#include "checkpoint.h"
 
 #include <algorithm>
 #include <map>
@@ -20,6 +19,7 @@
 #include "lshdp/core/log.h"
 #include "lshdp/data/hdf5_input.h"
 #include "lshdp/data/hdf5_output.h"
+#include "lshdp/parallel/precision.h"
 
 namespace lshdp::train {
 namespace {
@@ -28,7 +28,13 @@ namespace fs = std::filesystem;
 using parallel::StatePiece;
 
 std::string file_name(int rank) { return fmt::format("rank-{}.h5", rank); }
-std::string group_name(std::size_t block, std::size_t parameter) { return fmt::format("/{}.{}", block, parameter); }
+
+/// A parameter's name as HDF5 takes it: its own slashes would be groups.
+std::string group_name(const std::string& parameter) {
+  std::string name = "/";
+  for (const char c : parameter) name += c == '/' ? "%2F" : c == '%' ? "%25" : std::string(1, c);
+  return name;
+}
 
 const H5::PredType& stored_type(at::ScalarType type) {
   return type == at::kDouble ? H5::PredType::NATIVE_DOUBLE : H5::PredType::NATIVE_FLOAT;
@@ -41,7 +47,7 @@ void write_tensor(data::Hdf5Output& output, const std::string& name, const at::T
 }
 
 void write_piece(data::Hdf5Output& output, const StatePiece& piece) {
-  const std::string name = group_name(piece.block, piece.parameter);
+  const std::string name = group_name(piece.name);
   output.create_group(name)
       .createAttribute("begin", H5::PredType::NATIVE_INT64, H5::DataSpace(H5S_SCALAR))
       .write(H5::PredType::NATIVE_INT64, &piece.begin);
@@ -138,8 +144,7 @@ std::int64_t read_from_run(const StoredRun& run, const StatePiece& piece) {
 }
 
 /// Fills the pieces from whichever files hold their elements, one file open at a time.
-void read_pieces(const fs::path& checkpoint, const Manifest& manifest, const model::Model& model,
-                 const std::vector<StatePiece>& pieces) {
+void read_pieces(const fs::path& checkpoint, const Manifest& manifest, const std::vector<StatePiece>& pieces) {
   std::vector<std::int64_t> filled(pieces.size());
   for (const StoredFile& stored : manifest.files) {
     const fs::path path = checkpoint / stored.name;
@@ -147,20 +152,19 @@ void read_pieces(const fs::path& checkpoint, const Manifest& manifest, const mod
     data::reading_hdf5(path, [&] {
       require_step(file, path, manifest.info.step);
       for (std::size_t i = 0; i < pieces.size(); ++i) {
-        const std::string name = group_name(pieces[i].block, pieces[i].parameter);
+        const std::string name = group_name(pieces[i].name);
         if (file.nameExists(name)) filled[i] += read_from_run(open_run(file.openGroup(name)), pieces[i]);
       }
     });
   }
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     if (filled[i] == pieces[i].value.numel()) continue;
-    throw UsageError(fmt::format("{}: elements of {} are missing", checkpoint.string(),
-                                 model.blocks[pieces[i].block]->parameters()[pieces[i].parameter].name));
+    throw UsageError(fmt::format("{}: elements of {} are missing", checkpoint.string(), pieces[i].name));
   }
 }
 
 /// Sets the loss scale that the manifest tells of.
-void set_loss_scale(const fs::path& checkpoint, const Manifest& manifest, parallel::ParameterStore& store) {
+void set_loss_scale(const fs::path& checkpoint, const Manifest& manifest, parallel::StateAccess& store) {
   if (!manifest.loss_scale) return;
   try {
     store.set_loss_scale(*manifest.loss_scale);
@@ -228,7 +232,7 @@ std::vector<fs::path> earlier_checkpoints(comm::Communicator& communicator, cons
 
 }  // namespace
 
-void write_checkpoint(comm::Communicator& communicator, const fs::path& run, parallel::ParameterStore& store,
+void write_checkpoint(comm::Communicator& communicator, const fs::path& run, parallel::StateAccess& store,
                       const CheckpointInfo& info, int keep) {
   const fs::path folder = folder_of(run, info.step);
   comm::on_rank_0(communicator, [&] {
@@ -292,11 +296,10 @@ CheckpointInfo read_checkpoint_info(const fs::path& checkpoint) {
   return manifest.info;
 }
 
-void load_checkpoint(comm::Communicator& communicator, const fs::path& checkpoint, const model::Model& model,
-                     parallel::ParameterStore& store) {
+void load_checkpoint(comm::Communicator& communicator, const fs::path& checkpoint, parallel::StateAccess& store) {
   comm::agree(communicator, [&] {
     const Manifest manifest = read_manifest(checkpoint);
-    read_pieces(checkpoint, manifest, model, store.owned_state());
+    read_pieces(checkpoint, manifest, store.owned_state());
     set_loss_scale(checkpoint, manifest, store);
   });
   store.publish();
@@ -305,16 +308,16 @@ void load_checkpoint(comm::Communicator& communicator, const fs::path& checkpoin
 model::Values read_checkpoint_values(const fs::path& checkpoint, const model::Model& model) {
   const Manifest manifest = read_manifest(checkpoint);
   for (const StoredFile& file : manifest.files) require_intact(checkpoint, manifest, file);
+  const at::ScalarType type = parallel::master_type(manifest.info.strategy.precision);
   model::Values values(model.blocks.size());
   std::vector<StatePiece> pieces;
   for (std::size_t block = 0; block < model.blocks.size(); ++block) {
     for (const model::Parameter& parameter : model.blocks[block]->parameters()) {
-      const std::size_t index = values[block].size();
-      values[block].push_back(at::empty(parameter.shape, manifest.info.precision == "fp64" ? at::kDouble : at::kFloat));
-      pieces.push_back({block, index, 0, values[block].back().view({-1}), {}, {}});
+      values[block].push_back(at::empty(parameter.shape, type));
+      pieces.push_back({block, values[block].size() - 1, parameter.name, 0, values[block].back().view({-1}), {}, {}});
     }
   }
-  read_pieces(checkpoint, manifest, model, pieces);
+  read_pieces(checkpoint, manifest, pieces);
   return values;
 }
 

@@ -6,18 +6,18 @@
 #include "lshdp/core/checksum.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/text.h"
-#include "lshdp/parallel/precision.h"
+#include "lshdp/plan/strategy.h"
 
 namespace lshdp::train {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 constexpr const char* kChecksum = "checksum";
 
 /// Only fp16 has a loss scale; without it, such a run would not go on as if it had never stopped.
-bool scales_loss(const std::string& precision) { return precision == parallel::to_text(parallel::Precision::fp16); }
+bool scales_loss(const CheckpointInfo& info) { return info.strategy.precision == plan::Precision::fp16; }
 
 /// Of everything else in the manifest; keys are sorted, numbers are written so that they read back the same.
 std::string checksum_of(Json manifest) {
@@ -38,7 +38,7 @@ CheckpointInfo info_from_json(const Json& json, const std::string& source) {
   return {.step = json_value<std::int64_t>(json, "step", source),
           .total = json_value<std::int64_t>(json, "total", source),
           .seed = json_value<std::uint64_t>(json, "seed", source),
-          .precision = json_value<std::string>(json, "precision", source),
+          .strategy = plan::strategy_from_json(json, source),
           .model = json_value<Json>(json, "model", source),
           .training = json_value<Json>(json, "training", source),
           .data = json_value<Json>(json, "data", source),
@@ -49,10 +49,11 @@ void require_our_version(const Json& json, const std::string& source) {
   const int version = json_value<int>(json, "version", source);
   if (version == kVersion) return;
   if (version < kVersion) {
-    throw UsageError(fmt::format(
-        "{} is of version {}, which lshdp wrote before checkpoints recorded their data and settings; continue it with "
-        "that program, or train anew",
-        source, version));
+    throw UsageError(
+        fmt::format("{} is of version {}, whose state is not keyed by the names of parameters; continue it with the "
+                    "lshdp that wrote "
+                    "it, or train anew from its weights, exported with that program",
+                    source, version));
   }
   throw UsageError(fmt::format("{} is of version {}, which a later lshdp wrote; this one reads version {}", source,
                                version, kVersion));
@@ -96,11 +97,11 @@ Json to_json(const Manifest& manifest) {
     files.push_back(file.name);
     contents[file.name] = {{"bytes", file.bytes}, {"checksum", file.checksum}};
   }
-  Json json{{"version", kVersion}, {"program", info.program},   {"step", info.step},
-            {"total", info.total}, {"seed", info.seed},         {"precision", info.precision},
-            {"model", info.model}, {"training", info.training}, {"data", info.data},
+  Json json{{"version", kVersion}, {"program", info.program}, {"step", info.step},         {"total", info.total},
+            {"seed", info.seed},   {"model", info.model},     {"training", info.training}, {"data", info.data},
             {"files", files},      {"contents", contents}};
-  if (scales_loss(info.precision)) {
+  json.update(plan::to_json(info.strategy));
+  if (scales_loss(info)) {
     const parallel::LossScale scale = manifest.loss_scale.value_or(parallel::LossScale{});
     json["loss_scale"] = {
         {"scale", scale.scale}, {"good_steps", scale.good_steps}, {"skipped_steps", scale.skipped_steps}};
@@ -123,7 +124,7 @@ Manifest read_manifest(const fs::path& checkpoint) {
     manifest.files.push_back({name, json_value<std::int64_t>(file, "bytes", source + ": " + name),
                               json_value<std::string>(file, "checksum", source + ": " + name)});
   }
-  if (scales_loss(manifest.info.precision))
+  if (scales_loss(manifest.info))
     manifest.loss_scale = loss_scale_from_json(json_value<Json>(json, "loss_scale", source), source + ": loss_scale");
   return manifest;
 }

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/parallel/loss_scaler.h"
-#include "lshdp/train/checkpoint.h"
 
 namespace lshdp::train {
 
@@ -38,7 +38,7 @@ class DamagedCheckpoint : public UsageError {
 /// The file's name, bytes and checksum. Throws UsageError.
 StoredFile describe_file(const std::filesystem::path& path);
 
-/// version 2; with a checksum of itself.
+/// version 3; with a checksum of itself.
 Json to_json(const Manifest& manifest);
 
 /// Throws DamagedCheckpoint (empty, cut, changed), UsageError (cannot be read, another version).

@@ -88,7 +88,7 @@ EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& 
       requests_of(begin, begin + counts[static_cast<std::size_t>(rank)], micro_batch);
   const std::int64_t passes = walker.gathers_every_pass() ? most_of_ranks(communicator, requests.size()) : 0;
   const parallel::Evaluation mine = evaluate_run(walker, dataset, preparation, requests);
-  for (auto pass = static_cast<std::int64_t>(requests.size()); pass < passes; ++pass) walker.forward_nothing();
+  for (auto pass = static_cast<std::int64_t>(requests.size()); pass < passes; ++pass) walker.empty_forward();
   // Counts of samples are far below 2^53: their sums in double are exact.
   double sums[3] = {mine.loss, static_cast<double>(mine.correct), static_cast<double>(mine.terms)};
   communicator.all_reduce_sum({sums, 3, comm::DataType::float64}).wait();

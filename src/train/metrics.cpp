@@ -61,19 +61,17 @@ double mean(const std::vector<StepRecord>& steps, Field field) {
 Json to_json(const RunRecord& record) {
   Json ranks = Json::array();
   for (const RankInfo& rank : record.ranks) ranks.push_back(rank_json(rank));
-  return {{"record", "run"},
-          {"version", 1},
-          {"model", record.model},
-          {"mode", record.mode},
-          {"offload", record.offload},
-          {"precision", record.precision},
-          {"wire", record.wire},
-          {"total", record.total},
-          {"tokens_per_sample", record.tokens_per_sample},
-          {"resumed_after", record.resumed_after},
-          {"time", record.time},
-          {"ranks", ranks},
-          {"predicted", prediction_json(record.predicted)}};
+  Json json{{"record", "run"},
+            {"version", 1},
+            {"model", record.model},
+            {"total", record.total},
+            {"tokens_per_sample", record.tokens_per_sample},
+            {"resumed_after", record.resumed_after},
+            {"time", record.time},
+            {"ranks", ranks},
+            {"predicted", prediction_json(record.predicted)}};
+  json.update(plan::to_json(record.strategy));
+  return json;
 }
 
 Json to_json(const StepRecord& record) {
@@ -176,31 +174,30 @@ Json MetricsWriter::summary(double seconds, bool finished) const {
   for (const StepRecord& step : steps_) samples += step.samples;
   const double rate =
       average > 0 ? mean(timed, [](const StepRecord& s) { return static_cast<double>(s.samples); }) / average : 0;
-  return {{"version", 1},
-          {"finished", finished},
-          {"time", utc_time_text()},
-          {"model", run_.model},
-          {"mode", run_.mode},
-          {"offload", run_.offload},
-          {"precision", run_.precision},
-          {"wire", run_.wire},
-          {"total", run_.total},
-          {"steps", steps_.empty() ? run_.resumed_after : steps_.back().step},
-          {"samples", samples},
-          {"skipped_steps", std::ranges::count_if(steps_, &StepRecord::skipped)},
-          {"seconds", seconds},
-          {"step_seconds", {{"median", typical}, {"mean", average}}},
-          {"samples_per_second", rate},
-          {"tokens_per_second",
-           run_.tokens_per_sample > 0 ? Json(rate * static_cast<double>(run_.tokens_per_sample)) : Json()},
-          {"predicted", prediction_json(run_.predicted)},
-          {"prediction_error", predicted ? Json(run_.predicted->step_seconds / typical - 1) : Json()},
-          {"loss", steps_.empty() ? Json() : number_or_null(steps_.back().loss)},
-          {"evaluation", evaluation_ ? Json{{"loss", number_or_null(evaluation_->loss)},
-                                            {"accuracy", evaluation_->accuracy ? Json(*evaluation_->accuracy) : Json()}}
-                                     : Json()},
-          {"rebalances", rebalances},
-          {"ranks", ranks}};
+  Json json{
+      {"version", 1},
+      {"finished", finished},
+      {"time", utc_time_text()},
+      {"model", run_.model},
+      {"total", run_.total},
+      {"steps", steps_.empty() ? run_.resumed_after : steps_.back().step},
+      {"samples", samples},
+      {"skipped_steps", std::ranges::count_if(steps_, &StepRecord::skipped)},
+      {"seconds", seconds},
+      {"step_seconds", {{"median", typical}, {"mean", average}}},
+      {"samples_per_second", rate},
+      {"tokens_per_second",
+       run_.tokens_per_sample > 0 ? Json(rate * static_cast<double>(run_.tokens_per_sample)) : Json()},
+      {"predicted", prediction_json(run_.predicted)},
+      {"prediction_error", predicted ? Json(run_.predicted->step_seconds / typical - 1) : Json()},
+      {"loss", steps_.empty() ? Json() : number_or_null(steps_.back().loss)},
+      {"evaluation", evaluation_ ? Json{{"loss", number_or_null(evaluation_->loss)},
+                                        {"accuracy", evaluation_->accuracy ? Json(*evaluation_->accuracy) : Json()}}
+                                 : Json()},
+      {"rebalances", rebalances},
+      {"ranks", ranks}};
+  json.update(plan::to_json(run_.strategy));
+  return json;
 }
 
 std::vector<StepRecord> without_warm_up(const std::vector<StepRecord>& steps) {

@@ -1,5 +1,5 @@
 // How a decision of rank 0 reaches the others, and what it says to people.
-#include "lshdp/train/rebalancing.h"
+#include "rebalancing.h"
 
 #include <algorithm>
 #include <cmath>
@@ -18,17 +18,11 @@ namespace {
 enum Field : std::size_t { kChanged, kStepSeconds, kExpectedSeconds, kFields };
 
 constexpr double kDrift = 0.03;  // a smaller change of slowness is not spoken of
-constexpr std::size_t kMostRanks = 8, kMostBatches = 16;
-
-std::vector<std::int64_t> batches_of(const plan::Plan& plan) {
-  std::vector<std::int64_t> batches;
-  for (const plan::RankPlan& rank : plan.ranks) batches.push_back(rank.batch);
-  return batches;
-}
+constexpr std::size_t kMaxRanks = 8, kMaxBatches = 16;
 
 std::string batches_text(const std::vector<std::int64_t>& batches) {
-  if (batches.size() <= kMostBatches) return fmt::format("{}", fmt::join(batches, ","));
-  const auto end = batches.begin() + static_cast<std::ptrdiff_t>(kMostBatches);
+  if (batches.size() <= kMaxBatches) return fmt::format("{}", fmt::join(batches, ","));
+  const auto end = batches.begin() + static_cast<std::ptrdiff_t>(kMaxBatches);
   return fmt::format("{},..", fmt::join(batches.begin(), end, ","));
 }
 
@@ -41,7 +35,7 @@ std::string drift_text(const RebalanceRecord& record) {
   }
   std::sort(drifts.begin(), drifts.end());
   std::string text;
-  for (std::size_t i = 0; i < std::min(drifts.size(), kMostRanks); ++i) {
+  for (std::size_t i = 0; i < std::min(drifts.size(), kMaxRanks); ++i) {
     const std::size_t r = drifts[i].second;
     text += fmt::format("{}rank {} computes {:.2f} times as long as {} (before {:.2f})", i == 0 ? "" : ", ", r,
                         record.slowness[r], record.profiled ? "profiled" : "at first", record.slowness_before[r]);
@@ -57,7 +51,7 @@ Rebalancing::Rebalancing(comm::Communicator& communicator, plan::Plan plan, std:
       every_(every),
       profiled_(profile.has_value()),
       rebalancer_(std::move(plan), std::move(profile), options),
-      batches_(batches_of(rebalancer_.plan())),
+      batches_(plan::batches_of(rebalancer_.plan())),
       slowness_(batches_.size(), 1.0) {}
 
 Rebalancing::~Rebalancing() {

@@ -10,7 +10,7 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/log.h"
-#include "lshdp/train/run_weights.h"
+#include "run_weights.h"
 
 namespace lshdp::train {
 namespace {

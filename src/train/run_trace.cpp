@@ -1,5 +1,5 @@
 // Spans of all ranks, gathered and merged.
-#include "lshdp/train/run_trace.h"
+#include "run_trace.h"
 
 #include <string>
 #include <vector>

@@ -1,5 +1,5 @@
 // Rank 0 writes weights while all ranks gather them, a bucket at a time.
-#include "lshdp/train/run_weights.h"
+#include "run_weights.h"
 
 #include <exception>
 #include <limits>
@@ -121,7 +121,7 @@ bool is_set_aside(const fs::path& weights) {
   return weights.filename().string().starts_with(kSetAside) && weights.extension() == kExtension;
 }
 
-RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& model, parallel::ParameterStore& store,
+RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& model, parallel::StateAccess& store,
                        RunWeightsOptions options)
     : communicator_(communicator), model_(model), store_(store), options_(std::move(options)) {}
 

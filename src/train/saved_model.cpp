@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "checkpoint.h"
 #include "checkpoint_manifest.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
@@ -16,8 +17,7 @@
 #include "lshdp/model/safetensors.h"
 #include "lshdp/model/shards.h"
 #include "lshdp/model/weights.h"
-#include "lshdp/train/checkpoint.h"
-#include "lshdp/train/run_weights.h"
+#include "run_weights.h"
 
 namespace lshdp::train {
 namespace {

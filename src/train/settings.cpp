@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/core/text.h"
-#include "lshdp/parallel/precision.h"
+#include "lshdp/plan/strategy.h"
 
 namespace lshdp::train {
 namespace {
@@ -51,8 +51,7 @@ Json training_settings(const TrainOptions& options) {
                 {"--label-smoothing", options.label_smoothing},
                 {"--crop-padding", options.augmentation.crop_padding},
                 {"--flip", options.augmentation.horizontal_flip},
-                {"--windows", options.windows == data::Windows::anywhere ? "random" : "fixed"},
-                {"--wire", parallel::to_text(options.setup.wire)}};
+                {"--windows", options.windows == data::Windows::anywhere ? "random" : "fixed"}};
   // A constant rate does not ask how long the run is.
   if (cosine) settings[kLengthSetting] = schedule.total_steps;
   return settings;
@@ -66,7 +65,8 @@ std::vector<std::string> changes_since(const CheckpointInfo& written, const Chec
   if (std::string data = change_of_data(written.data, now.data); !data.empty()) changes.push_back(std::move(data));
   compare("--total", written.total, now.total);
   compare("--seed", written.seed, now.seed);
-  compare("--precision", written.precision, now.precision);
+  compare("--precision", plan::to_text(written.strategy.precision), plan::to_text(now.strategy.precision));
+  compare("--wire", plan::to_text(written.strategy.wire), plan::to_text(now.strategy.wire));
   for (const auto& [name, value] : now.training.items()) {
     if (written.training.contains(name)) compare(name, written.training[name], value);
   }

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint.h"
 #include "lshdp/core/json.h"
-#include "lshdp/train/checkpoint.h"
 #include "lshdp/train/trainer.h"
 
 namespace lshdp::train {

@@ -1,5 +1,5 @@
 // Log lines of a run.
-#include "lshdp/train/step_log.h"
+#include "step_log.h"
 
 #include <algorithm>
 #include <cmath>

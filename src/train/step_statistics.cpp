@@ -1,5 +1,5 @@
 // Gathering of step figures behind the next steps.
-#include "lshdp/train/step_statistics.h"
+#include "step_statistics.h"
 
 #include <cmath>
 #include <exception>
@@ -116,7 +116,7 @@ GatheredStep StepStatistics::complete(const Round& round, double global_squared_
                     {}};
   step.record.step = round.step;
   step.record.gradient_norm = std::sqrt(global_squared_norm);
-  step.record.step_seconds = round.values[kSeconds];  // rank 0's clock speaks for all: they go in step
+  step.record.step_seconds = round.values[kSeconds];  // rank 0's clock counts for all: they go in step
   step.record.rank_seconds = column(round.values, kSeconds);
   step.record.time = round.time;
   step.record.compute_seconds = column(round.values, kCompute);

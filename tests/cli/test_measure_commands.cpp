@@ -154,7 +154,7 @@ TEST_F(MeasureCommands, ProfileOfLsdpTellsTheRateOfTheHostLink) {
              path("out.json"));
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const plan::Profile profile = plan::read_profile(path("out.json"));
-  EXPECT_EQ(profile.mode, "lsdp");
+  EXPECT_EQ(profile.strategy.mode, plan::Mode::lsdp);
   EXPECT_GT(profile.ranks[0].update_parameters_per_second, 0);
   EXPECT_GT(profile.ranks[1].host_link_bytes_per_second, 0);
 }
@@ -184,8 +184,8 @@ TEST_F(MeasureCommands, ProfileOfFsdpSaysWhatItMoves) {
   const plan::Profile ddp = plan::read_profile(path("out.json"));
   ASSERT_EQ(run_lshdp_on(2, "profile " + model() + rest + " --mode fsdp --offload").exit_code, 0);
   const plan::Profile fsdp = plan::read_profile(path("out.json"));
-  EXPECT_EQ(fsdp.mode, "fsdp");
-  EXPECT_TRUE(fsdp.offload);
+  EXPECT_EQ(fsdp.strategy.mode, plan::Mode::fsdp);
+  EXPECT_TRUE(fsdp.strategy.offload);
   EXPECT_EQ(fsdp.gradient_bytes, ddp.gradient_bytes);
   EXPECT_GE(fsdp.parameter_bytes, ddp.parameter_bytes);
   EXPECT_GT(fsdp.ranks[0].update_seconds, 0);

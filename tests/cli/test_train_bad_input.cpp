@@ -122,18 +122,17 @@ TEST_F(BadInput, AProfileOfOtherRanks) {
 
 TEST_F(BadInput, APlanOrAProfileOfAnotherMode) {
   plan::Plan plan = plan::plan_from_batches({1, 1});
-  plan.mode = "fsdp";
-  plan.offload = true;
+  plan.strategy = {.mode = plan::Mode::fsdp, .offload = true};
   plan::write_plan(folder_ / "offloaded.json", plan);
   refused(vit() + "--steps 1 --batches " + out("offloaded.json"), "is for mode fsdp --offload, but this run has ddp", 2,
           {2});
   plan::Plan rounded = plan::plan_from_batches({1, 1});
-  rounded.wire = "bf16";
+  rounded.strategy = {.wire = Wire::bf16};
   plan::write_plan(folder_ / "rounded.json", rounded);
   refused(vit() + "--steps 1 --batches " + out("rounded.json"), "is for wire bf16, but this run has exact", 2, {2});
   plan::Profile profile =
       plan::test::make_profile({plan::test::linear_rank(8, 0, 1e-3), plan::test::linear_rank(8, 0, 1e-3)});
-  profile.mode = "lsdp";
+  profile.strategy.mode = plan::Mode::lsdp;
   plan::write_profile(folder_ / "lsdp.json", profile);
   refused(vit() + "--steps 1 --batches 1,1 --profile " + out("lsdp.json"), "is for mode", 2, {2});
 }

@@ -1,4 +1,4 @@
-// The log speaks on rank 0 at the chosen level, and on other ranks only of errors.
+// The log prints on rank 0 at the chosen level, and on other ranks only of errors.
 #include <string>
 
 #include <gmock/gmock.h>

@@ -36,7 +36,7 @@ TEST_P(Devices, WhatIsCopiedInIsThereForTheComputationThatFollows) {
   const at::Tensor host = at::rand({kCount}), copy = there(kCount);
   const std::shared_ptr<void> pin = device_->pin(host.data_ptr(), static_cast<std::int64_t>(host.nbytes()));
   const auto bytes = static_cast<std::int64_t>(host.nbytes());
-  device_->follow(device_->copy_in(copy.data_ptr(), host.data_ptr(), bytes, device_->now()));
+  device_->wait_event(device_->copy_in(copy.data_ptr(), host.data_ptr(), bytes, device_->record_event()));
   const at::Tensor doubled = copy * 2;
   EXPECT_TRUE(at::equal(doubled.cpu(), host * 2));
 }
@@ -47,19 +47,19 @@ TEST_P(Devices, WhatIsComputedIsCopiedOutBeforeTheCallIsMade) {
   at::Tensor computed = there(kCount);
   for (int i = 0; i < 20; ++i) computed = computed + 1;
   std::atomic<float> seen = -1;
-  const Moment done = device_->copy_out(host.data_ptr(), computed.data_ptr(), static_cast<std::int64_t>(host.nbytes()),
-                                        device_->now(), [&] { seen = host.data_ptr<float>()[kCount - 1]; });
+  const Event done = device_->copy_out(host.data_ptr(), computed.data_ptr(), static_cast<std::int64_t>(host.nbytes()),
+                                       device_->record_event(), [&] { seen = host.data_ptr<float>()[kCount - 1]; });
   done.wait();
   EXPECT_EQ(seen, 20);
   EXPECT_TRUE(at::equal(host, at::full({kCount}, 20.0)));
 }
 
-TEST_P(Devices, MomentsPassInOrderOnTheClockOfTheHost) {
+TEST_P(Devices, EventsPassInOrderOnTheClockOfTheHost) {
   const double before = now_seconds();
-  const Moment first = device_->now();
+  const Event first = device_->record_event();
   at::Tensor computed = there(kCount);
   for (int i = 0; i < 20; ++i) computed = computed + 1;
-  const Moment second = device_->now();
+  const Event second = device_->record_event();
   second.wait();
   const double after = now_seconds();
   // Clocks of host and device are brought together once, to a fraction of a millisecond.
@@ -80,11 +80,11 @@ TEST_P(Devices, HelpersComputeBesideTheThreadThatComputes) {
   std::thread helper([&] {
     const auto helping = device_->help();
     result = there(kCount) + 3;
-    device_->now().wait();
+    device_->record_event().wait();
   });
   helper.join();
   EXPECT_TRUE(at::equal(result.cpu(), at::full({kCount}, 3.0)));
-  device_->settle();
+  device_->synchronize();
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Devices, testing::Values("host", "detached", "cuda"),

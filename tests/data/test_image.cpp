@@ -6,8 +6,8 @@
 #include <sys/resource.h>
 
 #include "files.h"
+#include "image.h"
 #include "lshdp/core/file.h"
-#include "lshdp/data/image.h"
 #include "support/temporary_directory.h"
 
 namespace lshdp::data {

@@ -16,7 +16,7 @@ namespace lshdp::test {
 namespace {
 
 constexpr double kSlowSeconds = 2;
-constexpr std::size_t kLongestInput = 1 << 16;
+constexpr std::size_t kMaxInput = 1 << 16;
 
 class Random {
  public:
@@ -118,7 +118,7 @@ void mutate(std::string& text, const std::vector<std::string>& corpus, Random& r
       text.replace(at, length, other.substr(random.below(other.size() + 1), random.below(64)));
     }
   }
-  if (text.size() > kLongestInput) text.resize(kLongestInput);
+  if (text.size() > kMaxInput) text.resize(kMaxInput);
 }
 
 /// Every value of the tree, the root first.

@@ -5,9 +5,9 @@
 #include <zlib.h>
 
 #include "driver.h"
+#include "image.h"
 #include "lshdp/core/file.h"
 #include "lshdp/data/formats.h"
-#include "lshdp/data/image.h"
 
 namespace lshdp::test {
 namespace {

@@ -16,12 +16,12 @@ namespace {
 Json sample_profile() {
   plan::Profile profile;
   profile.model = "mlp";
-  profile.mode = "ddp";
-  profile.precision = "fp32";
+  profile.strategy.mode = plan::Mode::ddp;
+  profile.strategy.precision = plan::Precision::fp32;
   profile.data_shape = {1, 28, 28};
   profile.parameter_count = 1000;
   profile.gradient_bytes = profile.parameter_bytes = 4000;
-  profile.first_block_bytes = 400;
+  profile.exposed_bytes = 400;
   profile.network = {.latency_seconds = 1e-4,
                      .bytes_per_second = 1e8,
                      .cpu_seconds_per_byte = 1e-10,
@@ -45,8 +45,7 @@ Json sample_profile() {
 Json sample_plan() {
   plan::Plan plan = plan::plan_from_batches({8, 0, 24}, {8, 8, 8});
   plan.model = "mlp";
-  plan.mode = "ddp";
-  plan.precision = "fp32";
+  plan.strategy = plan::Strategy{};
   plan.predicted = {1.5, 21, {1, 0, 1.5}, 0.5, 0.1};
   plan.equal_split_step_seconds = 2;
   plan.shard_weights = {1500, 0, 1500};

@@ -21,9 +21,8 @@ struct FakeRank {
     const bool fits = peak(batch) <= budget;
     return {.fits = fits, .peak_bytes = fits ? peak(batch) : 0, .seconds = static_cast<double>(batch) * 1e-3};
   }
-  SearchResult search(std::int64_t largest, double longest_seconds = 1e9) {
-    return search_largest_batch([this](std::int64_t batch) { return attempt(batch); },
-                                {budget, largest, longest_seconds});
+  SearchResult search(std::int64_t largest, double max_seconds = 1e9) {
+    return search_largest_batch([this](std::int64_t batch) { return attempt(batch); }, {budget, largest, max_seconds});
   }
   std::int64_t largest_by_trying_all(std::int64_t largest) const {
     std::int64_t batch = 0;
@@ -136,7 +135,7 @@ TEST(EstimateLargest, NeverGoesBeyondTheBudgetWherePeaksAreOnLines) {
   for (int i = 0; i < 500; ++i) {
     const std::int64_t a = draw(0, 5'000), b = draw(1, 300);
     FakeRank rank{draw(6'000, 60'000), [=](std::int64_t batch) { return a + b * batch; }};
-    const SearchLimits limits{.budget_bytes = rank.budget, .largest = 700, .longest_seconds = 0.004};
+    const SearchLimits limits{.budget_bytes = rank.budget, .largest = 700, .max_seconds = 0.004};
     const SearchResult found = search_largest_batch([&](std::int64_t batch) { return rank.attempt(batch); }, limits);
     const Peak largest = estimate_largest(found, limits);
     EXPECT_LE(rank.peak(largest.batch), rank.budget) << "case " << i;

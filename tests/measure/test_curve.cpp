@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "lshdp/measure/curve.h"
+#include "curve.h"
 
 namespace lshdp::measure {
 namespace {

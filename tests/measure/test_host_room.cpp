@@ -10,7 +10,7 @@ namespace {
 
 RankSetup of_lsdp() {
   RankSetup setup;
-  setup.mode = parallel::Mode::lsdp;
+  setup.strategy.mode = plan::Mode::lsdp;
   return setup;
 }
 

@@ -2,10 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "dry_run.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/measure/max_batch.h"
-#include "lshdp/measure/rehearsal.h"
 #include "support/detached_device.h"
 
 namespace lshdp::measure {
@@ -40,7 +40,7 @@ bool runs(const model::Model& model, const RankSetup& setup, std::int64_t batch,
   try {
     std::vector<model::SyntheticBatch> loaded;
     for (int i = 0; i <= batches_ahead; ++i) loaded.push_back(synthetic_batch(model.input, batch, 1));
-    Rehearsal(model, setup, 0, 1).finish_step(loaded.front());
+    DryRun(model, setup, 0, 1).finish_step(loaded.front());
   } catch (const std::exception& error) {
     if (!is_out_of_memory(error)) throw;
     return false;
@@ -60,18 +60,18 @@ TEST_F(ProbeMaxBatch, LetsAsManyBlocksStayAsTheBudgetHolds) {
   std::size_t before = 0;
   for (const std::int64_t bytes : {kMiB, 3 * kMiB / 2, 64 * kMiB}) {
     RankSetup setup = with_memory(bytes);
-    setup.mode = parallel::Mode::lsdp;
+    setup.strategy.mode = plan::Mode::lsdp;
     const RankSetup decided = with_resident_blocks(model, setup, 0, 2, budget, 4);
-    ASSERT_TRUE(decided.resident.has_value());
-    EXPECT_GE(*decided.resident, before);
-    before = *decided.resident;
+    ASSERT_TRUE(decided.strategy.resident.has_value());
+    EXPECT_GE(*decided.strategy.resident, before);
+    before = *decided.strategy.resident;
     EXPECT_TRUE(runs(model, decided, 4, 2, budget));
   }
   EXPECT_EQ(before, model.blocks.size());
   RankSetup told = with_memory(kMiB);
-  told.mode = parallel::Mode::lsdp;
-  told.resident = 1;
-  EXPECT_EQ(with_resident_blocks(model, told, 0, 2, budget, 4).resident, 1U);
+  told.strategy.mode = plan::Mode::lsdp;
+  told.strategy.resident = 1;
+  EXPECT_EQ(with_resident_blocks(model, told, 0, 2, budget, 4).strategy.resident, 1U);
 }
 
 /// What lsdp does on `device` in the smallest budget in which all blocks stay there, to the KiB.
@@ -79,10 +79,10 @@ RankSetup barely_all_resident(const model::Model& model, const std::shared_ptr<C
                               MemoryBudget& budget) {
   for (std::int64_t memory = kMiB / 32; memory < kMiB; memory += 1024) {
     RankSetup setup = with_memory(memory);
-    setup.mode = parallel::Mode::lsdp;
+    setup.strategy.mode = plan::Mode::lsdp;
     setup.compute_device = device;
     const RankSetup decided = with_resident_blocks(model, setup, 0, 1, budget, 4);
-    if (*decided.resident == model.blocks.size()) return decided;
+    if (*decided.strategy.resident == model.blocks.size()) return decided;
   }
   throw std::logic_error("the model does not fit");
 }
@@ -173,7 +173,7 @@ TEST_F(ProbeMaxBatch, RecomputeFitsMore) {
   MemoryBudget budget;
   RankSetup setup = with_memory(2 * kMiB);
   const auto kept = probe_max_batch(model, setup, 0, 1, budget, {});
-  setup.recompute = true;
+  setup.strategy.recompute = true;
   EXPECT_GT(probe_max_batch(model, setup, 0, 1, budget, {}).max_batch, kept.max_batch);
 }
 

@@ -8,8 +8,8 @@
 namespace lshdp::measure {
 namespace {
 
-using parallel::Mode;
-using parallel::Precision;
+using plan::Mode;
+using plan::Precision;
 
 model::Model vit() {
   return model::make_model_from_json({{"type", "vit"},
@@ -33,9 +33,9 @@ model::Model gpt() {
 
 RankSetup setup_of(Mode mode, Precision precision, bool offload = false) {
   RankSetup setup;
-  setup.mode = mode;
-  setup.precision = precision;
-  setup.offload = offload;
+  setup.strategy.mode = mode;
+  setup.strategy.precision = precision;
+  setup.strategy.offload = offload;
   setup.memory_bytes = std::int64_t{1} << 30;
   setup.spare_memory_bytes = std::int64_t{1} << 30;
   return setup;
@@ -57,9 +57,9 @@ std::vector<Way> ways() {
                         {"lsdp", setup_of(Mode::lsdp, Precision::fp32)},
                         {"lsdp in bf16", setup_of(Mode::lsdp, Precision::bf16)},
                         {"ddp in fp16", setup_of(Mode::ddp, Precision::fp16)}};
-  ways[2].setup.wire = comm::Wire::bf16;
+  ways[2].setup.strategy.wire = Wire::bf16;
   ways[3].setup.shard_weights = {1, 4, 0};
-  ways[8].setup.resident = 3;
+  ways[8].setup.strategy.resident = 3;
   return ways;
 }
 
@@ -78,7 +78,7 @@ TEST_F(ReportMemory, PredictsStoresToTheByteButForRounding) {
         EXPECT_NEAR(static_cast<double>(report.store.device.total()), device, 0.001 * device + 64) << way.name;
         const auto host = static_cast<double>(report.measured_host_bytes);
         EXPECT_NEAR(static_cast<double>(report.predicted_host_bytes()), host, 0.001 * host) << way.name;
-        EXPECT_EQ(host > 0, way.setup.offload || way.setup.mode == Mode::lsdp) << way.name;
+        EXPECT_EQ(host > 0, way.setup.strategy.offload || way.setup.strategy.mode == Mode::lsdp) << way.name;
       }
     }
   }

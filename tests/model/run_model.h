@@ -8,7 +8,10 @@ namespace lshdp::model::test {
 /// The parameters block `b` is called with: its own, then the borrowed ones.
 inline std::vector<at::Tensor> parameters_of(const Model& model, const Values& values, std::size_t b) {
   std::vector<at::Tensor> list = values[b];
-  for (const Borrowed& from : model.blocks[b]->borrowed()) list.push_back(values[from.block][from.parameter]);
+  for (const std::string& name : model.blocks[b]->borrowed()) {
+    const ParameterPlace owner = model.owner_of(name);
+    list.push_back(values[owner.block][owner.parameter]);
+  }
   return list;
 }
 

@@ -46,7 +46,8 @@ Values walked_gradients(const Model& model, const Values& values, const Syntheti
     for (std::size_t i = 0; i < own; ++i) add_to(gradients[b][i], found[i]);
     const auto& borrowed = model.blocks[b]->borrowed();
     for (std::size_t i = 0; i < borrowed.size(); ++i) {
-      add_to(gradients[borrowed[i].block][borrowed[i].parameter], found[own + i]);
+      const ParameterPlace owner = model.owner_of(borrowed[i]);
+      add_to(gradients[owner.block][owner.parameter], found[own + i]);
     }
     if (b > 0) upstream = found.back();
   }

@@ -110,7 +110,9 @@ TEST(Gpt2, HasHuggingFacesNamesAndOrientationsAndATiedHead) {
   EXPECT_THAT(find(model, "transformer.ln_f.bias")->shape, ElementsAre(768));
   const auto& borrowed = model.blocks.back()->borrowed();
   ASSERT_EQ(borrowed.size(), 1U);
-  EXPECT_EQ(model.blocks[borrowed[0].block]->parameters()[borrowed[0].parameter].name, "transformer.wte.weight");
+  EXPECT_EQ(borrowed[0], "transformer.wte.weight");
+  EXPECT_EQ(model.owner_of(borrowed[0]), (ParameterPlace{0, 0}));
+  EXPECT_THROW(model.owner_of("transformer.wte"), std::out_of_range);
   EXPECT_EQ(model.terms_per_sample(), 1024);
 }
 

@@ -1,5 +1,9 @@
-// Small models of every kind for tests of the parallel floor.
+// Small models of every kind, and batches cut into micro-batches, for tests of the parallel floor.
 #pragma once
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
 #include <nlohmann/json.hpp>
 
 #include "lshdp/model/model.h"
@@ -42,6 +46,13 @@ inline model::Model small_gpt() {
 inline model::Model small_mlp() {
   return model::make_model_from_json(
       {{"type", "mlp"}, {"input_size", 12}, {"hidden_sizes", {16, 8}}, {"output_size", 4}}, "small mlp");
+}
+
+/// `samples` in micro-batches of `size`, the last one smaller where they do not divide.
+inline std::vector<std::int64_t> micro_batches_of(std::int64_t samples, std::int64_t size) {
+  std::vector<std::int64_t> sizes;
+  for (; samples > 0; samples -= sizes.back()) sizes.push_back(std::min(size, samples));
+  return sizes;
 }
 
 }  // namespace lshdp::test

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "layout/arena.h"
 #include "lshdp/core/error.h"
-#include "lshdp/parallel/arena.h"
 #include "models.h"
 
 namespace lshdp::parallel {
@@ -47,9 +47,9 @@ TEST(Buckets, CoverConsecutiveBlocksInOrder) {
 TEST(Buckets, SetABorrowedTableApartAndLast) {
   const model::Model model = test::small_gpt();
   const std::int64_t table = 23 * 16;
-  for (const std::int64_t least_table : {table, table + 1}) {
-    const std::vector<Bucket> buckets = make_buckets(model, 300, least_table);
-    const bool apart = least_table == table;
+  for (const std::int64_t min_table : {table, table + 1}) {
+    const std::vector<Bucket> buckets = make_buckets(model, 300, min_table);
+    const bool apart = min_table == table;
     for (const Bucket& bucket : buckets) EXPECT_EQ(bucket.table, apart && &bucket == &buckets.back());
     std::int64_t elements = 0;
     for (const Bucket& bucket : buckets) {

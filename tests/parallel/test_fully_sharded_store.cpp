@@ -2,10 +2,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "fsdp/fully_sharded_store.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/memory.h"
-#include "lshdp/parallel/fully_sharded_store.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
@@ -33,11 +33,11 @@ TEST(FullyShardedStore, AddsUpThePassesOfAStep) {
   const model::Model model = test::small_mlp();
   const auto communicator = comm::make_null_communicator(0, 1);
   const auto moved = [&](double gradient, std::int64_t passes) {
-    const auto store = make_fully_sharded_store(model, *communicator, {.precision = Precision::fp64});
+    const auto store = make_fully_sharded_store(model, *communicator, {.strategy = {.precision = Precision::fp64}});
     store->set_values(model::initial_values(model, 4));
     for (int step = 1; step <= 2; ++step)
       step_with(model, *store, gradient, {.step = step, .learning_rate = 0.1, .global_terms = 6, .passes = passes});
-    EXPECT_NEAR(store->local_squared_norm(2), static_cast<double>(model.parameter_count()), 1e-9);
+    EXPECT_NEAR(store->report_of(2).local_squared_norm, static_cast<double>(model.parameter_count()), 1e-9);
     return store->gather_values()[0][0];
   };
   EXPECT_TRUE(at::allclose(moved(6, 1), moved(2, 3), 1e-12, 1e-12));
@@ -83,8 +83,7 @@ std::int64_t peak_of(const model::Model& model, const StoreOptions& options) {
   BlockWalker walker(model, *store, {});
   const model::SyntheticBatch batch = model::synthetic_batch(model.input, 1, 1);
   for (int step = 1; step <= 2; ++step) {
-    walker.begin_step({.step = step}, 1, batch.input);
-    walker.train_micro_batch(batch.input, batch.target, true);
+    walker.train_step({.step = step}, batch.input, batch.target, {1});
     store->synchronize();
   }
   return budget.peak();
@@ -93,9 +92,9 @@ std::int64_t peak_of(const model::Model& model, const StoreOptions& options) {
 TEST(FullyShardedStore, NeedsLessMemoryThanTheReplicatedAndLeastWithOffload) {
   const model::Model model = test::deep_vit();
   const std::int64_t parameters = 4 * model.parameter_count();
-  const std::int64_t ddp = peak_of(model, {.mode = Mode::ddp});
-  const std::int64_t fsdp = peak_of(model, {.mode = Mode::fsdp, .bucket_bytes = 0});
-  const std::int64_t offload = peak_of(model, {.mode = Mode::fsdp, .bucket_bytes = 0, .offload = true});
+  const std::int64_t ddp = peak_of(model, {.strategy = {.mode = Mode::ddp}});
+  const std::int64_t fsdp = peak_of(model, {.strategy = {.mode = Mode::fsdp}, .bucket_bytes = 0});
+  const std::int64_t offload = peak_of(model, {.strategy = {.mode = Mode::fsdp, .offload = true}, .bucket_bytes = 0});
   EXPECT_LT(fsdp, ddp / 2);
   // The shards are four quarters of the parameters.
   EXPECT_LT(offload, fsdp - parameters * 9 / 10);
@@ -107,7 +106,8 @@ TEST(FullyShardedStore, KeepsMasterWeightsThatBf16CouldNotHold) {
   const auto communicator = comm::make_null_communicator(0, 1);
   for (const bool offload : {false, true}) {
     const auto store = make_fully_sharded_store(
-        model, *communicator, {.precision = Precision::bf16, .adamw = {.weight_decay = 0}, .offload = offload});
+        model, *communicator,
+        {.strategy = {.offload = offload, .precision = Precision::bf16}, .adamw = {.weight_decay = 0}});
     model::Values ones = model::initial_values(model, 1);
     for (auto& block : ones) {
       for (at::Tensor& value : block) value = at::ones_like(value);
@@ -129,10 +129,10 @@ TEST(FullyShardedStore, TakesNoSamplesAsAZeroGradient) {
   store->set_values(model::initial_values(model, 4));
   step_with(model, *store, 3, {.step = 1, .learning_rate = 0, .global_terms = 1});  // leaves something in the slots
   BlockWalker walker(model, *store, {});
-  walker.begin_step({.step = 2, .learning_rate = 1, .global_terms = 1, .passes = 3}, 0, {});
+  walker.train_step({.step = 2, .learning_rate = 1, .global_terms = 1, .passes = 3}, {}, {}, {});
   store->synchronize();
-  EXPECT_EQ(store->local_squared_norm(2), 0);
-  EXPECT_GT(store->local_squared_norm(1), 0);
+  EXPECT_EQ(store->report_of(2).local_squared_norm, 0);
+  EXPECT_GT(store->report_of(1).local_squared_norm, 0);
 }
 
 TEST(FullyShardedStore, RefusesCallsOutOfOrder) {

@@ -33,10 +33,11 @@ struct Way {
 void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
 
 StoreOptions options_of(const Way& way, Precision precision, const LossScaling& scaling, int ranks) {
-  StoreOptions options{.mode = way.mode, .precision = precision, .bucket_bytes = 4096, .offload = way.offload};
+  StoreOptions options{.strategy = {.mode = way.mode, .offload = way.offload, .precision = precision},
+                       .bucket_bytes = 4096};
   // Large, so that a step is in proportion to the gradient: AdamW would make steps of rounding noise, too.
   options.adamw.epsilon = 0.1;
-  options.resident = way.resident;
+  options.strategy.resident = way.resident;
   options.loss_scaling = scaling;
   if (way.table) options.bucket_bytes = options.table_bytes = 0;
   for (int rank = 0; way.nodes > 0 && rank < ranks; ++rank)
@@ -63,9 +64,9 @@ class Training {
   static std::int64_t border(int rank, int ranks) {
     return ranks > 1 ? kBatch * rank * (rank - 1) / (ranks * (ranks - 1)) : kBatch * rank;
   }
-  std::int64_t micro_batches(int rank) const {
-    const std::int64_t samples = border(rank + 1, communicator_.size()) - border(rank, communicator_.size());
-    return (samples + way_.micro_batch - 1) / way_.micro_batch;
+  std::vector<std::int64_t> micro_batches(int rank) const {
+    const int ranks = communicator_.size();
+    return test::micro_batches_of(border(rank + 1, ranks) - border(rank, ranks), way_.micro_batch);
   }
 
   /// Step number `step` of the run on the batch of `seed`, summed loss of this rank; `spoilt`: with one input that no
@@ -77,20 +78,14 @@ class Training {
     const std::int64_t begin = border(rank, ranks), end = border(rank + 1, ranks);
     if (spoilt) batch.input.select(0, end - 1).fill_(kNoNumberOfFp16);
     std::int64_t passes = 1;
-    for (int other = 0; other < ranks; ++other) passes = std::max(passes, micro_batches(other));
-    walker_.begin_step({.step = step,
-                        .learning_rate = 0.05,
-                        .global_terms = kBatch * model_.terms_per_sample(),
-                        .clip_norm = way_.clip,
-                        .passes = passes},
-                       micro_batches(rank), batch.input.narrow(0, begin, end - begin));
-    double loss = 0;
-    for (std::int64_t at = begin; at < end; at += way_.micro_batch) {
-      const std::int64_t samples = std::min(way_.micro_batch, end - at);
-      loss += walker_.train_micro_batch(batch.input.narrow(0, at, samples), batch.target.narrow(0, at, samples),
-                                        at + samples == end);
-    }
-    return loss;
+    for (int other = 0; other < ranks; ++other) passes = std::max(passes, std::ssize(micro_batches(other)));
+    return walker_.train_step({.step = step,
+                               .learning_rate = 0.05,
+                               .global_terms = kBatch * model_.terms_per_sample(),
+                               .clip_norm = way_.clip,
+                               .passes = passes},
+                              batch.input.narrow(0, begin, end - begin), batch.target.narrow(0, begin, end - begin),
+                              micro_batches(rank));
   }
 
   /// Every value and moment that this rank owns.
@@ -215,15 +210,15 @@ TEST_P(Overflow, OfOneRankSkipsTheStepOnAll) {
   EXPECT_EQ(scale.scale, 512);
   EXPECT_EQ(scale.good_steps, 0);
   EXPECT_EQ(scale.skipped_steps, 1);
-  EXPECT_EQ(training.store().loss_scale_of(2), 1024);
-  double norm_of_all = training.store().local_squared_norm(2);
+  EXPECT_EQ(training.store().report_of(2).loss_scale, 1024);
+  double norm_of_all = training.store().report_of(2).local_squared_norm;
   communicator_->all_reduce_sum({&norm_of_all, 1, comm::DataType::float64}).wait();
   EXPECT_FALSE(std::isfinite(norm_of_all));
 
   EXPECT_TRUE(std::isfinite(training.step(3, 3)));
   EXPECT_FALSE(all_equal(training.owned(), before));
   EXPECT_TRUE(std::isfinite(training.loss_now()));
-  EXPECT_TRUE(std::isfinite(training.store().local_squared_norm(3)));
+  EXPECT_TRUE(std::isfinite(training.store().report_of(3).local_squared_norm));
   EXPECT_EQ(training.store().loss_scale().good_steps, 1);
 }
 
@@ -287,7 +282,7 @@ class Half : public OnRanks {};
 constexpr int kSmoothSteps = 40;
 
 TEST_F(Half, DoesNotTravelAsBf16) {
-  StoreOptions options{.precision = Precision::fp16, .wire = comm::Wire::bf16};
+  StoreOptions options{.strategy = {.precision = Precision::fp16, .wire = Wire::bf16}};
   EXPECT_THROW(make_store(test::small_mlp(), *communicator_, options), std::invalid_argument);
 }
 

@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include "lshdp/parallel/host_adamw.h"
+#include "optimizer/host_adamw.h"
 
 namespace lshdp::parallel {
 namespace {

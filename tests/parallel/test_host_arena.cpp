@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "layout/host_arena.h"
 #include "lshdp/core/memory.h"
-#include "lshdp/parallel/host_arena.h"
 
 namespace lshdp::parallel {
 namespace {

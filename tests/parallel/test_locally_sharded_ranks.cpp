@@ -2,10 +2,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "lsdp/locally_sharded_store.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/node.h"
 #include "lshdp/core/memory.h"
-#include "lshdp/parallel/locally_sharded_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
 #include "rank_suite.h"
@@ -35,7 +35,7 @@ class OnNodes : public test::RankSuite<testing::TestWithParam<int>> {
   static std::unique_ptr<ParameterStore> make(const model::Model& model, Precision precision = Precision::fp32) {
     return make_locally_sharded_store(
         model, *communicator_,
-        {.precision = precision, .bucket_bytes = 2048, .node_names = spread_over(nodes(), size())});
+        {.strategy = {.precision = precision}, .bucket_bytes = 2048, .node_names = spread_over(nodes(), size())});
   }
   static double sum(double value) {
     communicator_->all_reduce_sum({&value, 1, comm::DataType::float64}).wait();
@@ -43,8 +43,9 @@ class OnNodes : public test::RankSuite<testing::TestWithParam<int>> {
   }
   static void step(const model::Model& model, ParameterStore& store, int number) {
     const model::SyntheticBatch batch = model::synthetic_batch(model.input, 2, static_cast<std::uint64_t>(rank()));
-    store.begin_step({.step = number, .learning_rate = 1e-2, .global_terms = 2 * size()});
-    BlockWalker(model, store, {}).train_micro_batch(batch.input, batch.target, true);
+    BlockWalker(model, store, {})
+        .train_step({.step = number, .learning_rate = 1e-2, .global_terms = 2 * size()}, batch.input, batch.target,
+                    {2});
   }
 };
 
@@ -94,7 +95,7 @@ TEST_P(OnNodes, HostMemoryOfANodeDoesNotGrowWithItsRanks) {
   const auto store = make(model, Precision::bf16);
   const auto map = comm::map_nodes(spread_over(nodes(), size()));
   const auto& mine = map.nodes[static_cast<std::size_t>(map.node_of(rank()))];
-  const auto bytes = comm::all_gather_values(*communicator_, static_cast<double>(store->host_bytes()));
+  const auto bytes = comm::all_gather_values(*communicator_, static_cast<double>(store->usage().host_bytes));
   double of_node = 0;
   for (const int member : mine) of_node += bytes[static_cast<std::size_t>(member)];
   // Parameters, gradients, the node's share of masters and moments, and what sums are received into.

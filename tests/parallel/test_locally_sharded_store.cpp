@@ -4,10 +4,10 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "ddp/replicated_store.h"
+#include "lsdp/locally_sharded_store.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/memory.h"
-#include "lshdp/parallel/locally_sharded_store.h"
-#include "lshdp/parallel/replicated_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
 
@@ -35,10 +35,9 @@ void train(const model::Model& model, ParameterStore& store, const WalkerOptions
   BlockWalker walker(model, store, options);
   for (int step = 1; step <= steps; ++step) {
     const model::SyntheticBatch batch = model::synthetic_batch(model.input, 4, static_cast<std::uint64_t>(step));
-    store.begin_step(
-        {.step = step, .learning_rate = 1e-2, .global_terms = 4 * model.terms_per_sample(), .clip_norm = clip});
-    walker.train_micro_batch(batch.input.narrow(0, 0, 3), batch.target.narrow(0, 0, 3), false);
-    walker.train_micro_batch(batch.input.narrow(0, 3, 1), batch.target.narrow(0, 3, 1), true);
+    walker.train_step(
+        {.step = step, .learning_rate = 1e-2, .global_terms = 4 * model.terms_per_sample(), .clip_norm = clip},
+        batch.input, batch.target, {3, 1});
   }
   store.synchronize();
 }
@@ -58,30 +57,31 @@ TEST_P(LocallyShardedStoreAlone, HasTheBitsOfTheReplicatedStore) {
   const auto [precision, resident, recompute] = GetParam();
   for (const model::Model& model : {test::small_vit(), test::small_gpt(), test::small_mlp()}) {
     const auto communicator = comm::make_null_communicator(0, 1);
-    const auto replicated = make_replicated_store(model, *communicator, {.precision = precision});
+    const auto replicated = make_replicated_store(model, *communicator, {.strategy = {.precision = precision}});
     const auto local = make_locally_sharded_store(
-        model, *communicator, {.precision = precision, .bucket_bytes = kSmallBuckets, .resident = resident});
+        model, *communicator,
+        {.strategy = {.precision = precision, .resident = resident}, .bucket_bytes = kSmallBuckets});
     for (ParameterStore* store : {replicated.get(), local.get()}) {
       store->set_values(model::initial_values(model, 3));
       train(model, *store, {.precision = precision, .recompute = recompute}, 5);
     }
     EXPECT_TRUE(equal(replicated->gather_values(), local->gather_values()));
-    EXPECT_NEAR(local->local_squared_norm(5), replicated->local_squared_norm(5),
-                1e-5 * replicated->local_squared_norm(5));
+    EXPECT_NEAR(local->report_of(5).local_squared_norm, replicated->report_of(5).local_squared_norm,
+                1e-5 * replicated->report_of(5).local_squared_norm);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, LocallyShardedStoreAlone,
                          testing::Combine(testing::Values(Precision::fp32, Precision::fp64, Precision::bf16),
-                                          testing::Values(std::size_t{0}, std::size_t{2}, kAllResident),
+                                          testing::Values(std::size_t{0}, std::size_t{2}, plan::kAllResident),
                                           testing::Bool()));
 
 TEST(LocallyShardedStore, KeepsOnlyTheResidentBlocksAndTwoSlotsOnTheDevice) {
   const model::Model model = deep_mlp();
   const auto communicator = comm::make_null_communicator(0, 1);
   std::int64_t before = 0;
-  for (const std::size_t resident : {std::size_t{0}, std::size_t{1}, std::size_t{4}, kAllResident}) {
-    const LocallyShardedStoreOptions options{.resident = resident};
+  for (const std::size_t resident : {std::size_t{0}, std::size_t{1}, std::size_t{4}, plan::kAllResident}) {
+    const StoreOptions options{.strategy = {.resident = resident}};
     const MemoryBudget budget;
     const auto store = make_locally_sharded_store(model, *communicator, options);
     const std::int64_t bytes = locally_sharded_device_bytes(model, options);
@@ -128,13 +128,13 @@ TEST(LocallyShardedStore, HoldsOneCopyAndItsShareOfTheStateInHostMemory) {
   for (const int ranks : {1, 2, 4}) {
     const auto communicator = comm::make_null_communicator(0, ranks);
     const auto fp32 = make_locally_sharded_store(model, *communicator, {});
-    const auto bf16 = make_locally_sharded_store(model, *communicator, {.precision = Precision::bf16});
+    const auto bf16 = make_locally_sharded_store(model, *communicator, {.strategy = {.precision = Precision::bf16}});
     // Parameters, gradients, the shares of moments (and masters), and what this node's sums are received into from the
     // one other node that the others are to a rank alone.
     const double received = ranks > 1 ? 4.0 / ranks : 0;
-    EXPECT_NEAR(static_cast<double>(fp32->host_bytes()), (4 + 4 + 8.0 / ranks + received) * parameters,
+    EXPECT_NEAR(static_cast<double>(fp32->usage().host_bytes), (4 + 4 + 8.0 / ranks + received) * parameters,
                 0.02 * parameters);
-    EXPECT_NEAR(static_cast<double>(bf16->host_bytes()), (2 + 4 + 12.0 / ranks + received) * parameters,
+    EXPECT_NEAR(static_cast<double>(bf16->usage().host_bytes), (2 + 4 + 12.0 / ranks + received) * parameters,
                 0.02 * parameters);
   }
 }
@@ -147,11 +147,10 @@ TEST(LocallyShardedStore, TakesNoSamplesAsAZeroGradient) {
   store->set_values(model::initial_values(model, 4));
   train(model, *store, {}, 1);
   const model::Values before = store->gather_values();
-  store->begin_step({.step = 2, .learning_rate = 0, .global_terms = 1});
-  BlockWalker(model, *store, {}).train_nothing();
+  BlockWalker(model, *store, {}).train_step({.step = 2, .learning_rate = 0, .global_terms = 1}, {}, {}, {});
   store->synchronize();
-  EXPECT_EQ(store->local_squared_norm(2), 0);
-  EXPECT_GT(store->local_squared_norm(1), 0);
+  EXPECT_EQ(store->report_of(2).local_squared_norm, 0);
+  EXPECT_GT(store->report_of(1).local_squared_norm, 0);
   EXPECT_TRUE(equal(before, store->gather_values()));
 }
 
@@ -159,8 +158,8 @@ TEST(LocallyShardedStore, BringsPublishedAndSetValuesToTheDevice) {
   const model::Model model = test::small_mlp();
   const auto communicator = comm::make_null_communicator(0, 1);
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-    const auto store =
-        make_locally_sharded_store(model, *communicator, {.precision = precision, .bucket_bytes = 0, .resident = 1});
+    const auto store = make_locally_sharded_store(
+        model, *communicator, {.strategy = {.precision = precision, .resident = 1}, .bucket_bytes = 0});
     store->set_values(model::initial_values(model, 4));
     for (const double value : {0.25, 0.5}) {
       store->synchronize();

@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ddp/replicated_store.h"
 #include "lshdp/comm/null_communicator.h"
-#include "lshdp/parallel/replicated_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
 
@@ -27,7 +27,8 @@ TEST(ReplicatedStore, UpdatesAsAdamWIsDefined) {
   const model::Model model = test::small_mlp();
   const auto communicator = comm::make_null_communicator(0, 1);
   const AdamW adamw{.beta1 = 0.8, .beta2 = 0.9, .epsilon = 1e-6, .weight_decay = 0.1};
-  const auto store = make_replicated_store(model, *communicator, {.precision = Precision::fp64, .adamw = adamw});
+  const auto store =
+      make_replicated_store(model, *communicator, {.strategy = {.precision = Precision::fp64}, .adamw = adamw});
   const model::Values initial = model::initial_values(model, 4);
   store->set_values(initial);
   double m = 0, v = 0;
@@ -62,11 +63,12 @@ TEST(ReplicatedStore, ClipsByTheGlobalNormOfTheMeanGradient) {
   // With beta1 = 0 and a huge epsilon the step is learning_rate * gradient / epsilon: linear in the clipped gradient.
   const AdamW linear{.beta1 = 0, .beta2 = 0.5, .epsilon = 1e6, .weight_decay = 0};
   const auto moved = [&](double clip) {
-    const auto store = make_replicated_store(model, *communicator, {.precision = Precision::fp64, .adamw = linear});
+    const auto store =
+        make_replicated_store(model, *communicator, {.strategy = {.precision = Precision::fp64}, .adamw = linear});
     store->set_values(model::initial_values(model, 4));
     const at::Tensor before = store->gather_values()[0][0];
     step_with(model, *store, 8, {.step = 1, .learning_rate = 1e6, .global_terms = 4, .clip_norm = clip});
-    EXPECT_NEAR(store->local_squared_norm(1), 4.0 * static_cast<double>(model.parameter_count()), 1e-9);
+    EXPECT_NEAR(store->report_of(1).local_squared_norm, 4.0 * static_cast<double>(model.parameter_count()), 1e-9);
     return (before - store->gather_values()[0][0]).abs().max().item<double>();
   };
   const double norm = 2 * std::sqrt(static_cast<double>(model.parameter_count()));
@@ -100,7 +102,8 @@ TEST(ReplicatedStore, KeepsMasterWeightsThatBf16CouldNotHold) {
   const model::Model model = test::small_mlp();
   const auto communicator = comm::make_null_communicator(0, 1);
   const AdamW adamw{.weight_decay = 0};
-  const auto store = make_replicated_store(model, *communicator, {.precision = Precision::bf16, .adamw = adamw});
+  const auto store =
+      make_replicated_store(model, *communicator, {.strategy = {.precision = Precision::bf16}, .adamw = adamw});
   model::Values ones = model::initial_values(model, 1);
   for (auto& block : ones) {
     for (at::Tensor& value : block) value = at::ones_like(value);
@@ -121,12 +124,11 @@ TEST(ReplicatedStore, TakesNoSamplesAsAZeroGradient) {
   store->set_values(model::initial_values(model, 4));
   const model::Values before = store->gather_values();
   step_with(model, *store, 3, {.step = 1, .learning_rate = 0, .global_terms = 1});  // leaves something in the arenas
-  store->begin_step({.step = 2, .learning_rate = 1, .global_terms = 1});
-  BlockWalker(model, *store, {}).train_nothing();
+  BlockWalker(model, *store, {}).train_step({.step = 2, .learning_rate = 1, .global_terms = 1}, {}, {}, {});
   store->synchronize();
-  EXPECT_EQ(store->local_squared_norm(2), 0);
-  EXPECT_GT(store->local_squared_norm(1), 0);
-  EXPECT_THROW(store->local_squared_norm(3), std::logic_error);
+  EXPECT_EQ(store->report_of(2).local_squared_norm, 0);
+  EXPECT_GT(store->report_of(1).local_squared_norm, 0);
+  EXPECT_THROW(store->report_of(3).local_squared_norm, std::logic_error);
 }
 
 TEST(ReplicatedStore, RefusesCallsOutOfOrder) {
@@ -157,7 +159,7 @@ TEST(ReplicatedStore, HasOnlyTheRowsThatAStepLooksUp) {
   store->acquire(0);
   EXPECT_TRUE(at::equal(store->parameters(0)[0], values[0][0].index_select(0, rows)));
   EXPECT_TRUE(store->parameters(0)[0].requires_grad());
-  BlockWalker(model, *store, {}).train_nothing();
+  BlockWalker(model, *store, {}).empty_pass();
   store->synchronize();
   EXPECT_THROW(store->look_up(rows), std::logic_error);
   store->acquire(0);
@@ -174,8 +176,8 @@ TEST(ReplicatedStore, TakesNoMicroBatchThatTheStepDidNotBeginWith) {
   BlockWalker walker(model, *store, {});
   const at::Tensor input = at::arange(8, at::kLong).view({1, 8});
   walker.begin_step({}, 1, input);
-  EXPECT_THROW(walker.train_micro_batch(input + 1, input, true), std::logic_error);
-  walker.train_micro_batch(input, input, true);
+  EXPECT_THROW(walker.forward_pass(input + 1), std::logic_error);
+  walker.backward_pass(walker.forward_pass(input), input, true);
 }
 
 TEST(StepTraffic, CountsWhatAStepMoves) {
@@ -184,11 +186,12 @@ TEST(StepTraffic, CountsWhatAStepMoves) {
   EXPECT_GE(fp32.gradient_bytes, 4 * model.parameter_count());
   EXPECT_LE(fp32.gradient_bytes, 5 * model.parameter_count());
   EXPECT_EQ(fp32.parameter_bytes, fp32.gradient_bytes);
-  const StepTraffic bf16 = replicated_traffic(model, {.precision = Precision::bf16});
+  const StepTraffic bf16 = replicated_traffic(model, {.strategy = {.precision = Precision::bf16}});
   EXPECT_EQ(bf16.parameter_bytes * 2, bf16.gradient_bytes);
-  EXPECT_EQ(replicated_traffic(model, {.precision = Precision::fp16}).parameter_bytes, bf16.parameter_bytes);
+  EXPECT_EQ(replicated_traffic(model, {.strategy = {.precision = Precision::fp16}}).parameter_bytes,
+            bf16.parameter_bytes);
   const StepTraffic per_block = replicated_traffic(model, {.bucket_bytes = 0});
-  EXPECT_LT(per_block.boundary_gradient_bytes, per_block.gradient_bytes);
+  EXPECT_LT(per_block.exposed_bytes, per_block.gradient_bytes);
 }
 
 }  // namespace

@@ -2,9 +2,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ddp/replicated_store.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/comm/null_communicator.h"
-#include "lshdp/parallel/replicated_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
 #include "rank_suite.h"
@@ -24,11 +24,11 @@ class RoundedWire : public test::RankSuite<testing::Test> {
     return weights;
   }
 
-  std::unique_ptr<ParameterStore> trained(comm::Wire wire, Precision precision, int steps, bool table = false,
+  std::unique_ptr<ParameterStore> trained(Wire wire, Precision precision, int steps, bool table = false,
                                           const std::vector<std::int64_t>& weights = {}) {
     const int rank = communicator_->rank(), ranks = communicator_->size();
-    ReplicatedStoreOptions options{
-        .precision = precision, .bucket_bytes = 4096, .wire = wire, .shard_weights = weights};
+    StoreOptions options{
+        .strategy = {.precision = precision, .wire = wire}, .bucket_bytes = 4096, .shard_weights = weights};
     if (table) options.table_bytes = 0;
     auto store = make_replicated_store(model_, *communicator_, options);
     store->set_values(model::initial_values(model_, 5));
@@ -37,10 +37,8 @@ class RoundedWire : public test::RankSuite<testing::Test> {
     for (int step = 1; step <= steps; ++step) {
       const model::SyntheticBatch batch =
           model::synthetic_batch(model_.input, kBatch, 100 + static_cast<std::uint64_t>(step));
-      const at::Tensor input = batch.input.narrow(0, begin, samples);
-      walker.begin_step({.step = step, .learning_rate = kRate, .global_terms = kBatch * model_.terms_per_sample()}, 1,
-                        input);
-      walker.train_micro_batch(input, batch.target.narrow(0, begin, samples), true);
+      walker.train_step({.step = step, .learning_rate = kRate, .global_terms = kBatch * model_.terms_per_sample()},
+                        batch.input.narrow(0, begin, samples), batch.target.narrow(0, begin, samples), {samples});
       if (step % 7 == 0) store->synchronize();  // as for an evaluation
     }
     store->synchronize();
@@ -61,8 +59,10 @@ class RoundedWire : public test::RankSuite<testing::Test> {
     std::vector<at::Tensor> parts;
     for (std::size_t block = 0; block < model.blocks.size(); ++block) {
       for (const at::Tensor& value : values[block]) parts.push_back(value.flatten());
-      for (const model::Borrowed& borrowed : model.blocks[block]->borrowed())
-        parts.push_back(values[borrowed.block][borrowed.parameter].flatten());
+      for (const std::string& name : model.blocks[block]->borrowed()) {
+        const model::ParameterPlace owner = model.owner_of(name);
+        parts.push_back(values[owner.block][owner.parameter].flatten());
+      }
     }
     return at::cat(parts).to(at::kDouble);
   }
@@ -74,7 +74,7 @@ TEST_F(RoundedWire, ReplicasAreIdenticalAndNoFurtherFromTheirMasterThanOneRoundi
   using Kind = std::pair<bool, std::vector<std::int64_t>>;
   for (const auto& [table, weights] :
        {Kind{false, {}}, Kind{true, {}}, Kind{false, unequal()}, Kind{true, unequal()}}) {
-    const auto store = trained(comm::Wire::bf16, Precision::fp32, 20, table, weights);
+    const auto store = trained(Wire::bf16, Precision::fp32, 20, table, weights);
     const at::Tensor mine = used(*store);
     at::Tensor first = mine.clone();
     communicator_->broadcast({first.data_ptr(), first.numel(), comm::DataType::float64}, 0).wait();
@@ -90,27 +90,26 @@ TEST_F(RoundedWire, ReplicasAreIdenticalAndNoFurtherFromTheirMasterThanOneRoundi
 TEST_F(RoundedWire, LooksUpTheSameRowsAsTheWholeTableHas) {
   // What differs is only where gradients are rounded: the lookup's apart from the rest.
   const at::Tensor initial = flat(model_, model::initial_values(model_, 5));
-  const at::Tensor whole = flat(model_, trained(comm::Wire::bf16, Precision::fp32, 20)->gather_values());
-  const at::Tensor rows = flat(model_, trained(comm::Wire::bf16, Precision::fp32, 20, true)->gather_values());
+  const at::Tensor whole = flat(model_, trained(Wire::bf16, Precision::fp32, 20)->gather_values());
+  const at::Tensor rows = flat(model_, trained(Wire::bf16, Precision::fp32, 20, true)->gather_values());
   EXPECT_LT((whole - rows).norm().item<double>() / (whole - initial).norm().item<double>(), 0.02);
 }
 
 TEST_F(RoundedWire, HalvesTheBytes) {
-  const auto bytes = [&](comm::Wire wire) {
+  const auto bytes = [&](Wire wire) {
     const std::int64_t before = communicator_->counters().bytes_sent;
     trained(wire, Precision::fp32, 3);
     return communicator_->counters().bytes_sent - before;
   };
-  EXPECT_EQ(2 * bytes(comm::Wire::bf16), bytes(comm::Wire::exact));
+  EXPECT_EQ(2 * bytes(Wire::bf16), bytes(Wire::exact));
 }
 
 TEST_F(RoundedWire, TrainsNearlyAsExactly) {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     const at::Tensor initial = flat(model_, model::initial_values(model_, 5));
-    const at::Tensor exact = flat(model_, trained(comm::Wire::exact, precision, 20)->gather_values());
+    const at::Tensor exact = flat(model_, trained(Wire::exact, precision, 20)->gather_values());
     for (const std::vector<std::int64_t>& weights : {std::vector<std::int64_t>(), unequal()}) {
-      const at::Tensor rounded =
-          flat(model_, trained(comm::Wire::bf16, precision, 20, false, weights)->gather_values());
+      const at::Tensor rounded = flat(model_, trained(Wire::bf16, precision, 20, false, weights)->gather_values());
       const double distance = (exact - rounded).norm().item<double>() / (exact - initial).norm().item<double>();
       // Gradients are rounded by 2^-9 of themselves at most; AdamW enlarges that where they nearly cancel.
       EXPECT_LT(distance, 0.02);
@@ -119,8 +118,9 @@ TEST_F(RoundedWire, TrainsNearlyAsExactly) {
 }
 
 TEST_F(RoundedWire, IsRefusedForDoubles) {
-  EXPECT_THROW(make_replicated_store(model_, *communicator_, {.precision = Precision::fp64, .wire = comm::Wire::bf16}),
-               std::invalid_argument);
+  EXPECT_THROW(
+      make_replicated_store(model_, *communicator_, {.strategy = {.precision = Precision::fp64, .wire = Wire::bf16}}),
+      std::invalid_argument);
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ddp/row_exchange.h"
 #include "rank_suite.h"
-#include "row_exchange.h"
 
 namespace lshdp::parallel {
 namespace {

@@ -61,10 +61,11 @@ std::pair<std::int64_t, std::int64_t> slice(std::int64_t count, int rank, int ra
 }
 
 StoreOptions store_options(const Way& way, Precision precision, int ranks) {
-  StoreOptions options{.mode = way.mode, .precision = precision, .bucket_bytes = 4096, .offload = way.offload};
+  StoreOptions options{.strategy = {.mode = way.mode, .offload = way.offload, .precision = precision},
+                       .bucket_bytes = 4096};
   for (int rank = 0; way.weighted && rank < ranks; ++rank)
     options.shard_weights.push_back(way.mode == Mode::ddp ? kOneOwnsNothing[rank % 4] : 3 * rank + 1);
-  options.resident = way.resident;
+  options.strategy.resident = way.resident;
   if (way.table) options.bucket_bytes = options.table_bytes = 0;
   for (int rank = 0; way.nodes > 0 && rank < ranks; ++rank)
     options.node_names.push_back(std::to_string(rank % way.nodes));
@@ -77,9 +78,8 @@ std::shared_ptr<ComputeDevice> device_of(Where where, int rank) {
   return apart ? std::make_shared<test::DetachedDevice>() : make_host_device();
 }
 
-std::int64_t micro_batches(const Split& split, std::pair<std::int64_t, std::int64_t> slice) {
-  const std::int64_t micro = split.micro_batch > 0 ? split.micro_batch : kBatch;
-  return (slice.second - slice.first + micro - 1) / micro;
+std::vector<std::int64_t> micro_batches(const Split& split, std::pair<std::int64_t, std::int64_t> slice) {
+  return test::micro_batches_of(slice.second - slice.first, split.micro_batch > 0 ? split.micro_batch : kBatch);
 }
 
 /// Null: over `world` itself.
@@ -111,20 +111,15 @@ model::Values train(const model::Model& model, comm::Communicator& world, Precis
         model::synthetic_batch(model.input, count, 100 + static_cast<std::uint64_t>(step));
     std::int64_t passes = 1;
     for (int rank = 0; rank < ranks; ++rank)
-      passes = std::max(passes, micro_batches(split, slice(count, rank, ranks, split.uneven)));
+      passes = std::max(passes, std::ssize(micro_batches(split, slice(count, rank, ranks, split.uneven))));
     const auto [begin, end] = slice(count, communicator.rank(), ranks, split.uneven);
-    const std::int64_t micro = split.micro_batch > 0 ? split.micro_batch : kBatch;
-    walker.begin_step({.step = step,
+    walker.train_step({.step = step,
                        .learning_rate = 1e-3,
                        .global_terms = count * model.terms_per_sample(),
                        .clip_norm = split.clip,
                        .passes = passes},
-                      micro_batches(split, {begin, end}), batch.input.narrow(0, begin, end - begin));
-    for (std::int64_t at = begin; at < end; at += micro) {
-      const std::int64_t samples = std::min(micro, end - at);
-      walker.train_micro_batch(batch.input.narrow(0, at, samples), batch.target.narrow(0, at, samples),
-                               at + samples == end);
-    }
+                      batch.input.narrow(0, begin, end - begin), batch.target.narrow(0, begin, end - begin),
+                      micro_batches(split, {begin, end}));
   }
   store->synchronize();
   return store->gather_values();

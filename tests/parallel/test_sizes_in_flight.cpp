@@ -28,7 +28,7 @@ class SizesInFlight : public test::RankSuite<testing::TestWithParam<Mode>> {
   model::Values trained(const comm::SendSizes& sizes, std::int64_t bucket_bytes, Precision precision) {
     communicator_->set_send_sizes(sizes);
     const model::Model model = wide_mlp();
-    StoreOptions options{.mode = GetParam(), .precision = precision, .bucket_bytes = bucket_bytes};
+    StoreOptions options{.strategy = {.mode = GetParam(), .precision = precision}, .bucket_bytes = bucket_bytes};
     for (int rank = 0; rank < communicator_->size(); ++rank) options.node_names.push_back(std::to_string(rank));
     const auto store = make_store(model, *communicator_, options);
     store->set_values(model::initial_values(model, 5));
@@ -37,10 +37,9 @@ class SizesInFlight : public test::RankSuite<testing::TestWithParam<Mode>> {
       const std::int64_t all = kEach * communicator_->size();
       const model::SyntheticBatch batch =
           model::synthetic_batch(model.input, all, 100 + static_cast<std::uint64_t>(step));
-      const at::Tensor input = batch.input.narrow(0, kEach * communicator_->rank(), kEach);
-      walker.begin_step({.step = step, .learning_rate = 1e-3, .global_terms = all * model.terms_per_sample()}, 1,
-                        input);
-      walker.train_micro_batch(input, batch.target.narrow(0, kEach * communicator_->rank(), kEach), true);
+      const std::int64_t begin = kEach * communicator_->rank();
+      walker.train_step({.step = step, .learning_rate = 1e-3, .global_terms = all * model.terms_per_sample()},
+                        batch.input.narrow(0, begin, kEach), batch.target.narrow(0, begin, kEach), {kEach});
     }
     store->synchronize();
     return store->gather_values();

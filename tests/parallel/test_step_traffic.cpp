@@ -19,15 +19,13 @@ class Traffic : public test::RankSuite<testing::Test> {
     constexpr int kSteps = 3;
     const auto store = make_store(model, *communicator_, options);
     store->set_values(model::initial_values(model, 5));
-    BlockWalker walker(model, *store, {.precision = options.precision});
-    const model::SyntheticBatch batch = model::synthetic_batch(model.input, 1, 1);
+    BlockWalker walker(model, *store, {.precision = options.strategy.precision});
+    const model::SyntheticBatch batch = model::synthetic_batch(model.input, passes, 1);
+    const std::vector<std::int64_t> micro_batches(static_cast<std::size_t>(passes), 1);
     communicator_->barrier();
     const std::int64_t before = communicator_->counters().bytes_sent;
-    for (int step = 1; step <= kSteps; ++step) {
-      walker.begin_step({.step = step, .passes = passes}, passes, batch.input);
-      for (std::int64_t pass = 1; pass <= passes; ++pass)
-        walker.train_micro_batch(batch.input, batch.target, pass == passes);
-    }
+    for (int step = 1; step <= kSteps; ++step)
+      walker.train_step({.step = step, .passes = passes}, batch.input, batch.target, micro_batches);
     store->synchronize();
     communicator_->barrier();
     auto sent = static_cast<double>(communicator_->counters().bytes_sent - before) / kSteps;
@@ -40,21 +38,21 @@ class Traffic : public test::RankSuite<testing::Test> {
 
 TEST_F(Traffic, OfDdpIsTwiceTheGradients) {
   const model::Model model = test::deep_vit();
-  const StoreOptions options{.mode = Mode::ddp, .bucket_bytes = 0};
+  const StoreOptions options{.strategy = {.mode = Mode::ddp}, .bucket_bytes = 0};
   EXPECT_NEAR(moved(model, options) / gradient_bytes(model), 2, 0.06);
   EXPECT_NEAR(moved(model, options, 2) / gradient_bytes(model), 2, 0.06);
 }
 
 TEST_F(Traffic, OfFsdpIsThreeTimesTheGradientsInEveryPass) {
   const model::Model model = test::deep_vit();
-  const StoreOptions options{.mode = Mode::fsdp, .bucket_bytes = 0};
+  const StoreOptions options{.strategy = {.mode = Mode::fsdp}, .bucket_bytes = 0};
   EXPECT_NEAR(moved(model, options) / gradient_bytes(model), 3, 0.09);
   EXPECT_NEAR(moved(model, options, 2) / gradient_bytes(model), 6, 0.3);
 }
 
 TEST_F(Traffic, OfLsdpIsTwiceTheGradientsOnHoweverManyPasses) {
   const model::Model model = test::deep_vit();
-  StoreOptions options{.mode = Mode::lsdp, .bucket_bytes = 0};
+  StoreOptions options{.strategy = {.mode = Mode::lsdp}, .bucket_bytes = 0};
   for (int rank = 0; rank < communicator_->size(); ++rank) options.node_names.push_back(std::to_string(rank));
   EXPECT_NEAR(moved(model, options) / gradient_bytes(model), 2, 0.06);
   EXPECT_NEAR(moved(model, options, 2) / gradient_bytes(model), 2, 0.06);
@@ -62,7 +60,7 @@ TEST_F(Traffic, OfLsdpIsTwiceTheGradientsOnHoweverManyPasses) {
 
 TEST_F(Traffic, OfATableIsThatOfTheWholeOneAndOfTheRowsLookedUp) {
   const model::Model model = test::small_gpt();
-  StoreOptions options{.mode = Mode::ddp, .bucket_bytes = 0};
+  StoreOptions options{.strategy = {.mode = Mode::ddp}, .bucket_bytes = 0};
   const double whole = moved(model, options);
   options.table_bytes = 0;
   // The one sample of every rank has at most 8 rows of 16 elements; they go to it and come back, but for those that it
@@ -77,7 +75,7 @@ TEST_F(Traffic, IsWhatTheSolverIsTold) {
   for (const model::Model& model : {test::deep_vit(), test::small_gpt()}) {
     for (const Mode mode : {Mode::ddp, Mode::fsdp}) {
       for (const std::int64_t bucket_bytes : {0, 20'000}) {
-        const StoreOptions options{.mode = mode, .bucket_bytes = bucket_bytes};
+        const StoreOptions options{.strategy = {.mode = mode}, .bucket_bytes = bucket_bytes};
         const StepTraffic traffic = step_traffic(model, options);
         const auto expected = static_cast<double>(traffic.gradient_bytes + traffic.parameter_bytes);
         EXPECT_NEAR(moved(model, options) / expected, 1, 0.01) << model.name << " " << to_text(mode);

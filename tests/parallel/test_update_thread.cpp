@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "lshdp/comm/null_communicator.h"
+#include "optimizer/update_thread.h"
 #include "support/detached_device.h"
-#include "update_thread.h"
 
 namespace lshdp::parallel {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 /// Notes how many threads tensor operations of an update would use.
 struct NotesThreads final : BucketWork {
   void finish_reduce(std::size_t) override {}
-  double make_mean(std::size_t, const Update&) override {
+  double mean_squared_norm(std::size_t, const Update&) override {
     of_norm = at::get_num_threads();
     return 0;
   }

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "ddp/replicated_store.h"
 #include "lshdp/comm/null_communicator.h"
-#include "lshdp/parallel/replicated_store.h"
 #include "lshdp/parallel/walker.h"
 #include "models.h"
 #include "support/detached_device.h"
@@ -13,15 +13,16 @@ namespace lshdp::parallel {
 namespace {
 
 /// A store that keeps parameters and lets the test look at summed gradients.
-class RecordingStore final : public ParameterStore {
+class RecordingStore final : public ParameterAccess {
  public:
   RecordingStore(const model::Model& model, at::ScalarType type) {
     const model::Values values = model::initial_values(model, 1);
     for (std::size_t block = 0; block < values.size(); ++block) {
       auto& mine = leaves.emplace_back();
       for (const at::Tensor& value : values[block]) mine.push_back(value.to(type).clone().requires_grad_(true));
-      for (const model::Borrowed& borrowed : model.blocks[block]->borrowed()) {
-        mine.push_back(leaves[borrowed.block][borrowed.parameter]);
+      for (const std::string& name : model.blocks[block]->borrowed()) {
+        const model::ParameterPlace owner = model.owner_of(name);
+        mine.push_back(leaves[owner.block][owner.parameter]);
       }
       gradients.emplace_back(mine.size());
     }
@@ -36,14 +37,6 @@ class RecordingStore final : public ParameterStore {
     }
     if (last) last_order.push_back(block);
   }
-  void synchronize() override {}
-  double local_squared_norm(std::int64_t) const override { return 0; }
-  double wait_seconds() const override { return 0; }
-  double update_seconds() const override { return 0; }
-  void take_values(const model::BlockValues&) override {}
-  void gather_each(const TakeValue&) override {}
-  std::vector<StatePiece> owned_state() override { return {}; }
-  void publish() override {}
 
   std::vector<std::vector<at::Tensor>> leaves, gradients;
   std::vector<std::size_t> last_order;
@@ -55,6 +48,11 @@ at::Tensor whole_graph_loss(const model::Model& model, const RecordingStore& sto
   for (std::size_t block = 0; block < model.blocks.size(); ++block)
     x = model.blocks[block]->forward(x, store.parameters(block));
   return model::summed_cross_entropy(x, batch.target, 0);
+}
+
+/// One micro-batch, the last of its step.
+double train(BlockWalker& walker, const model::SyntheticBatch& batch, bool last = true) {
+  return walker.backward_pass(walker.forward_pass(batch.input), batch.target, last).loss;
 }
 
 class WalkerOnEveryModel : public testing::TestWithParam<model::Model (*)()> {};
@@ -72,13 +70,13 @@ TEST_P(WalkerOnEveryModel, GivesTheGradientsOfTheWholeGraph) {
   const std::vector<at::Tensor> expected = torch::autograd::grad({loss}, leaves);
 
   BlockWalker walker(model, store, {.precision = Precision::fp64});
-  EXPECT_DOUBLE_EQ(walker.train_micro_batch(batch.input, batch.target, true), loss.item<double>());
+  EXPECT_DOUBLE_EQ(train(walker, batch), loss.item<double>());
   // What a block borrows counts for its owner.
   for (std::size_t block = 0; block < model.blocks.size(); ++block) {
     const std::size_t owned = model.blocks[block]->parameters().size();
     for (std::size_t i = 0; i < model.blocks[block]->borrowed().size(); ++i) {
-      const model::Borrowed& borrowed = model.blocks[block]->borrowed()[i];
-      store.gradients[borrowed.block][borrowed.parameter] += store.gradients[block][owned + i];
+      const model::ParameterPlace owner = model.owner_of(model.blocks[block]->borrowed()[i]);
+      store.gradients[owner.block][owner.parameter] += store.gradients[block][owned + i];
     }
   }
   std::size_t at = 0;
@@ -94,9 +92,8 @@ TEST_P(WalkerOnEveryModel, RecomputeGivesTheSameBits) {
   const model::Model model = GetParam()();
   const model::SyntheticBatch batch = model::synthetic_batch(model.input, 4, 3);
   RecordingStore plain(model, at::kFloat), recomputed(model, at::kFloat);
-  const double loss = BlockWalker(model, plain, {}).train_micro_batch(batch.input, batch.target, true);
-  EXPECT_EQ(BlockWalker(model, recomputed, {.recompute = true}).train_micro_batch(batch.input, batch.target, true),
-            loss);
+  BlockWalker keeping(model, plain, {}), recomputing(model, recomputed, {.recompute = true});
+  EXPECT_EQ(train(keeping, batch), train(recomputing, batch));
   for (std::size_t block = 0; block < model.blocks.size(); ++block) {
     for (std::size_t i = 0; i < plain.gradients[block].size(); ++i) {
       EXPECT_TRUE(at::equal(plain.gradients[block][i], recomputed.gradients[block][i]));
@@ -112,8 +109,7 @@ TEST_P(WalkerOnEveryModel, InputsThatWaitOnTheHostChangeNoBit) {
     BlockWalker walker(model, offloaded, {.recompute = true, .offload_activations = true, .device = device});
     for (const std::int64_t samples : {3, 5, 2}) {
       const model::SyntheticBatch batch = model::synthetic_batch(model.input, samples, 3);
-      EXPECT_EQ(reference.train_micro_batch(batch.input, batch.target, true),
-                walker.train_micro_batch(batch.input, batch.target, true));
+      EXPECT_EQ(train(reference, batch), train(walker, batch));
     }
     for (std::size_t block = 0; block < model.blocks.size(); ++block) {
       for (std::size_t i = 0; i < recomputed.gradients[block].size(); ++i)
@@ -128,9 +124,9 @@ TEST(Walker, InputsThatWaitOnTheHostTakeNoMemoryOfTheDevice) {
   RecordingStore store(model, at::kFloat);
   const auto peak = [&](bool offload) {
     BlockWalker walker(model, store, {.recompute = true, .offload_activations = offload});
-    walker.train_micro_batch(batch.input, batch.target, true);
+    train(walker, batch);
     MemoryBudget budget;
-    walker.train_micro_batch(batch.input, batch.target, true);
+    train(walker, batch);
     return budget.peak();
   };
   // Two blocks a layer, inputs of 5 tokens of 32 floats a sample, of which the device keeps a few at a time.
@@ -142,9 +138,9 @@ TEST_P(WalkerOnEveryModel, HandsBlocksOverFromTheLastToTheFirst) {
   RecordingStore store(model, at::kFloat);
   BlockWalker walker(model, store, {});
   const model::SyntheticBatch batch = model::synthetic_batch(model.input, 2, 3);
-  walker.train_micro_batch(batch.input, batch.target, false);
+  train(walker, batch, false);
   EXPECT_TRUE(store.last_order.empty());
-  walker.train_micro_batch(batch.input, batch.target, true);
+  train(walker, batch);
   ASSERT_EQ(store.last_order.size(), model.blocks.size());
   for (std::size_t i = 0; i < model.blocks.size(); ++i) EXPECT_EQ(store.last_order[i], model.blocks.size() - 1 - i);
 }
@@ -158,6 +154,79 @@ TEST_P(WalkerOnEveryModel, EvaluatesWithoutGradients) {
   EXPECT_DOUBLE_EQ(evaluation.loss, whole_graph_loss(model, store, batch).item<double>());
   EXPECT_EQ(evaluation.terms, 6 * model.terms_per_sample());
   EXPECT_FALSE(walker.forward(batch.input).requires_grad());
+}
+
+TEST_P(WalkerOnEveryModel, HoldsSeveralMicroBatchesBetweenForwardAndBackward) {
+  const model::Model model = GetParam()();
+  const model::SyntheticBatch batch = model::synthetic_batch(model.input, 6, 3);
+  const auto part = [](const at::Tensor& whole, std::int64_t i) { return whole.narrow(0, 2 * i, 2); };
+  for (const WalkerOptions& options : {WalkerOptions{}, WalkerOptions{.recompute = true},
+                                       WalkerOptions{.recompute = true, .offload_activations = true}}) {
+    RecordingStore in_turn(model, at::kFloat), at_once(model, at::kFloat);
+    BlockWalker one(model, in_turn, options), all(model, at_once, options);
+    const double loss = one.train_step({}, batch.input, batch.target, {2, 2, 2});
+    std::vector<Activations> forwards;
+    for (std::int64_t i = 0; i < 3; ++i) forwards.push_back(all.forward_pass(part(batch.input, i)));
+    double sum = 0;
+    for (std::int64_t i = 0; i < 3; ++i)
+      sum += all.backward_pass(std::move(forwards[static_cast<std::size_t>(i)]), part(batch.target, i), i == 2).loss;
+    EXPECT_EQ(sum, loss);
+    for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+      for (std::size_t i = 0; i < in_turn.gradients[block].size(); ++i)
+        EXPECT_TRUE(at::equal(in_turn.gradients[block][i], at_once.gradients[block][i]));
+    }
+  }
+}
+
+/// Blocks [begin, end) of the model, which lend each other nothing.
+model::Model part_of(model::Model& model, std::size_t begin, std::size_t end) {
+  model::Model part{
+      .name = model.name, .description = model.description, .input = model.input, .blocks = {}, .dropout = {}};
+  for (std::size_t block = begin; block < end; ++block) part.blocks.push_back(std::move(model.blocks[block]));
+  return part;
+}
+
+TEST(Walker, GivesStagesOfAModelTheGradientsOfTheWhole) {
+  for (model::Model (*make)() : {&test::small_vit, &test::small_mlp}) {
+    const model::Model whole = make();
+    const model::SyntheticBatch batch = model::synthetic_batch(whole.input, 4, 3);
+    for (const bool recompute : {false, true}) {
+      const WalkerOptions options{.precision = Precision::fp64, .recompute = recompute};
+      RecordingStore reference(whole, at::kDouble);
+      BlockWalker walker(whole, reference, options);
+      const double loss = train(walker, batch);
+
+      model::Model cut = make();
+      const std::size_t border = 2;
+      const model::Model front = part_of(cut, 0, border), back = part_of(cut, border, cut.blocks.size());
+      RecordingStore front_store(front, at::kDouble), back_store(back, at::kDouble);
+      WalkerOptions first = options, last = options;
+      first.last_stage = last.first_stage = false;
+      BlockWalker front_walker(front, front_store, first), back_walker(back, back_store, last);
+      Activations sent = front_walker.forward_pass(batch.input);
+      const BackwardResult after =
+          back_walker.backward_pass(back_walker.forward_pass(sent.output()), batch.target, true);
+      const BackwardResult before = front_walker.backward_pass(std::move(sent), after.input_gradient, true);
+      EXPECT_EQ(after.loss, loss);
+      EXPECT_EQ(before.loss, 0);
+      EXPECT_FALSE(before.input_gradient.defined());
+      for (std::size_t block = 0; block < whole.blocks.size(); ++block) {
+        const auto& mine = block < border ? front_store.gradients[block] : back_store.gradients[block - border];
+        for (std::size_t i = 0; i < mine.size(); ++i)
+          EXPECT_TRUE(at::equal(mine[i], reference.gradients[block][i])) << block << " " << i;
+      }
+    }
+  }
+}
+
+TEST(Walker, RefusesMicroBatchesThatAreNotTheSamplesOfTheStep) {
+  const model::Model model = test::small_mlp();
+  RecordingStore store(model, at::kFloat);
+  BlockWalker walker(model, store, {});
+  const model::SyntheticBatch batch = model::synthetic_batch(model.input, 4, 3);
+  EXPECT_THROW(walker.train_step({.passes = 2}, batch.input, batch.target, {2, 1}), std::invalid_argument);
+  EXPECT_THROW(walker.train_step({.passes = 2}, {}, {}, {1}), std::invalid_argument);
+  EXPECT_EQ(walker.train_step({.passes = 2}, {}, {}, {}), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, WalkerOnEveryModel,

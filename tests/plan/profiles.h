@@ -30,8 +30,8 @@ inline RankProfile linear_rank(std::int64_t max_batch, double overhead, double p
 inline Profile make_profile(std::vector<RankProfile> ranks) {
   Profile profile;
   profile.model = "mlp";
-  profile.mode = "ddp";
-  profile.precision = "fp32";
+  profile.strategy.mode = Mode::ddp;
+  profile.strategy.precision = Precision::fp32;
   profile.data_shape = {1, 28, 28};
   profile.ranks = std::move(ranks);
   for (std::size_t rank = 0; rank < profile.ranks.size(); ++rank) profile.ranks[rank].rank = static_cast<int>(rank);

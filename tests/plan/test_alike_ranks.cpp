@@ -45,12 +45,6 @@ std::vector<std::vector<std::size_t>> groups_of(const PooledProfile& pooled) {
   return groups;
 }
 
-std::vector<std::int64_t> batches_of(const Plan& plan) {
-  std::vector<std::int64_t> batches;
-  for (const RankPlan& rank : plan.ranks) batches.push_back(rank.batch);
-  return batches;
-}
-
 TEST(AlikeRanks, ThreePerCentApartGetEqualBatchesWhereTheTotalAllows) {
   const Profile profile = profile_of({1, 1.03, 2});
   EXPECT_NE(batches_of(solve(profile, {.total = 161}).plan)[0], batches_of(solve(profile, {.total = 161}).plan)[1]);

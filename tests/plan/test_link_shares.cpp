@@ -136,20 +136,20 @@ TEST(LinksInAPlan, OneSlowLinkIsBusyForOneVectorOnly) {
   EXPECT_NEAR(solution.equal_split->communication_seconds, 1.5, 1e-9);
   EXPECT_EQ(solution.plan.equal_split_step_seconds, solution.equal_split->step_seconds);
   EXPECT_EQ(solution.bound_by, "network");
-  EXPECT_EQ(plan_for(profile, {10, 10, 10, 10}, 0, true).shard_weights, solution.plan.shard_weights);
+  EXPECT_EQ(plan_for(profile, {10, 10, 10, 10}, 0).shard_weights, solution.plan.shard_weights);
 }
 
 TEST(LinksInAPlan, ThatAreAlikeChangeNothing) {
   const Profile alike = with_links({1e8, 0.9e8, 0.95e8, 1e8}, 1e-3);
   const Solution solution = solve(alike, {.total = 40});
-  EXPECT_EQ(to_json(solution.plan), to_json(solve(with_equal_shards(alike), {.total = 40}).plan));
+  EXPECT_EQ(to_json(solution.plan), to_json(solve(alike, {.total = 40, .shards = ShardWeights()}).plan));
   EXPECT_FALSE(solution.equal_shards.has_value());
   EXPECT_THAT(describe(alike, solution), Not(HasSubstr("Links")));
 }
 
 TEST(LinksInAPlan, UpdatesTransfersAndTheBoundaryFollowTheShares) {
   Profile profile = with_links(kOneSlow);
-  profile.first_block_bytes = 1'000'000;
+  profile.exposed_bytes = 1'000'000;
   profile.network.cpu_seconds_per_byte = 1e-8;
   for (RankProfile& rank : profile.ranks) rank.update_seconds = 0.03;
   const Prediction predicted = *predict(profile, {10, 10, 10, 10}, 0);
@@ -168,13 +168,13 @@ TEST(LinksInAPlan, DoNotMatterWhereTheyMakeNoStepShorter) {
   EXPECT_THAT(solution.plan.shard_weights, IsEmpty());
   EXPECT_FALSE(solution.equal_shards.has_value());
   EXPECT_THAT(describe(profile, solution), HasSubstr("Shards are equal"));
-  EXPECT_THAT(plan_for(profile, {10, 10, 10, 10}, 0, true).shard_weights, IsEmpty());
+  EXPECT_THAT(plan_for(profile, {10, 10, 10, 10}, 0).shard_weights, IsEmpty());
 }
 
 TEST(LinksInAPlan, AreOfModeDdpOnly) {
-  for (const char* mode : {"fsdp", "lsdp"}) {
+  for (const Mode mode : {Mode::fsdp, Mode::lsdp}) {
     Profile profile = with_links(kOneSlow);
-    profile.mode = mode;
+    profile.strategy.mode = mode;
     EXPECT_THAT(solve(profile, {.total = 40}).plan.shard_weights, IsEmpty());
     EXPECT_NEAR(solve(profile, {.total = 40}).plan.predicted.communication_seconds, 1.5, 1e-9);
   }
@@ -206,7 +206,7 @@ TEST(LinksInAPlan, ARunWithEqualShardsIsCorrectedAndRebalancedAsSuch) {
   const Profile profile = with_links(kOneSlow, 0.04);
   Plan equal = plan_from_batches({10, 10, 10, 10});
   const Profile after = under_load(profile, equal, {.step_seconds = 1.5, .compute_seconds = std::vector(4, 0.4)});
-  EXPECT_NEAR(after.ranks[0].load, 1, 1e-12);
+  EXPECT_NEAR(after.ranks[0].contention_factor, 1, 1e-12);
   EXPECT_EQ(after.ranks[2].link_bytes_per_second, 1e7);
   Rebalancer rebalancer(equal, profile, {.window_seconds = 0});
   for (int step = 1; step <= 6; ++step) rebalancer.observe({step, 4, {4, 0.4, 0.4, 0.4}, {0, 3.6, 3.6, 3.6}});

@@ -27,7 +27,7 @@ Profile example_profile() {
   profile.parameter_count = 567'434;
   profile.gradient_bytes = 2'269'736;
   profile.parameter_bytes = 2'269'736;
-  profile.first_block_bytes = 1'607'680;
+  profile.exposed_bytes = 1'607'680;
   profile.network = {5e-5, 1.2e8, 1e-9, 1.5, {{4096, 1e-3}, {65536, 2.5e-3}}, {{8192, 4e-4}, {32768, 6e-4}}};
   profile.ranks[1].speed = 0.35;
   profile.ranks[1].cores = 0.34;
@@ -35,6 +35,8 @@ Profile example_profile() {
   profile.ranks[1].host_link_bytes_per_second = 8e9;
   profile.ranks[1].link_bytes_per_second = 1.18e8;
   profile.ranks[1].update_parameters_per_second = 6e8;
+  profile.blocks = {{"patches", 1000, 4096, 2048}, {"head", 500, 512, 40}};
+  profile.ranks[1].block_times = {{1, {0.01, 0.005}, {0.025, 0.01}}, {3, {0.02, 0.01}, {0.06, 0.02}}};
   profile.ranks[1].host = "n\u00f6de \"2\"";
   return profile;
 }
@@ -42,10 +44,7 @@ Profile example_profile() {
 Plan example_plan() {
   Plan plan;
   plan.model = "vit_b_16";
-  plan.mode = "fsdp";
-  plan.offload = true;
-  plan.precision = "bf16";
-  plan.wire = "bf16";
+  plan.strategy = {.mode = Mode::fsdp, .offload = true, .precision = Precision::bf16, .recompute = true};
   plan.total = 20;
   plan.ranks = {{0, "a", 15, {8, 7}}, {1, "b", 0, {}}, {2, "c", 5, {5}}};
   plan.predicted = {0.125, 160, {0.12, 0.001, 0.1}, 0.03, 0.005};
@@ -92,6 +91,14 @@ TEST(Plan, TrainsTheLargestMicroBatchLastAndTheNextLargestFirst) {
   EXPECT_TRUE(in_training_order({}).empty());
 }
 
+TEST(Plan, FillsFewerMicroBatchesWithFewerSamples) {
+  const RankPlan rank{0, "a", 26, {16, 8, 2}};
+  EXPECT_EQ(micro_batches_of(rank, 26), (std::vector<std::int64_t>{8, 2, 16}));
+  EXPECT_EQ(micro_batches_of(rank, 12), (std::vector<std::int64_t>{8, 2, 2}));
+  EXPECT_EQ(micro_batches_of(rank, 5), (std::vector<std::int64_t>{5}));
+  EXPECT_TRUE(micro_batches_of(rank, 0).empty());
+}
+
 TEST(ProfileFile, IsReadBackAsItWasWritten) {
   const lshdp::test::TemporaryDirectory folder;
   const Profile written = example_profile();
@@ -106,7 +113,7 @@ TEST(ProfileFile, IsReadBackAsItWasWritten) {
   EXPECT_EQ(read.ranks[0].curve[2].seconds, 0.081);
   EXPECT_EQ(read.network.curve[1].bytes, 65536);
   EXPECT_EQ(read.network.cpu_seconds_per_byte, 1e-9);
-  EXPECT_EQ(read.first_block_bytes, 1'607'680);
+  EXPECT_EQ(read.exposed_bytes, 1'607'680);
   EXPECT_THAT(read.data_shape, ElementsAre(1, 28, 28));
 }
 
@@ -141,9 +148,11 @@ TEST(ProfileFile, OfBeforeMessagesWereMeasuredIsRead) {
 }
 
 TEST(ProfileFile, IsRefusedWithAnotherVersion) {
-  EXPECT_THAT(profile_refusal("/version", 3), HasSubstr("version 3 is not supported"));
-  EXPECT_THAT(profile_refusal("/version", 1),
-              AllOf(HasSubstr("p.json"), HasSubstr("version 1"), HasSubstr("measure again with lshdp profile")));
+  EXPECT_THAT(profile_refusal("/version", 4), HasSubstr("version 4 is not supported"));
+  for (const int version : {1, 2})
+    EXPECT_THAT(profile_refusal("/version", version),
+                AllOf(HasSubstr("p.json"), HasSubstr("version " + std::to_string(version)),
+                      HasSubstr("measure again with lshdp profile")));
 }
 
 TEST(ProfileFile, MayEndItsCurveBelowTheLargestBatchAndSaysByWhatThatIsKnown) {
@@ -164,6 +173,20 @@ TEST(ProfileFile, MayEndItsCurveBelowTheLargestBatchAndSaysByWhatThatIsKnown) {
   EXPECT_THAT(profile_refusal("/ranks/0/max_batch_from", "time"), HasSubstr("\"max_batch_from\" must be"));
   EXPECT_THAT(profile_refusal("/ranks/0/repeated", 0), HasSubstr("\"repeated\""));
   EXPECT_THAT(profile_refusal("/disturbed", "yes"), HasSubstr("\"disturbed\""));
+}
+
+TEST(ProfileFile, HasTheTimesOfTheBlocksThatItLists) {
+  const Profile read = profile_from_json(to_json(example_profile()), "p.json");
+  EXPECT_EQ(read.blocks[0].name, "patches");
+  EXPECT_EQ(read.blocks[0].activation_bytes, 4096);
+  EXPECT_EQ(read.blocks[1].output_bytes, 40);
+  EXPECT_EQ(read.ranks[1].block_times[1].batch, 3);
+  EXPECT_THAT(read.ranks[1].block_times[1].backward, ElementsAre(0.06, 0.02));
+  EXPECT_THAT(profile_refusal("/ranks/1/block_times/0/forward", Json::array({0.1})),
+              AllOf(HasSubstr("block_times[0]"), HasSubstr("2 times")));
+  EXPECT_THAT(profile_refusal("/ranks/1/block_times/1/backward/0", -1), HasSubstr("\"backward\""));
+  EXPECT_THAT(profile_refusal("/ranks/1/block_times/1/batch", 1), HasSubstr("must rise"));
+  EXPECT_THAT(profile_refusal("/blocks/0/output_bytes", -1), HasSubstr("blocks[0]"));
 }
 
 TEST(ProfileFile, IsRefusedWithoutRanksOrWithRanksOutOfOrder) {

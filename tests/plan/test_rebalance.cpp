@@ -22,12 +22,12 @@ using Batches = std::vector<std::int64_t>;
 /// Ranks that take 1 ms a sample, each times its slowness of the moment, in a run that follows the Rebalancer.
 class WatchedRun {
  public:
-  WatchedRun(const Profile& profile, const Plan& plan, bool profile_known = true, double least_gain = 0.05,
+  WatchedRun(const Profile& profile, const Plan& plan, bool profile_known = true, double min_gain = 0.05,
              double window_seconds = 0)
       : profile_(profile),
         slowness(profile.ranks.size(), 1.0),
         rebalancer(plan, profile_known ? std::optional(profile) : std::nullopt,
-                   {.least_gain = least_gain, .window_seconds = window_seconds}) {}
+                   {.min_gain = min_gain, .window_seconds = window_seconds}) {}
 
   /// Runs `count` steps; `noise(step, rank)` stretches a rank's time.
   void steps(int count, const std::function<double(std::int64_t, std::size_t)>& noise = {}) {

@@ -77,12 +77,12 @@ TEST(Solver, GivesEachRankWorkInProportionToItsSpeed) {
 TEST(Solver, KeepsTheNamesOfTheProfile) {
   Profile profile = make_profile({linear_rank(8, 0, 1e-3), linear_rank(8, 0, 1e-3)});
   profile.model = "vit_b_16";
-  profile.precision = "bf16";
+  profile.strategy.precision = Precision::bf16;
   profile.ranks[1].host = "slow";
   const Plan plan = solve(profile, {8, 0}).plan;
   EXPECT_EQ(plan.model, "vit_b_16");
-  EXPECT_EQ(plan.mode, "ddp");
-  EXPECT_EQ(plan.precision, "bf16");
+  EXPECT_EQ(plan.strategy->mode, Mode::ddp);
+  EXPECT_EQ(plan.strategy->precision, Precision::bf16);
   EXPECT_EQ(plan.ranks[1].host, "slow");
   EXPECT_EQ(to_json(plan_from_json(to_json(plan), "b.json")), to_json(plan));
 }
@@ -131,7 +131,7 @@ TEST(Solver, TransfersHideBehindTheLastBackwardAndTheFirstForwardOnly) {
   EXPECT_THAT(ddp.plan.ranks[0].micro_batches, ElementsAre(4, 4, 4));
   EXPECT_NEAR(ddp.plan.predicted.step_seconds, 12 - 4 + 10, 1e-6);
   EXPECT_THAT(ddp.bound_by, HasSubstr("network, for which the micro-batches of rank"));
-  profile.mode = "fsdp";  // everything is gathered and summed in each
+  profile.strategy.mode = Mode::fsdp;  // everything is gathered and summed in each
   EXPECT_NEAR(solve(profile, {24, 0}).plan.predicted.step_seconds, 30, 1e-6);
 }
 
@@ -250,7 +250,7 @@ TEST(Solver, StepIsAtLeastTheWireTime) {
 TEST(Solver, TakesTheWireTimeFromTheMeasuredCurve) {
   Profile profile = with_network(make_profile({linear_rank(8, 0, 1e-3), linear_rank(8, 0, 1e-3)}), 1000, 4000);
   profile.network.curve = {{1000, 2}, {3000, 5}, {5000, 11}};
-  profile.first_block_bytes = 500;
+  profile.exposed_bytes = 500;
   const Prediction predicted = *predict(profile, {4, 4}, 1);
   EXPECT_NEAR(predicted.communication_seconds, 8, 1e-9);
   EXPECT_NEAR(predicted.step_seconds, 10, 1e-9);  // and the first block, as slow as the smallest measured size
@@ -261,7 +261,7 @@ TEST(Solver, TakesTheWireTimeFromTheMeasuredCurve) {
 TEST(Solver, OneRankHasNoNetwork) {
   Profile profile = with_network(make_profile({linear_rank(8, 0, 1e-3)}), 1000, 4000);
   profile.network.curve = {{1000, 2}, {3000, 5}};
-  profile.first_block_bytes = 2000;
+  profile.exposed_bytes = 2000;
   profile.network.cpu_seconds_per_byte = 1;
   EXPECT_NEAR(solve(profile, {8, 1}).plan.predicted.step_seconds, 0.008, 1e-9);
 }

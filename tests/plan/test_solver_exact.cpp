@@ -49,9 +49,9 @@ Profile random_profile(Random& random) {
   for (std::int64_t rank = whole(random, 2, 4); rank > 0; --rank) ranks.push_back(random_rank(random));
   Profile profile = test::make_profile(std::move(ranks));
   if (whole(random, 0, 1) == 0) return profile;
-  if (whole(random, 0, 3) == 0) profile.mode = "fsdp";
+  if (whole(random, 0, 3) == 0) profile.strategy.mode = Mode::fsdp;
   profile = test::with_network(std::move(profile), 1000, 1000);
-  profile.first_block_bytes = whole(random, 0, 200);
+  profile.exposed_bytes = whole(random, 0, 200);
   profile.network.cpu_seconds_per_byte = real(random, 0, 1e-4);
   if (whole(random, 0, 1) == 0) profile.network.curve = {{10, 0.3}, {500, 0.8}, {5000, real(random, 1, 9)}};
   return profile;
@@ -138,7 +138,7 @@ using Times = std::vector<std::vector<Time>>;  // by rank and batch
 double network_seconds(const Profile& profile, const RankProfile& rank, const Sizes& sizes, double seconds) {
   const double wire = all_reduce(profile, profile.gradient_bytes);
   if (sizes.size() < 2) return 0;
-  if (profile.mode == "fsdp") return static_cast<double>(sizes.size()) * wire;
+  if (profile.strategy.mode == Mode::fsdp) return static_cast<double>(sizes.size()) * wire;
   return seconds - micro_batch_seconds(rank, sizes[1]) / 3 - 2 * micro_batch_seconds(rank, sizes.front()) / 3 + wire;
 }
 
@@ -155,7 +155,7 @@ double step_seconds(const Profile& profile, const Times& times, const std::vecto
     if (own.device == "cpu") seconds += profile.network.cpu_seconds_per_byte * moved / own.cores;
     slowest = std::max({slowest, seconds, time.network});
   }
-  return slowest + all_reduce(profile, profile.first_block_bytes);
+  return slowest + all_reduce(profile, profile.exposed_bytes);
 }
 
 /// The shortest step over all splits of `total`; infinite if there is none.

@@ -140,7 +140,7 @@ TEST(TransferSizes, AreThoseOfTheFastestLinkWhereLinksDiffer) {
   profile.ranks[1].link_bytes_per_second = 1.1e7;
   EXPECT_EQ(transfer_sizes(profile), kOfGigabit);
   EXPECT_EQ(solve(profile, {.total = 20}).plan.transfer, kOfGigabit);
-  EXPECT_EQ(plan_for(profile, {10, 10, 0}, 0, true).transfer, kOfGigabit);
+  EXPECT_EQ(plan_for(profile, {10, 10, 0}, 0).transfer, kOfGigabit);
 }
 
 TEST(TransferSizes, TakeAMessageToCostALatencyAtLeast) {

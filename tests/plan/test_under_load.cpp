@@ -16,7 +16,7 @@ using testing::ElementsAre;
 Profile unequal() {
   Profile profile = test::with_network(
       test::make_profile({test::linear_rank(64, 0.01, 0.01), test::linear_rank(64, 0.02, 0.02)}), 1e6, 100'000);
-  profile.first_block_bytes = 10'000;
+  profile.exposed_bytes = 10'000;
   return profile;
 }
 
@@ -27,9 +27,9 @@ TEST(UnderLoad, TheModelThenGivesWhatWasMeasured) {
   const Profile after = under_load(before, plan, {0.52, {0.45, 0.5}});
   EXPECT_NEAR(predict(after, batches, 0)->step_seconds, 0.52, 1e-9);
   EXPECT_THAT(predict(after, batches, 0)->compute_seconds, ElementsAre(DoubleNear(0.45, 1e-9), DoubleNear(0.5, 1e-9)));
-  EXPECT_NEAR(after.ranks[0].load, 0.45 / 0.41, 1e-9);
-  EXPECT_NEAR(after.ranks[1].load, 0.5 / 0.42, 1e-9);
-  EXPECT_NEAR(after.network.boundary_load, 2.0, 1e-9);  // 20 ms where 10 kB alone take 10 ms
+  EXPECT_NEAR(after.ranks[0].contention_factor, 0.45 / 0.41, 1e-9);
+  EXPECT_NEAR(after.ranks[1].contention_factor, 0.5 / 0.42, 1e-9);
+  EXPECT_NEAR(after.network.exposed_factor, 2.0, 1e-9);  // 20 ms where 10 kB alone take 10 ms
 }
 
 TEST(UnderLoad, WhatACutCostsTheNetworkIsNotTakenForTheBoundary) {
@@ -43,7 +43,7 @@ TEST(UnderLoad, WhatACutCostsTheNetworkIsNotTakenForTheBoundary) {
   ASSERT_GT(predicted, 0.4);  // half of the computing of rank 0, and the wire
   const auto compute = predict(before, {40, 20}, 0)->compute_seconds;
   const Profile after = under_load(before, plan, {predicted, compute});
-  EXPECT_NEAR(after.network.boundary_load, 1, 1e-6);
+  EXPECT_NEAR(after.network.exposed_factor, 1, 1e-6);
 }
 
 TEST(UnderLoad, MovesTheSplitTowardsRanksThatLoadHurtsLess) {
@@ -61,8 +61,8 @@ TEST(UnderLoad, ChargesTransfersWithWhatTheyTookWhateverTheBatch) {
   // 50 ms of CPU time are 100 ms of half a core: computing alone takes 410 and 420 ms.
   const Profile after = under_load(before, plan_for(before, {40, 20}, 0), {0.6, {0.51, 0.52}, 0.05});
   EXPECT_NEAR(after.network.cpu_seconds_per_byte, 0.05 / 200'000, 1e-15);
-  EXPECT_NEAR(after.ranks[0].load, 1, 1e-9);
-  EXPECT_NEAR(after.ranks[1].load, 1, 1e-9);
+  EXPECT_NEAR(after.ranks[0].contention_factor, 1, 1e-9);
+  EXPECT_NEAR(after.ranks[1].contention_factor, 1, 1e-9);
   // The slower rank: 0.82 s of computing, 0.1 of transfers; 0.08 were exposed.
   EXPECT_NEAR(predict(after, {20, 40}, 0)->step_seconds, 1.0, 1e-9);
 }
@@ -70,29 +70,29 @@ TEST(UnderLoad, ChargesTransfersWithWhatTheyTookWhateverTheBatch) {
 TEST(UnderLoad, LeavesRanksWithoutSamplesAlone) {
   const Profile before = unequal();
   const Profile after = under_load(before, plan_for(before, {60, 0}, 0), {0.7, {0.65, 0.0}});
-  EXPECT_EQ(after.ranks[1].load, 1);
+  EXPECT_EQ(after.ranks[1].contention_factor, 1);
   EXPECT_EQ(after.ranks[1].curve[0].seconds, before.ranks[1].curve[0].seconds);
 }
 
 TEST(UnderLoad, TakesADisturbanceForNoMoreThanFourTimesTheComputing) {
   const Profile before = unequal();
   const Profile after = under_load(before, plan_for(before, {40, 20}, 0), {100, {90.0, 0.0001}});
-  EXPECT_EQ(after.ranks[0].load, 4);
-  EXPECT_EQ(after.ranks[1].load, 0.5);
-  EXPECT_EQ(after.network.boundary_load, 64);
+  EXPECT_EQ(after.ranks[0].contention_factor, 4);
+  EXPECT_EQ(after.ranks[1].contention_factor, 0.5);
+  EXPECT_EQ(after.network.exposed_factor, 64);
 }
 
 TEST(UnderLoad, AStepMayExposeManyTimesTheBoundary) {
   const Profile before = unequal();
   const Profile after = under_load(before, plan_for(before, {40, 20}, 0), {0.42 + 0.2, {0.41, 0.42}});
-  EXPECT_NEAR(after.network.boundary_load, 20.0, 1e-9);  // 10 kB alone take 10 ms
+  EXPECT_NEAR(after.network.exposed_factor, 20.0, 1e-9);  // 10 kB alone take 10 ms
 }
 
 TEST(UnderLoad, WhereTheWireBindsOnlyWhatIsBeyondItIsTheBoundary) {
   Profile before = unequal();
   before.gradient_bytes = before.parameter_bytes = 1'000'000;  // one second on the wire
   const Profile after = under_load(before, plan_for(before, {40, 20}, 0), {1.03, {0.41, 0.42}});
-  EXPECT_NEAR(after.network.boundary_load, 3.0, 1e-9);
+  EXPECT_NEAR(after.network.exposed_factor, 3.0, 1e-9);
 }
 
 }  // namespace

@@ -16,54 +16,54 @@
 
 #include "lshdp/core/clock.h"
 #include "lshdp/core/device.h"
-#include "lshdp/core/job_thread.h"
+#include "lshdp/core/work_queue.h"
 
 namespace lshdp::test {
 
 /// A direction of copies, each a little later than asked.
 class LateCopies {
  public:
-  void give(std::function<void()> copy) {
-    thread_.give([this, copy = std::move(copy)] {
+  void post(std::function<void()> copy) {
+    thread_.post([this, copy = std::move(copy)] {
       std::this_thread::sleep_for(std::chrono::microseconds(turn_++ * 97 % 300));
       copy();
     });
   }
-  void settle() { thread_.settle(); }
+  void drain() { thread_.drain(); }
 
  private:
   unsigned turn_ = 0;  // of the thread
-  JobThread thread_;
+  WorkQueue thread_;
 };
 
 /// What a copy will fill is made useless when it is asked for: whoever reads it too early finds that.
 class DetachedDevice : public ComputeDevice {
  public:
   c10::Device where() const override { return c10::Device(c10::DeviceType::CPU); }
-  bool apart() const override { return true; }
+  bool has_own_memory() const override { return true; }
   std::string description() const override { return "a test's"; }
   std::unique_ptr<MemoryCounter> count_memory() override { return make_host_memory_counter(); }
   std::int64_t free_memory() const override { return std::numeric_limits<std::int64_t>::max(); }
   bool holds(const void*) const override { return true; }  // there is no telling
   std::shared_ptr<void> pin(void*, std::int64_t) override { return nullptr; }
   std::shared_ptr<void> help() override { return nullptr; }
-  Moment now() override { return Moment(now_seconds()); }
-  Moment copy_in(void* to, const void* from, std::int64_t bytes, const Moment& after) override {
+  Event record_event() override { return Event(now_seconds()); }
+  Event copy_in(void* to, const void* from, std::int64_t bytes, const Event& after) override {
     return copy(in_, to, from, bytes, after, {});
   }
-  Moment copy_out(void* to, const void* from, std::int64_t bytes, const Moment& after,
-                  std::function<void()> then) override {
+  Event copy_out(void* to, const void* from, std::int64_t bytes, const Event& after,
+                 std::function<void()> then) override {
     return copy(out_, to, from, bytes, after, std::move(then));
   }
-  void follow(const Moment& moment) override { moment.wait(); }
-  void settle() override {
-    in_.settle();
-    out_.settle();
+  void wait_event(const Event& event) override { event.wait(); }
+  void synchronize() override {
+    in_.drain();
+    out_.drain();
   }
   at::Tensor upload(const at::Tensor& host) override { return host.clone(); }
 
  private:
-  class Done final : public Moment::State {
+  class Done final : public Event::State {
    public:
     void set() {
       {
@@ -87,18 +87,18 @@ class DetachedDevice : public ComputeDevice {
     double seconds_ = 0;
   };
 
-  static Moment copy(LateCopies& worker, void* to, const void* from, std::int64_t bytes, const Moment& after,
-                     std::function<void()> then) {
+  static Event copy(LateCopies& worker, void* to, const void* from, std::int64_t bytes, const Event& after,
+                    std::function<void()> then) {
     const auto size = static_cast<std::size_t>(bytes);
     after.wait();
     if (size > 0) std::memset(to, 0xff, size);  // as floating point numbers: none
     auto done = std::make_shared<Done>();
-    worker.give([=] {
+    worker.post([=] {
       if (size > 0) std::memcpy(to, from, size);
       if (then) then();
       done->set();
     });
-    return Moment(done);
+    return Event(done);
   }
 
   LateCopies in_, out_;

@@ -179,12 +179,12 @@ GuardedDevice::GuardedDevice() {
 
 bool GuardedDevice::holds(const void* address) const { return memory().holds(address); }
 
-Moment GuardedDevice::copy_in(void* to, const void* from, std::int64_t bytes, const Moment& after) {
+Event GuardedDevice::copy_in(void* to, const void* from, std::int64_t bytes, const Event& after) {
   return DetachedDevice::copy_in(memory().bytes_of(to), from, bytes, after);
 }
 
-Moment GuardedDevice::copy_out(void* to, const void* from, std::int64_t bytes, const Moment& after,
-                               std::function<void()> then) {
+Event GuardedDevice::copy_out(void* to, const void* from, std::int64_t bytes, const Event& after,
+                              std::function<void()> then) {
   return DetachedDevice::copy_out(to, memory().bytes_of(from), bytes, after, std::move(then));
 }
 

@@ -16,9 +16,9 @@ class GuardedDevice final : public DetachedDevice {
   c10::Device where() const override { return {c10::DeviceType::PrivateUse1, 0}; }
   std::string description() const override { return "a test's, guarded"; }
   bool holds(const void* memory) const override;
-  Moment copy_in(void* to, const void* from, std::int64_t bytes, const Moment& after) override;
-  Moment copy_out(void* to, const void* from, std::int64_t bytes, const Moment& after,
-                  std::function<void()> then) override;
+  Event copy_in(void* to, const void* from, std::int64_t bytes, const Event& after) override;
+  Event copy_out(void* to, const void* from, std::int64_t bytes, const Event& after,
+                 std::function<void()> then) override;
   at::Tensor upload(const at::Tensor& host) override { return host.to(where()); }
 };
 

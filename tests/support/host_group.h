@@ -21,7 +21,7 @@ class HostGroup final : public comm::DeviceGroup {
  public:
   explicit HostGroup(std::unique_ptr<comm::Communicator> group) : group_(std::move(group)) {}
 
-  Moment reduce(const comm::Buffer& vector, std::span<const comm::Piece> pieces, const Moment& after) override {
+  Event reduce(const comm::Buffer& vector, std::span<const comm::Piece> pieces, const Event& after) override {
     after.wait();
     const std::scoped_lock lock(mutex_);
     require_same_call('r', vector);
@@ -34,10 +34,10 @@ class HostGroup final : public comm::DeviceGroup {
       if (piece.root == group_->rank())
         mine.narrow(0, piece.offset, piece.count).copy_(sum.narrow(0, piece.offset, piece.count));
     }
-    return Moment(0.0);
+    return Event(0.0);
   }
 
-  Moment broadcast(const comm::Buffer& vector, std::span<const comm::Piece> pieces, const Moment& after) override {
+  Event broadcast(const comm::Buffer& vector, std::span<const comm::Piece> pieces, const Event& after) override {
     after.wait();
     const std::scoped_lock lock(mutex_);
     require_same_call('b', vector);
@@ -46,7 +46,7 @@ class HostGroup final : public comm::DeviceGroup {
           static_cast<std::byte*>(vector.data) + piece.offset * static_cast<std::int64_t>(comm::size_of(vector.type));
       if (piece.count > 0) group_->broadcast({data, piece.count, vector.type}, piece.root).wait();
     }
-    return Moment(0.0);
+    return Event(0.0);
   }
 
   void abandon() override { group_->abandon(); }

@@ -7,13 +7,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "checkpoint.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
-#include "lshdp/train/checkpoint.h"
 #include "parallel/models.h"
 #include "support/detached_device.h"
 #include "support/guarded_device.h"
@@ -26,23 +26,21 @@ namespace fs = std::filesystem;
 
 class Checkpoint : public testing::Test {
  protected:
-  std::unique_ptr<parallel::ParameterStore> store(std::uint64_t seed, parallel::Mode mode = parallel::Mode::ddp,
+  std::unique_ptr<parallel::ParameterStore> store(std::uint64_t seed, plan::Mode mode = plan::Mode::ddp,
                                                   bool offload = false) {
     auto result = parallel::make_store(
         model_, *communicator_,
-        {.mode = mode, .precision = parallel::Precision::fp64, .bucket_bytes = 0, .offload = offload});
+        {.strategy = {.mode = mode, .offload = offload, .precision = plan::Precision::fp64}, .bucket_bytes = 0});
     result->set_values(model::initial_values(model_, seed));
     return result;
   }
   /// In fp16 step 3 overflows.
-  void train(parallel::ParameterStore& store, int from, int to,
-             parallel::Precision precision = parallel::Precision::fp64) {
+  void train(parallel::ParameterStore& store, int from, int to, plan::Precision precision = plan::Precision::fp64) {
     parallel::BlockWalker walker(model_, store, {.precision = precision});
     for (int step = from; step <= to; ++step) {
       const model::SyntheticBatch batch = model::synthetic_batch(model_.input, 4, static_cast<std::uint64_t>(step));
-      if (precision == parallel::Precision::fp16 && step == 3) batch.input.fill_(1e6);  // no number of fp16
-      walker.begin_step({.step = step, .learning_rate = 0.01, .global_terms = 4}, 1, batch.input);
-      walker.train_micro_batch(batch.input, batch.target, true);
+      if (precision == plan::Precision::fp16 && step == 3) batch.input.fill_(1e6);  // no number of fp16
+      walker.train_step({.step = step, .learning_rate = 0.01, .global_terms = 4}, batch.input, batch.target, {4});
     }
     store.synchronize();
   }
@@ -50,7 +48,7 @@ class Checkpoint : public testing::Test {
     return {.step = step,
             .total = 4,
             .seed = 7,
-            .precision = "fp64",
+            .strategy = {.precision = plan::Precision::fp64},
             .model = model_.description,
             .training = {{"--lr", 0.01}},
             .data = {{"count", 3}},
@@ -63,7 +61,7 @@ class Checkpoint : public testing::Test {
 
   /// Continues `store` from the newest checkpoint.
   void load_newest(parallel::ParameterStore& store) {
-    load_checkpoint(*communicator_, find_checkpoint(folder_.path()), model_, store);
+    load_checkpoint(*communicator_, find_checkpoint(folder_.path()), store);
   }
   /// Changes one byte in the middle of a file.
   void flip_byte(const fs::path& path) const {
@@ -84,7 +82,7 @@ class Checkpoint : public testing::Test {
   void expect_refused(int step, const std::string& message) {
     const auto target = store(1);
     try {
-      load_checkpoint(*communicator_, step_folder(step), model_, *target);
+      load_checkpoint(*communicator_, step_folder(step), *target);
       FAIL() << "accepted";
     } catch (const AgreedError& error) {
       EXPECT_EQ(error.exit_code(), 2);
@@ -113,11 +111,11 @@ TEST_F(Checkpoint, ContinuesInAnotherMode) {
   const auto first = store(1);
   train(*first, 1, 3);
   write(*first, 3);
-  const auto second = store(98, parallel::Mode::fsdp, true);
+  const auto second = store(98, plan::Mode::fsdp, true);
   load_newest(*second);
   train(*second, 4, 6);
   write(*second, 6);
-  const auto third = store(99, parallel::Mode::lsdp);
+  const auto third = store(99, plan::Mode::lsdp);
   load_newest(*third);
   train(*third, 7, 9);
   expect_same_values(*through, *third, false);
@@ -139,20 +137,20 @@ TEST_F(Checkpoint, GoesOnWithTheLossScaleOfFp16) {
   const auto fp16 = [&](double scale) {
     auto result = parallel::make_store(
         model_, *communicator_,
-        {.precision = parallel::Precision::fp16, .loss_scaling = {.initial = scale, .growth_interval = 2}});
+        {.strategy = {.precision = plan::Precision::fp16}, .loss_scaling = {.initial = scale, .growth_interval = 2}});
     result->set_values(model::initial_values(model_, 1));
     return result;
   };
   CheckpointInfo written = info(4);
-  written.precision = "fp16";
+  written.strategy.precision = plan::Precision::fp16;
   const auto through = fp16(256), first = fp16(256), second = fp16(1);
-  train(*through, 1, 9, parallel::Precision::fp16);
-  train(*first, 1, 4, parallel::Precision::fp16);
+  train(*through, 1, 9, plan::Precision::fp16);
+  train(*first, 1, 4, plan::Precision::fp16);
   write_checkpoint(*communicator_, folder_.path(), *first, written, 1);
   EXPECT_EQ(read_json(step_folder(4) / "manifest.json")["loss_scale"],
             Json({{"scale", 256.0}, {"good_steps", 1}, {"skipped_steps", 1}}));
-  load_checkpoint(*communicator_, step_folder(4), model_, *second);
-  train(*second, 5, 9, parallel::Precision::fp16);
+  load_checkpoint(*communicator_, step_folder(4), *second);
+  train(*second, 5, 9, plan::Precision::fp16);
   const auto a = through->owned_state(), b = second->owned_state();
   for (std::size_t i = 0; i < a.size(); ++i) {
     EXPECT_TRUE(at::equal(a[i].value, b[i].value));
@@ -178,7 +176,7 @@ TEST_F(Checkpoint, TellsWhatItIsOf) {
   EXPECT_EQ(read.step, 12);
   EXPECT_EQ(read.total, 4);
   EXPECT_EQ(read.seed, 7U);
-  EXPECT_EQ(read.precision, "fp64");
+  EXPECT_EQ(read.strategy.precision, plan::Precision::fp64);
   EXPECT_EQ(read.model, model_.description);
   EXPECT_EQ(read.training, Json({{"--lr", 0.01}}));
   EXPECT_EQ(read.data, Json({{"count", 3}}));
@@ -253,13 +251,13 @@ TEST_F(Checkpoint, SaysWhatElseIsWrongWithThoseBeforeADamagedOne) {
   write(*any, 3);
   cut(step_folder(3) / "rank-0.h5");
   Json manifest = read_json(step_folder(2) / "manifest.json");
-  manifest["version"] = 3;
+  manifest["version"] = 4;
   write_json(step_folder(2) / "manifest.json", manifest);
   EXPECT_EQ(find_good_checkpoint(*communicator_, folder_.path()), step_folder(1));
   cut(step_folder(1) / "rank-0.h5");
   const std::string none = refusal(folder_.path());
   for (const char* fault :
-       {"step-3/rank-0.h5 is cut off", "step-2/manifest.json is of version 3", "step-1/rank-0.h5 is"})
+       {"step-3/rank-0.h5 is cut off", "step-2/manifest.json is of version 4", "step-1/rank-0.h5 is"})
     EXPECT_NE(none.find(fault), std::string::npos) << none;
 }
 
@@ -362,8 +360,7 @@ TEST_F(Checkpoint, OfAFullDiskIsNoneAndTheProcessLivesOn) {
 TEST_F(Checkpoint, HoldsTheValuesOfAStoreOnADevice) {
   const auto plain = store(1);
   auto apart = parallel::make_store(model_, *communicator_,
-                                    {.mode = parallel::Mode::fsdp,
-                                     .precision = parallel::Precision::fp64,
+                                    {.strategy = {.mode = plan::Mode::fsdp, .precision = plan::Precision::fp64},
                                      .bucket_bytes = 0,
                                      .device = std::make_shared<test::DetachedDevice>()});
   apart->set_values(model::initial_values(model_, 98));
@@ -379,12 +376,12 @@ TEST_F(Checkpoint, HoldsTheValuesOfAStoreOnADevice) {
 
 /// A GPU's memory cannot be read or written by the host: whatever part of the way to the file tries ends this test.
 TEST_F(Checkpoint, IsWrittenFromAndReadIntoMemoryThatTheHostCannotReach) {
-  for (const parallel::Mode mode : {parallel::Mode::ddp, parallel::Mode::fsdp, parallel::Mode::lsdp}) {
+  for (const plan::Mode mode : {plan::Mode::ddp, plan::Mode::fsdp, plan::Mode::lsdp}) {
     const auto device = std::make_shared<test::GuardedDevice>();
     const auto on_device = [&](std::uint64_t seed) {
       auto result = parallel::make_store(
           model_, *communicator_,
-          {.mode = mode, .precision = parallel::Precision::fp64, .bucket_bytes = 0, .device = device});
+          {.strategy = {.mode = mode, .precision = plan::Precision::fp64}, .bucket_bytes = 0, .device = device});
       result->set_values(model::initial_values(model_, seed));
       return result;
     };
@@ -398,7 +395,7 @@ TEST_F(Checkpoint, IsWrittenFromAndReadIntoMemoryThatTheHostCannotReach) {
     const model::Values values = again->gather_values(), expected = plain->gather_values();
     for (std::size_t block = 0; block < values.size(); ++block) {
       for (std::size_t i = 0; i < values[block].size(); ++i)
-        EXPECT_TRUE(at::equal(values[block][i], expected[block][i])) << parallel::to_text(mode) << block;
+        EXPECT_TRUE(at::equal(values[block][i], expected[block][i])) << plan::to_text(mode) << block;
     }
     fs::remove_all(folder_ / "checkpoints");
   }
@@ -423,10 +420,10 @@ TEST_F(Checkpoint, SetsAsideWhatCameAfterTheStepToGoOnFrom) {
 TEST_F(Checkpoint, RefusesAnotherVersion) {
   write(*store(1), 1);
   Json manifest = read_json(step_folder(1) / "manifest.json");
-  manifest["version"] = 1;
+  manifest["version"] = 2;
   write_json(step_folder(1) / "manifest.json", manifest);
-  expect_refused(1, "manifest.json is of version 1, which lshdp wrote before checkpoints recorded their data");
-  manifest["version"] = 3;
+  expect_refused(1, "manifest.json is of version 2, whose state is not keyed by the names of parameters");
+  manifest["version"] = 4;
   write_json(step_folder(1) / "manifest.json", manifest);
   expect_refused(1, "a later lshdp wrote");
 }

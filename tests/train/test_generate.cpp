@@ -3,7 +3,7 @@
 
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
-#include "lshdp/parallel/replicated_store.h"
+#include "lshdp/parallel/make_store.h"
 #include "lshdp/train/generate.h"
 #include "parallel/models.h"
 
@@ -21,7 +21,7 @@ class Generation : public testing::Test {
 
   const model::Model model_ = test::small_gpt();
   const std::unique_ptr<comm::Communicator> communicator_ = comm::make_null_communicator(0, 1);
-  const std::unique_ptr<parallel::ParameterStore> store_ = parallel::make_replicated_store(model_, *communicator_, {});
+  const std::unique_ptr<parallel::ParameterStore> store_ = parallel::make_store(model_, *communicator_, {});
   parallel::BlockWalker walker_{model_, *store_, {}};
 };
 

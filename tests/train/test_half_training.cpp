@@ -18,10 +18,10 @@ constexpr std::int64_t kSteps = 24;
 class HalfRun : public test::RunFixture {
  protected:
   /// Uneven batches; the scale is far too large at first, and grows too soon.
-  TrainOptions options(const std::string& name, parallel::Mode mode) const {
+  TrainOptions options(const std::string& name, plan::Mode mode) const {
     TrainOptions options;
-    options.setup.mode = mode;
-    options.setup.precision = parallel::Precision::fp16;
+    options.setup.strategy.mode = mode;
+    options.setup.strategy.precision = plan::Precision::fp16;
     options.loss_scaling = {.initial = 0x1p26, .growth_interval = 4};
     options.data = data();
     std::vector<std::int64_t> batches(static_cast<std::size_t>(ranks()), 2);
@@ -34,7 +34,7 @@ class HalfRun : public test::RunFixture {
 };
 
 TEST_F(HalfRun, SkipsStepsThatOverflowAndTellsOfThem) {
-  const test::Trained trained = run(options("run", parallel::Mode::ddp));
+  const test::Trained trained = run(options("run", plan::Mode::ddp));
   ASSERT_EQ(trained.steps.size(), static_cast<std::size_t>(kSteps));
   std::int64_t skipped = 0, good = 0;
   double scale = 0x1p26;
@@ -62,10 +62,10 @@ TEST_F(HalfRun, SkipsStepsThatOverflowAndTellsOfThem) {
 }
 
 TEST_F(HalfRun, GoesOnAsIfItHadNeverStopped) {
-  for (const parallel::Mode mode : {parallel::Mode::ddp, parallel::Mode::fsdp, parallel::Mode::lsdp}) {
+  for (const plan::Mode mode : {plan::Mode::ddp, plan::Mode::fsdp, plan::Mode::lsdp}) {
     // The last bit of a sum of three ranks on one node depends on who comes first.
-    if (mode == parallel::Mode::lsdp && ranks() > 2) continue;
-    const std::string name = parallel::to_text(mode);
+    if (mode == plan::Mode::lsdp && ranks() > 2) continue;
+    const std::string name = plan::to_text(mode);
     TrainOptions through = options(name + "-through", mode);
     through.save = folder_ / (name + "-through.safetensors");
     const test::Trained expected = run(through);
@@ -105,7 +105,7 @@ TEST_F(HalfRun, EndsWhereNoScaleHelps) {
   values[1][1].zero_();
   if (session_.rank() == 0) model::write_weights(model, values, folder_ / "steep.safetensors");
   communicator_->barrier();
-  TrainOptions given = options("steep", parallel::Mode::ddp);
+  TrainOptions given = options("steep", plan::Mode::ddp);
   std::vector<std::int64_t> batches(static_cast<std::size_t>(ranks()), 0);
   batches.back() = 1;
   given.plan = plan::plan_from_batches(batches);

@@ -10,21 +10,15 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/median.h"
 #include "lshdp/train/metrics.h"
-#include "lshdp/train/rebalancing.h"
-#include "lshdp/train/step_log.h"
+#include "rebalancing.h"
+#include "step_log.h"
 #include "support/temporary_directory.h"
 
 namespace lshdp::train {
 namespace {
 
 RunRecord run_of_two() {
-  return {"m",
-          "ddp",
-          "fp32",
-          "exact",
-          8,
-          {{0, "a", 6, 10, 1.0}, {1, "b", 2, 4, 0.5}},
-          plan::Prediction{0.9, 8.9, {}, 0, 0}};
+  return {"m", plan::Strategy{}, 8, {{0, "a", 6, 10, 1.0}, {1, "b", 2, 4, 0.5}}, plan::Prediction{0.9, 8.9, {}, 0, 0}};
 }
 
 StepRecord step(std::int64_t number, double seconds) {

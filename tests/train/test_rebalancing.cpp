@@ -12,7 +12,7 @@
 namespace lshdp::train {
 namespace {
 
-using parallel::Precision;
+using plan::Precision;
 
 constexpr std::int64_t kSteps = 75;
 constexpr double kSampleSeconds = 0.1;  // pretended, far above what a step really takes
@@ -28,7 +28,7 @@ class RebalancedRun : public test::RunFixture {
   /// Rank 0 takes twice as long from step 18 to step 45.
   TrainOptions options(const char* name, Precision precision) const {
     TrainOptions options;
-    options.setup.precision = precision;
+    options.setup.strategy.precision = precision;
     options.data = data();
     options.plan = plan::solve(profile(), {.total = kTotal}).plan;
     options.steps = kSteps;

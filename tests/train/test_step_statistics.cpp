@@ -5,7 +5,7 @@
 
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/core/clock.h"
-#include "lshdp/train/step_statistics.h"
+#include "step_statistics.h"
 
 namespace lshdp::train {
 namespace {

@@ -25,7 +25,7 @@ int with_ranks(const std::string& command, const Values& values, const std::func
 
 /// For an error met before with_ranks; returns `exit_code`. Rank 0 prints it and returns at once: mpirun then ends the
 /// others, which met it as well. Those wait in MPI: if rank 0 did not fail, it is in with_ranks, where it learns of the
-/// error and prints it. So one rank speaks, however late the others are.
+/// error and prints it. So one rank prints it, however late the others are.
 int fail_before_ranks(const std::string& command, const std::string& message, int exit_code);
 
 /// For a process that is done without with_ranks, because it was only asked for `what` ("help"). Under mpirun it meets

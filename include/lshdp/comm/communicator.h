@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "lshdp/core/wire.h"
+
 namespace lshdp::comm {
 
 enum class DataType : std::uint8_t { byte, bfloat16, float16, float32, float64 };
@@ -40,9 +42,6 @@ Shards equal_shards(std::int64_t count, int ranks, std::int64_t alignment = 1);
 inline constexpr std::int64_t kShardAlignment = 16;
 /// How all_reduce_sum cuts a vector.
 Shards all_reduce_shards(std::int64_t count, int ranks);
-
-/// What travels: the data as they are, or each fp32 element rounded to bf16 (rounded: sums differ from exact ones).
-enum class Wire : std::uint8_t { exact, bf16 };
 
 /// Operations in the order of the calls, which then must be the same on all ranks.
 inline constexpr int kInOrder = -1;

@@ -22,10 +22,10 @@ struct Piece {
 class DeviceGroup {
  public:
   virtual ~DeviceGroup() = default;
-  /// In place, after that moment: each piece becomes its sum over the group at its root, undefined elsewhere.
-  virtual Moment reduce(const Buffer& vector, std::span<const Piece> pieces, const Moment& after) = 0;
-  /// In place, after that moment: each piece of its root to all.
-  virtual Moment broadcast(const Buffer& vector, std::span<const Piece> pieces, const Moment& after) = 0;
+  /// In place, after that event: each piece becomes its sum over the group at its root, undefined elsewhere.
+  virtual Event reduce(const Buffer& vector, std::span<const Piece> pieces, const Event& after) = 0;
+  /// In place, after that event: each piece of its root to all.
+  virtual Event broadcast(const Buffer& vector, std::span<const Piece> pieces, const Event& after) = 0;
   /// What is under way, and all that comes, ends soon or throws.
   virtual void abandon() = 0;
 };

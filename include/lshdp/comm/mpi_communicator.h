@@ -37,10 +37,9 @@ std::string mpi_version();
 struct EngineOptions {
   int sends_in_flight = SendSizes{}.sends_in_flight;
   std::int64_t segment_bytes = SendSizes{}.segment_bytes;
-  double longest_sleep_seconds =
-      2e-3;                        // between tests for completion; a quarter of it while a small message is awaited
-  double beat_seconds = 2;         // ranks tell each other so often that they work
-  double standstill_seconds = 10;  // a rank that has not for so long is told of
+  double max_sleep_seconds = 2e-3;  // between tests for completion; a quarter of it while a small message is awaited
+  double beat_seconds = 2;          // ranks tell each other so often that they work
+  double standstill_seconds = 10;   // a rank that has not for so long is told of
 };
 
 /// A Communicator over all ranks of MPI_COMM_WORLD, on its own duplicated MPI communicator with its own engine thread.

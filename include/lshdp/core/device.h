@@ -13,13 +13,13 @@
 namespace lshdp {
 
 /// A point in the work of a device. Copies share it. A default-constructed one has passed long ago.
-class Moment {
+class Event {
  public:
   class State;
-  Moment() = default;
+  Event() = default;
   /// Has passed, at `seconds` of now_seconds().
-  explicit Moment(double seconds) : seconds_(seconds) {}
-  explicit Moment(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  explicit Event(double seconds) : seconds_(seconds) {}
+  explicit Event(std::shared_ptr<State> state) : state_(std::move(state)) {}
   /// Returns when it has passed. Throws what the device reports of the work before it.
   void wait() const;
   /// When it passed, on the clock of now_seconds(). It must have passed.
@@ -32,8 +32,8 @@ class Moment {
   double seconds_ = 0;
 };
 
-/// What a Moment refers to; each kind of device derives from it.
-class Moment::State {
+/// What a Event refers to; each kind of device derives from it.
+class Event::State {
  public:
   virtual ~State() = default;
   virtual void wait() = 0;
@@ -41,8 +41,8 @@ class Moment::State {
 };
 
 /// One per rank, shared by its threads; calls may come from any of them. A device works through what a thread gives it
-/// in order, and behind that thread's back: now(), copies and follow() are how threads follow it. Copies go
-/// beside the computation, in each direction in order.
+/// in order, and behind that thread's back: record_event(), copies and wait_event() are how threads follow it. Copies
+/// go beside the computation, in each direction in order.
 class ComputeDevice {
  public:
   virtual ~ComputeDevice() = default;
@@ -50,7 +50,7 @@ class ComputeDevice {
   /// Where the tensors of the computation live.
   virtual c10::Device where() const = 0;
   /// True: it does not compute in the memory that the network and the host use.
-  virtual bool apart() const = 0;
+  virtual bool has_own_memory() const = 0;
   /// "cpu", "cuda:0".
   std::string name() const { return where().str(); }
   /// "cpu", or what the device calls itself.
@@ -70,18 +70,18 @@ class ComputeDevice {
   virtual std::shared_ptr<void> help() = 0;
 
   /// When all that this thread has given the device so far is done.
-  virtual Moment now() = 0;
-  /// Copies `bytes` of host memory to the device after that moment, without this thread waiting. Both ends must stay
+  virtual Event record_event() = 0;
+  /// Copies `bytes` of host memory to the device after that event, without this thread waiting. Both ends must stay
   /// until it is done.
-  virtual Moment copy_in(void* to, const void* from, std::int64_t bytes, const Moment& after) = 0;
+  virtual Event copy_in(void* to, const void* from, std::int64_t bytes, const Event& after) = 0;
   /// The same from the device; then calls `then`, on a thread of the device, which must not block, throw or use it. The
-  /// moment is when that has returned.
-  virtual Moment copy_out(void* to, const void* from, std::int64_t bytes, const Moment& after,
-                          std::function<void()> then = {}) = 0;
-  /// What this thread gives the device from now on begins after that moment.
-  virtual void follow(const Moment& moment) = 0;
+  /// event is when that has returned.
+  virtual Event copy_out(void* to, const void* from, std::int64_t bytes, const Event& after,
+                         std::function<void()> then = {}) = 0;
+  /// What this thread gives the device from now on begins after that event.
+  virtual void wait_event(const Event& event) = 0;
   /// Returns when all copies and all that any thread has given the device are done: before their memory goes.
-  virtual void settle() = 0;
+  virtual void synchronize() = 0;
   /// A tensor of the host as one that the computation may use at once. Returns `host` itself where nothing is apart.
   virtual at::Tensor upload(const at::Tensor& host) = 0;
 };

@@ -5,7 +5,7 @@
 
 namespace lshdp {
 
-/// Shows how far a piece of work is. Only the rank that speaks makes one.
+/// Shows how far a piece of work is. Only the rank that prints makes one.
 class Progress {
  public:
   /// `total` units of work called `title`; `enabled` = false makes every call do nothing. `parts` of a unit are

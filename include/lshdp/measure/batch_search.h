@@ -18,7 +18,7 @@ struct Attempt {
 struct SearchLimits {
   std::int64_t budget_bytes = 0;  // where attempts stop to fit: leads the search, decides nothing
   std::int64_t largest = 1;       // no larger batch is tried
-  double longest_seconds = 60;    // no attempt is begun that is expected to take longer, once two batches fit
+  double max_seconds = 60;        // no attempt is begun that is expected to take longer, once two batches fit
   double total_seconds = 1e9;     // no attempt is begun later, once two batches fit
 };
 

@@ -19,9 +19,9 @@ struct MemoryRoom {
   std::int64_t left = 0;
 };
 
-/// MemAvailable of /proc/meminfo, and what each memory control group (v1 or v2) around the process leaves. The page
-/// cache counts as free: it is given up on demand. `root` stands before all paths. Throws RunError if /proc/meminfo
-/// does not tell.
+/// MemAvailable of /proc/meminfo, and what each memory control group (v1 or v2) around the process leaves. The
+/// page cache counts as free: it is given up on demand. `root` stands before all paths. Throws RunError if
+/// /proc/meminfo does not tell.
 std::vector<MemoryRoom> memory_rooms(const std::filesystem::path& root = "/");
 
 /// Bytes a process may still take on this host: the least of its memory_rooms().

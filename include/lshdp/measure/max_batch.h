@@ -17,10 +17,10 @@
 namespace lshdp::measure {
 
 struct MaxBatchOptions {
-  std::int64_t largest = 4096;      // no larger micro-batch is tried
-  double longest_try_seconds = 30;  // the search stops growing where one try would take longer
-  double total_seconds = 600;       // no try is begun later; what should fit is then estimated
-  int batches_ahead = 2;            // batches the data loader holds beside the one in work
+  std::int64_t largest = 4096;  // no larger micro-batch is tried
+  double max_try_seconds = 30;  // the search stops growing where one try would take longer
+  double total_seconds = 600;   // no try is begun later; what should fit is then estimated
+  int batches_ahead = 2;        // batches the data loader holds beside the one in work
 };
 
 struct MaxBatchResult {

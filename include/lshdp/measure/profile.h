@@ -15,12 +15,12 @@ namespace lshdp::measure {
 struct ProfileOptions {
   std::int64_t total = 0;                   // samples a step where known: no rank is measured beyond it; 0: unknown
   std::int64_t largest_batch = 4096;        // no larger micro-batch is tried
-  double longest_try_seconds = 5;           // of the memory probe
+  double max_try_seconds = 5;               // of the memory probe
   double memory_seconds = 20;               // of the whole memory probe, or two steps where they take longer
   double curve_seconds = 0;                 // for the compute curve; 0: from 20 to 100, by what a batch takes
   double network_seconds = 5;               // for the network curve
   double link_seconds = 2;                  // for each rank's own link; 0: not measured
-  double together_seconds = 20;             // for steps of all ranks together, three at least; 0: none
+  double calibration_seconds = 20;          // for steps of all ranks together, three at least; 0: none
   std::int64_t largest_message = 64 << 20;  // bytes of the network curve's last point at most
   bool show_progress = false;               // on rank 0
 };

@@ -2,7 +2,6 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,19 +10,14 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/walker.h"
+#include "lshdp/plan/strategy.h"
 
 namespace lshdp::measure {
 
 /// What the user asks for. A list holds one value for all ranks or one per rank; an empty one leaves the choice to us.
 struct RankRequest {
-  parallel::Mode mode = parallel::Mode::ddp;
-  bool offload = false;
-  parallel::Precision precision = parallel::Precision::fp32;
-  comm::Wire wire = comm::Wire::exact;
-  bool recompute = false;
-  bool offload_activations = false;
-  std::optional<std::size_t> resident;  // lsdp: blocks that stay on the device; none: as many as fit
-  std::vector<std::string> devices;     // "auto", "cpu" or "cuda"
+  plan::Strategy strategy;
+  std::vector<std::string> devices;  // "auto", "cpu" or "cuda"
   std::vector<std::int64_t> memory_bytes;
   std::vector<std::int64_t> threads;
   std::vector<double> speeds;   // --emulate-speed
@@ -32,13 +26,7 @@ struct RankRequest {
 
 /// What one rank works with.
 struct RankSetup {
-  parallel::Mode mode = parallel::Mode::ddp;
-  bool offload = false;
-  parallel::Precision precision = parallel::Precision::fp32;
-  comm::Wire wire = comm::Wire::exact;
-  bool recompute = false;
-  bool offload_activations = false;
-  std::optional<std::size_t> resident;  // none: 0 until resident_blocks() has decided
+  plan::Strategy strategy;  // resident: none until with_resident_blocks() has decided
   std::string host;
   int threads = 1;
   double speed = 1;                     // share of a core (SpeedEmulator); 1: not emulated
@@ -69,10 +57,10 @@ parallel::WalkerOptions walker_options(const RankSetup& setup);
 /// This rank's part of `request`, with defaults filled in: threads = the host's cores over its ranks (1 where speeds
 /// are emulated), device = CUDA where a host has it and no speed is emulated, memory = kMemoryShare of what the host
 /// has free, less what its processes will take beside tensors, or of what the CUDA device has, over its ranks, and no
-/// more than the process's own limit leaves. The ranks of a host take its CUDA devices in turn. Sets LibTorch's number
-/// of threads. Warns of budgets that a host cannot hold, and of a precision that a processor has no instructions for.
-/// All ranks must call it; throws AgreedError on a list of wrong length, figures out of range, speeds a host cannot
-/// keep, devices that are not there.
+/// more than the process's own limit leaves. The ranks of a host take its CUDA devices in turn. Sets LibTorch's
+/// number of threads. Warns of budgets that a host cannot hold, and of a precision that a processor has no instructions
+/// for. All ranks must call it; throws AgreedError on a list of wrong length, figures out of range, speeds a host
+/// cannot keep, devices that are not there.
 RankSetup set_up_rank(comm::Communicator& communicator, const RankRequest& request);
 
 /// Over which such ranks exchange gradients and parameters, by `way`: null stands for `communicator` itself, which

@@ -27,12 +27,6 @@ struct Parameter {
   bool decay = true;  // weight decay applies: to whatever has two dimensions or more, so not to biases and norms
 };
 
-/// A parameter that another block owns (tied embedding): index of the block, index into its parameters().
-struct Borrowed {
-  std::size_t block = 0;
-  std::size_t parameter = 0;
-};
-
 /// A stateless function of one tensor. Differentiable through autograd; owns no tensors, so that any store can supply
 /// them.
 class Block {
@@ -42,8 +36,8 @@ class Block {
   virtual const std::string& name() const = 0;
   /// The parameters this block owns, in a fixed order.
   virtual const std::vector<Parameter>& parameters() const = 0;
-  /// Parameters of other blocks it also uses; forward() gets them after its own.
-  virtual const std::vector<Borrowed>& borrowed() const = 0;
+  /// Names of the parameters of other blocks that it also uses (a tied embedding); forward() gets them after its own.
+  virtual const std::vector<std::string>& borrowed() const = 0;
   /// The parameter of its own, if any, that is a table: `input`, then of integers, says which rows are looked up, and
   /// with a part of the rows and their numbers within it forward() gives the same.
   virtual std::optional<std::size_t> looked_up() const { return std::nullopt; }

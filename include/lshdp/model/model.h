@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -25,6 +26,12 @@ struct InputSpec {
   std::int64_t vocabulary = 0;
 };
 
+/// Model::blocks[block]->parameters()[parameter].
+struct ParameterPlace {
+  std::size_t block = 0, parameter = 0;
+  bool operator==(const ParameterPlace&) const = default;
+};
+
 /// A model. Movable; blocks never change after construction.
 struct Model {
   std::string name;            // the preset's name, or the JSON file's stem
@@ -37,6 +44,8 @@ struct Model {
 
   std::int64_t parameter_count() const;                   // each shared parameter once
   std::int64_t parameter_count(std::size_t block) const;  // owned by the block
+  /// The block that owns the parameter of that name; throws std::out_of_range where none does.
+  ParameterPlace owner_of(std::string_view parameter) const;
   /// Losses are sums over this many terms a sample: 1, or `context` for tokens.
   std::int64_t terms_per_sample() const { return input.kind == InputSpec::Kind::tokens ? input.context : 1; }
 };

@@ -1,9 +1,11 @@
-// ParameterStore: where a model's parameters live, where its gradients go and who updates them.
+// ParameterStore: where a model's parameters live, where its gradients go and who updates them; and the two parts of it
+// that others see.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -27,7 +29,7 @@ struct Update {
   std::int64_t global_terms = 1;  // loss terms of the step over all ranks: summed gradients are divided by it
   double clip_norm = 0;           // gradients are scaled so that their global norm is at most this; 0: not clipped
   std::int64_t passes = 1;        // micro-batches of the rank that has most in this step, at least 1
-  double backward_scale = 1;      // ParameterStore::backward_scale() of the step, which the store fills in
+  double backward_scale = 1;      // ParameterAccess::backward_scale() of the step, which the store fills in
 
   /// How many times the mean gradient the sum over micro-batches and ranks is.
   double sum_over_mean() const { return static_cast<double>(global_terms) * backward_scale; }
@@ -40,7 +42,7 @@ struct Update {
 struct StepTraffic {
   std::int64_t gradient_bytes = 0;
   std::int64_t parameter_bytes = 0;
-  std::int64_t boundary_gradient_bytes = 0;
+  std::int64_t exposed_bytes = 0;
 };
 
 /// Copies, and the seconds that they took by themselves.
@@ -52,6 +54,7 @@ struct HostLink {
 /// A run of one parameter's elements that this rank owns, as flat views of the live state in the master type.
 struct StatePiece {
   std::size_t block = 0, parameter = 0;
+  std::string name;        // model::Parameter::name
   std::int64_t begin = 0;  // first element, in the parameter's own row-major order
   at::Tensor value, first_moment, second_moment;
 };
@@ -59,13 +62,30 @@ struct StatePiece {
 /// Takes model.blocks[block]->parameters()[parameter].
 using TakeValue = std::function<void(std::size_t block, std::size_t parameter, const at::Tensor& value)>;
 
-/// One object per rank; all ranks make the same calls in the same order, except that a rank without samples adds no
-/// gradients but the empty one. Within a step, each pass (a micro-batch) acquires the blocks in rising order and then
-/// each again in falling order, adding its gradients. Ranks may make different numbers of passes, unless
-/// gathers_every_pass(). Failures of the network surface as RunError from any call.
-class ParameterStore {
+/// What the update of one step found on this rank.
+struct StepReport {
+  /// This rank's part of the squared global norm of the mean gradient, before clipping: parts add up over ranks. In
+  /// fp16, a step whose global norm is not finite was skipped: no rank updated anything.
+  double local_squared_norm = 0;
+  double loss_scale = 1;  // fp16
+};
+
+/// What a store has used since it was made.
+struct StoreUsage {
+  double wait_seconds = 0;      // the computing thread stood in acquire() and synchronize()
+  double update_seconds = 0;    // of optimizer work
+  HostLink host_link = {};      // what was copied from host memory to the device
+  std::int64_t host_bytes = 0;  // held beside the device now; what a node's ranks share counts on one of them
+};
+
+/// What forward and backward need: parameters and a place for gradients. One object per rank; all ranks make the same
+/// calls in the same order, except that a rank without samples adds no gradients but the empty one. Within a step, each
+/// pass (a micro-batch) acquires the blocks in rising order and then each again in falling order, adding its gradients.
+/// Ranks may make different numbers of passes, unless gathers_every_pass(). Failures of the network surface as RunError
+/// from any call.
+class ParameterAccess {
  public:
-  virtual ~ParameterStore() = default;
+  virtual ~ParameterAccess() = default;
 
   /// Begins a step. The previous step's communication may still be under way.
   virtual void begin_step(const Update& update) = 0;
@@ -91,30 +111,16 @@ class ParameterStore {
   /// `block` in this step, and the reduction may start. Empty `gradients`: adds zero (a rank without samples). Blocks
   /// get their last gradients in falling order.
   virtual void add_gradient(std::size_t block, std::span<const at::Tensor> gradients, bool last) = 0;
-  /// Returns when every update begun is everywhere: before evaluation, checkpoint, exit. All ranks must call it.
-  virtual void synchronize() = 0;
-
-  /// This rank's part of the squared global norm of the mean gradient, before clipping, of the step whose Update::step
-  /// was `step`: parts add up over ranks. Known after synchronize(), or once the next step has acquired every block, of
-  /// the last two such steps (std::logic_error otherwise). In fp16, a step whose global norm is not finite was skipped:
-  /// no rank updated anything.
-  virtual double local_squared_norm(std::int64_t step) const = 0;
   /// fp16: what the gradient of the summed loss must be multiplied with in the step under way; known once the step has
   /// acquired every block. Gradients handed to add_gradient() are so many times too large.
   virtual double backward_scale() const { return 1; }
-  /// fp16: the loss scale of a step, known when its norm is.
-  virtual double loss_scale_of(std::int64_t) const { return 1; }
-  /// fp16: where the loss scale stands, for checkpoints: after synchronize(), the same on all ranks.
-  virtual LossScale loss_scale() const { return {}; }
-  virtual void set_loss_scale(const LossScale&) {}
-  /// Seconds this rank's thread stood in acquire() and synchronize() so far.
-  virtual double wait_seconds() const = 0;
-  /// Seconds of optimizer work so far.
-  virtual double update_seconds() const = 0;
-  /// What was copied from host memory to the device so far.
-  virtual HostLink host_link() const { return {}; }
-  /// Host memory that the store holds beside the device; what the ranks of a node share counts on one of them.
-  virtual std::int64_t host_bytes() const { return 0; }
+};
+
+/// Parameters, moments and loss scale from outside of steps: what checkpoints and files of weights need. All calls
+/// follow synchronize().
+class StateAccess {
+ public:
+  virtual ~StateAccess() = default;
 
   /// Sets all parameters (of any floating type) and clears the moments. Same values on all ranks; no communication but
   /// that of `source`. Of the values, no more than a bucket and a block are held at a time.
@@ -123,15 +129,29 @@ class ParameterStore {
     take_values([&](std::size_t block) { return values[block]; });
   }
   /// Hands each parameter, whole and in the master type, to `take`, on every rank; the tensor's memory is another's
-  /// afterwards. Only a bucket at a time is held beside what the store has, in host memory. All ranks must call it,
-  /// after synchronize(); `take` must not throw.
+  /// afterwards. Only a bucket at a time is held beside what the store has, in host memory. All ranks must call it;
+  /// `take` must not throw.
   virtual void gather_each(const TakeValue& take) = 0;
-  /// A copy of all of them. All ranks must call it, after synchronize().
+  /// A copy of all of them. All ranks must call it.
   model::Values gather_values();
-  /// The pieces this rank owns: over all ranks they cover every element once. Call after synchronize().
+  /// The pieces this rank owns: over all ranks they cover every element once.
   virtual std::vector<StatePiece> owned_state() = 0;
   /// The tensors of owned_state() were written to: brings the values to every rank. All ranks must call it.
   virtual void publish() = 0;
+  /// fp16: where the loss scale stands, the same on all ranks.
+  virtual LossScale loss_scale() const { return {}; }
+  virtual void set_loss_scale(const LossScale&) {}
+};
+
+/// Where a model's parameters live, where its gradients go and who updates them.
+class ParameterStore : public ParameterAccess, public StateAccess {
+ public:
+  /// Returns when every update begun is everywhere: before evaluation, checkpoint, exit. All ranks must call it.
+  virtual void synchronize() = 0;
+  /// Of the step whose Update::step was `step`: known after synchronize(), or once the next step has acquired every
+  /// block, of the last two such steps (std::logic_error otherwise).
+  virtual StepReport report_of(std::int64_t step) const = 0;
+  virtual StoreUsage usage() const = 0;
 };
 
 }  // namespace lshdp::parallel

@@ -24,6 +24,41 @@ struct WalkerOptions {
   bool offload_activations = false;  // with recompute: block inputs wait for backward in host memory
   double label_smoothing = 0;
   std::shared_ptr<ComputeDevice> device = nullptr;  // the store's; without one: the host
+  // Of a model cut into stages: whether this part's first block reads the data, and whether its last one gives logits.
+  bool first_stage = true, last_stage = true;
+};
+
+/// What backward needs of one micro-batch's forward. Several can be held at a time.
+class Activations {
+ public:
+  Activations();
+  ~Activations();
+  Activations(Activations&&) noexcept;
+  Activations& operator=(Activations&&) noexcept;
+
+  /// What the last block gave, without its graph: logits, or what the next stage reads.
+  const at::Tensor& output() const { return output_; }
+
+ private:
+  friend class BlockWalker;
+  struct Block {
+    at::Tensor input;   // a leaf
+    at::Tensor output;  // the head of its graph; undefined: backward runs the forward again
+  };
+  std::vector<Block> blocks_;
+  std::unique_ptr<HostInputs> host_inputs_;  // null: inputs stay on the device
+  at::Tensor output_;
+};
+
+/// Seconds by block, in the model's order.
+struct BlockSeconds {
+  std::vector<double> forward, backward;
+};
+
+/// What one micro-batch's backward gives.
+struct BackwardResult {
+  double loss = 0;            // last stage: summed over the micro-batch's terms
+  at::Tensor input_gradient;  // all but the first stage: of the loss, times ParameterAccess::backward_scale()
 };
 
 /// Sums over the samples of a batch.
@@ -39,70 +74,82 @@ struct Evaluation {
 /// the host or of the device; floating inputs are converted to the compute type here.
 class BlockWalker {
  public:
-  BlockWalker(const model::Model& model, ParameterStore& store, const WalkerOptions& options,
+  BlockWalker(const model::Model& model, ParameterAccess& store, const WalkerOptions& options,
               SpeedEmulator* emulator = nullptr, Trace* trace = nullptr);
   ~BlockWalker();
   BlockWalker(const BlockWalker&) = delete;
   BlockWalker& operator=(const BlockWalker&) = delete;
 
-  /// Begins a step in which this rank trains `micro_batches`, at most update.passes. `input`: of all of them, or more;
-  /// undefined if there are none. Takes part in what other ranks do without it: the whole step if it has none, the
-  /// passes that it has less where the store gathers in every pass.
+  /// One step of this rank: forward and backward of each micro-batch in turn. `input` and `target`: the rank's samples
+  /// [S, ...] of the step, undefined if it has none. `micro_batches`: their sizes in samples, which add up to S, at
+  /// most update.passes of them. Returns the loss summed over all terms. All ranks must call it, also without samples;
+  /// the update and its communication may still be under way when it returns.
+  double train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
+                    const std::vector<std::int64_t>& micro_batches);
+
+  /// The parts of a step, for other schedules and for measuring. Begins a step in which this rank trains so many
+  /// micro-batches, at most update.passes. `input`: of all of them, or more; undefined if there are none. Takes part in
+  /// what other ranks do without it: the whole step if it has none, the passes that it has less where the store gathers
+  /// in every pass.
   void begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input);
-  /// Forward and backward of one micro-batch after begin_step(). `last`: the step's last one of this rank.
-  /// Returns the loss summed over the micro-batch's terms.
-  double train_micro_batch(const at::Tensor& input, const at::Tensor& target, bool last);
+  /// `input`: of one micro-batch; the first stage's are data, the others' activations in the compute type. `observe`
+  /// (may be empty) is told what each block gave.
+  using Observe = std::function<void(std::size_t block, const at::Tensor& output)>;
+  Activations forward_pass(const at::Tensor& input, const Observe& observe = {});
+  /// `given`: the last stage's targets, or the gradient of the loss by output(). `last`: the step's last micro-batch of
+  /// this rank.
+  BackwardResult backward_pass(Activations activations, const at::Tensor& given, bool last);
   /// A pass of a rank that has no samples: takes part in its communication.
-  void train_nothing(bool last = true);
+  void empty_pass(bool last = true);
   /// Logits, without gradients. The emulator does not slow it: it serves evaluation and generation.
   at::Tensor forward(const at::Tensor& input);
   Evaluation evaluate(const at::Tensor& input, const at::Tensor& target);
   /// A forward pass without samples, where other ranks make one more and the store gathers in every pass.
-  void forward_nothing();
+  void empty_forward();
   bool gathers_every_pass() const { return store_.gathers_every_pass(); }
   bool looks_up_rows() const { return store_.looks_up_rows(); }
 
   /// Seconds of forward and backward of the micro-batches so far, as the device took them; emulated sleep included,
   /// waits for the store not.
   double compute_seconds() const { return compute_seconds_; }
+  /// The same by blocks.
+  const BlockSeconds& block_seconds() const { return block_seconds_; }
 
  private:
-  /// What backward needs of a block's forward.
-  struct Kept {
-    at::Tensor input;   // a leaf
-    at::Tensor output;  // the head of its graph; undefined: backward runs the forward again
-  };
+  enum class Phase { forward, backward };
   /// Computing between two waits.
   struct Stretch {
-    const char* phase;
+    Phase phase;
     std::size_t block;
-    Moment begun, ended;
+    Event begun, ended;
   };
   at::Tensor to_compute_type(const at::Tensor& input) const;
   void look_up(const at::Tensor& input);
   at::Tensor in_rows(const at::Tensor& input) const;
   void acquire(std::size_t block);
   at::Tensor run_block(std::size_t block, const at::Tensor& input) const;
-  Kept keep(std::size_t block, const at::Tensor& input, bool with_graph) const;
-  std::vector<Kept> forward_blocks(const at::Tensor& input);
-  double backward_blocks(std::vector<Kept> kept, const at::Tensor& target, bool last);
-  at::Tensor backward_block(std::size_t block, const Kept& kept, const at::Tensor& output,
+  Activations::Block keep(std::size_t block, const at::Tensor& input, bool with_graph) const;
+  std::unique_ptr<HostInputs> take_host_inputs();
+  bool gives_input_gradient(std::size_t block) const { return block > 0 || !options_.first_stage; }
+  bool gives_loss(std::size_t block) const { return options_.last_stage && block + 1 == model_.blocks.size(); }
+  at::Tensor backward_block(std::size_t block, const Activations::Block& kept, const at::Tensor& output,
                             const at::Tensor& output_gradient, bool last);
-  void compute(const char* phase, std::size_t block, const std::function<void()>& work);
+  void compute(Phase phase, std::size_t block, const std::function<void()>& work);
   void count_stretches();
-  void put_away(std::size_t block, Kept& kept);
-  void bring_back(std::size_t block, Kept& kept);
+  void offload_input(std::size_t block, Activations& activations) const;
+  void reload_input(std::size_t block, Activations& activations) const;
 
   const model::Model& model_;
-  ParameterStore& store_;
+  ParameterAccess& store_;
   WalkerOptions options_;
   std::shared_ptr<ComputeDevice> device_;
-  std::unique_ptr<HostInputs> host_inputs_;  // null: inputs stay on the device
+  std::vector<std::unique_ptr<HostInputs>> spare_host_inputs_;  // of micro-batches that are done
   SpeedEmulator* emulator_;
   Trace* trace_;
-  std::vector<Stretch> stretches_;  // of the micro-batch under way
+  std::vector<Stretch> stretches_;  // not counted yet
   at::Tensor rows_;                 // int64, rising: what the step looks up, where the store wants to know
   double compute_seconds_ = 0;
+  BlockSeconds block_seconds_;
 };
 
 }  // namespace lshdp::parallel

@@ -37,18 +37,14 @@ std::vector<double> link_shares(std::span<const double> rates);
 double link_seconds(std::span<const double> rates, std::span<const double> shares);
 
 /// As integers: 1000 for an equal share. Empty for empty shares.
-std::vector<std::int64_t> weights_of(std::span<const double> shares);
+ShardWeights weights_of(std::span<const double> shares);
 
 /// The weights of the shards that the links of `profile` ask for; empty: equal shards, where links are alike or not
 /// measured, and in other modes than ddp.
-std::vector<std::int64_t> shard_weights(const Profile& profile);
+ShardWeights shard_weights(const Profile& profile);
 
-/// The profile as a run of `plan` sees it: with equal shards, its links are taken to be alike.
-Profile with_shards_of(Profile profile, const Plan& plan);
-/// With links that are taken to be alike: equal shards.
-Profile with_equal_shards(Profile profile);
-
-/// What unequal shards do to times that were measured with equal ones: all 1 where shards are equal.
+/// What shards of these weights do to times that were measured with equal ones: all 1 where shards are equal. Links
+/// whose rates were not measured are taken to be alike.
 struct ShardEffect {
   double wire = 1;
   /// Nothing hides the first block's way down and back, and it does not go both ways at once: 2 x max over r of
@@ -57,6 +53,6 @@ struct ShardEffect {
   std::vector<double> traffic;  // by rank: bytes sent and received
   std::vector<double> update;   // by rank: elements owned
 };
-ShardEffect shard_effect(const Profile& profile);
+ShardEffect shard_effect(const Profile& profile, const ShardWeights& weights);
 
 }  // namespace lshdp::plan

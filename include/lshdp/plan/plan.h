@@ -8,9 +8,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lshdp/plan/strategy.h"
 #include "lshdp/plan/transfer_sizes.h"
 
 namespace lshdp::plan {
+
+/// By rank: each owns a shard of every vector in proportion, maybe none; 1000 is an equal share as we write it. Empty:
+/// equal.
+using ShardWeights = std::vector<std::int64_t>;
 
 struct RankPlan {
   int rank = 0;
@@ -22,6 +27,10 @@ struct RankPlan {
 /// Micro-batches in the order in which a step trains them: the largest last, the next largest first, since a step's
 /// transfers hide behind the backward of the last and the forward of the first.
 std::vector<std::int64_t> in_training_order(std::vector<std::int64_t> micro_batches);
+
+/// The micro-batches, in training order, of a step in which the rank has `samples`, at most its batch. Fewer samples,
+/// at the end of an epoch, fill fewer of them.
+std::vector<std::int64_t> micro_batches_of(const RankPlan& rank, std::int64_t samples);
 
 /// What the solver expects of a step, in seconds.
 struct Prediction {
@@ -40,18 +49,19 @@ struct LeaveOut {
 };
 
 struct Plan {
-  std::string model, mode, precision, wire;  // empty in a plan written by hand
-  bool offload = false;                      // part of the mode
+  std::string model;                 // empty in a plan written by hand
+  std::optional<Strategy> strategy;  // that it was solved for; none in a plan written by hand
   std::int64_t total = 0;
   std::vector<RankPlan> ranks;
-  Prediction predicted;                    // step_seconds 0: not predicted (a plan written by hand)
-  double equal_split_step_seconds = 0;     // 0: not known, or the equal split does not fit
-  std::optional<LeaveOut> leave_out = {};  // none: not known, or each rank is worth having
-  /// ddp, by rank: each owns a shard of every vector in proportion, maybe none; 1000 is an equal share as we write it.
-  /// Empty: equal.
-  std::vector<std::int64_t> shard_weights;
+  Prediction predicted;                        // step_seconds 0: not predicted (a plan written by hand)
+  double equal_split_step_seconds = 0;         // 0: not known, or the equal split does not fit
+  std::optional<LeaveOut> leave_out = {};      // none: not known, or each rank is worth having
+  ShardWeights shard_weights;                  // ddp
   std::optional<TransferSizes> transfer = {};  // none: those that a run begins with
 };
+
+/// Samples a step, by rank.
+std::vector<std::int64_t> batches_of(const Plan& plan);
 
 /// batches.json, version 1, and the short form {"version":1,"batches":[16,16,48,48]}, whose micro-batches are one per
 /// rank. A rank's "shard_weight" is there where shards are unequal, then of every rank; "transfer" where sizes in

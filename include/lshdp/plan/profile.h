@@ -7,12 +7,28 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lshdp/plan/strategy.h"
+
 namespace lshdp::plan {
 
 /// One micro-batch of `batch` samples takes `seconds` for forward and backward.
 struct CurvePoint {
   std::int64_t batch = 0;
   double seconds = 0;
+};
+
+/// One block of the model. Bytes of activations are of one sample, on the device.
+struct BlockProfile {
+  std::string name;
+  std::int64_t parameters = 0;        // that it owns
+  std::int64_t activation_bytes = 0;  // that its forward leaves in memory for backward, its output among them
+  std::int64_t output_bytes = 0;      // what the next block reads
+};
+
+/// Seconds of each block, in the model's order, in one micro-batch of `batch` samples.
+struct BlockTimes {
+  std::int64_t batch = 0;
+  std::vector<double> forward, backward;
 };
 
 /// One all-reduce of `bytes` takes `seconds`.
@@ -26,7 +42,7 @@ struct NetworkProfile {
   double bytes_per_second = 0;  // 0: one rank, no network
   // That a rank's core spends per byte it sends and receives, in real steps if there were any.
   double cpu_seconds_per_byte = 0;
-  double boundary_load = 1;         // what the boundary of real steps took, over the all-reduce time of its bytes
+  double exposed_factor = 1;        // what the boundary of real steps took, over the all-reduce time of its bytes
   std::vector<NetworkPoint> curve;  // by bytes, rising
   // Single messages between neighbours, all ranks at once, by bytes, rising; empty: not measured.
   std::vector<NetworkPoint> messages = {};
@@ -55,32 +71,32 @@ struct RankProfile {
   double host_link_bytes_per_second = 0;
   double link_bytes_per_second = 0;         // of its own link to the network, each way; 0: not measured
   double update_parameters_per_second = 0;  // of those the rank owns, by the optimizer; 0: not known
-  double load = 1;  // in real steps, beside transfers, computing took so many times as long as alone: it is in `curve`
+  double contention_factor =
+      1;  // in real steps, beside transfers, computing took so many times as long as alone: it is in `curve`
   double repeated = 1;  // what the first point of the curve took when timed again after the others, over the curve's
   /// By batch, rising, from 1 to where time ended the measurement: at most max_batch, maybe far below it.
   std::vector<CurvePoint> curve;
+  std::vector<BlockTimes> block_times = {};  // of the curve's batches, rising; what one point takes, by blocks
 };
 
 struct Profile {
   std::string model;
-  std::string mode;                      // "ddp", "fsdp", "lsdp"
-  bool offload = false;                  // fsdp: shards and their update in host memory
-  std::string precision;                 // "fp32", "bf16", "fp16", "fp64"
-  std::string wire = "exact";            // or "bf16": what travels is rounded
+  Strategy strategy;
   std::vector<std::int64_t> data_shape;  // of one sample
   std::int64_t parameter_count = 0;
   std::int64_t gradient_bytes = 0;   // that one step of one micro-batch reduces
   std::int64_t parameter_bytes = 0;  // that one step of one micro-batch gathers
-  std::int64_t first_block_bytes =
+  std::int64_t exposed_bytes =
       0;  // gradients of the first blocks, whose transfer nothing hides (the boundary of the step)
+  std::vector<BlockProfile> blocks = {};  // in the model's order
   NetworkProfile network;
   std::vector<RankProfile> ranks;
   std::vector<std::string> disturbed;  // a sentence each: what still contradicted itself when measured twice
 };
 
-/// profile.json, version 2 (in version 1 max_batch was where the curve ended). The reader throws UsageError naming the
-/// source and key: wrong version, missing ranks, ranks not 0..N-1 in order, curve not rising in batch, negative or
-/// non-finite figures, a curve point above max_batch.
+/// profile.json, version 3. The reader throws UsageError naming the source and key: wrong version, missing ranks, ranks
+/// not 0..N-1 in order, curve not rising in batch, negative or non-finite figures, a curve point above max_batch, times
+/// of blocks that the profile does not list.
 nlohmann::json to_json(const Profile& profile);
 Profile profile_from_json(const nlohmann::json& json, const std::string& source);
 Profile read_profile(const std::filesystem::path& path);

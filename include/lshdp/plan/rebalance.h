@@ -14,7 +14,7 @@ struct StepModel;
 
 struct RebalanceOptions {
   std::int64_t max_accumulation = 0;  // micro-batches a rank may run in a step; 0: any number
-  double least_gain = 0.05;           // share of the step that a new split must save
+  double min_gain = 0.05;             // share of the step that a new split must save
   double window_seconds = 1;          // a window is as many steps as last so long, but at least 3 and at most 10
 };
 
@@ -38,7 +38,7 @@ struct Rebalance {
 ///
 /// A rank's slowness is the time its batch took over the time the profile says; a rank with batch 0 is judged by its
 /// optimizer work alone. Shards stay as the plan has them. What the profile says of the network is taken to stay true.
-/// A new split is taken only where it saves least_gain in each of the last two windows of steps (their medians: one odd
+/// A new split is taken only where it saves min_gain in each of the last two windows of steps (their medians: one odd
 /// step moves nothing). Where a split does not keep half of what it promised, twice the gain is asked of the next.
 class Rebalancer {
  public:

@@ -14,8 +14,8 @@ struct SolverOptions {
   std::optional<std::int64_t> total = {};  // samples a step; none: see throughput_share
   std::int64_t max_accumulation =
       0;  // micro-batches a rank may run in a step; 0: as many as a fixed total needs, 1 without
-  /// Shards of the sizes that the links ask for (link_shares.h) only where they make the step shorter; false: always.
-  bool compare_equal_shards = true;
+  /// Shards that stay as they are; none: as the links ask for (link_shares.h), where these make the step shorter.
+  std::optional<ShardWeights> shards = {};
   /// Without `total`: the smallest total that reaches this share of the most samples per second, of totals no larger
   /// than so many times what equal batches would take by the same rule (0: of all). Larger totals change training for
   /// little.
@@ -55,14 +55,14 @@ struct Solution {
 /// sample, or the total cannot be met: it names the ranks whose limit binds and the largest total that is possible.
 Solution solve(const Profile& profile, const SolverOptions& options);
 
-/// What the step model says of given batches (one per rank, micro-batches chosen by the dynamic program, shards as the
-/// links ask for); none if they do not fit.
+/// What the step model says of given batches (one per rank, micro-batches chosen by the dynamic program); none if they
+/// do not fit. `shards`: none: as the links ask for.
 std::optional<Prediction> predict(const Profile& profile, const std::vector<std::int64_t>& batches,
-                                  std::int64_t max_accumulation);
+                                  std::int64_t max_accumulation, const std::optional<ShardWeights>& shards = {});
 
-/// The plan of given batches (one per rank), micro-batches and, with compare_equal_shards, shards chosen as by solve();
-/// without it shards are as the links ask for. Throws UsageError if they do not fit.
+/// The plan of given batches (one per rank), with micro-batches and, where none are given, shards chosen as by solve().
+/// Throws UsageError if they do not fit.
 Plan plan_for(const Profile& profile, const std::vector<std::int64_t>& batches, std::int64_t max_accumulation,
-              bool compare_equal_shards = false);
+              const std::optional<ShardWeights>& shards = {});
 
 }  // namespace lshdp::plan

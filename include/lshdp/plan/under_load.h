@@ -8,7 +8,7 @@
 namespace lshdp::plan {
 
 /// What steps of all ranks together showed.
-struct RealSteps {
+struct MeasuredSteps {
   double step_seconds = 0;  // median
   // By rank, median: its optimizer work and the CPU time of transfers on the cores that compute included.
   std::vector<double> compute_seconds;
@@ -18,8 +18,8 @@ struct RealSteps {
 /// `steps` are of `plan`. Transfers in buckets, between the engine's sleeps, take more CPU time a byte than a long
 /// all-reduce: network.cpu_seconds_per_byte becomes what they took. Beside them computing takes longer than alone, and
 /// more of a step stays exposed than the boundary's bytes alone explain: each rank's times are multiplied by measured
-/// over modelled (RankProfile::load), and network.boundary_load likewise, so that the step model gives `plan` the time
+/// over modelled (RankProfile::load), and network.exposed_factor likewise, so that the step model gives `plan` the time
 /// measured. Ranks without samples keep theirs. Loads are kept within [1/2, 4], the boundary's within [1/2, 64].
-Profile under_load(Profile profile, const Plan& plan, const RealSteps& steps);
+Profile under_load(Profile profile, const Plan& plan, const MeasuredSteps& steps);
 
 }  // namespace lshdp::plan

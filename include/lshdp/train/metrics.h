@@ -25,11 +25,11 @@ struct RankInfo {
 
 /// A launch of the run: the first line of metrics.jsonl, and again where the run was resumed.
 struct RunRecord {
-  std::string model, mode, precision, wire;
+  std::string model;
+  plan::Strategy strategy;
   std::int64_t total = 0;  // samples a step
   std::vector<RankInfo> ranks;
   std::optional<plan::Prediction> predicted;
-  bool offload = false;                // part of the mode
   std::int64_t tokens_per_sample = 0;  // 0: samples are no text
   std::int64_t resumed_after = 0;      // steps done by earlier launches
   std::string time = {};               // when it began, as utc_time_text() says it

@@ -1,0 +1,39 @@
+// StoreOptions: what a store needs to know, in any mode.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lshdp/core/device.h"
+#include "lshdp/parallel/loss_scaler.h"
+#include "lshdp/parallel/store.h"
+#include "lshdp/plan/strategy.h"
+
+namespace lshdp::parallel {
+
+using plan::Mode;
+using plan::Strategy;
+
+/// The same on all ranks, but for strategy.resident and device.
+struct StoreOptions {
+  /// resident: none stands for 0. wire, of ddp: with bf16 each rank's gradients travel in bf16 and are added in fp32,
+  /// and fp32 parameters follow their master weights by changes in bf16, the same on every rank; what one rounding
+  /// leaves out goes with the next.
+  Strategy strategy = {};
+  AdamW adamw = {};
+  std::int64_t bucket_bytes = 256 << 10;  // blocks are put together until their gradients have this many bytes
+  /// ddp: from this size on (in gradients), a table that the first block looks rows up in and a later one uses whole
+  /// has a bucket of its own, summed from what later blocks give, early in backward, and gathered for them, late in
+  /// forward; the rows looked up travel by themselves at the step's boundary. Not over a communicator that moves device
+  /// memory: it would have to keep an order that rows do not.
+  std::int64_t table_bytes = 4 << 20;
+  /// ddp, fsdp: by rank, shards in proportion (what links carry, the ranks' memory), maybe empty; none: equal shards.
+  std::vector<std::int64_t> shard_weights = {};
+  /// lsdp: by rank: ranks of the same name share a node; none: the names of their hosts.
+  std::vector<std::string> node_names = {};
+  LossScaling loss_scaling = {};                    // fp16
+  std::shared_ptr<ComputeDevice> device = nullptr;  // that this rank computes on; without one: the host
+};
+
+}  // namespace lshdp::parallel

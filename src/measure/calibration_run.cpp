@@ -1,0 +1,97 @@
+// Steps as the trainer runs them, without data, metrics and checkpoints.
+#include "calibration_run.h"
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "dry_run.h"
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/clock.h"
+#include "lshdp/core/emulate.h"
+#include "lshdp/core/median.h"
+#include "lshdp/measure/host_memory.h"
+#include "lshdp/model/weights.h"
+#include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/walker.h"
+
+namespace lshdp::measure {
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+
+std::int64_t passes_of(const plan::Plan& plan) {
+  std::size_t passes = 1;
+  for (const plan::RankPlan& rank : plan.ranks) passes = std::max(passes, rank.micro_batches.size());
+  return static_cast<std::int64_t>(passes);
+}
+
+RankSetup with_shards_of(const plan::Plan& plan, RankSetup setup) {
+  setup.shard_weights = plan.shard_weights;
+  return setup;
+}
+
+/// One rank's part of the steps.
+class CalibrationRun {
+ public:
+  CalibrationRun(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                 const plan::Plan& plan)
+      : mine_(plan.ranks[static_cast<std::size_t>(communicator.rank())]),
+        update_{.learning_rate = 0, .global_terms = plan.total * model.terms_per_sample(), .passes = passes_of(plan)},
+        emulator_(setup.speed),
+        store_(parallel::make_store(model, communicator, store_options(with_shards_of(plan, setup)))),
+        walker_(model, *store_, walker_options(setup), &emulator_),
+        one_core_for_all_(!setup.compute_device->has_own_memory() && setup.threads == 1 && usable_cores() == 1) {
+    store_->set_values(model::initial_values(model, kSeed));
+    if (mine_.batch > 0) batch_ = model::synthetic_batch(model.input, mine_.batch, kSeed);
+  }
+
+  void step() {
+    ++update_.step;
+    walker_.train_step(update_, batch_.input, batch_.target, plan::micro_batches_of(mine_, mine_.batch));
+  }
+
+  /// Since the start.
+  double compute_seconds(double cores) const {
+    return one_core_for_all_ ? process_cpu_seconds() / cores
+                             : walker_.compute_seconds() + store_->usage().update_seconds;
+  }
+  void synchronize() { store_->synchronize(); }
+
+ private:
+  const plan::RankPlan& mine_;
+  parallel::Update update_;
+  SpeedEmulator emulator_;
+  std::unique_ptr<parallel::ParameterStore> store_;
+  parallel::BlockWalker walker_;
+  model::SyntheticBatch batch_;
+  bool one_core_for_all_;
+};
+
+}  // namespace
+
+plan::MeasuredSteps run_calibration(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
+                                    const plan::Plan& plan, int steps, double cores) {
+  CalibrationRun run(communicator, model, setup, plan);
+  communicator.barrier();
+  for (int i = 0; i < kUncountedSteps; ++i) run.step();
+  std::vector<double> step_seconds, compute_seconds, transfer_seconds;
+  double begun = now_seconds(), computed = run.compute_seconds(cores);
+  double transferred = communicator.counters().cpu_seconds;
+  for (int i = 0; i < steps; ++i) {
+    run.step();
+    const double now = now_seconds(), compute = run.compute_seconds(cores);
+    step_seconds.push_back(now - std::exchange(begun, now));
+    compute_seconds.push_back(compute - std::exchange(computed, compute));
+    const double transfers = communicator.counters().cpu_seconds;
+    transfer_seconds.push_back(transfers - std::exchange(transferred, transfers));
+  }
+  run.synchronize();
+  const std::vector<double> medians = comm::all_gather_values(communicator, median(step_seconds));
+  const std::vector<double> computing = comm::all_gather_values(communicator, median(compute_seconds));
+  const std::vector<double> transfers = comm::all_gather_values(communicator, median(transfer_seconds));
+  return {medians.front(), computing, std::reduce(transfers.begin(), transfers.end()) / communicator.size()};
+}
+
+}  // namespace lshdp::measure

@@ -1,0 +1,56 @@
+// DryRun: one rank's training with the real store and walker, but without the other ranks.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "lshdp/comm/communicator.h"
+#include "lshdp/core/emulate.h"
+#include "lshdp/core/memory.h"
+#include "lshdp/measure/rank_setup.h"
+#include "lshdp/model/model.h"
+#include "lshdp/parallel/store.h"
+#include "lshdp/parallel/walker.h"
+#include "lshdp/plan/profile.h"
+
+namespace lshdp::measure {
+
+/// model::synthetic_batch() on the device that the rank computes on.
+model::SyntheticBatch synthetic_batch_there(const model::InputSpec& input, std::int64_t batch, std::uint64_t seed,
+                                            const RankSetup& setup);
+
+/// Has the buffers and does the work of rank `rank` of `ranks` over a NullCommunicator, on synthetic batches.
+/// Parameters are zero and stay so: what is measured does not depend on values. `model` and `emulator` (may be null)
+/// must outlive it.
+class DryRun {
+ public:
+  DryRun(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator = nullptr);
+
+  /// Gives the parameters their first values, as a run does before its first step.
+  void initialise();
+  /// One micro-batch as the last of a step, then the update. Returns when the update is done.
+  void finish_step(const model::SyntheticBatch& batch);
+  /// Wall seconds of `count` micro-batches within a step that goes on: forward and backward, no update.
+  double time_micro_batches(const model::SyntheticBatch& batch, int count);
+  /// Seconds of forward and backward so far, by blocks.
+  const parallel::BlockSeconds& block_seconds() const { return walker_.block_seconds(); }
+  /// What each block keeps of a forward pass over one sample and what it gives; `budget` counts what is taken.
+  std::vector<plan::BlockProfile> measure_blocks(const MemoryBudget& budget);
+  /// Seconds of optimizer work so far.
+  double update_seconds() const { return store_->usage().update_seconds; }
+  /// What was copied to the device so far.
+  parallel::HostLink host_link() const { return store_->usage().host_link; }
+
+ private:
+  void begin_step(const model::SyntheticBatch& batch);
+
+  const model::Model& model_;
+  RankSetup setup_;
+  std::unique_ptr<comm::Communicator> communicator_;
+  std::unique_ptr<parallel::ParameterStore> store_;
+  parallel::BlockWalker walker_;
+  std::int64_t step_ = 0;
+  bool in_step_ = false;
+  at::Tensor input_;  // what the step looks up
+};
+
+}  // namespace lshdp::measure

@@ -1,0 +1,70 @@
+// Comparing a checkpoint with the run that is to go on from it.
+#include "resume.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "checkpoint_manifest.h"
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/error.h"
+#include "run_data.h"
+#include "settings.h"
+
+namespace lshdp::train {
+
+namespace fs = std::filesystem;
+
+CheckpointInfo checkpoint_info(const model::Model& model, const TrainOptions& options, const nlohmann::json& data,
+                               std::int64_t step, std::int64_t total) {
+  return {.step = step,
+          .total = total,
+          .seed = options.seed,
+          .strategy = options.setup.strategy,
+          .model = model.description,
+          .training = training_settings(options),
+          .data = data,
+          .program = options.invocation.program};
+}
+
+void require_steps_left(const fs::path& checkpoint, const CheckpointInfo& written, std::int64_t last_step) {
+  if (written.step < last_step) return;
+  throw UsageError(
+      fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs, or take its weights "
+                  "with 'lshdp export'",
+                  checkpoint.string(), written.step));
+}
+
+void require_same_run(const fs::path& checkpoint, const CheckpointInfo& written, const CheckpointInfo& now,
+                      bool with_changes) {
+  if (written.model != now.model)
+    throw UsageError(fmt::format("--resume: {} was written with another model", checkpoint.string()));
+  const std::vector<std::string> changes = changes_since(written, now);
+  if (changes.empty() || with_changes) return;
+  throw UsageError(
+      fmt::format("--resume: {} was written with {}; give what it was written with, or add --resume-with-changes",
+                  checkpoint.string(), fmt::join(changes, ", ")));
+}
+
+void require_resumable(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options) {
+  if (options.resume.empty()) return;
+  const Json data = identity_by_rank_0(communicator, options.data);
+  comm::on_rank_0(communicator, [&] {
+    const fs::path checkpoint = find_checkpoint(options.resume);
+    CheckpointInfo written;
+    try {
+      written = read_checkpoint_info(checkpoint);
+    } catch (const DamagedCheckpoint&) {
+      return std::string();  // another one may be taken in its place
+    }
+    if (options.steps) require_steps_left(checkpoint, written, *options.steps);
+    TrainOptions known = options;
+    known.schedule.total_steps = options.steps.value_or(0);
+    // The total is known when batches are.
+    CheckpointInfo now = checkpoint_info(model, known, data, written.step, written.total);
+    if (!options.steps) now.training.erase(kLengthSetting);
+    require_same_run(checkpoint, written, now, options.resume_with_changes);
+    return std::string();
+  });
+}
+
+}  // namespace lshdp::train
