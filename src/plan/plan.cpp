@@ -204,7 +204,9 @@ Plan plan_from_json(const nlohmann::json& json, const std::string& source) {
   require_version(json, kVersion, source);
   Plan plan;
   plan.model = json_value_or<std::string>(json, "model", "", source);
+  // A plan written by hand may say its mode alone.
   if (json.contains("mode")) plan.strategy = strategy_from_json(json, source);
+  if (!json.contains("precision")) plan.strategy.reset();
   plan.ranks = ranks_from_json(json, source);
   plan.shard_weights = shard_weights_from_json(json, source);
   plan.total = total_of(plan.ranks);

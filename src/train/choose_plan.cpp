@@ -160,10 +160,10 @@ Json measuring_setup(comm::Communicator& communicator, const model::Model& model
   Json ranks = Json::array();
   for (const std::string& text : comm::all_gather_text(communicator, json_text(mine)))
     ranks.push_back(text.empty() ? Json() : Json::parse(text));
-  return {{"model", model.description},
-          {"strategy", plan::to_json(setup.strategy)},
-          {"total", request.total ? Json(*request.total) : Json()},
-          {"ranks", ranks}};
+  Json measuring{
+      {"model", model.description}, {"total", request.total ? Json(*request.total) : Json()}, {"ranks", ranks}};
+  measuring.update(plan::to_json(setup.strategy));
+  return measuring;
 }
 
 /// The profile of the run that is resumed, by rank 0's word; none where it was disturbed, or measured with another

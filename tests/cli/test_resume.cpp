@@ -279,6 +279,7 @@ TEST_F(Resume, UsesTheProfileOfTheSameSetUp) {
                           {"precision", "fp32"},
                           {"wire", "exact"},
                           {"recompute", false},
+                          {"offload", false},
                           {"offload_activations", false},
                           {"resident", nullptr},
                           {"total", 16},

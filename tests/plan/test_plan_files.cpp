@@ -91,6 +91,12 @@ TEST(Plan, TrainsTheLargestMicroBatchLastAndTheNextLargestFirst) {
   EXPECT_TRUE(in_training_order({}).empty());
 }
 
+TEST(Plan, MaySayItsModeAlone) {
+  const Plan plan = plan_from_json(Json::parse(R"({"version":1,"mode":"fsdp","batches":[4]})"), "b.json");
+  EXPECT_FALSE(plan.strategy.has_value());
+  EXPECT_THAT(plan_refusal(Json::parse(R"({"version":1,"mode":"zero","batches":[4]})")), HasSubstr("\"mode\""));
+}
+
 TEST(Plan, FillsFewerMicroBatchesWithFewerSamples) {
   const RankPlan rank{0, "a", 26, {16, 8, 2}};
   EXPECT_EQ(micro_batches_of(rank, 26), (std::vector<std::int64_t>{8, 2, 16}));
