@@ -18,8 +18,6 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/core/version.h"
-#include "lshdp/train/data_fit.h"
-#include "lshdp/train/evaluate.h"
 #include "lshdp/train/launch.h"
 #include "lshdp/train/run_claim.h"
 #include "lshdp/train/saved_model.h"

@@ -210,9 +210,7 @@ PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& m
 }
 
 std::string describe(const plan::Plan& plan) {
-  std::vector<std::int64_t> batches;
-  for (const plan::RankPlan& rank : plan.ranks) batches.push_back(rank.batch);
-  std::string text = fmt::format("batches {} (total {})", fmt::join(batches, ","), plan.total);
+  std::string text = fmt::format("batches {} (total {})", fmt::join(plan::batches_of(plan), ","), plan.total);
   if (plan.predicted.step_seconds > 0)
     text += fmt::format(", predicted step {}", format_seconds(plan.predicted.step_seconds));
   if (!plan.shard_weights.empty())

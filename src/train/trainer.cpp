@@ -2,7 +2,6 @@
 #include "lshdp/train/trainer.h"
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 
 #include <fmt/format.h>

@@ -52,9 +52,8 @@ struct PlanChoice {
 
 /// The plan of this run, the same on every rank. "auto" measures a profile and solves it; a run that is resumed with
 /// the set-up of its profile.json, which no disturbance marks, measures nothing. Writes no file. Throws AgreedError: a
-/// plan for other ranks, another model, mode or precision, batches that do not add up to --total or do not fit
-/// --memory, a total beyond the `samples` of the data, a
-/// --profile that does not fit. All ranks must call it.
+/// plan for other ranks, another model or strategy, batches that do not add up to --total or do not fit --memory, a
+/// total beyond the `samples` of the data, a --profile that does not fit. All ranks must call it.
 PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                        MemoryBudget& budget, const PlanRequest& request, std::int64_t samples, const PlanFolder& run);
 
