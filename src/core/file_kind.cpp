@@ -129,6 +129,7 @@ std::string kind_of_json(const Json& json) {
   if (has("network") && has("ranks")) return "a profile";
   if (first_rank(json).contains("limited_by")) return "a result of lshdp max-batch";
   if (first_rank(json).contains("measured")) return "a result of lshdp memory";
+  if (has("replicas")) return "a layout";
   if (has("batches") || first_rank(json).contains("micro_batches")) return "a plan";
   if (has("weight_map")) return "a list of weight files";
   if (has("type") || has("model_type")) return "a model's description";

@@ -14,6 +14,7 @@ TEST(KindOfJson, KnowsOurFilesByTheirKeys) {
   EXPECT_EQ(kind(R"({"version":1,"network":{},"ranks":[{"rank":0,"max_batch":4}]})"), "a profile");
   EXPECT_EQ(kind(R"({"version":1,"total":2,"ranks":[{"rank":0,"batch":2,"micro_batches":[2]}]})"), "a plan");
   EXPECT_EQ(kind(R"({"version":1,"batches":[4,4]})"), "a plan");
+  EXPECT_EQ(kind(R"({"version":1,"replicas":[]})"), "a layout");
   EXPECT_EQ(kind(R"({"ranks":[{"limited_by":"memory"}]})"), "a result of lshdp max-batch");
   EXPECT_EQ(kind(R"({"ranks":[{"measured":{}}]})"), "a result of lshdp memory");
   EXPECT_EQ(kind(R"({"type":"vit"})"), "a model's description");

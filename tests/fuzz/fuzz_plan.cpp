@@ -1,4 +1,4 @@
-// Fuzzes profile.json and batches.json, as text and as trees, and the solver behind them.
+// Fuzzes profile.json, batches.json and layout.json, as text and as trees, and the solver behind them.
 #include <numeric>
 
 #include <gtest/gtest.h>
@@ -6,9 +6,11 @@
 #include "driver.h"
 #include "lshdp/core/text.h"
 #include "lshdp/plan/alike_ranks.h"
+#include "lshdp/plan/layout.h"
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
 #include "lshdp/plan/solver.h"
+#include "lshdp/plan/stage_schedule.h"
 
 namespace lshdp::test {
 namespace {
@@ -53,6 +55,19 @@ Json sample_plan() {
   return plan::to_json(plan);
 }
 
+Json sample_layout() {
+  plan::Layout layout{.model = "mlp", .strategy = plan::Strategy{}, .blocks = 6};
+  layout.replicas = {
+      {8, {4, 4}, {{.rank = 3, .start = 0, .end = 6, .in_flight = 2}}},
+      {16,
+       {5, 5, 6},
+       {{.rank = 0, .start = 0, .end = 2, .predicted = plan::StageTime{0.1, 0.2, 0.05}},
+        {.rank = 1, .start = 2, .end = 5, .predicted = plan::StageTime{0.1, 0.3, 0.01}},
+        {.rank = 0, .start = 5, .end = 6, .predicted = plan::StageTime{0, 0.2, 0}, .predicted_bytes = 1 << 20}}}};
+  layout.predicted = {1.5, 21, {1, 0, 0, 1.5}, 0.5, 0.1};
+  return plan::to_json(layout);
+}
+
 void read_profile_tree(const Json& json) {
   const plan::Profile profile = plan::profile_from_json(json, "profile.json");
   EXPECT_FALSE(profile.ranks.empty());
@@ -72,9 +87,25 @@ void read_plan_tree(const Json& json) {
   EXPECT_GT(total, 0);
 }
 
+// What is accepted has a schedule in which all work is done.
+void read_layout_tree(const Json& json) {
+  const plan::Layout layout = plan::layout_from_json(json, "layout.json");
+  EXPECT_EQ(plan::to_json(plan::layout_from_json(plan::to_json(layout), "again")), plan::to_json(layout));
+  EXPECT_GT(plan::total_of(layout), 0);
+  for (std::size_t index = 0; index < layout.replicas.size(); ++index) {
+    const plan::Replica& replica = layout.replicas[index];
+    const std::int64_t rank = replica.stages.front().rank;
+    EXPECT_EQ(plan::work_order(layout, index, rank, replica.micro_batches).size(),
+              2 * plan::stages_of(replica, rank).size() * replica.micro_batches.size());
+  }
+}
+
 const Json kShortPlan = {{"version", 1}, {"batches", {16, 16, 48, 48}}};
+const Json kShortLayout = {{"version", 1},
+                           {"replicas", {{{"batch", 4}, {"stages", {{{"rank", 0}, {"start", 0}, {"end", 6}}}}}}}};
 
 TEST(Fuzz, ProfileTree) { fuzz_json({sample_profile()}, read_profile_tree); }
+TEST(Fuzz, LayoutTree) { fuzz_json({sample_layout(), kShortLayout}, read_layout_tree); }
 TEST(Fuzz, PlanTree) { fuzz_json({sample_plan(), kShortPlan}, read_plan_tree); }
 
 // What the reader lets through, the solver must be able to take.
@@ -113,6 +144,11 @@ TEST(Fuzz, ProfileText) {
 TEST(Fuzz, PlanText) {
   fuzz_bytes({sample_plan().dump(), kShortPlan.dump()},
              [](const std::string& text) { read_plan_tree(parse_json(text, "batches.json")); });
+}
+
+TEST(Fuzz, LayoutText) {
+  fuzz_bytes({sample_layout().dump(), kShortLayout.dump()},
+             [](const std::string& text) { read_layout_tree(parse_json(text, "layout.json")); });
 }
 
 TEST(Fuzz, BatchesOfTheCommandLine) {

@@ -45,7 +45,8 @@ FileFormat format_of(std::string_view head);
 /// "UTF-16", "UTF-32" or "UTF-8" if `head` begins with its byte order mark; empty otherwise.
 std::string_view byte_order_mark(std::string_view head);
 
-/// "a profile", "a plan", "a model's description", ..: what `json` is by its keys; empty if it is none that is known.
+/// "a profile", "a plan", "a layout", "a model's description", ..: what `json` is by its keys; empty if it is none that
+/// is known.
 std::string kind_of_json(const Json& json);
 
 /// "an HDF5 file", "a safetensors file", ..: what `content` is by its bytes; empty if it may be JSON.
