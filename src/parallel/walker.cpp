@@ -84,24 +84,29 @@ at::Tensor BlockWalker::in_rows(const at::Tensor& input) const {
 void BlockWalker::empty_pass(bool last) {
   empty_forward();
   const bool gathers = store_.gathers_every_pass();
-  for (std::size_t block = model_.blocks.size(); block-- > 0;) {
-    if (gathers) acquire(block);
-    store_.add_gradient(block, {}, last);
-    if (gathers) store_.release(block);
+  const std::vector<BlockRange> held = ranges();
+  for (auto range = held.rbegin(); range != held.rend(); ++range) {
+    for (std::size_t block = range->end; block-- > range->begin;) {
+      if (gathers) acquire(block);
+      store_.add_gradient(block, {}, last);
+      if (gathers) store_.release(block);
+    }
   }
 }
 
 void BlockWalker::empty_forward() {
-  for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
-    acquire(block);
-    store_.release(block);
+  for (const BlockRange& range : ranges()) {
+    for (std::size_t block = range.begin; block < range.end; ++block) {
+      acquire(block);
+      store_.release(block);
+    }
   }
 }
 
-at::Tensor BlockWalker::forward(const at::Tensor& input) {
+at::Tensor BlockWalker::forward(const BlockRange& range, const at::Tensor& input) {
   const c10::NoGradGuard no_grad;
   at::Tensor x = to_compute_type(device_->upload(input));
-  for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
+  for (std::size_t block = range.begin; block < range.end; ++block) {
     acquire(block);
     x = run_block(block, x);
     store_.release(block);
@@ -109,9 +114,9 @@ at::Tensor BlockWalker::forward(const at::Tensor& input) {
   return x;
 }
 
-Evaluation BlockWalker::evaluate(const at::Tensor& input, const at::Tensor& target) {
+Evaluation BlockWalker::judge(const at::Tensor& logits, const at::Tensor& target) const {
   const c10::NoGradGuard no_grad;
-  const at::Tensor logits = forward(input), wanted = device_->upload(target);
+  const at::Tensor wanted = device_->upload(target);
   return {model::summed_cross_entropy(logits, wanted, 0).item<double>(), model::correct_predictions(logits, wanted),
           target.numel()};
 }
@@ -138,20 +143,21 @@ at::Tensor BlockWalker::run_block(std::size_t block, const at::Tensor& input) co
 Activations::Block BlockWalker::keep(std::size_t block, const at::Tensor& input, bool with_graph) const {
   Activations::Block kept{input.detach(), {}};
   if (with_graph) {
-    if (gives_input_gradient(block)) kept.input.requires_grad_(true);
+    if (block > 0) kept.input.requires_grad_(true);
     kept.output = run_block(block, kept.input);
   }
   return kept;
 }
 
-Activations BlockWalker::forward_pass(const at::Tensor& input, const Observe& observe) {
+Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe) {
   if (emulator_ != nullptr) emulator_->begin();
   Activations kept;
+  kept.range_ = range;
   kept.host_inputs_ = take_host_inputs();
-  kept.blocks_.reserve(model_.blocks.size());
+  kept.blocks_.reserve(range.end - range.begin);
   at::Tensor x = device_->upload(input);
-  if (options_.first_stage) x = store_.looks_up_rows() ? in_rows(x) : to_compute_type(x);
-  for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
+  if (range.begin == 0) x = store_.looks_up_rows() ? in_rows(x) : to_compute_type(x);
+  for (std::size_t block = range.begin; block < range.end; ++block) {
     acquire(block);
     compute(Phase::forward, block, [&] {
       // The loss's backward follows at once: to run its block's forward twice would save nothing.
@@ -178,12 +184,12 @@ BackwardResult BlockWalker::backward_pass(Activations kept, const at::Tensor& gi
   at::Tensor loss;
   at::Tensor gradient;  // of the loss by the output of the block in hand
   const at::Tensor there = device_->upload(given);
-  if (!options_.last_stage) gradient = there;
-  for (std::size_t block = model_.blocks.size(); block-- > 0;) {
+  if (!gives_loss(kept.range_.end - 1)) gradient = there;
+  for (std::size_t block = kept.range_.end; block-- > kept.range_.begin;) {
     acquire(block);
     compute(Phase::backward, block, [&] {
       reload_input(block, kept);
-      Activations::Block mine = std::move(kept.blocks_[block]);
+      Activations::Block mine = std::move(kept.of(block));
       if (!mine.output.defined()) mine = keep(block, mine.input, true);
       at::Tensor output = std::move(mine.output);
       if (gives_loss(block)) {
@@ -192,7 +198,7 @@ BackwardResult BlockWalker::backward_pass(Activations kept, const at::Tensor& gi
         if (const double scale = store_.backward_scale(); scale != 1) gradient = at::full_like(output, scale);
       }
       gradient = backward_block(block, mine, output, gradient, last);
-      kept.blocks_[block] = {};
+      kept.of(block) = {};
     });
     store_.release(block);
   }
@@ -213,15 +219,15 @@ std::unique_ptr<HostInputs> BlockWalker::take_host_inputs() {
 
 /// What recomputation needs of forward; the first block's input stays, it is the data or what was received.
 void BlockWalker::offload_input(std::size_t block, Activations& kept) const {
-  if (!kept.host_inputs_ || block == 0) return;
-  kept.host_inputs_->put(block, kept.blocks_[block].input);
-  kept.blocks_[block].input.reset();
+  if (!kept.host_inputs_ || block == kept.range_.begin) return;
+  kept.host_inputs_->put(block, kept.of(block).input);
+  kept.of(block).input.reset();
 }
 
 void BlockWalker::reload_input(std::size_t block, Activations& kept) const {
   if (!kept.host_inputs_) return;
-  if (!kept.blocks_[block].input.defined()) kept.blocks_[block].input = kept.host_inputs_->take(block);
-  if (block > 1) kept.host_inputs_->prefetch(block - 1);
+  if (!kept.of(block).input.defined()) kept.of(block).input = kept.host_inputs_->take(block);
+  if (block > kept.range_.begin + 1) kept.host_inputs_->prefetch(block - 1);
 }
 
 /// Hands the gradients of the block's parameters to the store and returns that of its input.
@@ -229,12 +235,12 @@ at::Tensor BlockWalker::backward_block(std::size_t block, const Activations::Blo
                                        const at::Tensor& output_gradient, bool last) {
   const std::span<const at::Tensor> parameters = store_.parameters(block);
   std::vector<at::Tensor> inputs(parameters.begin(), parameters.end());
-  if (gives_input_gradient(block)) inputs.push_back(kept.input);
+  if (block > 0) inputs.push_back(kept.input);  // nothing before the data wants a gradient
   std::vector<at::Tensor> output_gradients;
   if (output_gradient.defined()) output_gradients.push_back(output_gradient);
   std::vector<at::Tensor> gradients = torch::autograd::grad({output}, inputs, output_gradients);
   store_.add_gradient(block, std::span(gradients).first(parameters.size()), last);
-  return gives_input_gradient(block) ? gradients.back() : at::Tensor();
+  return block > 0 ? gradients.back() : at::Tensor();
 }
 
 void BlockWalker::compute(Phase phase, std::size_t block, const std::function<void()>& work) {

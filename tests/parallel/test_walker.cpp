@@ -178,42 +178,27 @@ TEST_P(WalkerOnEveryModel, HoldsSeveralMicroBatchesBetweenForwardAndBackward) {
   }
 }
 
-/// Blocks [begin, end) of the model, which lend each other nothing.
-model::Model part_of(model::Model& model, std::size_t begin, std::size_t end) {
-  model::Model part{
-      .name = model.name, .description = model.description, .input = model.input, .blocks = {}, .dropout = {}};
-  for (std::size_t block = begin; block < end; ++block) part.blocks.push_back(std::move(model.blocks[block]));
-  return part;
-}
-
 TEST(Walker, GivesStagesOfAModelTheGradientsOfTheWhole) {
-  for (model::Model (*make)() : {&test::small_vit, &test::small_mlp}) {
-    const model::Model whole = make();
-    const model::SyntheticBatch batch = model::synthetic_batch(whole.input, 4, 3);
-    for (const bool recompute : {false, true}) {
-      const WalkerOptions options{.precision = Precision::fp64, .recompute = recompute};
-      RecordingStore reference(whole, at::kDouble);
-      BlockWalker walker(whole, reference, options);
+  for (model::Model (*make)() : {&test::small_vit, &test::small_mlp, &test::small_gpt}) {
+    const model::Model model = make();
+    const model::SyntheticBatch batch = model::synthetic_batch(model.input, 4, 3);
+    for (const WalkerOptions& options : {WalkerOptions{}, WalkerOptions{.recompute = true},
+                                         WalkerOptions{.recompute = true, .offload_activations = true}}) {
+      RecordingStore reference(model, at::kFloat), cut(model, at::kFloat);
+      BlockWalker walker(model, reference, options), stages(model, cut, options);
       const double loss = train(walker, batch);
 
-      model::Model cut = make();
       const std::size_t border = 2;
-      const model::Model front = part_of(cut, 0, border), back = part_of(cut, border, cut.blocks.size());
-      RecordingStore front_store(front, at::kDouble), back_store(back, at::kDouble);
-      WalkerOptions first = options, last = options;
-      first.last_stage = last.first_stage = false;
-      BlockWalker front_walker(front, front_store, first), back_walker(back, back_store, last);
-      Activations sent = front_walker.forward_pass(batch.input);
-      const BackwardResult after =
-          back_walker.backward_pass(back_walker.forward_pass(sent.output()), batch.target, true);
-      const BackwardResult before = front_walker.backward_pass(std::move(sent), after.input_gradient, true);
+      Activations front = stages.forward_pass({0, border}, batch.input);
+      Activations back = stages.forward_pass({border, model.blocks.size()}, front.take_output());
+      const BackwardResult after = stages.backward_pass(std::move(back), batch.target, true);
+      const BackwardResult before = stages.backward_pass(std::move(front), after.input_gradient, true);
       EXPECT_EQ(after.loss, loss);
       EXPECT_EQ(before.loss, 0);
       EXPECT_FALSE(before.input_gradient.defined());
-      for (std::size_t block = 0; block < whole.blocks.size(); ++block) {
-        const auto& mine = block < border ? front_store.gradients[block] : back_store.gradients[block - border];
-        for (std::size_t i = 0; i < mine.size(); ++i)
-          EXPECT_TRUE(at::equal(mine[i], reference.gradients[block][i])) << block << " " << i;
+      for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+        for (std::size_t i = 0; i < cut.gradients[block].size(); ++i)
+          EXPECT_TRUE(at::equal(cut.gradients[block][i], reference.gradients[block][i])) << block << " " << i;
       }
     }
   }

@@ -12,10 +12,12 @@
 
 namespace lshdp::parallel {
 
+class Placement;
+
 using plan::Mode;
 using plan::Strategy;
 
-/// The same on all ranks, but for strategy.resident and device.
+/// The same on all ranks, but for strategy.resident, placement and device.
 struct StoreOptions {
   /// resident: none stands for 0. wire, of ddp: with bf16 each rank's gradients travel in bf16 and are added in fp32,
   /// and fp32 parameters follow their master weights by changes in bf16, the same on every rank; what one rounding
@@ -32,6 +34,8 @@ struct StoreOptions {
   std::vector<std::int64_t> shard_weights = {};
   /// lsdp: by rank: ranks of the same name share a node; none: the names of their hosts.
   std::vector<std::string> node_names = {};
+  /// ddp: where the blocks lie; none: all of them on all ranks.
+  std::shared_ptr<const Placement> placement = nullptr;
   LossScaling loss_scaling = {};                    // fp16
   std::shared_ptr<ComputeDevice> device = nullptr;  // that this rank computes on; without one: the host
 };

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -18,14 +19,18 @@ namespace lshdp::parallel {
 
 class HostInputs;
 
+/// Consecutive blocks [begin, end) of a model.
+struct BlockRange {
+  std::size_t begin = 0, end = 0;
+};
+
 struct WalkerOptions {
   Precision precision = Precision::fp32;
   bool recompute = false;  // keep only block inputs; run each block's forward again in backward (bitwise equal)
   bool offload_activations = false;  // with recompute: block inputs wait for backward in host memory
   double label_smoothing = 0;
-  std::shared_ptr<ComputeDevice> device = nullptr;  // the store's; without one: the host
-  // Of a model cut into stages: whether this part's first block reads the data, and whether its last one gives logits.
-  bool first_stage = true, last_stage = true;
+  std::shared_ptr<ComputeDevice> device = nullptr;     // the store's; without one: the host
+  std::optional<std::vector<BlockRange>> ranges = {};  // the blocks that this rank holds, rising; none: all of them
 };
 
 /// What backward needs of one micro-batch's forward. Several can be held at a time.
@@ -38,6 +43,8 @@ class Activations {
 
   /// What the last block gave, without its graph: logits, or what the next stage reads.
   const at::Tensor& output() const { return output_; }
+  /// The same; it is not kept any longer.
+  at::Tensor take_output() { return std::move(output_); }
 
  private:
   friend class BlockWalker;
@@ -45,7 +52,11 @@ class Activations {
     at::Tensor input;   // a leaf
     at::Tensor output;  // the head of its graph; undefined: backward runs the forward again
   };
-  std::vector<Block> blocks_;
+  BlockRange range_;
+
+  Block& of(std::size_t block) { return blocks_[block - range_.begin]; }
+
+  std::vector<Block> blocks_;                // of the range
   std::unique_ptr<HostInputs> host_inputs_;  // null: inputs stay on the device
   at::Tensor output_;
 };
@@ -57,8 +68,8 @@ struct BlockSeconds {
 
 /// What one micro-batch's backward gives.
 struct BackwardResult {
-  double loss = 0;            // last stage: summed over the micro-batch's terms
-  at::Tensor input_gradient;  // all but the first stage: of the loss, times ParameterAccess::backward_scale()
+  double loss = 0;            // with the last block: summed over the micro-batch's terms
+  at::Tensor input_gradient;  // without the first block: of the loss, times ParameterAccess::backward_scale()
 };
 
 /// Sums over the samples of a batch.
@@ -92,18 +103,26 @@ class BlockWalker {
   /// what other ranks do without it: the whole step if it has none, the passes that it has less where the store gathers
   /// in every pass.
   void begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input);
-  /// `input`: of one micro-batch; the first stage's are data, the others' activations in the compute type. `observe`
+  /// `input`: of one micro-batch; the first block's are data, others' are activations in the compute type. `observe`
   /// (may be empty) is told what each block gave.
   using Observe = std::function<void(std::size_t block, const at::Tensor& output)>;
-  Activations forward_pass(const at::Tensor& input, const Observe& observe = {});
-  /// `given`: the last stage's targets, or the gradient of the loss by output(). `last`: the step's last micro-batch of
-  /// this rank.
+  Activations forward_pass(const at::Tensor& input, const Observe& observe = {}) {
+    return forward_pass(whole_model(), input, observe);
+  }
+  /// The same through some of the blocks, one stage of a model that is cut.
+  Activations forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe = {});
+  /// Through the blocks of the forward pass. `given`: with the last block the targets, else the gradient of the loss by
+  /// output(). `last`: the last micro-batch of the step that this rank takes through these blocks.
   BackwardResult backward_pass(Activations activations, const at::Tensor& given, bool last);
   /// A pass of a rank that has no samples: takes part in its communication.
   void empty_pass(bool last = true);
   /// Logits, without gradients. The emulator does not slow it: it serves evaluation and generation.
-  at::Tensor forward(const at::Tensor& input);
-  Evaluation evaluate(const at::Tensor& input, const at::Tensor& target);
+  at::Tensor forward(const at::Tensor& input) { return forward(whole_model(), input); }
+  /// What the last block of the range gives.
+  at::Tensor forward(const BlockRange& range, const at::Tensor& input);
+  Evaluation evaluate(const at::Tensor& input, const at::Tensor& target) { return judge(forward(input), target); }
+  /// Of logits that forward() gave.
+  Evaluation judge(const at::Tensor& logits, const at::Tensor& target) const;
   /// A forward pass without samples, where other ranks make one more and the store gathers in every pass.
   void empty_forward();
   bool gathers_every_pass() const { return store_.gathers_every_pass(); }
@@ -116,6 +135,8 @@ class BlockWalker {
   const BlockSeconds& block_seconds() const { return block_seconds_; }
 
  private:
+  BlockRange whole_model() const { return {0, model_.blocks.size()}; }
+  std::vector<BlockRange> ranges() const { return options_.ranges.value_or(std::vector{whole_model()}); }
   enum class Phase { forward, backward };
   /// Computing between two waits.
   struct Stretch {
@@ -130,8 +151,7 @@ class BlockWalker {
   at::Tensor run_block(std::size_t block, const at::Tensor& input) const;
   Activations::Block keep(std::size_t block, const at::Tensor& input, bool with_graph) const;
   std::unique_ptr<HostInputs> take_host_inputs();
-  bool gives_input_gradient(std::size_t block) const { return block > 0 || !options_.first_stage; }
-  bool gives_loss(std::size_t block) const { return options_.last_stage && block + 1 == model_.blocks.size(); }
+  bool gives_loss(std::size_t block) const { return block + 1 == model_.blocks.size(); }
   at::Tensor backward_block(std::size_t block, const Activations::Block& kept, const at::Tensor& output,
                             const at::Tensor& output_gradient, bool last);
   void compute(Phase phase, std::size_t block, const std::function<void()>& work);

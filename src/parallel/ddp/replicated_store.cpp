@@ -22,6 +22,7 @@
 #include "lshdp/core/bf16.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/device.h"
+#include "lshdp/parallel/placement.h"
 #include "optimizer/sharded_adamw.h"
 #include "optimizer/update_thread.h"
 
@@ -29,6 +30,8 @@ namespace lshdp::parallel {
 namespace {
 
 struct BucketState {
+  comm::Communicator* group = nullptr;  // the ranks that hold it; null: this rank is none of them, and nothing follows
+  bool copies = false;                  // for the network
   comm::Shards shards;
   // On the device.
   at::Tensor values;     // [count], compute type
@@ -75,9 +78,11 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
 
  private:
   std::int64_t host_bytes() const;
+  comm::Communicator* group_of(std::size_t index) const;
   void make_wire_memory();
+  std::vector<std::size_t> buckets_where(bool held) const;
   BucketState make_bucket(std::size_t index);
-  at::Tensor on_wire(const at::Tensor& arena);
+  at::Tensor on_wire(const BucketState& bucket, const at::Tensor& arena);
   static void start_gather(BucketState& bucket);
   static void finish_gather(BucketState& bucket) noexcept;
   void make_leaves();
@@ -103,14 +108,16 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void send_parameters(std::size_t index) override;
   void start_gathers_in_order();
 
+  void abandon() noexcept override;
+
   comm::Communicator& communicator_;
   StoreOptions options_;
   std::shared_ptr<ComputeDevice> device_;
-  bool copies_;  // for the network
   Trace* trace_;
   BlockLayout layout_;
-  std::optional<HostArena> wire_memory_;  // where it copies
-  std::vector<BucketState> buckets_;
+  std::optional<HostArena> wire_memory_;             // where it copies
+  std::vector<BucketState> buckets_;                 // as the layout has them
+  std::vector<std::size_t> held_;                    // of them, rising
   std::vector<std::vector<at::Tensor>> parameters_;  // by block: its own, then those it borrows, as leaves
 
   std::optional<TableRows> rows_;  // where the layout has a table
@@ -131,18 +138,20 @@ ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& 
     : communicator_(communicator),
       options_(options),
       device_(device_or_host(options.device)),
-      copies_(copies_for_wire(*device_, communicator)),
       trace_(trace),
       layout_(
           model, min_count(options.bucket_bytes, options.strategy.precision),
-          communicator.moves_device_memory() ? kNoTable : min_count(options.table_bytes, options.strategy.precision)),
+          communicator.moves_device_memory() ? kNoTable : min_count(options.table_bytes, options.strategy.precision),
+          options.placement ? std::span<const int>(options.placement->groups()) : std::span<const int>()),
       parameters_(model.blocks.size()),
       thread_(*this, layout_.buckets().size(), communicator, *device_, static_cast<int>(2 * layout_.buckets().size()),
-              trace, make_loss_scaler(options.strategy.precision, options.loss_scaling)) {
-  if (copies_) make_wire_memory();
+              trace, make_loss_scaler(options.strategy.precision, options.loss_scaling), buckets_where(false)) {
+  held_ = buckets_where(true);
+  make_wire_memory();
   for (std::size_t index = 0; index < layout_.buckets().size(); ++index) buckets_.push_back(make_bucket(index));
   make_leaves();
-  if (layout_.table()) make_table_rows(static_cast<int>(2 * buckets_.size() + 1));
+  if (layout_.table() && buckets_[*layout_.table()].group != nullptr)
+    make_table_rows(static_cast<int>(2 * buckets_.size() + 1));
 }
 
 ReplicatedStore::~ReplicatedStore() {
@@ -166,25 +175,43 @@ void ReplicatedStore::finish_gather(BucketState& bucket) noexcept {
   }
 }
 
+comm::Communicator* ReplicatedStore::group_of(std::size_t index) const {
+  return options_.placement ? options_.placement->group_of(layout_.buckets()[index].first_block) : &communicator_;
+}
+
+/// Those that this rank holds, or the others.
+std::vector<std::size_t> ReplicatedStore::buckets_where(bool held) const {
+  std::vector<std::size_t> found;
+  for (std::size_t index = 0; index < layout_.buckets().size(); ++index) {
+    if ((group_of(index) != nullptr) == held) found.push_back(index);
+  }
+  return found;
+}
+
 void ReplicatedStore::make_wire_memory() {
   std::int64_t bytes = 0;
-  for (const Bucket& bucket : layout_.buckets()) bytes += wire_bytes(bucket.count, options_);
-  wire_memory_.emplace(bytes, *device_);
+  for (const std::size_t index : held_) {
+    if (copies_for_wire(*device_, *group_of(index))) bytes += wire_bytes(layout_.buckets()[index].count, options_);
+  }
+  if (bytes > 0) wire_memory_.emplace(bytes, *device_);
 }
 
 /// What the network uses in place of an arena of the device.
-at::Tensor ReplicatedStore::on_wire(const at::Tensor& arena) {
-  return copies_ ? wire_memory_->take(arena.numel(), arena.scalar_type()) : arena;
+at::Tensor ReplicatedStore::on_wire(const BucketState& bucket, const at::Tensor& arena) {
+  return bucket.copies ? wire_memory_->take(arena.numel(), arena.scalar_type()) : arena;
 }
 
 BucketState ReplicatedStore::make_bucket(std::size_t index) {
+  BucketState bucket;
+  bucket.group = group_of(index);
+  if (bucket.group == nullptr) return bucket;
+  bucket.copies = copies_for_wire(*device_, *bucket.group);
   const Bucket& layout = layout_.buckets()[index];
   const at::ScalarType master = master_type(options_.strategy.precision),
                        compute = compute_type(options_.strategy.precision);
   const auto zeros = [&](at::ScalarType type) { return zeros_on(*device_, layout.count, type); };
-  const int rank = communicator_.rank();
-  BucketState bucket;
-  bucket.shards = layout_.shards(index, communicator_.size(), options_.shard_weights);
+  const int rank = bucket.group->rank();
+  bucket.shards = layout_.shards(index, bucket.group->size(), options_.shard_weights);
   bucket.values = zeros(compute);
   bucket.gradients = zeros(master);
   bucket.scratch = at::empty(
@@ -195,20 +222,22 @@ BucketState ReplicatedStore::make_bucket(std::size_t index) {
     bucket.changes = zeros(at::kBFloat16);
     bucket.shard.master = bucket.shard.master.clone();  // not a view of values, which follow it in rounded steps
   }
-  bucket.wire_gradients = on_wire(bucket.gradients);
-  bucket.wire_parameters = on_wire(gathered(bucket));
+  bucket.wire_gradients = on_wire(bucket, bucket.gradients);
+  bucket.wire_parameters = on_wire(bucket, gathered(bucket));
   bucket.touched.resize(layout.slots.size());
   return bucket;
 }
 
 void ReplicatedStore::make_table_rows(int first_tag) {
   const at::ScalarType master = master_type(options_.strategy.precision);
-  rows_.emplace(layout_, buckets_[*layout_.table()].shards, communicator_, *device_, master,
+  const BucketState& table = buckets_[*layout_.table()];
+  rows_.emplace(layout_, table.shards, *table.group, *device_, master,
                 options_.strategy.wire == Wire::bf16 ? at::kBFloat16 : master, first_tag, kNormPriority);
 }
 
 void ReplicatedStore::make_leaves() {
   for (std::size_t block = 0; block < parameters_.size(); ++block) {
+    if (buckets_[layout_.bucket_of(block)].group == nullptr) continue;
     for (const SlotPlace& place : layout_.places(block))
       parameters_[block].push_back(layout_.leaf(buckets_[place.bucket].values, place));
   }
@@ -217,16 +246,21 @@ void ReplicatedStore::make_leaves() {
 void ReplicatedStore::begin_step(const Update& update) {
   if (in_step_) throw std::logic_error("begin_step before the last gradients of the step before");
   thread_.rethrow_error();
+  thread_.wait_empty_step();
   update_ = update;
   ++step_;
   in_step_ = true;
-  buckets_left_ = buckets_.size();
-  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+  buckets_left_ = held_.size();
+  for (const std::size_t index : held_) {
     BucketState& bucket = buckets_[index];
     const Bucket& layout = layout_.buckets()[index];
     bucket.touched.assign(bucket.touched.size(), false);
     bucket.blocks_left = layout.last_block - layout.first_block + 1;
     bucket.prepared = false;
+  }
+  if (held_.empty()) {
+    in_step_ = false;
+    thread_.deliver_empty_step(step_, update_);
   }
   if (!rows_) return;
   buckets_[rows_->bucket()].blocks_left = rows_->borrowers();
@@ -291,7 +325,7 @@ void ReplicatedStore::wait_for_bucket(std::size_t index) {
   bucket.gather.wait();
   wait_seconds_ += now_seconds() - begun;
   if (std::exchange(bucket.gather_worked_in, true)) return;
-  if (copies_) {
+  if (bucket.copies) {
     // Nothing has read them since the step's gradients left, but rows of a table may just be looked up.
     const Event free = layout_.buckets()[index].table ? device_->record_event() : Event();
     device_->wait_event(copy_in(*device_, gathered(bucket), bucket.wire_parameters, free));
@@ -329,7 +363,7 @@ void ReplicatedStore::prepare(std::size_t index) {
   BucketState& bucket = buckets_[index];
   const std::span scratch(static_cast<std::byte*>(bucket.scratch.data_ptr()),
                           static_cast<std::size_t>(bucket.scratch.numel()));
-  bucket.reduce = communicator_.reduce_scatter_sum(buffer_of(bucket.wire_gradients), bucket.shards,
+  bucket.reduce = bucket.group->reduce_scatter_sum(buffer_of(bucket.wire_gradients), bucket.shards,
                                                    {.tag = static_cast<int>(2 * index),
                                                     .priority = sum_priority(index),
                                                     .wire = options_.strategy.wire,
@@ -364,14 +398,14 @@ void ReplicatedStore::note_last_gradient(std::size_t index) {
 /// peer can gather before it has this rank's gradients, and nothing here reads the bucket's parameters any more in this
 /// step.
 void ReplicatedStore::deliver(std::size_t index) {
-  if (buckets_left_ == buckets_.size()) {
+  if (buckets_left_ == held_.size()) {
     // The step before has sent all its parameters: every rank has acquired every block since.
     const std::scoped_lock lock(order_mutex_);
-    sums_to_start_ = buckets_.size();
+    sums_to_start_ = held_.size();
   }
   BucketState& bucket = buckets_[index];
   layout_.clear_untouched(bucket.gradients, index, bucket.touched);
-  bucket.gather = communicator_.all_gather(buffer_of(bucket.wire_parameters), bucket.shards,
+  bucket.gather = bucket.group->all_gather(buffer_of(bucket.wire_parameters), bucket.shards,
                                            {.tag = static_cast<int>(2 * index + 1),
                                             .priority = kReducePriority + static_cast<int>(buckets_.size() + index),
                                             .deferred = true});
@@ -401,7 +435,8 @@ void ReplicatedStore::finish_reduce(std::size_t index) {
   bucket.reduce.wait();
   trace_transfer(trace_, "reduce-scatter", index, bucket.reduce);
   if (layout_.buckets()[index].table) rows_->add_arrived(owned_rows(bucket.wire_gradients));
-  if (copies_) copy_aside(shard_of(bucket.gradients, bucket.shard), shard_of(bucket.wire_gradients, bucket.shard));
+  if (bucket.copies)
+    copy_aside(shard_of(bucket.gradients, bucket.shard), shard_of(bucket.wire_gradients, bucket.shard));
 }
 
 double ReplicatedStore::mean_squared_norm(std::size_t index, const Update& update) {
@@ -418,7 +453,8 @@ void ReplicatedStore::update(std::size_t index, const Update& update, double sca
   update_shard(bucket.shard, gradient, layout_.buckets()[index].decay_count, options_.adamw, update, scale,
                rounds ? at::Tensor() : bucket.values);
   if (rounds) round_changes(bucket);
-  if (copies_) copy_aside(shard_of(bucket.wire_parameters, bucket.shard), shard_of(gathered(bucket), bucket.shard));
+  if (bucket.copies)
+    copy_aside(shard_of(bucket.wire_parameters, bucket.shard), shard_of(gathered(bucket), bucket.shard));
   device_->record_event().wait();
 }
 
@@ -449,15 +485,21 @@ void ReplicatedStore::start_gathers_in_order() {
   gathers_to_start_.clear();
 }
 
+/// Also where buckets travel over other communicators than that of all ranks.
+void ReplicatedStore::abandon() noexcept {
+  for (const std::size_t index : held_) buckets_[index].group->abandon();
+}
+
 void ReplicatedStore::synchronize() {
   if (in_step_) throw std::logic_error("synchronize within a step");
-  for (std::size_t index = 0; index < buckets_.size(); ++index) wait_for_bucket(index);
+  for (const std::size_t index : held_) wait_for_bucket(index);
+  thread_.wait_empty_step();
   if (rows_) rows_->set_whole();
 }
 
 std::int64_t ReplicatedStore::host_bytes() const {
   std::int64_t bytes = wire_memory_ ? wire_memory_->bytes() : 0;
-  for (const BucketState& bucket : buckets_) bytes += device_->has_own_memory() ? bucket.scratch.numel() : 0;
+  for (const std::size_t index : held_) bytes += device_->has_own_memory() ? buckets_[index].scratch.numel() : 0;
   return bytes;
 }
 
@@ -465,6 +507,7 @@ void ReplicatedStore::take_values(const model::BlockValues& source) {
   const c10::NoGradGuard no_grad;
   layout_.take_values(source, [&](std::size_t index, const model::Values& values) {
     BucketState& bucket = buckets_[index];
+    if (bucket.group == nullptr) return;
     const at::Tensor arena = at::zeros({bucket.values.numel()}, master_type(options_.strategy.precision));
     layout_.copy_from_values(arena, index, values);
     bucket.values.copy_(arena);
@@ -478,23 +521,29 @@ void ReplicatedStore::gather_each(const TakeValue& take) {
   const HostMemoryScope host;
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     const BucketState& bucket = buckets_[index];
-    layout_.take_each(take, index, gather_master(communicator_, bucket.shard, bucket.shards));
+    at::Tensor whole = at::empty({layout_.buckets()[index].count}, master_type(options_.strategy.precision));
+    if (bucket.group != nullptr) whole = gather_master(*bucket.group, bucket.shard, bucket.shards);
+    if (options_.placement) {
+      const int from = options_.placement->first_holder(layout_.buckets()[index].first_block);
+      communicator_.broadcast(buffer_of(whole), from).wait();
+    }
+    layout_.take_each(take, index, whole);
   }
 }
 
 std::vector<StatePiece> ReplicatedStore::owned_state() {
   std::vector<StatePiece> pieces;
-  for (std::size_t index = 0; index < buckets_.size(); ++index)
-    layout_.append_pieces(pieces, index, buckets_[index].shard);
+  for (const std::size_t index : held_) layout_.append_pieces(pieces, index, buckets_[index].shard);
   return pieces;
 }
 
 void ReplicatedStore::publish() {
   const c10::NoGradGuard no_grad;
-  for (BucketState& bucket : buckets_) {
+  for (const std::size_t index : held_) {
+    BucketState& bucket = buckets_[index];
     copy_master_to(bucket.values, bucket.shard);
     const at::Tensor whole = bucket.values.cpu();  // itself where the host computes
-    communicator_.all_gather(buffer_of(whole), bucket.shards).wait();
+    bucket.group->all_gather(buffer_of(whole), bucket.shards).wait();
     if (device_->has_own_memory()) bucket.values.copy_(whole);
   }
   if (rows_) rows_->set_whole();
@@ -508,6 +557,8 @@ std::unique_ptr<ParameterStore> make_replicated_store(const model::Model& model,
     throw std::invalid_argument("fp64 does not travel as bf16");
   if (options.strategy.wire == Wire::bf16 && options.strategy.precision == Precision::fp16)
     throw std::invalid_argument("fp16 parameters do not travel as bf16");
+  if (options.placement && communicator.moves_device_memory())
+    throw std::invalid_argument("blocks on some ranks only need a communicator that goes by way of the host");
   return std::make_unique<ReplicatedStore>(model, communicator, options, trace);
 }
 

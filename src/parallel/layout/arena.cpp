@@ -6,6 +6,7 @@
 #include <functional>
 #include <numeric>
 #include <optional>
+#include <stdexcept>
 
 #include <fmt/format.h>
 
@@ -62,15 +63,20 @@ std::optional<Bucket> make_table(const model::Model& model, std::int64_t min_tab
 
 }  // namespace
 
-std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t min_count, std::int64_t min_table) {
+std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t min_count, std::int64_t min_table,
+                                 std::span<const int> groups) {
   const std::optional<Bucket> table = make_table(model, min_table);
+  const auto one_group = [&](std::size_t a, std::size_t b) { return groups.empty() || groups[a] == groups[b]; };
+  if (table && !(one_group(0, table->first_block) && one_group(0, table->last_block)))
+    throw std::invalid_argument("a table and the blocks that use it lie on different ranks");
   std::vector<Bucket> buckets;
   std::int64_t gathered = 0;
   std::size_t last = model.blocks.size() - 1;
   for (std::size_t block = model.blocks.size(); block-- > 0;) {
     gathered += model.parameter_count(block) - (block == 0 && table ? table->slots.front().count : 0);
-    if (gathered < min_count && block > 0) continue;
-    if (gathered < min_count && !buckets.empty()) {
+    const bool first = block == 0 || !one_group(block, block - 1);  // of its group
+    if (gathered < min_count && !first) continue;
+    if (gathered < min_count && !buckets.empty() && one_group(block, buckets.back().first_block)) {
       // A small remainder of first blocks: its neighbour's transfer would be waited for together with its own anyway.
       last = buckets.back().last_block;
       buckets.pop_back();

@@ -38,8 +38,10 @@ inline constexpr std::int64_t kNoTable = std::numeric_limits<std::int64_t>::max(
 /// Buckets in the order of blocks. Blocks are put together until a bucket has at least `min_count` elements, because
 /// small messages cost latency; counted from the last block, whose gradients are ready first. A block is never split,
 /// but for a borrowed table of the first one (Block::looked_up) of at least `min_table` elements: a bucket of its
-/// own, the last.
-std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t min_count, std::int64_t min_table = kNoTable);
+/// own, the last. `groups`: by block, maybe empty; blocks of different numbers are never in one bucket. Throws
+/// std::invalid_argument where a table and its users have different ones.
+std::vector<Bucket> make_buckets(const model::Model& model, std::int64_t min_count, std::int64_t min_table = kNoTable,
+                                 std::span<const int> groups = {});
 
 /// `count` elements in a shard per rank that begins at a multiple of kAlignment: in proportion to `weights`, or equal
 /// where there are none. A weight of 0 gives an empty shard. Throws UsageError unless there is one weight, 0 or more,

@@ -8,8 +8,11 @@
 
 namespace lshdp::parallel {
 
-BlockLayout::BlockLayout(const model::Model& model, std::int64_t min_count, std::int64_t min_table)
-    : model_(model), buckets_(make_buckets(model, min_count, min_table)), bucket_of_block_(model.blocks.size()) {
+BlockLayout::BlockLayout(const model::Model& model, std::int64_t min_count, std::int64_t min_table,
+                         std::span<const int> groups)
+    : model_(model),
+      buckets_(make_buckets(model, min_count, min_table, groups)),
+      bucket_of_block_(model.blocks.size()) {
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     if (buckets_[index].table) continue;
     for (std::size_t block = buckets_[index].first_block; block <= buckets_[index].last_block; ++block)

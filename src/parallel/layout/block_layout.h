@@ -27,7 +27,8 @@ struct SlotPlace {
 class BlockLayout {
  public:
   /// As make_buckets lays them out.
-  BlockLayout(const model::Model& model, std::int64_t min_count, std::int64_t min_table = kNoTable);
+  BlockLayout(const model::Model& model, std::int64_t min_count, std::int64_t min_table = kNoTable,
+              std::span<const int> groups = {});
 
   const std::vector<Bucket>& buckets() const { return buckets_; }
   std::size_t bucket_of(std::size_t block) const { return bucket_of_block_[block]; }

@@ -15,12 +15,14 @@
 namespace lshdp::parallel {
 
 UpdateThread::UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator,
-                           ComputeDevice& device, int norm_tag, Trace* trace, std::optional<LossScaler> scaler)
+                           ComputeDevice& device, int norm_tag, Trace* trace, std::optional<LossScaler> scaler,
+                           std::vector<std::size_t> absent)
     : work_(work),
       communicator_(communicator),
       device_(device),
       norm_tag_(norm_tag),
       trace_(trace),
+      absent_(std::move(absent)),
       steps_(buckets),
       squared_norms_(buckets),
       scaler_(scaler) {
@@ -37,7 +39,10 @@ void UpdateThread::stop(bool in_step) {
     stopping_ = true;
     const bool updated =
         std::ranges::all_of(steps_, [](const Steps& steps) { return steps.updated == steps.delivered; });
-    if (in_step || !updated) communicator_.abandon();
+    if (in_step || !updated || empty_steps_ > 0) {
+      communicator_.abandon();
+      work_.abandon();
+    }
   }
   changed_.notify_all();
   thread_.join();
@@ -51,6 +56,21 @@ void UpdateThread::deliver(std::size_t bucket, std::int64_t step, const Update& 
     deliveries_.push_back({bucket, step, update, complete});
   }
   changed_.notify_all();
+}
+
+void UpdateThread::deliver_empty_step(std::int64_t step, const Update& update) {
+  {
+    const std::scoped_lock lock(mutex_);
+    ++empty_steps_;
+    deliveries_.push_back({kEmptyStep, step, update, true});
+  }
+  changed_.notify_all();
+}
+
+void UpdateThread::wait_empty_step() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return error_ != nullptr || empty_steps_ == 0; });
+  if (error_) std::rethrow_exception(error_);
 }
 
 std::function<void()> UpdateThread::waker() const {
@@ -136,10 +156,13 @@ std::optional<UpdateThread::Delivery> UpdateThread::next_delivery() {
 }
 
 std::deque<UpdateThread::Delivery>::iterator UpdateThread::oldest_reduced() {
-  return std::ranges::find_if(deliveries_, [this](const Delivery& delivery) { return work_.reduced(delivery.bucket); });
+  return std::ranges::find_if(deliveries_, [this](const Delivery& delivery) {
+    return delivery.bucket == kEmptyStep || work_.reduced(delivery.bucket);
+  });
 }
 
 void UpdateThread::handle(Delivery delivery) {
+  if (delivery.bucket == kEmptyStep) return end_empty_step(delivery);
   reduce(delivery);
   if (!delivery.complete) return;
   // No step begins backward before the step before is judged: the scale is still that of this one.
@@ -166,12 +189,28 @@ bool UpdateThread::note_norm(const Delivery& delivery) {
   const std::scoped_lock lock(mutex_);
   squared_norms_[delivery.bucket] = squared;
   update_seconds_ += now_seconds() - begun;
-  if (++norms_known_ < steps_.size()) return false;
+  if (++norms_known_ < steps_.size() - absent_.size()) return false;
+  end_step(delivery);
+  return true;
+}
+
+/// With the lock.
+void UpdateThread::end_step(const Delivery& delivery) {
   norms_known_ = 0;
   // Added up in one order, whatever order they came in: the same bits in every run.
   const double sum = std::accumulate(squared_norms_.begin(), squared_norms_.end(), 0.0);
   done_ = {done_[1], {delivery.update.step, sum, scaler_ ? scaler_->state().scale : 1}};
-  return true;
+}
+
+void UpdateThread::end_empty_step(const Delivery& delivery) {
+  {
+    const std::scoped_lock lock(mutex_);
+    end_step(delivery);
+  }
+  if (delivery.update.clip_norm > 0 || scaler_) clip_and_apply(delivery);
+  const std::scoped_lock lock(mutex_);
+  --empty_steps_;
+  changed_.notify_all();
 }
 
 /// Without a scale: parameters travel as they were.
@@ -212,7 +251,9 @@ void UpdateThread::clip_and_apply(Delivery delivery) {
     if (!std::isfinite(squared)) scale.reset();
     scaler_->end_step(scale.has_value());
   }
-  for (std::size_t bucket = 0; bucket < steps_.size(); ++bucket) apply(bucket, delivery, scale);
+  for (std::size_t bucket = 0; bucket < steps_.size(); ++bucket) {
+    if (!is_absent(bucket)) apply(bucket, delivery, scale);
+  }
 }
 
 }  // namespace lshdp::parallel

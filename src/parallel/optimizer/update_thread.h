@@ -1,5 +1,6 @@
 // UpdateThread: takes the buckets whose gradients are complete, reduces, clips and updates them behind the computation.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <cstddef>
@@ -7,6 +8,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -49,6 +51,8 @@ class BucketWork {
   virtual void send_parameters(std::size_t bucket) = 0;
   /// The thread ends with this error.
   virtual void thread_failed(std::exception_ptr) noexcept {}
+  /// stop() gives up a step: what finish_reduce() waits for beside the communicator must fail. On the thread of stop().
+  virtual void abandon() noexcept {}
 };
 
 /// Buckets 0 .. n-1, each delivered complete once a step, the last one first; those with clip_norm or a loss scale wait
@@ -58,8 +62,9 @@ class BucketWork {
 class UpdateThread {
  public:
   /// `norm_tag`: of the all-reduce that clipping and the loss scale need. `trace` may be null. `scaler`: in fp16.
+  /// `absent`: buckets that this rank never delivers; if these are all, it ends each step by deliver_empty_step().
   UpdateThread(BucketWork& work, std::size_t buckets, comm::Communicator& communicator, ComputeDevice& device,
-               int norm_tag, Trace* trace, std::optional<LossScaler> scaler);
+               int norm_tag, Trace* trace, std::optional<LossScaler> scaler, std::vector<std::size_t> absent = {});
   /// After the first delivery, stop() must have been called, while `work` was whole.
   ~UpdateThread();
   UpdateThread(const UpdateThread&) = delete;
@@ -68,6 +73,10 @@ class UpdateThread {
   /// Gradients of `bucket` are on their way to be summed over ranks. `complete`: they are the step's last ones of this
   /// rank. `step` counts the store's steps from 1.
   void deliver(std::size_t bucket, std::int64_t step, const Update& update, bool complete = true);
+  /// A step of a rank that has no bucket: it takes part in what all ranks decide by the norm.
+  void deliver_empty_step(std::int64_t step, const Update& update);
+  /// Returns when the last of these steps is done. Throws what ended the thread.
+  void wait_empty_step();
   /// To be called whenever BucketWork::reduced() has become true; from any thread, also after this object is gone.
   std::function<void()> waker() const;
   /// Returns when finish_reduce() of everything delivered of the bucket is done. Throws what ended the thread.
@@ -109,6 +118,10 @@ class UpdateThread {
     double squared_norm = 0, loss_scale = 1;
   };
 
+  /// In place of a bucket's number.
+  static constexpr std::size_t kEmptyStep = std::numeric_limits<std::size_t>::max();
+
+  bool is_absent(std::size_t bucket) const { return std::ranges::binary_search(absent_, bucket); }
   Done done(std::int64_t step) const;
   void loop();
   std::optional<Delivery> next_delivery();
@@ -116,14 +129,17 @@ class UpdateThread {
   void handle(Delivery delivery);
   void reduce(const Delivery& delivery);
   bool note_norm(const Delivery& delivery);
+  void end_step(const Delivery& delivery);
   void apply(std::size_t bucket, const Delivery& delivery, std::optional<double> scale);
   void clip_and_apply(Delivery delivery);
+  void end_empty_step(const Delivery& delivery);
 
   BucketWork& work_;
   comm::Communicator& communicator_;
   ComputeDevice& device_;
   int norm_tag_;
   Trace* trace_;
+  const std::vector<std::size_t> absent_;  // rising
 
   /// Apart, because operations that end late may still ring.
   struct Wakeup {
@@ -139,6 +155,7 @@ class UpdateThread {
   bool stopping_ = false;
   std::vector<double> squared_norms_;  // by bucket: of the step under way
   std::size_t norms_known_ = 0;        // of them
+  std::int64_t empty_steps_ = 0;       // delivered and not done
   std::array<Done, 2> done_{};         // the last two steps
   std::optional<LossScaler> scaler_;
   double update_seconds_ = 0;
