@@ -1,5 +1,5 @@
 # The ViT and GPT-2 that lshdp trains, in plain torch.nn: torchvision's and Hugging Face's function, numbers and names of layers.
-"""A model is built from the same JSON description that lshdp reads. `blocks()` lists what FSDP2 shards one by one."""
+"""A model is built from the same JSON description that lshdp reads, as the same chain of blocks."""
 import json
 import math
 
@@ -17,43 +17,81 @@ def attention(query_key_value, heads, causal):
     return mixed.transpose(1, 2).reshape(batch, length, width)
 
 
-class VitLayer(nn.Module):
-    def __init__(self, hidden, heads, mlp):
+class Chain(nn.Module):
+    """Blocks that are called one after the other: embedding, two halves for each layer, head."""
+
+    def __init__(self, embedding, layers, head):
         super().__init__()
-        self.heads = heads
-        self.ln_1, self.ln_2 = nn.LayerNorm(hidden, eps=1e-6), nn.LayerNorm(hidden, eps=1e-6)
-        self.in_proj, self.out_proj = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
-        self.up, self.down = nn.Linear(hidden, mlp), nn.Linear(mlp, hidden)
-
-    def forward(self, x):
-        x = x + self.out_proj(attention(self.in_proj(self.ln_1(x)), self.heads, causal=False))
-        return x + self.down(functional.gelu(self.up(self.ln_2(x))))
-
-
-class Vit(nn.Module):
-    """float [B, channels, image, image] -> logits [B, classes]."""
-
-    def __init__(self, image_size, patch_size, num_layers, num_heads, hidden_dim, mlp_dim, channels=3, num_classes=1000):
-        super().__init__()
-        self.image_shape, self.classes = (channels, image_size, image_size), num_classes
-        self.conv_proj = nn.Conv2d(channels, hidden_dim, patch_size, patch_size)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, hidden_dim))
-        self.pos_embedding = nn.Parameter(torch.empty(1, (image_size // patch_size) ** 2 + 1, hidden_dim).normal_(std=0.02))
-        self.layers = nn.ModuleList(VitLayer(hidden_dim, num_heads, mlp_dim) for _ in range(num_layers))
-        self.ln = nn.LayerNorm(hidden_dim, eps=1e-6)
-        self.head = nn.Linear(hidden_dim, num_classes)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.embedding, self.layers, self.head = embedding, nn.ModuleList(nn.Sequential(*halves) for halves in layers), head
 
     def blocks(self):
+        """What FSDP2 shards one by one."""
         return list(self.layers)
+
+    def chain(self):
+        """The blocks as lshdp numbers them."""
+        return [self.embedding, *(half for layer in self.layers for half in layer), self.head]
+
+    def forward(self, x):
+        x = self.embedding(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+class VitEmbedding(nn.Module):
+    def __init__(self, channels, image_size, patch_size, hidden):
+        super().__init__()
+        self.conv_proj = nn.Conv2d(channels, hidden, patch_size, patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, hidden))
+        self.pos_embedding = nn.Parameter(torch.empty(1, (image_size // patch_size) ** 2 + 1, hidden).normal_(std=0.02))
 
     def forward(self, images):
         x = self.conv_proj(images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embedding
-        for layer in self.layers:
-            x = layer(x)
+        return torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embedding
+
+
+class VitAttention(nn.Module):
+    def __init__(self, hidden, heads):
+        super().__init__()
+        self.heads = heads
+        self.ln_1 = nn.LayerNorm(hidden, eps=1e-6)
+        self.in_proj, self.out_proj = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
+
+    def forward(self, x):
+        return x + self.out_proj(attention(self.in_proj(self.ln_1(x)), self.heads, causal=False))
+
+
+class VitMlp(nn.Module):
+    def __init__(self, hidden, mlp):
+        super().__init__()
+        self.ln_2 = nn.LayerNorm(hidden, eps=1e-6)
+        self.up, self.down = nn.Linear(hidden, mlp), nn.Linear(mlp, hidden)
+
+    def forward(self, x):
+        return x + self.down(functional.gelu(self.up(self.ln_2(x))))
+
+
+class VitHead(nn.Module):
+    def __init__(self, hidden, classes):
+        super().__init__()
+        self.ln = nn.LayerNorm(hidden, eps=1e-6)
+        self.head = nn.Linear(hidden, classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x):
         return self.head(self.ln(x[:, 0]))
+
+
+class Vit(Chain):
+    """float [B, channels, image, image] -> logits [B, classes]."""
+
+    def __init__(self, image_size, patch_size, num_layers, num_heads, hidden_dim, mlp_dim, channels=3, num_classes=1000):
+        embedding = VitEmbedding(channels, image_size, patch_size, hidden_dim)
+        layers = [(VitAttention(hidden_dim, num_heads), VitMlp(hidden_dim, mlp_dim)) for _ in range(num_layers)]
+        super().__init__(embedding, layers, VitHead(hidden_dim, num_classes))
+        self.image_shape, self.classes = (channels, image_size, image_size), num_classes
 
     def synthetic(self, count, generator):
         return (torch.randn(count, *self.image_shape, generator=generator),
@@ -74,40 +112,60 @@ class Conv1d(nn.Module):
         return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
 
 
-class Gpt2Layer(nn.Module):
-    def __init__(self, hidden, heads, inner, layers):
+class Gpt2Embedding(nn.Module):
+    def __init__(self, hidden, positions, vocabulary):
         super().__init__()
-        residual = 0.02 / math.sqrt(2 * layers)
+        self.wte = nn.Parameter(torch.empty(vocabulary, hidden).normal_(std=0.02))
+        self.wpe = nn.Parameter(torch.empty(positions, hidden).normal_(std=0.02))
+
+    def forward(self, tokens):
+        return functional.embedding(tokens, self.wte) + self.wpe[: tokens.shape[1]]
+
+
+def residual_deviation(layers):
+    return 0.02 / math.sqrt(2 * layers)
+
+
+class Gpt2Attention(nn.Module):
+    def __init__(self, hidden, heads, layers):
+        super().__init__()
         self.heads = heads
-        self.ln_1, self.ln_2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
-        self.c_attn, self.c_proj = Conv1d(hidden, 3 * hidden, 0.02), Conv1d(hidden, hidden, residual)
-        self.up, self.down = Conv1d(hidden, inner, 0.02), Conv1d(inner, hidden, residual)
+        self.ln_1 = nn.LayerNorm(hidden)
+        self.c_attn, self.c_proj = Conv1d(hidden, 3 * hidden, 0.02), Conv1d(hidden, hidden, residual_deviation(layers))
 
     def forward(self, x):
-        x = x + self.c_proj(attention(self.c_attn(self.ln_1(x)), self.heads, causal=True))
+        return x + self.c_proj(attention(self.c_attn(self.ln_1(x)), self.heads, causal=True))
+
+
+class Gpt2Mlp(nn.Module):
+    def __init__(self, hidden, inner, layers):
+        super().__init__()
+        self.ln_2 = nn.LayerNorm(hidden)
+        self.up, self.down = Conv1d(hidden, inner, 0.02), Conv1d(inner, hidden, residual_deviation(layers))
+
+    def forward(self, x):
         return x + self.down(functional.gelu(self.up(self.ln_2(x)), approximate="tanh"))
 
 
-class Gpt2(nn.Module):
+class Gpt2Head(nn.Module):
+    def __init__(self, hidden, wte):
+        super().__init__()
+        self.ln_f = nn.LayerNorm(hidden)
+        self.wte = wte  # the embedding's own matrix
+
+    def forward(self, x):
+        return functional.linear(self.ln_f(x), self.wte)
+
+
+class Gpt2(Chain):
     """int64 [B, T] -> logits [B, T, vocabulary], by the embedding's own matrix."""
 
     def __init__(self, n_layer, n_head, n_embd, n_positions, vocab_size):
-        super().__init__()
+        embedding = Gpt2Embedding(n_embd, n_positions, vocab_size)
+        layers = [(Gpt2Attention(n_embd, n_head, n_layer), Gpt2Mlp(n_embd, 4 * n_embd, n_layer)) for _ in range(n_layer)]
+        super().__init__(embedding, layers, Gpt2Head(n_embd, embedding.wte))
         self.positions, self.vocabulary = n_positions, vocab_size
-        self.wte = nn.Parameter(torch.empty(vocab_size, n_embd).normal_(std=0.02))
-        self.wpe = nn.Parameter(torch.empty(n_positions, n_embd).normal_(std=0.02))
-        self.layers = nn.ModuleList(Gpt2Layer(n_embd, n_head, 4 * n_embd, n_layer) for _ in range(n_layer))
-        self.ln_f = nn.LayerNorm(n_embd)
         self.terms_per_sample = n_positions
-
-    def blocks(self):
-        return list(self.layers)
-
-    def forward(self, tokens):
-        x = functional.embedding(tokens, self.wte) + self.wpe[: tokens.shape[1]]
-        for layer in self.layers:
-            x = layer(x)
-        return functional.linear(self.ln_f(x), self.wte)
 
     def synthetic(self, count, generator):
         tokens = torch.randint(self.vocabulary, (count, self.positions + 1), generator=generator)

@@ -25,6 +25,12 @@ def process_group(timeout_seconds, device="cpu"):
         distributed.destroy_process_group()
 
 
+def new_group(members, rank, timeout_seconds):
+    """A group of these ranks, None on the others. All ranks call it."""
+    group = distributed.new_group(sorted(members), datetime.timedelta(seconds=timeout_seconds))
+    return group if rank in members else None
+
+
 def gather(value, size):
     """The value of every rank, on every rank."""
     if size == 1:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# Times PyTorch's own ways to train the models of the experiments: plain, DDP, FSDP2. One rank per node, or one GPU.
+# Times PyTorch's own ways to train the models of the experiments: plain, DDP, FSDP2, pipelines. One rank per node, or one GPU.
 """
     mpirun ... python train.py --model vit.json --mode ddp --batches 10,10,6,38 --steps 40 --out ddp.json
     python train.py --model vit.json --mode plain --device cuda --precision bf16 --batches 256 --steps 12 --out eager.json
@@ -7,6 +7,8 @@
 plain   each rank steps its own batch by itself: what the computation costs without any parallelism
 ddp     DistributedDataParallel; unequal batches are weighted correctly
 fsdp2   fully_shard for each block; equal batches only
+pipeline  torch.distributed.pipelining, 1F1B or GPipe: --cut says which rank holds which blocks, --batches of a uniform cut what
+        the whole pipeline trains, as in 16,0,0,0; on CPUs in fp32 only
 
 On a GPU, --compile, --offload (fsdp2: parameters, gradients and the update in host memory) and --precision bf16 (products in
 bf16, parameters and updates in fp32) are what people use there.
@@ -26,16 +28,15 @@ import time
 
 import torch
 
+import cuts
 import models
 import parallel
+import pipeline
 import ranks
+from refusal import Refused
 from stolen_time import StolenTime
 
 POOL = 4  # different batches in memory
-
-
-class Refused(ValueError):
-    """This program does not do what the options of one run ask for."""
 
 
 class RunParser(argparse.ArgumentParser):
@@ -57,10 +58,13 @@ def split_runs(arguments):
 
 
 def parser_of_runs():
-    parser = RunParser(description="Times PyTorch's DDP, FSDP2 and a plain step.")
+    parser = RunParser(description="Times PyTorch's DDP, FSDP2, pipelines and a plain step.")
     parser.add_argument("--model", required=True, help="preset (vit_b_32, gpt2, ..) or JSON description, as for lshdp")
-    parser.add_argument("--mode", required=True, choices=["plain", "ddp", "fsdp2"])
-    parser.add_argument("--batches", required=True, help="samples of each rank: 16,16,16,16")
+    parser.add_argument("--mode", required=True, choices=["plain", "ddp", "fsdp2", "pipeline"])
+    parser.add_argument("--batches", help="samples of each rank: 16,16,16,16; a layout has its own")
+    parser.add_argument("--cut", default="uniform", help="uniform, or a layout.json of lshdp (pipeline)")
+    parser.add_argument("--schedule", choices=["1f1b", "gpipe"], default="1f1b", help="(pipeline)")
+    parser.add_argument("--micro-batches", type=int, help="in a step (pipeline; default: as many as in the layout, or 2 a stage)")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: products; parameters stay fp32")
@@ -77,14 +81,31 @@ def parser_of_runs():
     return parser
 
 
+def parse_batches(options):
+    if options.mode == "pipeline" and options.cut != "uniform":
+        if options.batches is not None:
+            raise Refused("--batches: the layout of --cut has its own")
+        return
+    try:
+        options.batches = [int(text) for text in (options.batches or "").split(",")]
+    except ValueError as error:
+        raise Refused(f"--batches {options.batches or 'is missing'}: whole numbers with commas between") from error
+    if options.mode != "pipeline" and min(options.batches) < 1:
+        raise Refused("--batches: PyTorch's ways need at least one sample on every rank")
+
+
+def check_pipeline(options):
+    if options.mode == "pipeline":
+        if options.device != "cpu" or options.precision != "fp32" or options.compile:
+            raise Refused("--mode pipeline is measured on CPUs, in fp32 and not compiled")
+    elif options.cut != "uniform" or options.micro_batches is not None:
+        raise Refused("--cut and --micro-batches are for --mode pipeline")
+
+
 def parse_run(arguments):
     options = parser_of_runs().parse_args(arguments)
-    try:
-        options.batches = [int(text) for text in options.batches.split(",")]
-    except ValueError as error:
-        raise Refused(f"--batches {options.batches}: whole numbers with commas between") from error
-    if min(options.batches) < 1:
-        raise Refused("--batches: PyTorch's ways need at least one sample on every rank")
+    parse_batches(options)
+    check_pipeline(options)
     if options.steps < 3:
         raise Refused("--steps: at least 3, of which two warm up")
     if options.mode == "fsdp2" and max(options.batches) - min(options.batches) > 1:
@@ -108,7 +129,10 @@ def out_of(arguments):
 class Stepper:
     """Steps of one rank on batches that lie in host memory."""
 
+    lead = 0  # the rank whose steps count
+
     def __init__(self, model, options, rank, size):
+        self.batches, self.told = options.batches, {}  # what a result also says
         generator = torch.Generator().manual_seed(options.seed + rank)
         self.pool = [model.synthetic(options.batches[rank], generator) for _ in range(POOL)]
         if options.device == "cuda":
@@ -133,6 +157,13 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         self.update_cpu_seconds += time.thread_time() - begun
         return loss.detach()
+
+
+def make_stepper(model, options, rank, size):
+    if options.mode != "pipeline":
+        return Stepper(model, options, rank, size)
+    replicas = cuts.replicas_of(options, len(model.chain()), size)
+    return pipeline.PipelineStepper(model, replicas, options, rank, size, POOL)
 
 
 class HostTimes:
@@ -203,21 +234,22 @@ def memory_of(device):
     return {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
 
 
-def result_of(options, parameters, by_rank):
-    median = statistics.median(by_rank[0]["timed"])
+def result_of(options, stepper, parameters, by_rank):
+    lead = by_rank[stepper.lead]
+    median = statistics.median(lead["timed"])
     return {"version": 1, "program": f"PyTorch {torch.__version__}", "mode": options.mode, "wire": options.wire,
             "device": options.device, "precision": options.precision, "compile": options.compile, "offload": options.offload,
-            "bucket_mb": options.bucket_mb if options.mode == "ddp" else None, "batches": options.batches,
-            "total": sum(options.batches), "steps": options.steps, "parameters": parameters,
-            "step_seconds": {"median": median, "mean": statistics.fmean(by_rank[0]["timed"])},
+            "bucket_mb": options.bucket_mb if options.mode == "ddp" else None, "batches": stepper.batches,
+            "total": sum(stepper.batches), "steps": options.steps, "parameters": parameters,
+            "step_seconds": {"median": median, "mean": statistics.fmean(lead["timed"])},
             "step_seconds_by_rank": [statistics.median(rank["timed"]) for rank in by_rank],
-            "samples_per_second": sum(options.batches) / median,
+            "samples_per_second": sum(stepper.batches) / median,
             "cpu_seconds_per_step": [rank["cpu"] for rank in by_rank],
             "update_cpu_seconds_per_step": [rank["update_cpu"] for rank in by_rank],
             "sent_bytes_per_step": [rank["sent"] for rank in by_rank],
-            "stolen": by_rank[0]["stolen"], "device_memory": [rank["memory"] for rank in by_rank],
+            "stolen": lead["stolen"], "device_memory": [rank["memory"] for rank in by_rank],
             "summed_loss_of_last_step": [rank["loss"] for rank in by_rank],
-            "all_step_seconds": by_rank[0]["seconds"]}
+            "all_step_seconds": lead["seconds"], **stepper.told}
 
 
 def write_json(path, value):
@@ -228,7 +260,7 @@ def write_json(path, value):
 
 def run(options, rank, size):
     """One timed run, on all ranks."""
-    if len(options.batches) != size:
+    if options.batches is not None and len(options.batches) != size:
         raise Refused(f"--batches names {len(options.batches)} ranks, but there are {size}")
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)  # the same first values on every rank
@@ -236,12 +268,13 @@ def run(options, rank, size):
     with torch.device("cpu" if options.offload else options.device):
         model = models.build(options.model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    stepper = Stepper(model, options, rank, size)
+    stepper = make_stepper(model, options, rank, size)
+    del model  # a stage of a pipeline keeps only its own blocks
     ranks.gather(rank, size)  # all begin together
     by_rank = ranks.gather(measure(stepper, options.steps), size)
     if rank == 0:
-        write_json(options.out, result_of(options, parameters, by_rank))
-        print(f"{options.out}: {statistics.median(by_rank[0]['timed']):.4f} s a step", flush=True)
+        write_json(options.out, result_of(options, stepper, parameters, by_rank))
+        print(f"{options.out}: {statistics.median(by_rank[stepper.lead]['timed']):.4f} s a step", flush=True)
 
 
 def run_or_refuse(arguments, rank, size):
