@@ -16,6 +16,7 @@ class Cell:
     case: object
     bucket_mb: float | None
     repetition: int
+    micro_batches: int | None = None
 
     @property
     def pair(self):
@@ -24,7 +25,8 @@ class Cell:
     @property
     def name(self):
         bucket = "" if self.bucket_mb is None else f"-bucket{self.bucket_mb:g}"
-        return f"{self.pair}-{self.case.name}{bucket}-r{self.repetition}"
+        micro = "" if self.micro_batches is None else f"-micro{self.micro_batches}"
+        return f"{self.pair}-{self.case.name}{bucket}{micro}-r{self.repetition}"
 
     @property
     def setup_mode(self):
@@ -39,19 +41,27 @@ class Cell:
                  *([f"resident{self.case.resident}"] if self.case.resident else [])]
         return "-".join(parts)
 
+    @property
+    def layout_name(self):
+        """Of the record that holds the layout planned for the cell."""
+        return "-".join(filter(None, (self.setup_name, "layout", self.case.layout, self.case.stages, self.case.schedule)))
+
     def identity(self):
         return {"model": self.model.name, "cluster": self.cluster.name, "case": self.case.name,
                 "program": self.case.program, "mode": self.case.mode, "batches_policy": self.case.batches,
                 "wire": self.case.wire, "resident": self.case.resident, "bucket_mb": self.bucket_mb, "repetition": self.repetition,
+                "layout_policy": self.case.layout, "stages_policy": self.case.stages, "schedule": self.case.schedule,
+                "cut": self.case.cut, "micro_batches": self.micro_batches,
                 "nodes": self.cluster.nodes, "cpus": list(self.cluster.cpus)}
 
 
 def cells_of(definition):
     """In the order of running: by cluster (it stays up), model, repetition, case. So the programs alternate."""
-    return [Cell(model, cluster, case, bucket, repetition)
+    return [Cell(model, cluster, case, bucket, repetition, micro_batches)
             for cluster in definition.clusters for model in definition.models
             for repetition in range(1, definition.repetitions + 1)
-            for case in definition.cases if case.is_measured(model, cluster) for bucket in case.bucket_mb]
+            for case in definition.cases if case.is_measured(model, cluster)
+            for bucket in case.bucket_mb for micro_batches in case.micro_batches]
 
 
 def write_json(path, value):

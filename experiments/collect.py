@@ -3,6 +3,7 @@ import dataclasses
 import math
 import statistics
 
+from experiments import layouts
 from experiments.cells import DONE, cells_of
 
 WIRE_BYTES = {"exact": 4, "bf16": 2}
@@ -46,6 +47,7 @@ class Row:
     wire: str
     policy: str
     bucket_mb: float | None
+    micro_batches: int | None
     status: str
     message: str = ""
     steps_of_repetitions: list = dataclasses.field(default_factory=list)
@@ -65,6 +67,11 @@ class Row:
     floor: float | None = None
     limit: float | None = None
     split_limit: float | None = None  # of this very split: no rank can be done before its CPU time is
+    layout: dict | None = None  # layout.json, of the first repetition
+
+    @property
+    def is_pipeline(self):
+        return self.layout is not None and not layouts.is_data_parallel(self.layout)
 
     @property
     def pair(self):
@@ -101,6 +108,7 @@ def add_figures(row, results):
     row.steps_of_repetitions = [result["step_seconds"]["median"] for result in results]
     row.step = middle(row.steps_of_repetitions)
     row.batches, row.total = results[0]["batches"], results[0]["total"]
+    row.layout = results[0].get("layout")
     row.predicted = middle([result.get("predicted_step_seconds") for result in results])
     row.compute, row.communication = by_rank(results, "compute_seconds"), by_rank(results, "communication_seconds")
     row.wait, row.update_cpu = by_rank(results, "wait_seconds"), by_rank(results, "update_cpu_seconds_per_step")
@@ -116,6 +124,10 @@ def add_limit(row, setup, cpus):
     if row.program != "lshdp" or setup is None:
         return
     profile = setup["profile"]
+    if row.is_pipeline:
+        row.floor = layouts.link_seconds(row.layout, profile)
+        row.limit = layouts.bound_of(row.layout, row.compute, profile) if row.compute else None
+        return
     size = profile["parameter_count"] * WIRE_BYTES[row.wire]
     if row.mode == "fsdp":
         size *= 1.5  # parameters are gathered twice
@@ -126,7 +138,7 @@ def add_limit(row, setup, cpus):
         row.split_limit = max(row.floor, *(100 * seconds / share for seconds, share in zip(row.cpu_by_rank, cpus)))
 
 
-def row_of(case_cells, records, bucket_mb):
+def row_of(case_cells, records):
     found = [record for record in (records.read(cell.name) for cell in case_cells) if record]
     finished = [record for record in found if record["status"] == DONE]
     done = [record["result"] for record in finished]
@@ -134,7 +146,7 @@ def row_of(case_cells, records, bucket_mb):
     status = DONE if done else (found[0]["status"] if found else "not run")
     message = "" if done else (found[0]["message"] if found else "")
     row = Row(first.model.name, first.cluster.name, first.case.name, first.case.program, first.case.mode, first.case.wire,
-              first.case.batches, bucket_mb, status, message)
+              first.case.batches, first.bucket_mb, first.micro_batches, status, message)
     if done:
         row.stolen = [record["stolen"] for record in finished if "stolen" in record]
         add_figures(row, done)
@@ -143,15 +155,15 @@ def row_of(case_cells, records, bucket_mb):
 
 
 def rows_of(definition, records):
-    """One row per model, cluster, case and bucket size, in the definition's order."""
+    """One row per model, cluster, case, bucket size and number of micro-batches, in the definition's order."""
     groups = {}
     for cell in cells_of(definition):
-        groups.setdefault((cell.model.name, cell.cluster.name, cell.case.name, cell.bucket_mb), []).append(cell)
-    return [row_of(case_cells, records, key[3]) for key, case_cells in groups.items()]
+        groups.setdefault((cell.model.name, cell.cluster.name, cell.case.name, cell.bucket_mb, cell.micro_batches), []).append(cell)
+    return [row_of(case_cells, records) for case_cells in groups.values()]
 
 
-def best_buckets(rows):
-    """Of rows that differ in the bucket size alone, the fastest."""
+def best_variants(rows):
+    """Of rows that differ in the bucket size or the number of micro-batches alone, the fastest."""
     best = {}
     for row in rows:
         key = (row.model, row.cluster, row.case)
@@ -161,9 +173,9 @@ def best_buckets(rows):
 
 
 def pairs_of(rows):
-    """Rows by MODEL-CLUSTER, and in it by case, with the best bucket size of each."""
+    """Rows by MODEL-CLUSTER, and in it by case, with the best variant of each."""
     pairs = {}
-    for row in best_buckets(rows):
+    for row in best_variants(rows):
         pairs.setdefault(row.pair, {})[row.case] = row
     return pairs
 

@@ -1,7 +1,7 @@
 # Sentences computed from the figures: ratios to the equal split, to PyTorch, to the limit; predictions; what is required.
 import statistics
 
-from experiments import collect, disturbance
+from experiments import collect, disturbance, spread
 from experiments.cells import DONE
 
 
@@ -23,13 +23,16 @@ def times_as_fast(ours, theirs, required=None):
 
 
 def ratios(definition, pair, cases):
-    """Our first case beside lshdp's equal split and each baseline, then the other comparisons that are required."""
+    """Our first case beside lshdp's equal split and each baseline, then the other comparisons that are required.
+
+    Where a definition compares with a case of its choice (beside), only those that are required.
+    """
     required = definition.required.get("ratios", {}).get(pair, {})
     lines = []
     mine = [row for row in cases.values() if row.program == "lshdp" and done(row)]
     for ours in mine:
         wanted = required.get(ours.case, {})
-        if ours is mine[0]:
+        if ours is mine[0] and not definition.beside:
             others = [row for row in cases.values() if row is not ours and row.mode != "plain" and row.wire == ours.wire
                       and row.policy in ("equal", "solved")]
         else:
@@ -47,7 +50,10 @@ def ratios(definition, pair, cases):
 def limits(definition, pair, cases):
     lines = []
     for row in cases.values():
-        if done(row) and row.policy == "solved" and row.over_limit is not None:
+        if done(row) and row.is_pipeline and row.over_limit is not None:
+            lines.append(f"{pair}: {row.case} takes {row.over_limit:.2f} times the {row.limit:.3f} s that its busiest stage or link allows with the "
+                         f"pipeline's bubble{verdict(row.over_limit, definition.required.get('limit'), False)}.")
+        elif done(row) and row.policy == "solved" and row.over_limit is not None:
             bound = "the link" if row.floor >= row.limit else "CPU time"
             required = definition.required.get("limit")
             lines.append(f"{pair}: {row.case} takes {row.over_limit:.2f} times the limit of {row.limit:.3f} s, which {bound} sets"
@@ -109,11 +115,12 @@ def scaling(definition, rows):
 
 
 def text(definition, rows, records):
-    best = collect.best_buckets(rows)
+    best = collect.best_variants(rows)
     lines = []
     for pair, cases in collect.pairs_of(rows).items():
         lines += ratios(definition, pair, cases) + limits(definition, pair, cases) + compute_cost(definition, pair, cases)
         lines += free_totals(pair, cases)
+    lines += spread.sentences(definition, rows)
     lines += scaling(definition, best) + predictions(definition, best)
     lines += disturbance.sentences([share for row in rows for share in row.stolen])
     missing = [row for row in best if row.status != DONE]

@@ -38,12 +38,18 @@ class Case:
     name: str
     program: str  # lshdp or pytorch
     mode: str
-    batches: str  # equal, solved (for the fixed total) or free (the solver also chooses the total)
+    batches: str = "solved"  # equal, solved (for the fixed total) or free (the solver also chooses the total)
     wire: str = "exact"
     resident: str = ""  # of lsdp: auto, all, or how many blocks; "": auto
     clip: float = 0  # the norm that lshdp clips gradients to; 0: none
+    layout: str = ""  # of lshdp: data, pipeline, auto or a layout.json, its path from the repository; "": every rank holds the model
+    stages: str = ""  # how lshdp cuts a pipeline: uniform, speed, profiled or auto; "": as it does by itself
+    schedule: str = ""  # of pipelines: 1f1b or gpipe; "": as the program has it
+    cut: str = ""  # of PyTorch's pipelines: uniform, or the name of the case whose layout is taken
+    micro_batches: tuple = (None,)  # of PyTorch's pipelines: how many a step; none: as in the layout
     bucket_mb: tuple = (None,)
     compile: bool = False  # torch.compile
+    steps: dict = dataclasses.field(default_factory=dict)  # by MODEL-CLUSTER, where they differ from the definition's
     models: tuple = ()  # names of those that it is measured with; none: all
     clusters: tuple = ()
 
@@ -65,7 +71,15 @@ class Definition:
     timeline: tuple = ()  # MODEL-CLUSTER pairs that are traced
     timeline_case: str = ""  # the case that is; "": the first of lshdp's with solved batches
     extrapolate: tuple = ()  # numbers of nodes that the largest cluster's profile is stretched to
+    beside: str = ""  # the case that the others are compared with, telling differences from noise
     required: dict = dataclasses.field(default_factory=dict)
+
+    def case(self, name):
+        """None if there is none of this name."""
+        return next((case for case in self.cases if case.name == name), None)
+
+    def steps_of(self, case, pair):
+        return case.steps.get(pair, self.steps if case.program == "lshdp" else self.baseline_steps)
 
     def traced_case(self):
         """The case whose steps are traced, None if there is none."""
@@ -78,7 +92,10 @@ class Definition:
         return "-".join(filter(None, (pair, "timeline", self.timeline_case)))
 
 
-MODES = {"lshdp": ("ddp", "fsdp", "lsdp"), "pytorch": ("plain", "ddp", "fsdp2")}
+MODES = {"lshdp": ("ddp", "fsdp", "lsdp"), "pytorch": ("plain", "ddp", "fsdp2", "pipeline")}
+PLANNED_LAYOUTS = ("data", "pipeline", "auto")
+STAGES = ("uniform", "speed", "profiled", "auto")
+SCHEDULES = ("1f1b", "gpipe")
 REQUIRED_KEYS = {"ratios", "limit", "compute", "prediction_mean", "prediction_worst"}
 
 
@@ -94,6 +111,28 @@ def fields_from(cls, name, values, where):
         return cls(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except TypeError as error:
         raise DefinitionError(f"{where}: {error}") from error
+
+
+def check_pipeline(case, where):
+    """The keys of layouts and pipelines."""
+    pipeline = case.mode == "pipeline"
+    for key, goes_with, there in (("layout", "program lshdp", case.program == "lshdp"), ("stages", "layout", case.layout),
+                                  ("schedule", "layout or mode pipeline", case.layout or pipeline), ("cut", "mode pipeline", pipeline)):
+        if getattr(case, key) and not there:
+            raise DefinitionError(f"{where}: {key} goes with {goes_with}")
+    for key, known in (("stages", STAGES), ("schedule", SCHEDULES)):
+        if getattr(case, key) and getattr(case, key) not in known:
+            raise DefinitionError(f"{where}: {key} is {getattr(case, key)}; there are {', '.join(known)}")
+    if case.layout and case.layout not in PLANNED_LAYOUTS and not case.layout.endswith(".json"):
+        raise DefinitionError(f"{where}: layout is {case.layout}; there are {', '.join(PLANNED_LAYOUTS)} and files that end in .json")
+    if pipeline and not case.cut:
+        raise DefinitionError(f"{where}: cut is missing: uniform, or a case of lshdp's with a layout")
+    if case.micro_batches != (None,) and not pipeline:
+        raise DefinitionError(f"{where}: micro_batches goes with mode pipeline")
+    if (case.layout or pipeline) and case.batches != "solved":
+        raise DefinitionError(f"{where}: a layout has batches of its own: leave batches out")
+    if pipeline and case.wire != "exact":
+        raise DefinitionError(f"{where}: mode pipeline has wire exact only")
 
 
 def read_case(name, values, where):
@@ -114,6 +153,9 @@ def read_case(name, values, where):
         raise DefinitionError(f"{where}: compile is for pytorch only")
     if case.clip and case.program != "lshdp":
         raise DefinitionError(f"{where}: clip is for lshdp only")
+    if not isinstance(case.steps, dict) or any(not isinstance(steps, int) or steps < 3 for steps in case.steps.values()):
+        raise DefinitionError(f"{where}: steps: numbers of at least 3 by MODEL-CLUSTER, as in {{W2-A: 8}}")
+    check_pipeline(case, where)
     return case
 
 
@@ -147,11 +189,16 @@ def check_restrictions(definition, where):
 def check(definition, where):
     check_restrictions(definition, where)
     pairs = {f"{m.name}-{c.name}" for m in definition.models for c in definition.clusters}
-    for pair in (*definition.timeline, *definition.required.get("ratios", {})):
+    for pair in (*definition.timeline, *definition.required.get("ratios", {}), *(pair for case in definition.cases for pair in case.steps)):
         if pair not in pairs:
             raise DefinitionError(f"{where}: {pair} is no MODEL-CLUSTER of this definition")
     if definition.timeline_case and definition.traced_case() is None:
         raise DefinitionError(f"{where}: timeline_case: {definition.timeline_case} is no case of lshdp's")
+    for case in definition.cases:
+        if case.cut not in ("", "uniform") and not (definition.case(case.cut) and definition.case(case.cut).layout):
+            raise DefinitionError(f"{where}: cases: {case.name}: cut: {case.cut} is no case of lshdp's with a layout")
+    if definition.beside and definition.case(definition.beside) is None:
+        raise DefinitionError(f"{where}: beside: {definition.beside} is no case of this definition")
     unknown = set(definition.required) - REQUIRED_KEYS
     if unknown:
         raise DefinitionError(f"{where}: required: {unknown.pop()} is not a key; there are {', '.join(sorted(REQUIRED_KEYS))}")
@@ -191,9 +238,9 @@ def settings(definition):
     for kind, things in (("model", definition.models), ("cluster", definition.clusters), ("case", definition.cases)):
         parts |= {f"{kind} {thing.name}": dataclasses.asdict(thing) for thing in things}
     for name in (name for name in parts if name.startswith("case ")):
-        for key in ("bucket_mb", "models", "clusters"):  # more of them are further cells
+        for key in ("bucket_mb", "micro_batches", "models", "clusters"):  # more of them are further cells
             parts[name].pop(key)
-        for key in ("clip", "compile"):  # results from before there was the key stay good
+        for key in ("clip", "compile", "layout", "stages", "schedule", "cut", "steps"):  # results from before there was the key stay good
             if not parts[name][key]:
                 parts[name].pop(key)
     return json.loads(json.dumps(parts))

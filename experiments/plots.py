@@ -1,4 +1,4 @@
-# The pictures of an experiment: parts of a step, throughput, predicted against actual, a timeline of two steps.
+# The pictures of an experiment: parts of a step, throughput, predicted against actual, scatter of runs, a timeline of two steps.
 import math
 import re
 
@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
-from experiments import collect  # noqa: E402
+from experiments import collect, spread, tables  # noqa: E402
 from experiments.cells import DONE  # noqa: E402
 
 # Told apart by people who see few colours, too (after Okabe and Ito).
@@ -31,7 +31,7 @@ def timed_pairs(rows):
 
 def label_of(row):
     name = row.case if row.program == "lshdp" else f"PyTorch {row.case}"
-    return name + (f", {row.bucket_mb:g} MiB" if row.bucket_mb is not None else "")
+    return ", ".join(filter(None, (name, tables.variant_text(row))))
 
 
 def grid_of_panels(count, width, height):
@@ -133,6 +133,30 @@ def draw_prediction(rows):
     return figure
 
 
+# --- scatter of runs ---------------------------------------------------------------------------------------------------
+
+def draw_spread(title, found):
+    """A bar for the mean of each case's runs, its error bar the standard deviation, a dot for each run."""
+    pairs = {}
+    for row, spread_of_row in found:
+        pairs.setdefault(row.pair, []).append((row, spread_of_row))
+    cases = list(dict.fromkeys(row.case for row, _ in found))
+    figure, panels = grid_of_panels(len(pairs), 6.4, 1.3 + 0.42 * max(map(len, pairs.values())))
+    for axes, (pair, rows) in zip(panels, pairs.items()):
+        for y, (row, runs) in enumerate(rows):
+            axes.barh(y, runs.mean, 0.62, xerr=runs.deviation or 0, color=COLOURS[cases.index(row.case) % len(COLOURS)],
+                      error_kw={"ecolor": INK, "elinewidth": 1.4, "capsize": 4})
+            axes.plot(runs.seconds, [y] * runs.runs, "o", color="white", markeredgecolor=INK, markersize=4)
+            axes.annotate(f"{runs.mean:.2f} s", (max(runs.largest, runs.mean + (runs.deviation or 0)), y), xytext=(7, 0),
+                          textcoords="offset points", va="center", color=INK, fontsize=9)
+        axes.set_yticks(range(len(rows)), [label_of(row) for row, _ in rows])
+        axes.set(title=pair, xlabel="seconds a step", xlim=(0, 1.16 * max(runs.largest for _, runs in rows)), ylim=(len(rows) - 0.4, -0.6))
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+    figure.suptitle(f"{title}: mean, standard deviation and single runs", x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    return figure
+
+
 # --- timeline ----------------------------------------------------------------------------------------------------------
 
 LANES = ["copy in", "compute", "copy out", "reduce-scatter", "update", "all-gather", "wait"]
@@ -183,7 +207,9 @@ def figures(definition, rows, records):
     if pairs:
         yield "steps.png", "Where a step goes: computing, waiting, exposed communication", draw_steps(definition.title, pairs)
         yield "throughput.png", "Samples per second by case", draw_throughput(definition.title, pairs)
-    predicted = [row for row in collect.best_buckets(rows) if row.predicted is not None and row.step]
+    if pairs and definition.beside:
+        yield "spread.png", "Mean, standard deviation and single runs of each case", draw_spread(definition.title, spread.spreads(rows))
+    predicted = [row for row in collect.best_variants(rows) if row.predicted is not None and row.step]
     if predicted:
         yield "prediction.png", "Predicted against actual step times", draw_prediction(predicted)
     for pair in definition.timeline:

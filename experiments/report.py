@@ -1,12 +1,12 @@
-# Writes results.csv, results.md and the plots of one definition from its records.
+# Writes results.csv, results.md, the scatter of runs and the plots of one definition from its records.
 import csv
 import sys
 
-from experiments import collect, commentary, tables
+from experiments import collect, commentary, spread, tables
 from experiments.cells import Records, cells_of
 
 COLUMNS = ["model", "cluster", "case", "program", "mode", "wire", "batches_policy", "bucket_mb", "repetition", "status",
-           "batches", "total", "step_seconds", "samples_per_second", "predicted_step_seconds", "compute_seconds",
+           "layout_policy", "stages_policy", "schedule", "cut", "micro_batches", "batches", "total", "step_seconds", "samples_per_second", "predicted_step_seconds", "compute_seconds",
            "communication_seconds", "wait_seconds", "cpu_seconds_per_step", "communication_cpu_seconds_per_step", "stolen", "message"]
 
 
@@ -49,6 +49,8 @@ def write(definition, folder):
     records = Records(folder / "raw")
     rows = collect.rows_of(definition, records)
     write_csv(definition, records, folder / "results.csv")
+    if definition.beside:
+        spread.write(definition, rows, folder)
     pictures = draw(definition, rows, records, folder)
     machine, revision = measured_at(records)
     parts = [f"# {definition.title}",

@@ -21,6 +21,11 @@ def status_of(error):
     return REFUSED if error.code == 2 else FAILED
 
 
+def as_failure(error):
+    """Of a run that ended well but left no results, too."""
+    return error if isinstance(error, CommandFailed) else CommandFailed(f"the run's results cannot be read: {error}", 1)
+
+
 def minutes(seconds):
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
@@ -155,6 +160,14 @@ class Runner:
         partial.rename(path)
         return path
 
+    def steps(self, cell):
+        return self.definition.steps_of(cell.case, cell.pair)
+
+    def fail(self, cell, error, seconds=0.0):
+        """Says and records that the cell has no figure, and why; the others go on."""
+        self.records.write(cell.name, status_of(error), seconds, str(error), **cell.identity())
+        self.say(f"{cell.name}: {status_of(error)}: {error}")
+
     # --- measure and plan ----------------------------------------------------------------------------------------------
 
     def setup(self, cell):
@@ -199,9 +212,33 @@ class Runner:
         self.command(f"{name}-optimize", [LSHDP, "optimize", profile, *arguments, "--out", out], False)
         return json.loads(out.read_text())
 
+    def layout_file(self, cell):
+        """The layout.json of the cell's case: the file that it names, or one planned once from the profile of the setup."""
+        if cell.case.layout.endswith(".json"):
+            return ROOT / cell.case.layout
+        name, path = cell.layout_name, self.work / f"{cell.layout_name}.json"
+        if not self.records.is_done(name):
+            cells.write_json(self.work / f"{name}.profile.json", self.setup(cell)["profile"])
+            self.command(name, [LSHDP, "optimize", self.work / f"{name}.profile.json", "--total", self.total(cell),
+                                *self.planning(cell.case), "--out", path], False)
+            layout = json.loads(path.read_text())
+            if "replicas" not in layout:
+                raise CommandFailed("lshdp optimize --layout wrote no layout", 1)
+            self.records.write(name, DONE, model=cell.model.name, cluster=cell.cluster.name, layout=layout)
+        cells.write_json(path, self.records.read(name)["layout"])
+        return path
+
+    @staticmethod
+    def planning(case):
+        """Options of the planner of layouts."""
+        options = {"--layout": case.layout, "--stages": case.stages, "--pipeline-schedule": case.schedule}
+        return [word for option, value in options.items() if value for word in (option, value)]
+
     # --- lshdp ---------------------------------------------------------------------------------------------------------
 
     def batches_arguments(self, cell, setup):
+        if cell.case.layout:
+            return ["--layout", self.layout_file(cell)]
         if cell.case.batches == "equal":
             return ["--batches", "equal", "--total", self.total(cell)]
         path = self.work / f"{cell.pair}-{cell.case.mode}-{cell.case.batches}.batches.json"
@@ -222,13 +259,13 @@ class Runner:
         begun = time.monotonic()
         try:
             setup, begun, stolen = self.setup(cell), time.monotonic(), StolenTime()
-            results = self.train(cell.name, cell, setup, self.definition.steps)
+            results = self.train(cell.name, cell, setup, self.steps(cell))
             summary = json.loads((results / "summary.json").read_text())
-        except CommandFailed as error:
-            self.records.write(cell.name, status_of(error), time.monotonic() - begun, str(error), **cell.identity())
-            self.say(f"{cell.name}: {status_of(error)}: {error}")
+            layout = {"layout": json.loads((results / "layout.json").read_text())} if cell.case.layout else {}
+        except (CommandFailed, OSError, ValueError) as error:
+            self.fail(cell, as_failure(error), time.monotonic() - begun)
             return
-        self.keep(cell, time.monotonic() - begun, stolen.share(), lshdp_result(summary, setup, cell))
+        self.keep(cell, time.monotonic() - begun, stolen.share(), {**lshdp_result(summary, setup, cell), **layout})
 
     def run_trace(self, cell):
         """A short run with --trace, kept apart from those that are timed."""
@@ -264,19 +301,46 @@ class Runner:
 
     # --- PyTorch -------------------------------------------------------------------------------------------------------
 
-    def pytorch_arguments(self, cell):
+    def pytorch_batches(self, cell):
         total, nodes = self.total(cell), cell.cluster.nodes
+        if cell.case.cut:  # one pipeline, its batch at its first rank
+            return [total] + [0] * (nodes - 1)
         if cell.case.batches == "equal":
-            batches = [total // nodes + (rank < total % nodes) for rank in range(nodes)]
-        else:
-            batches = [rank["batch"] for rank in self.setup(cell)["plans"][cell.case.batches]["ranks"]]
-        bucket = ["--bucket-mb", f"{cell.bucket_mb:g}"] if cell.bucket_mb is not None else []
-        further = ["--compile"] if cell.case.compile else []
-        return ["--model", self.model_argument(cell.model), "--mode", cell.case.mode, *further, "--batches", ",".join(map(str, batches)),
-                "--wire", cell.case.wire, *bucket, "--steps", self.definition.baseline_steps, "--out", self.out_of(cell)]
+            return [total // nodes + (rank < total % nodes) for rank in range(nodes)]
+        return [rank["batch"] for rank in self.setup(cell)["plans"][cell.case.batches]["ranks"]]
+
+    def split_arguments(self, cell):
+        """Who has what part of a step."""
+        if cell.case.cut not in ("", "uniform"):
+            planned = cells.Cell(cell.model, cell.cluster, self.definition.case(cell.case.cut), None, 1)
+            return ["--cut", self.layout_file(planned)]
+        return ["--batches", ",".join(map(str, self.pytorch_batches(cell)))]
+
+    def pytorch_arguments(self, cell):
+        case, further = cell.case, ["--compile"] if cell.case.compile else []
+        if case.schedule:
+            further += ["--schedule", case.schedule]
+        if cell.micro_batches is not None:
+            further += ["--micro-batches", cell.micro_batches]
+        if cell.bucket_mb is not None:
+            further += ["--bucket-mb", f"{cell.bucket_mb:g}"]
+        return ["--model", self.model_argument(cell.model), "--mode", case.mode, *further, *self.split_arguments(cell), "--wire", case.wire,
+                "--timeout", self.definition.cell_timeout, "--steps", self.steps(cell), "--out", self.out_of(cell)]
+
+    def runnable(self, pending):
+        """Those of these cells that all is there for; of the others it is recorded what is not."""
+        found = []
+        for cell in pending:
+            try:
+                self.pytorch_arguments(cell)
+                found.append(cell)
+            except CommandFailed as error:
+                self.fail(cell, error)
+        return found
 
     def run_pytorch_cells(self, pending):
         """All in one launch, because importing torch takes a slow node half a minute. After a failure the rest goes on."""
+        pending = self.runnable(pending)
         while pending:
             self.say(f"{pending[0].pair}: PyTorch, {len(pending)} runs in one launch, repetition {pending[0].repetition}")
             for cell in pending:
@@ -290,8 +354,7 @@ class Runner:
                 self.keep_pytorch(pending, time.monotonic() - begun)
             pending = [cell for cell in pending if not self.out_of(cell).exists()]  # neither done nor refused
             if error and pending:
-                self.records.write(pending[0].name, status_of(error), message=str(error), **pending[0].identity())
-                self.say(f"{pending[0].name}: {status_of(error)}: {error}")
+                self.fail(pending[0], error)
                 pending = pending[1:]
             elif error:
                 self.say(f"{error}: what was measured before is kept")

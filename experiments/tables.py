@@ -1,5 +1,5 @@
 # The Markdown tables of results.md.
-from experiments import collect
+from experiments import collect, layouts
 from experiments.cells import DONE
 
 
@@ -24,7 +24,14 @@ def markdown(header, lines):
 
 
 def case_text(row):
-    return row.case + (f" ({row.bucket_mb:g} MiB)" if row.bucket_mb is not None else "")
+    variant = variant_text(row)
+    return row.case + (f" ({variant})" if variant else "")
+
+
+def variant_text(row):
+    """What tells this row from others of its case."""
+    return ", ".join([*([f"{row.bucket_mb:g} MiB"] if row.bucket_mb is not None else []),
+                      *([f"{row.micro_batches} micro-batches"] if row.micro_batches is not None else [])])
 
 
 def spread(row):
@@ -85,15 +92,21 @@ def prediction_table(rows):
     return markdown(["", "predicted s", "actual s", "error"], lines)
 
 
-def buckets_table(rows):
-    """Every bucket size that was tried, where there are several."""
+def variants_table(rows):
+    """Every bucket size and number of micro-batches that was tried, where there are several."""
     by_case = {}
     for row in rows:
-        if row.bucket_mb is not None and row.status == DONE:
+        if row.status == DONE:
             by_case.setdefault(f"{row.pair} {row.case}", []).append(row)
-    lines = [[name, ", ".join(f"{row.bucket_mb:g} MiB {row.step:.3f}" for row in tried)]
+    lines = [[name, ", ".join(f"{variant_text(row) or 'as in the layout'} {row.step:.3f}" for row in tried)]
              for name, tried in by_case.items() if len(tried) > 1]
-    return markdown(["", "step s by bucket size"], lines)
+    return markdown(["", "step s"], lines)
+
+
+def layouts_table(rows):
+    lines = [[f"{row.pair} {case_text(row)}", number, layouts.replica_text(replica)] for row in rows if row.layout
+             for number, replica in enumerate(row.layout["replicas"])]
+    return markdown(["", "replica", "which rank holds which blocks, in the first repetition"], lines)
 
 
 def missing_table(rows):
@@ -114,7 +127,7 @@ def section(title, table, note=""):
 
 
 def text(definition, rows, records):
-    best = collect.best_buckets(rows)
+    best = collect.best_variants(rows)
     pairs = {}
     for row in best:
         pairs.setdefault(row.pair, []).append(row)
@@ -126,10 +139,14 @@ def text(definition, rows, records):
                 "2(N-1)/N x gradient bytes / measured link rate (where links differ, the gradients once over the slowest, or 2(N-1) times over all of them, "
                 "whichever takes longer); CPU-seconds are those of the run itself, of all ranks. Plain PyTorch "
                 "runs the same batches without communication on the same nodes, every rank with an update of its own; lshdp shards "
-                "the update, so the figure with one update in all stands beside it."),
+                "the update, so the figure with one update in all stands beside it."
+                + (" A pipeline's floor is its busiest link, its limit the busiest stage or link and the bubble, with the ranks' computing as measured."
+                   if any(row.is_pipeline for row in best) else "")),
+        section("Layouts", layouts_table(best)),
         section("Ranks", ranks_table(best)),
         section("Predicted against actual", prediction_table(best)),
-        section("Bucket sizes of PyTorch's DDP", buckets_table(rows), "The tables above take the best of them."),
+        section("Bucket sizes of PyTorch's DDP, micro-batches of its pipelines" if any(row.mode == "pipeline" for row in rows)
+                else "Bucket sizes of PyTorch's DDP", variants_table(rows), "The tables above take the best of them."),
         section("Predicted for more nodes", extrapolation_table(records),
                 "Assumes nodes of the same kinds in the same proportions, links as fast as measured, a switch that carries all of them "
                 "at once, and a ring of 2(N-1) hops of the measured latency."),

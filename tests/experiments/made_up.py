@@ -17,7 +17,14 @@ VALUES = {
 }
 # Seconds a step by case and bucket size; the second repetition takes 0.02 s longer.
 STEPS = {("lshdp-solved", None): 1.0, ("lshdp-equal", None): 2.0, ("plain", None): 0.8, ("ddp-uneven", 2): 1.2,
-         ("ddp-uneven", 25): 1.3}
+         ("ddp-uneven", 25): 1.3, ("pipeline", None): 0.5, ("pipelining", None): 0.9}
+# Cases with a pipeline of two stages, and what they train.
+PIPELINES = {
+    "pipeline": {"program": "lshdp", "mode": "ddp", "layout": "pipeline", "stages": "profiled"},
+    "pipelining": {"program": "pytorch", "mode": "pipeline", "cut": "pipeline", "schedule": "1f1b", "micro_batches": [None, 8]},
+}
+LAYOUT = {"version": 1, "replicas": [{"batch": 64, "micro_batches": [16, 16, 16, 16],
+                                      "stages": [{"rank": 1, "start": 0, "end": 3}, {"rank": 0, "start": 3, "end": 5}]}]}
 
 
 def definition(**changes):
@@ -32,6 +39,8 @@ def result(cell):
     if cell.case.program == "lshdp":
         figures |= {"communication_cpu_seconds_per_step": [0.05, 0.05], "predicted_step_seconds": 0.97,
                     "compute_seconds": [0.9, 0.7], "communication_seconds": [0.4, 0.4], "wait_seconds": [0.1, 0.3]}
+        if cell.case.layout:
+            figures |= {"layout": LAYOUT, "compute_seconds": [0.3, 0.4]}
     else:
         figures |= {"update_cpu_seconds_per_step": [0.04, 0.04]}
     return figures
@@ -39,7 +48,8 @@ def result(cell):
 
 def setup(bytes_per_second=100e6):
     return {"model": "M", "cluster": "A", "nodes": 2, "plans": {},
-            "profile": {"parameter_count": 5_000_000, "network": {"bytes_per_second": bytes_per_second}}}
+            "profile": {"parameter_count": 5_000_000, "network": {"bytes_per_second": bytes_per_second},
+                        "blocks": [{"output_bytes": 250_000}] * 5}}
 
 
 def write_all(folder, definition, **setup_changes):

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(pathlib.Path(__file__).resolve().parent)]
 
 import made_up  # noqa: E402
-from experiments import collect, commentary, disturbance, machines, report, runner, tables, timeline  # noqa: E402
+from experiments import collect, commentary, disturbance, layouts, machines, report, runner, spread, tables, timeline  # noqa: E402
 from experiments.baselines import stolen_time  # noqa: E402
 from experiments.cells import DONE, FAILED, REFUSED, Records, cells_of, seconds_left  # noqa: E402
 from experiments.definitions import DefinitionError, read_definition, settings  # noqa: E402
@@ -52,6 +52,23 @@ class Definitions(InFolder):
         two = {"A": {"cpus": [25, 75]}, "B": {"cpus": [50, 50]}}
         self.refuses("M-B: no case is measured with it", clusters=two, cases={"x": {**case, "clusters": ["A"]}})
 
+    def test_mistakes_about_layouts_are_named(self):
+        ours, theirs = made_up.PIPELINES["pipeline"], made_up.PIPELINES["pipelining"]
+        for message, case in (("layout is zigzag; there are data, pipeline, auto", {**ours, "layout": "zigzag"}),
+                              ("stages is even; there are uniform", {**ours, "stages": "even"}),
+                              ("schedule is 2f2b", {**ours, "schedule": "2f2b"}),
+                              ("stages goes with layout", {**ours, "layout": ""}),
+                              ("leave batches out", {**ours, "batches": "equal"}),
+                              ("cut goes with mode pipeline", {**ours, "cut": "uniform"}),
+                              ("layout goes with program lshdp", {**theirs, "layout": "auto"}),
+                              ("micro_batches goes with mode pipeline", {**theirs, "mode": "ddp", "cut": "", "schedule": ""}),
+                              ("cut is missing", {**theirs, "cut": ""}),
+                              ("cut: pipeline is no case of lshdp's with a layout", theirs),
+                              ("steps: numbers of at least 3", {**ours, "steps": {"M-A": 2}}),
+                              ("W9-A is no MODEL-CLUSTER", {**ours, "steps": {"W9-A": 8}})):
+            self.refuses(message, cases={"x": case}, required={})
+        self.refuses("beside: x is no case", beside="x")
+
     def test_a_file_that_is_no_yaml_is_refused_in_one_line(self):
         path = self.folder / "bad.yaml"
         path.write_text("title: [")
@@ -75,6 +92,12 @@ class Definitions(InFolder):
         self.assertEqual(len(names), len(set(names)))
         self.assertEqual(names[0], "M-A-lshdp-solved-r1")
         self.assertEqual(names[3:6], ["M-A-ddp-uneven-bucket2-r1", "M-A-ddp-uneven-bucket25-r1", "M-A-lshdp-solved-r2"])
+
+    def test_a_case_has_steps_of_its_own_where_it_says_so(self):
+        definition = made_up.definition(steps=9, cases={"x": {**made_up.PIPELINES["pipeline"], "steps": {"M-A": 4}},
+                                                        "y": {**made_up.PIPELINES["pipelining"], "cut": "uniform"}}, required={})
+        self.assertEqual([definition.steps_of(definition.case("x"), pair) for pair in ("M-A", "M-B")], [4, 9])
+        self.assertEqual(definition.steps_of(definition.case("y"), "M-A"), definition.baseline_steps)
 
     def test_a_case_can_be_kept_to_some_models_and_clusters(self):
         cases = {**made_up.VALUES["cases"], "plain": {**made_up.VALUES["cases"]["plain"], "clusters": ["B"], "models": ["M"]}}
@@ -138,6 +161,13 @@ class Resuming(InFolder):
             pass
 
     def pretend(self, made, name, arguments, fail):
+        self.commands[name] = arguments
+        if name in fail and "--layout" in arguments and "optimize" in arguments:
+            raise CommandFailed("lshdp optimize: no", fail[name])
+        if "--layout" in arguments and "optimize" in arguments:
+            self.ran.append(name)
+            pathlib.Path(arguments[arguments.index("--out") + 1]).write_text(json.dumps(made_up.LAYOUT))
+            return
         if "--scale-out" in arguments:
             self.ran.append(name)
             points = [{"ranks": int(n), "total": 32 * int(n), "predicted": {"step_seconds": 1.5}, "idle": 0}
@@ -169,9 +199,10 @@ class Resuming(InFolder):
                 "communication_cpu_seconds": 0.1}
         summary = {"ranks": [rank, rank], "total": 64, "steps": 20, "step_seconds": {"median": 1.0, "mean": 1.0}, "predicted": None}
         (folder / "summary.json").write_text(json.dumps(summary))
+        (folder / "layout.json").write_text(json.dumps(made_up.LAYOUT))
 
     def run_it(self, fail=(), definition=None):
-        self.ran = []
+        self.ran, self.commands = [], {}
         return self.make_runner(definition or made_up.definition(repetitions=1), dict(fail)).run()
 
     def test_what_is_done_is_not_run_again(self):
@@ -215,6 +246,35 @@ class Resuming(InFolder):
         self.assertTrue(records.is_done("M-A-plain-r1") and records.is_done("M-A-ddp-uneven-bucket25-r1"))
         self.assertEqual(self.run_it(), 0)
         self.assertEqual(self.ran, ["M-A-lshdp-equal-r1", "M-A-ddp-uneven-bucket2-r1"])
+
+    def pipelines(self):
+        return made_up.definition(repetitions=1, cases={**made_up.PIPELINES, "plain": made_up.VALUES["cases"]["plain"]}, required={})
+
+    def test_a_layout_is_planned_once_and_both_programs_take_it(self):
+        self.assertEqual(self.run_it(definition=self.pipelines()), 0)
+        planned = "M-A-setup-layout-pipeline-profiled"
+        self.assertEqual(self.ran, ["setup", planned, "M-A-pipeline-r1", "M-A-pipelining-r1", "M-A-pipelining-micro8-r1", "M-A-plain-r1"])
+        self.assertIn("--layout pipeline --stages profiled", " ".join(self.commands[planned]))
+        file = str(self.folder / f"work/{planned}.json")
+        self.assertIn(f"--layout {file}", " ".join(self.commands["M-A-pipeline-r1"]))
+        launch = " ".join(self.commands["pytorch-M-A-pipelining-r1"])
+        self.assertIn(f"--mode pipeline --schedule 1f1b --cut {file}", launch)
+        self.assertIn(f"--mode pipeline --schedule 1f1b --micro-batches 8 --cut {file}", launch)
+        self.assertEqual(Records(self.folder / "raw").read("M-A-pipeline-r1")["result"]["layout"], made_up.LAYOUT)
+
+    def test_a_layout_that_cannot_be_planned_takes_no_other_case_along(self):
+        self.assertEqual(self.run_it({"M-A-setup-layout-pipeline-profiled": 2}, self.pipelines()), 0)
+        records = Records(self.folder / "raw")
+        for name in ("M-A-pipeline-r1", "M-A-pipelining-r1", "M-A-pipelining-micro8-r1"):
+            self.assertEqual((records.read(name)["status"], records.read(name)["message"]), (REFUSED, "lshdp optimize: no"))
+        self.assertTrue(records.is_done("M-A-plain-r1"))
+
+    def test_a_run_without_results_takes_no_other_case_along(self):
+        self.write_summary = lambda folder: folder.mkdir(parents=True, exist_ok=True)
+        self.assertEqual(self.run_it(), 2)
+        records = Records(self.folder / "raw")
+        self.assertIn("results cannot be read", records.read("M-A-lshdp-solved-r1")["message"])
+        self.assertTrue(records.is_done("M-A-plain-r1"))
 
     def test_records_of_another_definition_are_not_taken_over(self):
         self.run_it()
@@ -315,6 +375,44 @@ class Figures(InFolder):
         self.assertIn("no figure of lshdp-solved", commentary.text(definition, rows, records))
         self.assertIn("| M-A lshdp-solved | refused | lshdp train: not in this version |", tables.text(definition, rows, records))
 
+    def pipelines(self):
+        definition = made_up.definition(cases={**made_up.VALUES["cases"], **made_up.PIPELINES}, beside="pipeline")
+        made_up.write_all(self.folder / "raw", definition)
+        return definition
+
+    def test_a_pipelines_limit_is_its_busiest_stage_or_link_with_the_bubble(self):
+        definition = self.pipelines()
+        row = collect.pairs_of(collect.rows_of(definition, Records(self.folder / "raw")))["M-A"]["pipeline"]
+        self.assertAlmostEqual(row.floor, 0.16)  # 64 samples of 250 kB at 100 MB/s
+        # Before rank 0 has its first micro-batch and after it has given the last one back: a quarter of rank 1's step, and two transfers.
+        self.assertAlmostEqual(row.limit, 0.3 + 0.1 + 2 * 0.04)
+        self.assertIn("times the 0.480 s that its busiest stage or link allows", commentary.text(definition, [row], Records(self.folder / "raw")))
+
+    def test_a_slow_link_bounds_a_pipeline(self):
+        profile = made_up.setup(10e6)["profile"]
+        self.assertAlmostEqual(layouts.bound_of(made_up.LAYOUT, [0.3, 0.4], profile), max(0.1 + 1.6, 0.3 + 0.1 + 2 * 0.4))
+
+    def test_a_rank_with_both_ends_divides_its_time(self):
+        stages = [{"rank": 0, "start": 0, "end": 1}, {"rank": 1, "start": 1, "end": 4}, {"rank": 0, "start": 4, "end": 5}]
+        self.assertEqual(layouts.seconds_by_stage({"batch": 4, "stages": stages}, [0.2, 0.5]), [0.1, 0.5, 0.1])
+        for stage, seconds in zip(stages, (0.1, 0.3, 0.2)):
+            stage["predicted"] = {"forward_seconds": seconds, "backward_seconds": 2 * seconds}
+        self.assertAlmostEqual(layouts.seconds_by_stage({"batch": 4, "stages": stages}, [0.3, 0.5])[0], 0.1)
+
+    def test_layouts_and_the_scatter_of_runs_are_reported(self):
+        definition = self.pipelines()
+        report.write(definition, self.folder)
+        said = (self.folder / "results.md").read_text()
+        self.assertIn("| M-A pipeline | 0 | 64 samples as 4 x 16: rank 1 blocks 0 to 2, rank 0 blocks 3 to 4 |", said)
+        self.assertIn("M-A: lshdp-solved takes 1.010 s a step, 1.98 times as long as pipeline; the difference of 0.500 s is larger than "
+                      "the noise of 0.061 s.", said)
+        lines = (self.folder / "spread.csv").read_text().splitlines()
+        self.assertEqual(lines[0], "model,cluster,case,runs,mean,deviation,least,largest")
+        self.assertEqual(lines[1], "M,A,lshdp-solved,2,1.01,0.0141421,1,1.02")
+        written = json.loads((self.folder / "spread.json").read_text())
+        self.assertEqual([entry["case"] for entry in written["comparisons"]], ["lshdp-solved", "lshdp-equal", "ddp-uneven", "pipelining"])
+        self.assertTrue((self.folder / "spread.png").exists())
+
     def test_a_report_is_complete(self):
         definition = made_up.definition()
         made_up.write_all(self.folder / "raw", definition)
@@ -339,6 +437,21 @@ class Disturbance(unittest.TestCase):
         before, after = (50, 1000), (80, 1300)
         with unittest.mock.patch.object(stolen_time, "ticks", side_effect=[before, after]):
             self.assertAlmostEqual(stolen_time.StolenTime().share(), 0.1)
+
+
+class Noise(unittest.TestCase):
+    def test_a_difference_counts_beside_what_runs_scatter(self):
+        steady, near, far = spread.Spread((1.0, 1.01, 1.02)), spread.Spread((1.01, 1.02, 1.03)), spread.Spread((1.1, 1.11, 1.12))
+        self.assertAlmostEqual(spread.noise(steady, near), 2.78 * 0.01 * (2 / 3) ** 0.5)
+        self.assertIn("**not** larger", spread.judgement(near, steady))
+        self.assertIn("is larger", spread.judgement(far, steady))
+        self.assertEqual((far.runs, far.least, far.largest), (3, 1.1, 1.12))
+
+    def test_single_runs_tell_nothing_of_noise(self):
+        once = spread.Spread((1.0,))
+        self.assertIsNone(spread.noise(once, spread.Spread((1.0, 2.0))))
+        self.assertIn("is not known", spread.judgement(once, spread.Spread((2.0,))))
+        self.assertEqual(spread.noise(spread.Spread((1.0, 1.0)), spread.Spread((2.0, 2.0))), 0.0)
 
 
 class Pieces(unittest.TestCase):
