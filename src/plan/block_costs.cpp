@@ -1,0 +1,116 @@
+// Sums over blocks at the corners of the compute curve.
+#include "block_costs.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "lshdp/core/error.h"
+#include "time_curve.h"
+
+namespace lshdp::plan {
+namespace {
+
+/// The sum before each value, and of all.
+template <typename T>
+std::vector<T> sums_of(const std::vector<T>& values) {
+  std::vector<T> sums{0};
+  for (const T value : values) sums.push_back(sums.back() + value);
+  return sums;
+}
+
+/// The measured times at `batch`, which may lie between two of them.
+BlockTimes times_at(const std::vector<BlockTimes>& measured, std::int64_t batch) {
+  const auto above = std::ranges::lower_bound(measured, batch, {}, [](const BlockTimes& times) { return times.batch; });
+  if (above == measured.begin()) return *above;
+  if (above == measured.end()) return measured.back();
+  const BlockTimes& below = *std::prev(above);
+  const double way = static_cast<double>(batch - below.batch) / static_cast<double>(above->batch - below.batch);
+  BlockTimes between{.batch = batch, .forward = {}, .backward = {}};
+  for (std::size_t block = 0; block < below.forward.size(); ++block) {
+    between.forward.push_back(std::lerp(below.forward[block], above->forward[block], way));
+    between.backward.push_back(std::lerp(below.backward[block], above->backward[block], way));
+  }
+  return between;
+}
+
+/// Scaled so that all blocks take `seconds`.
+PassSums scaled_sums(BlockTimes times, double seconds) {
+  const double sum = std::reduce(times.forward.begin(), times.forward.end()) +
+                     std::reduce(times.backward.begin(), times.backward.end());
+  for (double& value : times.forward) value *= seconds / sum;
+  for (double& value : times.backward) value *= seconds / sum;
+  return {sums_of(times.forward), sums_of(times.backward)};
+}
+
+RankProfile up_to(RankProfile rank, std::int64_t largest) {
+  rank.max_batch = std::max(rank.max_batch, largest);
+  return rank;
+}
+
+/// Where the curve has a corner, or a block's part was measured.
+std::set<std::int64_t> corner_sizes(const TimeCurve& curve, const std::vector<BlockTimes>& measured) {
+  std::set<std::int64_t> sizes;
+  for (const CurvePoint& corner : curve.corners()) sizes.insert(corner.batch);
+  for (const BlockTimes& times : measured) {
+    if (times.batch <= curve.max_batch()) sizes.insert(times.batch);
+  }
+  return sizes;
+}
+
+template <typename Member>
+std::vector<std::int64_t> figures(const std::vector<BlockProfile>& blocks, Member member) {
+  std::vector<std::int64_t> values;
+  for (const BlockProfile& block : blocks) values.push_back(block.*member);
+  return values;
+}
+
+}  // namespace
+
+BlockTimesOfRank::BlockTimesOfRank(const RankProfile& rank, std::size_t blocks, std::int64_t largest) {
+  if (rank.curve.empty() || rank.max_batch < 1) return;
+  if (blocks == 0 || rank.block_times.empty()) {
+    throw UsageError(fmt::format(
+        "the profile has no times of blocks for rank {} ({}), which a layout is planned from; measure again "
+        "with lshdp profile",
+        rank.rank, rank.host));
+  }
+  const TimeCurve curve(up_to(rank, largest));
+  for (const std::int64_t batch : corner_sizes(curve, rank.block_times))
+    corners_.push_back({batch, scaled_sums(times_at(rank.block_times, batch), curve.seconds(batch))});
+}
+
+BlockTimesOfRank::Place BlockTimesOfRank::place_of(std::int64_t batch) const {
+  const auto above = std::ranges::lower_bound(corners_, batch, {}, &Corner::batch);
+  if (above->batch == batch) return {&*above, &*above, 0};
+  const Corner& below = *std::prev(above);
+  return {&below, &*above, static_cast<double>(batch - below.batch) / static_cast<double>(above->batch - below.batch)};
+}
+
+PassSeconds BlockTimesOfRank::seconds(BlockRange range, std::int64_t batch) const {
+  const Place place = place_of(batch);
+  const PassSeconds below = place.below->sums.of(range), above = place.above->sums.of(range);
+  return {std::lerp(below.forward, above.forward, place.way), std::lerp(below.backward, above.backward, place.way)};
+}
+
+PassSums BlockTimesOfRank::sums(std::int64_t batch) const {
+  const Place place = place_of(batch);
+  PassSums sums = place.below->sums;
+  for (std::size_t block = 0; block < sums.forward.size(); ++block) {
+    sums.forward[block] = std::lerp(sums.forward[block], place.above->sums.forward[block], place.way);
+    sums.backward[block] = std::lerp(sums.backward[block], place.above->sums.backward[block], place.way);
+  }
+  return sums;
+}
+
+BlockCosts::BlockCosts(const Profile& profile, std::int64_t largest)
+    : parameters_(sums_of(figures(profile.blocks, &BlockProfile::parameters))),
+      activation_bytes_(sums_of(figures(profile.blocks, &BlockProfile::activation_bytes))),
+      output_bytes_(figures(profile.blocks, &BlockProfile::output_bytes)) {
+  for (const RankProfile& rank : profile.ranks) times_.emplace_back(rank, profile.blocks.size(), largest);
+}
+
+}  // namespace lshdp::plan
