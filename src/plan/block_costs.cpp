@@ -2,9 +2,11 @@
 #include "block_costs.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -61,6 +63,13 @@ std::set<std::int64_t> corner_sizes(const TimeCurve& curve, const std::vector<Bl
   return sizes;
 }
 
+/// The first block reads the data, which is not counted.
+std::vector<std::int64_t> read_by_each(std::vector<std::int64_t> output_bytes) {
+  output_bytes.insert(output_bytes.begin(), 0);
+  output_bytes.pop_back();
+  return output_bytes;
+}
+
 template <typename Member>
 std::vector<std::int64_t> figures(const std::vector<BlockProfile>& blocks, Member member) {
   std::vector<std::int64_t> values;
@@ -106,10 +115,30 @@ PassSums BlockTimesOfRank::sums(std::int64_t batch) const {
   return sums;
 }
 
+RangeLargest::RangeLargest(std::vector<std::int64_t> values) {
+  levels_.push_back(std::move(values));
+  for (std::size_t length = 2; length <= levels_.front().size(); length *= 2) {
+    const std::vector<std::int64_t>& halves = levels_.back();
+    std::vector<std::int64_t> level;
+    for (std::size_t i = 0; i + length <= levels_.front().size(); ++i)
+      level.push_back(std::max(halves[i], halves[i + length / 2]));
+    levels_.push_back(std::move(level));
+  }
+}
+
+std::int64_t RangeLargest::of(BlockRange range) const {
+  const auto level = static_cast<std::size_t>(std::bit_width(range.end - range.start)) - 1;
+  const std::vector<std::int64_t>& largest = levels_[level];
+  return std::max(largest[range.start], largest[range.end - (std::size_t{1} << level)]);
+}
+
 BlockCosts::BlockCosts(const Profile& profile, std::int64_t largest)
-    : parameters_(sums_of(figures(profile.blocks, &BlockProfile::parameters))),
+    : output_bytes_(figures(profile.blocks, &BlockProfile::output_bytes)),
+      parameters_(sums_of(figures(profile.blocks, &BlockProfile::parameters))),
       activation_bytes_(sums_of(figures(profile.blocks, &BlockProfile::activation_bytes))),
-      output_bytes_(figures(profile.blocks, &BlockProfile::output_bytes)) {
+      read_bytes_(sums_of(read_by_each(output_bytes_))),
+      largest_activation_(figures(profile.blocks, &BlockProfile::activation_bytes)),
+      largest_output_(output_bytes_) {
   for (const RankProfile& rank : profile.ranks) times_.emplace_back(rank, profile.blocks.size(), largest);
 }
 

@@ -58,6 +58,17 @@ class BlockTimesOfRank {
   std::vector<Corner> corners_;
 };
 
+/// The largest value of any range, from those of all ranges whose length is a power of two.
+class RangeLargest {
+ public:
+  explicit RangeLargest(std::vector<std::int64_t> values);
+  /// Of a range that is not empty.
+  std::int64_t of(BlockRange range) const;
+
+ private:
+  std::vector<std::vector<std::int64_t>> levels_;  // [k][i]: of i .. i + 2^k - 1
+};
+
 /// A query takes the time of a search among few corners, whatever the range.
 class BlockCosts {
  public:
@@ -73,16 +84,22 @@ class BlockCosts {
   std::int64_t activation_bytes(BlockRange range) const {
     return activation_bytes_[range.end] - activation_bytes_[range.start];
   }
+  /// Of one sample: what the blocks of the range read, each of the one before.
+  std::int64_t read_bytes(BlockRange range) const { return read_bytes_[range.end] - read_bytes_[range.start]; }
   /// Of one sample.
   std::int64_t output_bytes(std::size_t block) const { return output_bytes_[block]; }
+  /// Of one sample and one block.
+  std::int64_t largest_activation(BlockRange range) const { return largest_activation_.of(range); }
+  std::int64_t largest_output(BlockRange range) const { return largest_output_.of(range); }
   /// Of one sample: what the range reads of the block before; 0 for the model's first.
   std::int64_t input_bytes(BlockRange range) const { return range.start == 0 ? 0 : output_bytes_[range.start - 1]; }
   /// Of one sample: what the range sends to the block after; 0 for the model's last.
   std::int64_t sent_bytes(BlockRange range) const { return range.end == blocks() ? 0 : output_bytes_[range.end - 1]; }
 
  private:
-  std::vector<std::int64_t> parameters_, activation_bytes_;  // sums of the blocks before each one
   std::vector<std::int64_t> output_bytes_;
+  std::vector<std::int64_t> parameters_, activation_bytes_, read_bytes_;  // sums of the blocks before each one
+  RangeLargest largest_activation_, largest_output_;
   std::vector<BlockTimesOfRank> times_;
 };
 

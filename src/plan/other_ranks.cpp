@@ -44,13 +44,17 @@ double faster_without(const Profile& profile, const std::vector<std::size_t>& ra
 
 }  // namespace
 
+NetworkProfile network_of(const Profile& profile, const std::vector<std::size_t>& ranks) {
+  return carried_over(profile.network, profile.ranks.size(), ranks.size(), faster_without(profile, ranks));
+}
+
 Profile on_other_ranks(const Profile& profile, const std::vector<std::size_t>& ranks) {
   const std::size_t before = profile.ranks.size(), after = ranks.size();
   if (before < 2 && after > 1) {
     throw UsageError("the profile is of one rank, whose network was not measured; profile two ranks or more");
   }
   Profile result = profile;
-  result.network = carried_over(profile.network, before, after, faster_without(profile, ranks));
+  result.network = network_of(profile, ranks);
   result.ranks.clear();
   for (const std::size_t rank : ranks) {
     result.ranks.push_back(profile.ranks.at(rank));

@@ -24,8 +24,6 @@ namespace {
 
 using Batches = std::vector<std::int64_t>;
 
-constexpr double kWorthUnequalShards = 1.01;  // the step with equal ones over that with unequal ones
-
 /// The samples that all ranks together finish within `seconds`.
 std::int64_t samples_within(Ranks& ranks, double seconds) {
   std::int64_t samples = 0;
@@ -228,10 +226,6 @@ void check_batches(const Profile& profile, const Batches& batches) {
   }
 }
 
-bool worth_unequal_shards(const Prediction& unequal, const Prediction& equal) {
-  return equal.step_seconds >= kWorthUnequalShards * unequal.step_seconds;
-}
-
 Solution solve_with(const Profile& profile, const ShardWeights& shards, const SolverOptions& options) {
   const bool fixed = options.total.has_value();
   const std::int64_t limit = fixed || options.max_accumulation > 0 ? options.max_accumulation : 1;
@@ -267,7 +261,7 @@ Solution solve(const Profile& profile, const SolverOptions& options) {
   solution.equal_shards = of_equal_shards.plan.predicted;
   solution.equal_split = of_equal_shards.equal_split;
   solution.plan.equal_split_step_seconds = of_equal_shards.plan.equal_split_step_seconds;
-  if (worth_unequal_shards(solution.plan.predicted, *solution.equal_shards)) return solution;
+  if (worth_unequal_shards(solution.plan.predicted.step_seconds, solution.equal_shards->step_seconds)) return solution;
   return solve_with(profile, {}, options);
 }
 
@@ -287,7 +281,7 @@ Plan plan_for(const Profile& profile, const std::vector<std::int64_t>& batches, 
   Plan plan = plan_of(profile, first, ranks, batches);
   if (first.empty() || shards) return plan;
   Plan equal = plan_for(profile, batches, max_accumulation, ShardWeights());
-  return worth_unequal_shards(plan.predicted, equal.predicted) ? plan : equal;
+  return worth_unequal_shards(plan.predicted.step_seconds, equal.predicted.step_seconds) ? plan : equal;
 }
 
 }  // namespace lshdp::plan

@@ -9,6 +9,8 @@
 namespace lshdp::plan {
 namespace {
 
+constexpr double kWorthUnequalShards = 1.01;  // the step with equal ones over that with unequal ones
+
 /// Bytes each rank sends (and receives) in one reduce-scatter or all-gather of `bytes`.
 double ring_bytes(std::size_t ranks, double bytes) {
   return bytes * static_cast<double>(ranks - 1) / static_cast<double>(ranks);
@@ -39,6 +41,10 @@ double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std:
   const NetworkPoint measured = curve.empty() ? NetworkPoint{} : curve.back();
   const auto rest = static_cast<double>(bytes - measured.bytes);
   return measured.seconds + 2 * ring_bytes(ranks, rest) / network.bytes_per_second;
+}
+
+bool worth_unequal_shards(double unequal_step_seconds, double equal_step_seconds) {
+  return equal_step_seconds >= kWorthUnequalShards * unequal_step_seconds;
 }
 
 std::vector<double> moved_bytes(const Profile& profile, const ShardWeights& shards) {

@@ -17,6 +17,9 @@ double all_reduce_seconds(const NetworkProfile& network, std::size_t ranks, std:
 /// By rank: what it sends and receives in a step, in bytes; 0 without a network.
 std::vector<double> moved_bytes(const Profile& profile, const ShardWeights& shards);
 
+/// Whether shards of unequal size are used: where they make the step plainly shorter.
+bool worth_unequal_shards(double unequal_step_seconds, double equal_step_seconds);
+
 /// The step model (docs/solver.md, "The step model"):
 ///
 ///   step = max(max over r of f_r(B_r) + fixed_seconds[r], network_r(B_r), wire_seconds) + exposed_seconds

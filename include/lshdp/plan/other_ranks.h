@@ -19,6 +19,9 @@ namespace lshdp::plan {
 /// measured, and more are asked for.
 Profile on_other_ranks(const Profile& profile, const std::vector<std::size_t>& ranks);
 
+/// The network of that run alone.
+NetworkProfile network_of(const Profile& profile, const std::vector<std::size_t>& ranks);
+
 /// A predicted run on `ranks` ranks.
 struct ScalePoint {
   std::int64_t ranks = 0;
