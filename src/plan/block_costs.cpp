@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <set>
 #include <utility>
@@ -103,6 +104,14 @@ PassSeconds BlockTimesOfRank::seconds(BlockRange range, std::int64_t batch) cons
   const Place place = place_of(batch);
   const PassSeconds below = place.below->sums.of(range), above = place.above->sums.of(range);
   return {std::lerp(below.forward, above.forward, place.way), std::lerp(below.backward, above.backward, place.way)};
+}
+
+double BlockTimesOfRank::least_seconds_per_sample(std::size_t block) const {
+  // On a straight line, seconds a sample are monotone.
+  double least = std::numeric_limits<double>::infinity();
+  for (const Corner& corner : corners_)
+    least = std::min(least, corner.sums.of({block, block + 1}).both() / static_cast<double>(corner.batch));
+  return least;
 }
 
 PassSums BlockTimesOfRank::sums(std::int64_t batch) const {

@@ -40,6 +40,8 @@ class BlockTimesOfRank {
   /// `batch`: 1..largest.
   PassSeconds seconds(BlockRange range, std::int64_t batch) const;
   PassSums sums(std::int64_t batch) const;
+  /// Of one block, forward and backward, in the micro-batch in which a sample takes least.
+  double least_seconds_per_sample(std::size_t block) const;
 
  private:
   /// Between two corners time is a straight line.

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "time_curve.h"
+
 namespace lshdp::plan {
 
 PipelineCost::PipelineCost(const Profile& profile, std::int64_t largest)
@@ -11,8 +13,10 @@ PipelineCost::PipelineCost(const Profile& profile, std::int64_t largest)
   const auto ranks = static_cast<double>(profile.ranks.size());
   const auto parameters = static_cast<double>(profile.parameter_count);
   // What was timed is the update of an equal share.
-  for (const RankProfile& rank : profile.ranks)
+  for (const RankProfile& rank : profile.ranks) {
     update_seconds_per_parameter_.push_back(parameters > 0 ? rank.update_seconds * ranks / parameters : 0);
+    samples_per_second_.push_back(TimeCurve(rank).best_samples_per_second());
+  }
 }
 
 double PipelineCost::link_rate(std::size_t rank) const {

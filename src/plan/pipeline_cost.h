@@ -32,6 +32,8 @@ class PipelineCost {
   const Profile& profile() const { return profile_; }
   const BlockCosts& blocks() const { return blocks_; }
 
+  /// Of the whole model, at best.
+  double samples_per_second(std::size_t rank) const { return samples_per_second_[rank]; }
   /// Blocks `range` on `rank`, one micro-batch of `samples`, with the CPU time of its messages on a "cpu" device.
   PassSeconds stage_seconds(std::size_t rank, BlockRange range, std::int64_t samples) const;
   /// Of what the block before `cut` gives to it, from rank to rank; 0 without a network.
@@ -53,7 +55,7 @@ class PipelineCost {
  private:
   const Profile& profile_;
   BlockCosts blocks_;
-  std::vector<double> update_seconds_per_parameter_;  // by rank
+  std::vector<double> update_seconds_per_parameter_, samples_per_second_;  // by rank
 };
 
 inline BlockRange range_of(const Stage& stage) { return {stage.start, stage.end}; }
