@@ -17,12 +17,14 @@
 #include "layout_cost.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/text.h"
+#include "mixed_search.h"
 #include "pipeline_search.h"
 
 namespace lshdp::plan {
 namespace {
 
-constexpr double kWorthOther = 1 - 1e-6;  // GPipe holds more in memory, so that it must be faster
+constexpr double kWorthMixing = 1.02;     // less is not known so well that a layout with more parts is worth it
+constexpr double kWorthOther = 1 - 1e-6;  // times as long: GPipe holds more in memory, so that it must be faster
 constexpr double kSame = 1.0005;          // steps whose ratio is below take as long as each other, to people
 
 struct Found {
@@ -43,6 +45,7 @@ class Planner {
   LayoutSolution solve() {
     if (options_.kind != LayoutKind::pipeline) try_data_parallel();
     if (options_.kind != LayoutKind::data) try_pipelines();
+    if (options_.kind == LayoutKind::automatic && options_.stages == StageCut::automatic) try_mixed();
     if (!best_) throw_no_fit();
     LayoutSolution solution;
     LayoutPrediction prediction = filled(cost_, best_->layout, layout_step(cost_, best_->layout));
@@ -56,9 +59,10 @@ class Planner {
   }
 
  private:
-  void consider(const std::string& name, std::optional<Found> found, const std::string& why_not) {
+  /// `worth`: how many times as fast as the best one so far it must be.
+  void consider(const std::string& name, std::optional<Found> found, const std::string& why_not, double worth = 1) {
     alternatives_.push_back({name, found ? found->seconds : 0, found ? "" : why_not});
-    if (found && (!best_ || found->seconds < best_->seconds)) best_ = std::move(found);
+    if (found && (!best_ || worth * found->seconds < best_->seconds)) best_ = std::move(found);
   }
 
   void note(const std::vector<double>& least_with) {
@@ -120,6 +124,17 @@ class Planner {
                      found->seconds};
     }
     return best;
+  }
+
+  void try_mixed() {
+    if (profile_.strategy.mode != Mode::ddp || ranks_.size() < 3) return;
+    MixedSearch search(cost_, options_.needs, options_.schedule.value_or(PipelineSchedule::one_f_one_b));
+    const double to_beat = best_ ? best_->seconds : std::numeric_limits<double>::infinity();
+    std::optional<MixedLayout> found = search.best({.ranks = ranks_, .total = options_.total, .to_beat = to_beat});
+    note(search.least_with());
+    std::optional<Found> mixed;
+    if (found) mixed = Found{std::move(found->layout), found->seconds};
+    consider("mixed", std::move(mixed), "none was found that is faster", kWorthMixing);
   }
 
   std::vector<PipelineSchedule> schedules() const {

@@ -122,6 +122,10 @@ class PipelineSearch::Run {
     return loads_.emplace(count, StageLoads(search_.cost_, task_.ranks, near_equal(task_.batch, count))).first->second;
   }
 
+  std::int64_t share_of(std::int64_t effort) const {
+    return static_cast<std::int64_t>(task_.effort * static_cast<double>(effort));
+  }
+
   double best_seconds() const { return best_ ? best_->seconds * kBetter : std::numeric_limits<double>::infinity(); }
 
   Replica replica_of(const PipelineShape& shape, std::int64_t count) const {
@@ -142,8 +146,9 @@ class PipelineSearch::Run {
     }
     works_ -= 2 * static_cast<std::int64_t>(replica.micro_batches.size() * replica.stages.size());
     Layout layout{.blocks = search_.rules_.blocks(), .schedule = search_.schedule_, .replicas = {std::move(replica)}};
-    const double seconds = layout_step(search_.cost_, layout).seconds;
-    RatedReplica rated{std::move(layout.replicas.front()), seconds};
+    ReplicaStep step = search_.cost_.step(layout.replicas.front(), search_.schedule_);
+    const double seconds = pipeline_step(search_.cost_, layout, {step}).seconds;
+    RatedReplica rated{std::move(layout.replicas.front()), std::move(step), seconds};
     search_.note(rated);
     return rated;
   }
@@ -161,16 +166,26 @@ class PipelineSearch::Run {
 
   /// Slow links may ask for more in flight: tried where the bound leaves room for it.
   std::optional<RatedReplica> rate_with_flights(const PipelineShape& shape, std::int64_t count, double least) {
-    std::optional<RatedReplica> best = rate(replica_of(shape, count), 0);
-    if (!best || search_.schedule_ == PipelineSchedule::gpipe) return best;
-    const auto step = static_cast<std::int64_t>(shape.stages()) - 1;
-    for (std::int64_t more = step; more <= count; more *= 2) {
-      if (best->seconds < kNearBound * least) break;
-      std::optional<RatedReplica> other = rate(replica_of(shape, count), more);
-      if (!other || other->seconds >= best->seconds * kBetter) break;
-      best = std::move(other);
+    std::optional<RatedReplica> best;
+    const double near = count <= kAllFlights ? kSame : kNearBound;
+    for (const std::int64_t more : flights(static_cast<std::int64_t>(shape.stages()), count)) {
+      std::optional<RatedReplica> rated = rate(replica_of(shape, count), more);
+      if (!rated) break;
+      if (!best || rated->seconds < best->seconds * kBetter) best = std::move(rated);
+      if (best->seconds < near * least) break;
     }
     return best;
+  }
+
+  /// What a first stage of `stages` may hold on top, of `count` micro-batches: few values where there are many.
+  std::vector<std::int64_t> flights(std::int64_t stages, std::int64_t count) const {
+    if (search_.schedule_ == PipelineSchedule::gpipe) return {0};
+    std::vector<std::int64_t> values{0};
+    while (values.back() < count) {
+      const std::int64_t next = count <= kAllFlights ? values.back() + 1 : std::max(stages - 1, 2 * values.back());
+      values.push_back(std::min(next, count));
+    }
+    return values;
   }
 
   /// Whether it is better than the best one so far.
@@ -295,7 +310,7 @@ class PipelineSearch::Run {
   /// The best by their bounds are simulated, and the best of these moved.
   void improve_seeds() {
     std::ranges::stable_sort(seeds_, {}, &Seed::least);
-    works_ = kWorks;
+    works_ = share_of(kWorks);
     for (const Seed& seed : seeds_) {
       if (works_ > 0) try_shape(seed.shape, seed.count);
     }
@@ -335,8 +350,8 @@ class PipelineSearch::Run {
   }
 
   void branch_and_bound() {
-    works_ = kWorks;
-    std::int64_t nodes = kNodes;
+    works_ = share_of(kWorks);
+    std::int64_t nodes = share_of(kNodes);
     search_.exact_ = search_.exact_ && task_.batch <= kAllCounts;
     for (const std::int64_t count : counts_) {
       PipelineTree tree(loads(count), search_.rules_, task_.ranks, kinds_, task_.all_ranks);
@@ -370,6 +385,7 @@ class PipelineSearch::Run {
   }
 
   static constexpr double kNearBound = 1.01;
+  static constexpr std::int64_t kAllFlights = 8;  // micro-batches
   static constexpr std::size_t kAllBackTo = 5;
 
   PipelineSearch& search_;

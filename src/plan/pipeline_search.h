@@ -15,6 +15,7 @@ namespace lshdp::plan {
 /// A replica whose stages have their in_flight, and what a step takes where it is the only one.
 struct RatedReplica {
   Replica replica;
+  ReplicaStep step;
   double seconds = 0;
 };
 
@@ -25,6 +26,7 @@ struct PipelineTask {
   std::size_t holders = 1;  // replicas there are: how many ranks hold a block, which memory depends on
   StageCut cut = StageCut::automatic;
   bool all_ranks = false;  // each of `ranks` must have a stage
+  double effort = 1;       // of what a search may spend
 };
 
 class PipelineSearch {
