@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "equal_blocks.h"
 #include "lshdp/core/error.h"
 #include "time_curve.h"
 
@@ -148,7 +149,10 @@ BlockCosts::BlockCosts(const Profile& profile, std::int64_t largest)
       read_bytes_(sums_of(read_by_each(output_bytes_))),
       largest_activation_(figures(profile.blocks, &BlockProfile::activation_bytes)),
       largest_output_(output_bytes_) {
-  for (const RankProfile& rank : profile.ranks) times_.emplace_back(rank, profile.blocks.size(), largest);
+  for (RankProfile rank : profile.ranks) {
+    rank.block_times = average_equal_blocks(profile.blocks, rank.block_times);
+    times_.emplace_back(rank, profile.blocks.size(), largest);
+  }
 }
 
 }  // namespace lshdp::plan
