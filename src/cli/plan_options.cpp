@@ -27,6 +27,16 @@ void add_plan_options(Options& options) {
           "auto without --total: no total above X times what equal batches take by the same rule (default: 4; 0: none)")
       .option("max-accumulation", "K",
               "micro-batches a rank may run in a step (default: as many as --total needs, 1 without it)", "0")
+      .option(
+          "layout", "L",
+          "data (every rank has the whole model), pipeline (blocks cut into stages), auto (the fastest of these and "
+          "of mixtures), or a file (layout.json)",
+          "data")
+      .option("stages", "CUT",
+              "how a pipeline is cut: uniform (equal numbers of blocks), speed (in proportion to what ranks compute), "
+              "profiled (by measured times of blocks), or auto (the same with a free order of ranks)",
+              "auto")
+      .option("pipeline-schedule", "S", "1f1b, gpipe, or auto (what is predicted to be faster)", "auto")
       .option("profile", "FILE", "the profile.json that the file of --batches was solved from, for --rebalance")
       .option(
           "rebalance", "N",
@@ -53,7 +63,15 @@ train::PlanRequest plan_request(const Values& values) {
   if (measured && !request.profile.empty()) {
     throw UsageError("--profile: --batches auto measures a profile of its own; give --batches FILE, or leave it out");
   }
-  request.rebalance = rebalance_every(values, measured || !request.profile.empty());
+  request.layout = values.text("layout");
+  request.stages = values.choice("stages", {"uniform", "speed", "profiled", "auto"});
+  request.pipeline_schedule = values.choice("pipeline-schedule", {"1f1b", "gpipe", "auto"});
+  const bool stages = request.layout != "data";
+  if (!stages && (request.stages != "auto" || request.pipeline_schedule != "auto"))
+    throw UsageError("--stages and --pipeline-schedule: only pipelines have stages; add --layout pipeline or auto");
+  if (stages && values.has("rebalance") && values.text("rebalance") != "off")
+    throw UsageError("--rebalance: stages are not cut anew within a run; leave it out, or use --layout data");
+  request.rebalance = stages ? 0 : rebalance_every(values, measured || !request.profile.empty());
   return request;
 }
 

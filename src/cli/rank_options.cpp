@@ -90,10 +90,13 @@ void add_communicator_option(Options& options) {
 
 std::string communicator_request(const Values& values) {
   const std::string& way = values.choice("comm", {"auto", "mpi", "nccl", "hierarchical"});
-  if (values.text("wire") != "bf16") return way;
-  if (way == "nccl" || way == "hierarchical")
+  const bool between_devices = way == "nccl" || way == "hierarchical";
+  const bool rounded = values.text("wire") == "bf16", stages = values.has("layout") && values.text("layout") != "data";
+  if (rounded && between_devices)
     throw UsageError("--wire: bf16 is for --comm mpi; between devices everything travels exactly");
-  return "mpi";
+  if (stages && between_devices)
+    throw UsageError("--layout: stages exchange by way of the host; use --comm mpi, or --layout data");
+  return rounded || stages ? "mpi" : way;
 }
 
 }  // namespace lshdp::cli

@@ -134,6 +134,7 @@ std::string plan_of_steps(const plan::Profile& profile, const ProfileOptions& op
   if (options.total > 0) solver.total = options.total;
   try {
     const plan::Plan plan = plan::solve(plan::pool_alike_ranks(profile).profile, solver).plan;
+    if (options.longest_step_seconds > 0 && plan.predicted.step_seconds > options.longest_step_seconds) return "";
     const double affordable = options.calibration_seconds / plan.predicted.step_seconds - kUncountedSteps;
     return json_text(
         Json{{"plan", plan::to_json(plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMaxSteps)}});

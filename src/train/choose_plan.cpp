@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "choose_layout.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
@@ -190,22 +191,54 @@ std::optional<plan::Profile> profile_of_run(comm::Communicator& communicator, co
 
 plan::Profile measure_now(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                           MemoryBudget& budget, const PlanRequest& request) {
-  return measure::measure_profile(communicator, model, setup, budget,
-                                  {.total = request.total.value_or(0), .show_progress = true});
+  measure::ProfileOptions options{.total = request.total.value_or(0), .show_progress = true};
+  // Where the whole model on every rank is far too slow, nothing is gained by steps of it.
+  if (asks_for_stages(request)) options.longest_step_seconds = 10;
+  return measure::measure_profile(communicator, model, setup, budget, options);
+}
+
+/// The profile of this run and what it was measured with; no plan yet.
+PlanChoice profiled(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                    MemoryBudget& budget, const PlanRequest& request, const PlanFolder& run) {
+  const Json measured_with = measuring_setup(communicator, model, setup, request);
+  const std::optional<plan::Profile> known = profile_of_run(communicator, run, measured_with);
+  const plan::Profile measured = known ? *known : measure_now(communicator, model, setup, budget, request);
+  return {.plan = {},
+          .max_batch = {},
+          .profile = pooled_by_rank_0(communicator, measured),
+          .measured = known ? std::nullopt : std::optional(measured),
+          .measured_with = measured_with};
+}
+
+/// Every rank has the whole model.
+void split_batches(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                   MemoryBudget& budget, const PlanRequest& request, PlanChoice& choice) {
+  choice.plan = solved_by_rank_0(communicator, *choice.profile, request);
+  keep_equal_shards_unless_fit(communicator, model, setup, budget, request, choice);
 }
 
 PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                          MemoryBudget& budget, const PlanRequest& request, const PlanFolder& run) {
-  const Json measured_with = measuring_setup(communicator, model, setup, request);
-  const std::optional<plan::Profile> known = profile_of_run(communicator, run, measured_with);
-  const plan::Profile measured = known ? *known : measure_now(communicator, model, setup, budget, request);
-  const plan::Profile profile = pooled_by_rank_0(communicator, measured);
-  PlanChoice choice{.plan = solved_by_rank_0(communicator, profile, request),
-                    .max_batch = {},
-                    .profile = profile,
-                    .measured = known ? std::nullopt : std::optional(measured),
-                    .measured_with = measured_with};
-  keep_equal_shards_unless_fit(communicator, model, setup, budget, request, choice);
+  PlanChoice choice = profiled(communicator, model, setup, budget, request, run);
+  split_batches(communicator, model, setup, budget, request, choice);
+  return choice;
+}
+
+void follow_layout(const plan::Layout& layout, int ranks, PlanChoice& choice) {
+  choice.plan = plan::plan_of(layout, static_cast<std::size_t>(ranks));
+  if (!is_plain(layout, ranks)) choice.layout = layout;
+}
+
+/// Where the whole model on every rank is fastest, batches are split as without --layout.
+PlanChoice measured_layout(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                           MemoryBudget& budget, const PlanRequest& request, const PlanFolder& run) {
+  PlanChoice choice = profiled(communicator, model, setup, budget, request, run);
+  const plan::Layout layout = planned_layout(communicator, model, *choice.profile, request);
+  if (is_plain(layout, communicator.size())) {
+    split_batches(communicator, model, setup, budget, request, choice);
+  } else {
+    follow_layout(layout, communicator.size(), choice);
+  }
   return choice;
 }
 
@@ -246,7 +279,12 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
     }
   });
   PlanChoice choice;
-  if (request.batches == "auto") {
+  if (asks_for_stages(request)) comm::agree(communicator, [&] { require_stages_possible(request, setup); });
+  if (is_layout_file(request)) {
+    follow_layout(given_layout(communicator, model, setup, request), communicator.size(), choice);
+  } else if (asks_for_stages(request)) {
+    choice = measured_layout(communicator, model, setup, budget, request, run);
+  } else if (request.batches == "auto") {
     PlanRequest bounded = request;
     bounded.samples = samples;
     choice = measured_plan(communicator, model, setup, budget, bounded, run);
@@ -266,8 +304,10 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
   }
   comm::on_rank_0(communicator, [&] {
     spdlog::info("{}", describe(choice.plan));
+    for (const std::string& line : choice.layout ? plan::describe(*choice.layout) : std::vector<std::string>())
+      spdlog::info("{}", line);
     if (choice.plan.leave_out) spdlog::info("{}", plan::describe_leave_out(choice.plan));
-    if (choice.profile) {
+    if (choice.profile && !choice.layout) {
       for (const std::string& doubt : plan::describe_doubts(*choice.profile, choice.plan)) spdlog::warn("{}", doubt);
     }
     return std::string();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <stdexcept>
 
 #include <fmt/format.h>
 
@@ -37,12 +38,25 @@ std::vector<data::Request> requests_of(std::int64_t begin, std::int64_t end, std
   return requests;
 }
 
+/// The same of `rank`, whose share of all samples goes by its weight.
+std::vector<data::Request> requests_of(int rank, std::int64_t samples, std::span<const std::int64_t> weights,
+                                       std::int64_t micro_batch) {
+  const std::vector<std::int64_t> counts = data::split_in_proportion(samples, weights);
+  const std::int64_t begin = std::accumulate(counts.begin(), counts.begin() + rank, std::int64_t{0});
+  return requests_of(begin, begin + counts[static_cast<std::size_t>(rank)], micro_batch);
+}
+
+data::PrefetchingLoader loader_of(data::Dataset& dataset, const data::Preparation& preparation,
+                                  const std::vector<data::Request>& requests) {
+  return {dataset, preparation, [&requests](std::int64_t k) -> std::optional<data::Request> {
+            if (k >= std::ssize(requests)) return std::nullopt;
+            return requests[static_cast<std::size_t>(k)];
+          }};
+}
+
 parallel::Evaluation evaluate_run(parallel::BlockWalker& walker, data::Dataset& dataset,
                                   const data::Preparation& preparation, const std::vector<data::Request>& requests) {
-  data::PrefetchingLoader loader(dataset, preparation, [&](std::int64_t k) -> std::optional<data::Request> {
-    if (k >= static_cast<std::int64_t>(requests.size())) return std::nullopt;
-    return requests[static_cast<std::size_t>(k)];
-  });
+  data::PrefetchingLoader loader = loader_of(dataset, preparation, requests);
   parallel::Evaluation sum;
   while (const auto batch = loader.next()) {
     const parallel::Evaluation part = walker.evaluate(batch->input, batch->target);
@@ -76,25 +90,43 @@ void require_tokens(const std::string& file, const DatasetInfo& info, const Inpu
   require_vocabulary(file, info.tokenizer, info.vocabulary, input.vocabulary);
 }
 
+/// What all ranks found together.
+EvaluationRecord summed(comm::Communicator& communicator, const model::Model& model, const parallel::Evaluation& mine,
+                        std::int64_t samples, std::int64_t step) {
+  // Counts of samples are far below 2^53: their sums in double are exact.
+  double sums[3] = {mine.loss, static_cast<double>(mine.correct), static_cast<double>(mine.terms)};
+  communicator.all_reduce_sum({sums, 3, comm::DataType::float64}).wait();
+  EvaluationRecord record{step, sums[0] / sums[2], std::nullopt, samples};
+  if (model.input.kind != InputSpec::Kind::tokens) record.accuracy = sums[1] / sums[2];
+  return record;
+}
+
 }  // namespace
 
 EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& model, parallel::BlockWalker& walker,
                           data::Dataset& dataset, const data::Preparation& preparation,
                           std::span<const std::int64_t> weights, std::int64_t micro_batch, std::int64_t step) {
-  const std::vector<std::int64_t> counts = data::split_in_proportion(dataset.size(), weights);
-  const auto rank = static_cast<std::ptrdiff_t>(communicator.rank());
-  const std::int64_t begin = std::accumulate(counts.begin(), counts.begin() + rank, std::int64_t{0});
-  const std::vector<data::Request> requests =
-      requests_of(begin, begin + counts[static_cast<std::size_t>(rank)], micro_batch);
+  const std::vector<data::Request> requests = requests_of(communicator.rank(), dataset.size(), weights, micro_batch);
   const std::int64_t passes = walker.gathers_every_pass() ? most_of_ranks(communicator, requests.size()) : 0;
   const parallel::Evaluation mine = evaluate_run(walker, dataset, preparation, requests);
   for (auto pass = static_cast<std::int64_t>(requests.size()); pass < passes; ++pass) walker.empty_forward();
-  // Counts of samples are far below 2^53: their sums in double are exact.
-  double sums[3] = {mine.loss, static_cast<double>(mine.correct), static_cast<double>(mine.terms)};
-  communicator.all_reduce_sum({sums, 3, comm::DataType::float64}).wait();
-  EvaluationRecord record{step, sums[0] / sums[2], std::nullopt, dataset.size()};
-  if (model.input.kind != InputSpec::Kind::tokens) record.accuracy = sums[1] / sums[2];
-  return record;
+  return summed(communicator, model, mine, dataset.size(), step);
+}
+
+EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& model, parallel::Pipeline& pipeline,
+                          std::optional<int> data_rank, data::Dataset& dataset, const data::Preparation& preparation,
+                          std::span<const std::int64_t> weights, std::int64_t micro_batch, std::int64_t step) {
+  std::vector<data::Request> requests;
+  if (data_rank) requests = requests_of(*data_rank, dataset.size(), weights, micro_batch);
+  std::vector<std::int64_t> sizes;
+  for (const data::Request& request : requests) sizes.push_back(std::ssize(request.samples));
+  data::PrefetchingLoader loader = loader_of(dataset, preparation, requests);
+  const parallel::Evaluation mine = pipeline.evaluate(sizes, [&loader] {
+    const std::optional<data::Batch> batch = loader.next();
+    if (!batch) throw std::logic_error("the loader ended before the last batch");
+    return parallel::StageBatch{batch->input, batch->target};
+  });
+  return summed(communicator, model, mine, dataset.size(), step);
 }
 
 void require_finite_loss(const EvaluationRecord& record) {

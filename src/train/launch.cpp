@@ -58,12 +58,13 @@ void choose(comm::Communicator& communicator, const model::Model& model, const P
   PlanChoice choice = choose_plan(communicator, model, options.setup, budget, request, samples,
                                   {.folder = options.results, .resumed = !options.resume.empty()});
   options.plan = std::move(choice.plan);
+  options.layout = std::move(choice.layout);
   options.setup = measure::follow_transfer_sizes(communicator, options.setup, options.plan.transfer);
   options.max_batch = std::move(choice.max_batch);
   options.profile = std::move(choice.profile);
   options.measured = std::move(choice.measured);
   options.measured_with = std::move(choice.measured_with);
-  options.rebalance_every = request.rebalance;
+  options.rebalance_every = options.layout ? 0 : request.rebalance;
   options.rebalance.max_accumulation = request.max_accumulation;
 }
 
@@ -82,6 +83,8 @@ nlohmann::json launch(comm::Communicator& world, const model::Model& model, cons
   budget.set_limit(options.setup.memory_bytes);
   const std::string memory = measure::describe_memory(communicator, model, options.setup);
   if (communicator.rank() == 0) spdlog::info("{}", memory);
+  budget.reset_peak();
+  options.memory = &budget;
   return train(communicator, model, options);
 }
 

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 /// What only a run that has begun leaves behind, and what is made of that.
 constexpr const char* kOfARun[] = {"run.json",     "metrics.jsonl",     "checkpoints",
                                    "summary.json", "model.safetensors", "best"};
-constexpr const char* kOfARunToo[] = {"trace.json", "report.png"};
+constexpr const char* kOfARunToo[] = {"trace.json", "report.png", "layout.json"};
 
 bool holds_run(const fs::path& results) {
   return std::ranges::any_of(kOfARun, [&](const char* name) { return fs::exists(results / name); });

@@ -20,6 +20,8 @@
 #include "lshdp/core/trace.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/pipeline.h"
+#include "lshdp/parallel/placement.h"
 #include "lshdp/parallel/shared_values.h"
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/data_fit.h"
@@ -52,6 +54,7 @@ class Trainer {
   void take_first_values();
   void resume_state();
   void warn_of_warm_up() const;
+  std::optional<int> data_rank() const;
   void begin_run();
   void write_files_of_run(const Json& launch);
   void leave_abandoned_checkpoints();
@@ -69,6 +72,7 @@ class Trainer {
   void rebalance(std::int64_t done);
   void share_micro_batches();
   void run_evaluation(std::int64_t step);
+  EvaluationRecord evaluated(std::int64_t step);
   bool is_checkpoint_due(std::int64_t step) const;
   bool ask_for_checkpoint();
   void checkpoint(std::int64_t step);
@@ -84,8 +88,10 @@ class Trainer {
   SpeedEmulator emulator_;
   NewFolders save_folder_, results_folder_;  // rank 0
   RunData data_;
+  std::shared_ptr<const parallel::Placement> placement_;  // with a layout
   std::unique_ptr<parallel::ParameterStore> store_;
   std::unique_ptr<parallel::BlockWalker> walker_;
+  std::unique_ptr<parallel::Pipeline> pipeline_;  // with a layout
   std::unique_ptr<data::PrefetchingLoader> loader_;
   std::unique_ptr<StepStatistics> statistics_;
   std::unique_ptr<Rebalancing> rebalancing_;
@@ -139,6 +145,8 @@ void Trainer::load_state() {
     options_.setup.shard_weights = options_.plan.shard_weights;
     parallel::StoreOptions store = measure::store_options(options_.setup, options_.adamw);
     store.loss_scaling = options_.loss_scaling;
+    if (options_.layout) placement_ = std::make_shared<parallel::Placement>(*options_.layout, communicator_);
+    store.placement = placement_;
     store_ = parallel::make_store(model_, communicator_, store, &trace_);
     if (options_.resume.empty()) {
       take_first_values();
@@ -152,7 +160,18 @@ void Trainer::load_state() {
   }
   parallel::WalkerOptions walking = measure::walker_options(options_.setup);
   walking.label_smoothing = options_.label_smoothing;
+  if (options_.layout) walking.ranges = parallel::ranges_of(*options_.layout, communicator_.rank());
   walker_ = std::make_unique<parallel::BlockWalker>(model_, *store_, walking, &emulator_, &trace_);
+  if (!options_.layout) return;
+  pipeline_ =
+      std::make_unique<parallel::Pipeline>(*options_.layout, model_, communicator_, *walker_,
+                                           options_.setup.compute_device, options_.setup.strategy.precision, &trace_);
+}
+
+/// Whose samples this rank trains: its own, or in a pipeline those of its replica. None: it is left out.
+std::optional<int> Trainer::data_rank() const {
+  if (!options_.layout) return communicator_.rank();
+  return plan::data_rank_of(*options_.layout, communicator_.rank());
 }
 
 void Trainer::take_first_values() {
@@ -194,6 +213,7 @@ void Trainer::write_files_of_run(const Json& launch) {
   } else if (options_.overwrite) {
     remove_earlier_run(options_.results);
   }
+  if (options_.layout) plan::write_layout(options_.results / "layout.json", *options_.layout);
   if (options_.measured) plan::write_profile(options_.results / "profile.json", *options_.measured);
   plan::write_plan(options_.results / "batches.json", options_.plan);
   write_run_file(options_.results, launch, !from_.checkpoint.empty());
@@ -254,7 +274,9 @@ Json Trainer::run() {
 std::optional<data::Request> Trainer::request(std::int64_t k) const {
   const std::int64_t step = from_.step + k;
   if (step >= last_step_) return std::nullopt;
-  return data::Request{data_.sampler->samples_of(step, communicator_.rank()), data_.sampler->epoch_of(step)};
+  const std::optional<int> rank = data_rank();
+  return data::Request{rank ? data_.sampler->samples_of(step, *rank) : std::vector<std::int64_t>(),
+                       data_.sampler->epoch_of(step)};
 }
 
 std::vector<std::int64_t> Trainer::micro_batches_of(std::int64_t step, int rank) const {
@@ -284,8 +306,10 @@ void Trainer::run_step(std::int64_t step) {
 }
 
 double Trainer::train_batch(std::int64_t step, const data::Batch& batch) {
-  const std::vector<std::int64_t> micro_batches = micro_batches_of(step, communicator_.rank());
+  const std::optional<int> rank = data_rank();
+  const std::vector<std::int64_t> micro_batches = rank ? micro_batches_of(step, *rank) : std::vector<std::int64_t>();
   try {
+    if (pipeline_) return pipeline_->train_step(update_of(step), batch.input, batch.target, micro_batches);
     return walker_->train_step(update_of(step), batch.input, batch.target, micro_batches);
   } catch (const std::exception& error) {
     if (!is_out_of_memory(error)) throw;
@@ -299,13 +323,14 @@ double Trainer::train_batch(std::int64_t step, const data::Batch& batch) {
 /// What this rank has counted since the start.
 LocalStep Trainer::totals() const {
   const comm::Counters counters = communicator_.counters();
-  return {.step = steps_done_,
-          .compute_seconds = compute_seconds(),
-          .communication_seconds = counters.busy_seconds,
-          .wait_seconds = store_->usage().wait_seconds + data_wait_seconds_,
-          .cpu_seconds = process_cpu_seconds(),
-          .communication_cpu_seconds = counters.cpu_seconds,
-          .interrupted = interrupted()};
+  return {
+      .step = steps_done_,
+      .compute_seconds = compute_seconds(),
+      .communication_seconds = counters.busy_seconds,
+      .wait_seconds = store_->usage().wait_seconds + data_wait_seconds_ + (pipeline_ ? pipeline_->wait_seconds() : 0),
+      .cpu_seconds = process_cpu_seconds(),
+      .communication_cpu_seconds = counters.cpu_seconds,
+      .interrupted = interrupted()};
 }
 
 /// Time so far, of measuring and evaluation for example, belongs to no step.
@@ -375,14 +400,24 @@ void Trainer::share_micro_batches() {
 void Trainer::run_evaluation(std::int64_t step) {
   report_pending();
   if (!data_.evaluation) return;
-  const auto& micro_batches = options_.plan.ranks[static_cast<std::size_t>(communicator_.rank())].micro_batches;
-  const EvaluationRecord record =
-      evaluate(communicator_, model_, *walker_, *data_.evaluation, preparation_for(model_, {}),
-               plan::batches_of(options_.plan), micro_batches.empty() ? 1 : micro_batches.front(), step);
+  const EvaluationRecord record = evaluated(step);
   reporter_->add(record);
   last_evaluation_ = record;
   if (weights_->evaluated(record)) reporter_->message(fmt::format("best so far: weights of step {} kept", step));
   begin_timing();
+}
+
+/// By the split of training, in its micro-batches.
+EvaluationRecord Trainer::evaluated(std::int64_t step) {
+  const std::optional<int> rank = data_rank();
+  const auto& micro_batches = options_.plan.ranks[static_cast<std::size_t>(rank.value_or(0))].micro_batches;
+  const std::int64_t micro_batch = micro_batches.empty() ? 1 : micro_batches.front();
+  const std::vector<std::int64_t> weights = plan::batches_of(options_.plan);
+  const data::Preparation preparation = preparation_for(model_, {});
+  if (pipeline_)
+    return evaluate(communicator_, model_, *pipeline_, rank, *data_.evaluation, preparation, weights, micro_batch,
+                    step);
+  return evaluate(communicator_, model_, *walker_, *data_.evaluation, preparation, weights, micro_batch, step);
 }
 
 bool Trainer::is_checkpoint_due(std::int64_t step) const {
@@ -436,9 +471,13 @@ void Trainer::finish() {
 /// And trace.json, where it was asked for. All ranks call it.
 std::string Trainer::write_summary(bool finished) {
   if (options_.trace) write_run_trace(communicator_, trace_, options_.results / "trace.json");
+  const double peak = options_.memory != nullptr ? static_cast<double>(options_.memory->peak()) : 0;
+  const std::vector<double> peaks = comm::all_gather_values(communicator_, peak);
   return comm::on_rank_0(communicator_, [&] {
     Json result = reporter_->summary(now_seconds() - begun_, finished);
     result["best"] = weights_->best();
+    for (std::size_t r = 0; r < peaks.size() && options_.memory != nullptr; ++r)
+      result["ranks"][r]["peak_tensor_bytes"] = static_cast<std::int64_t>(peaks[r]);
     if (!options_.results.empty()) write_json(options_.results / "summary.json", result);
     return json_text(result);
   });

@@ -21,6 +21,7 @@ struct ProfileOptions {
   double network_seconds = 5;               // for the network curve
   double link_seconds = 2;                  // for each rank's own link; 0: not measured
   double calibration_seconds = 20;          // for steps of all ranks together, three at least; 0: none
+  double longest_step_seconds = 0;          // none of these where one is predicted to take longer; 0: any
   std::int64_t largest_message = 64 << 20;  // bytes of the network curve's last point at most
   bool show_progress = false;               // on rank 0
 };

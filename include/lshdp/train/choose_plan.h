@@ -12,6 +12,7 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
+#include "lshdp/plan/layout.h"
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
 
@@ -22,11 +23,14 @@ struct PlanRequest {
   std::string batches;  // "equal", "auto", a list such as "8,8,24,24", or a file
   std::optional<std::int64_t> total;
   std::int64_t max_accumulation = 0;
-  double total_bound = 4;      // without a total: plan::SolverOptions
-  std::int64_t samples = 0;    // of the data, known later
-  bool memory_given = false;   // --memory: batches given by hand are tried out against it
-  std::string profile;         // file that given batches were solved from; empty: none
-  std::int64_t rebalance = 0;  // steps between decisions whether to split anew; 0: off
+  double total_bound = 4;       // without a total: plan::SolverOptions
+  std::int64_t samples = 0;     // of the data, known later
+  bool memory_given = false;    // --memory: batches given by hand are tried out against it
+  std::string profile;          // file that given batches were solved from; empty: none
+  std::int64_t rebalance = 0;   // steps between decisions whether to split anew; 0: off
+  std::string layout = "data";  // every rank has the whole model; or "pipeline", "auto", or a file of layout.json
+  std::string stages = "auto";  // how a pipeline is cut: plan::StageCut
+  std::string pipeline_schedule = "auto";  // plan::PipelineSchedule, or the better
 };
 
 /// Whether `batches` is a list of numbers, and no word or file.
@@ -44,6 +48,7 @@ bool is_same_setup(nlohmann::json then, nlohmann::json now);
 
 struct PlanChoice {
   plan::Plan plan;
+  std::optional<plan::Layout> layout = {};     // where blocks lie on some ranks only; `plan` is its plan_of()
   std::vector<std::int64_t> max_batch;         // by rank; empty: not known
   std::optional<plan::Profile> profile;        // measured now, or --profile; alike ranks pooled
   std::optional<plan::Profile> measured = {};  // now, as it is to be kept in profile.json; none: nothing was

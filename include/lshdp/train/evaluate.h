@@ -1,12 +1,14 @@
 // Evaluation split over ranks, with totals that are totals.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "lshdp/comm/communicator.h"
 #include "lshdp/data/dataset.h"
 #include "lshdp/data/loader.h"
 #include "lshdp/model/model.h"
+#include "lshdp/parallel/pipeline.h"
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/metrics.h"
 
@@ -18,6 +20,12 @@ namespace lshdp::train {
 /// read.
 EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& model, parallel::BlockWalker& walker,
                           data::Dataset& dataset, const data::Preparation& preparation,
+                          std::span<const std::int64_t> weights, std::int64_t micro_batch, std::int64_t step);
+
+/// The same by ranks that hold stages of the model: those with the same `data_rank` (none: left out) take that rank's
+/// run of samples together.
+EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& model, parallel::Pipeline& pipeline,
+                          std::optional<int> data_rank, data::Dataset& dataset, const data::Preparation& preparation,
                           std::span<const std::int64_t> weights, std::int64_t micro_batch, std::int64_t step);
 
 /// Throws an AgreedError with exit code 1 if the loss of `record` is not finite: its accuracy then means nothing. All

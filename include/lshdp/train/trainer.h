@@ -9,11 +9,13 @@
 #include <nlohmann/json.hpp>
 
 #include "lshdp/comm/communicator.h"
+#include "lshdp/core/memory.h"
 #include "lshdp/data/dataset.h"
 #include "lshdp/data/loader.h"
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
 #include "lshdp/parallel/store.h"
+#include "lshdp/plan/layout.h"
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
 #include "lshdp/plan/rebalance.h"
@@ -27,6 +29,7 @@ struct TrainOptions {
   std::filesystem::path data;
   std::filesystem::path eval_data;      // empty: no evaluation
   plan::Plan plan;                      // of as many ranks as there are
+  std::optional<plan::Layout> layout;   // where blocks lie on some ranks only, `plan` being its plan_of(); none: on all
   std::vector<std::int64_t> max_batch;  // by rank, for the report; empty: not probed
 
   std::int64_t rebalance_every = 0;      // steps between decisions whether to split anew; 0: the split stays
@@ -60,6 +63,8 @@ struct TrainOptions {
   Invocation invocation = {};                  // for run.json
   std::optional<plan::Profile> measured = {};  // for this run, as RESULTS/profile.json is to hold it; none: stays
   nlohmann::json measured_with = {};  // set-up that RUN/profile.json was measured with, for run.json; null: none was
+
+  MemoryBudget* memory = nullptr;  // that counts this rank's tensors, for the summary; null: it tells nothing of them
 
   /// For tests: what this rank says that `samples` of `step` (counted from 1) took it, in place of what was measured.
   std::function<double(std::int64_t step, std::int64_t samples)> pretended_compute_seconds;

@@ -1,0 +1,143 @@
+// lshdp train --layout as its users run it: the weights of one process, resumed runs, refusals, failures.
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "lshdp/core/file.h"
+#include "lshdp/core/json.h"
+#include "program.h"
+#include "training_files.h"
+#include "weights.h"
+
+namespace lshdp::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Both small models have 6 blocks.
+constexpr const char* kThreeStages =
+    R"({"version":1,"replicas":[{"batch":16,"micro_batches":[5,5,6],"stages":)"
+    R"([{"rank":2,"start":0,"end":1},{"rank":0,"start":1,"end":4},{"rank":1,"start":4,"end":6}]}]})";
+constexpr const char* kMixed =
+    R"({"version":1,"schedule":"gpipe","replicas":[{"batch":5,"stages":[{"rank":1,"start":0,"end":6}]},)"
+    R"({"batch":11,"micro_batches":[4,7],"stages":[{"rank":2,"start":0,"end":2},{"rank":0,"start":2,"end":6}]}]})";
+/// The head uses the embedding's table.
+constexpr const char* kClosed =
+    R"({"version":1,"replicas":[{"batch":16,"micro_batches":[4,4,4,4],"stages":)"
+    R"([{"rank":1,"start":0,"end":2},{"rank":0,"start":2,"end":3},{"rank":2,"start":3,"end":5},{"rank":1,"start":5,"end":6}]}]})";
+
+class Layouts : public TrainingFixture<> {
+ protected:
+  std::string layout(const std::string& text) const {
+    write_file(folder_ / "layout.json", text);
+    return " --layout " + out("layout.json") + " ";
+  }
+  CommandResult run(int ranks, const std::string& model, const std::string& arguments) const {
+    return run_lshdp_on(ranks, "train --log warn " + files_->options(model) + " " + arguments);
+  }
+  CommandResult train(int ranks, const std::string& model, const std::string& arguments) const {
+    CommandResult result = run(ranks, model, arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return result;
+  }
+};
+
+TEST_F(Layouts, GiveTheWeightsAndTheEvaluationOfOneProcess) {
+  const std::vector<std::pair<std::string, const char*>> cases{
+      {"vit", kThreeStages}, {"vit", kMixed}, {"gpt", kClosed}};
+  for (const auto& [model, text] : cases) {
+    // 100 samples in batches of 16: every seventh step is a partial one.
+    const std::string common = " --steps 9 --precision fp64 --clip 0.5 --seed 3 --eval-data " +
+                               files_->path(model + ".h5") + " --eval-every 4 --save ";
+    const std::string one = train(1, model, "--batches 16" + common + out("one.safetensors")).output;
+    const std::string three = train(3, model, layout(text) + common + out("three.safetensors")).output;
+    EXPECT_LT(worst_difference(out("three.safetensors"), out("one.safetensors")), 1e-9) << model << text;
+    const auto evaluation = [](const std::string& output) { return output.substr(output.find("evaluation loss")); };
+    EXPECT_EQ(evaluation(one), evaluation(three));
+  }
+}
+
+TEST_F(Layouts, ResumeUnderOtherLayoutsModesAndNumbersOfRanks) {
+  const std::string common = " --precision fp64 --seed 4 --clip 0.5 ";
+  train(1, "vit", "--batches 16 --steps 12 --save " + out("through.safetensors") + common);
+  const auto part = [&](int ranks, const std::string& arguments) {
+    train(ranks, "vit", arguments + " --results " + out("run") + common);
+  };
+  part(3, layout(kThreeStages) + "--steps 3 --checkpoint-every 3");
+  part(3, layout(kMixed) + "--steps 6 --checkpoint-every 3 --resume " + out("run"));
+  part(2, "--mode lsdp --batches 9,7 --steps 9 --checkpoint-every 3 --resume " + out("run"));
+  part(3, layout(kThreeStages) + "--steps 12 --resume " + out("run") + " --save " + out("resumed.safetensors"));
+  EXPECT_LT(worst_difference(out("resumed.safetensors"), out("through.safetensors")), 1e-9);
+  EXPECT_EQ(read_json(folder_ / "run/layout.json")["replicas"][0]["stages"].size(), 3U);
+}
+
+TEST_F(Layouts, LeaveARankOut) {
+  train(1, "vit", "--batches 16 --steps 4 --precision fp64 --save " + out("one.safetensors"));
+  const std::string text = R"({"version":1,"replicas":[{"batch":16,"micro_batches":[8,8],"stages":)"
+                           R"([{"rank":2,"start":0,"end":1},{"rank":1,"start":1,"end":6}]}]})";
+  train(3, "vit", layout(text) + "--steps 4 --precision fp64 --results " + out("run"));
+  EXPECT_LT(worst_difference(out("run/model.safetensors"), out("one.safetensors")), 1e-9);
+}
+
+TEST_F(Layouts, MeasurePlanAndTrainInOneLaunch) {
+  for (const std::string kind : {"pipeline", "auto"}) {
+    const std::string folder = out(kind);
+    train(3, "vit", "--layout " + kind + " --total 24 --steps 10 --emulate-speed 0.8,0.2,0.4 --results " + folder);
+    EXPECT_EQ(read_json(fs::path(folder) / "batches.json")["total"], 24);
+    EXPECT_GT(read_json(fs::path(folder) / "summary.json")["predicted"]["step_seconds"], 0);
+    if (kind == "auto") continue;
+    const Json layout = read_json(fs::path(folder) / "layout.json");
+    EXPECT_EQ(layout["replicas"].size(), 1U);
+    EXPECT_EQ(layout["replicas"][0]["batch"], 24);
+  }
+}
+
+TEST_F(Layouts, AreRefusedInOneLineThatNamesTheRemedy) {
+  const std::string three = layout(kThreeStages);
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {three + "--total 17", "has 16 samples a step, but --total is 17"},
+      {three + "--mode lsdp", "--layout: the blocks of a stage lie on its rank as in --mode ddp"},
+      {three + "--batches 8,8,0", "--batches: a layout has the batches of its replicas"},
+      {three + "--rebalance 5", "--rebalance: stages are not cut anew"},
+      {three + "--stages uniform", "--layout: a file has its cuts and schedule"},
+      {three + "--comm nccl", "--layout: stages exchange by way of the host"},
+      {"--layout auto", "--layout: stages are planned for a given number of samples a step; add --total"},
+      {"--stages uniform --total 8", "--stages and --pipeline-schedule: only pipelines have stages"},
+      {"--layout auto --total 8 --stages even", "--stages"},
+      {"--layout nowhere.json --total 8", "nowhere.json"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    const CommandResult result = run(3, "vit", arguments + " --steps 2");
+    EXPECT_EQ(result.exit_code, 2) << arguments << result.output;
+    EXPECT_NE(result.output.find(message), std::string::npos) << arguments << result.output;
+  }
+}
+
+TEST_F(Layouts, OfOtherModelsAndRanksAreRefused) {
+  const auto refused = [&](int ranks, const std::string& model, const std::string& text, const std::string& message) {
+    const CommandResult result = run(ranks, model, layout(text) + "--steps 2");
+    EXPECT_EQ(result.exit_code, 2) << text << result.output;
+    EXPECT_NE(result.output.find(message), std::string::npos) << text << result.output;
+  };
+  refused(2, "vit", kThreeStages, "rank 2");
+  refused(3, "mlp", kThreeStages, "6 blocks");
+  refused(3, "gpt", kThreeStages, "share");
+}
+
+TEST_F(Layouts, EndSoonWhenTheRankOfAStageIsKilled) {
+  const std::string command = "train " + files_->options("vit") + layout(kThreeStages) +
+                              "--steps 1000000 --checkpoint-every 20 --log warn --results " + out("run");
+  const std::string kill = wait_in_shell("ls " + out("run") + "/checkpoints/*/manifest.json") +
+                           "pkill -KILL -n -f -- '--results " + out("run") + "$'; ";
+  const CommandResult killed =
+      run_command(mpirun_line(3) + " " + lshdp_binary() + " " + command + " & " + kill + "wait $!");
+  EXPECT_NE(killed.exit_code, 0);
+  EXPECT_NE(killed.exit_code, 124) << "it hung";
+  EXPECT_NE(run_command("pgrep -f -- '--results " + out("run") + "$'").exit_code, 0) << "a rank is left";
+}
+
+}  // namespace
+}  // namespace lshdp::test
