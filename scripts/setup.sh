@@ -22,7 +22,7 @@ packages=(
   libopenmpi-dev openmpi-bin libhdf5-dev libcxxopts-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
   libdnnl-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libpcre2-dev libxxhash-dev libyaml-cpp-dev zlib1g-dev
   libgtest-dev libgmock-dev libbenchmark-dev
-  patchelf binutils
+  patchelf binutils graphviz
   python3 python3-venv dataset-fashion-mnist
   "$@"
 )

@@ -1,19 +1,14 @@
 // lshdp report: tables of runs on standard output, and a picture drawn by scripts/plot_results.py.
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 
 #include <fmt/format.h>
-#include <spawn.h>
-#include <sys/wait.h>
 
 #include "lshdp/cli/options.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/output.h"
+#include "lshdp/core/run_program.h"
 #include "run_directory.h"
-
-extern char** environ;
 
 namespace lshdp::cli {
 namespace {
@@ -45,21 +40,6 @@ std::string python_for(const fs::path& scripts) {
     if (fs::exists(python, error)) return python.string();
   }
   return "python3";
-}
-
-/// Runs a program with our standard streams and returns its exit code. Throws RunError if it cannot be started.
-int run_program(std::vector<std::string> arguments) {
-  std::vector<char*> pointers;
-  for (std::string& argument : arguments) pointers.push_back(argument.data());
-  pointers.push_back(nullptr);
-  pid_t child = 0;
-  const int error = ::posix_spawnp(&child, pointers[0], nullptr, nullptr, pointers.data(), environ);
-  if (error != 0) throw RunError(fmt::format("cannot start {}: {}", arguments[0], std::strerror(error)));
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) throw RunError(fmt::format("cannot wait for {}: {}", arguments[0], std::strerror(errno)));
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 void draw(const std::vector<std::string>& folders, const fs::path& picture) {
