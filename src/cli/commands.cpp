@@ -12,6 +12,7 @@ const std::vector<Command>& commands() {
       {"memory", "shows what the memory of each rank goes to", true, run_memory},
       {"profile", "measures what each rank and the network can do", true, run_profile},
       {"optimize", "splits a step over the ranks of a profile", false, run_optimize},
+      {"describe", "shows the blocks of a model and which ranks hold them", false, run_describe},
       {"diagram", "draws a layout: which rank has which blocks, and what goes between ranks", false, run_diagram},
       {"explore", "finds layouts of large models over many devices, and their memory", false, run_explore},
       {"train", "trains a model on unequal ranks", true, run_train},

@@ -1,4 +1,4 @@
-// Running blocks on one sample to see what they give.
+// Shapes by running blocks: only they know what they make of their input.
 #include "lshdp/model/shapes.h"
 
 #include <ATen/ATen.h>
@@ -7,28 +7,32 @@
 namespace lshdp::model {
 namespace {
 
-/// Zeros of the parameter's shape that take no memory.
-at::Tensor zeros_like(const Parameter& parameter) { return at::zeros({1}).expand(parameter.shape); }
+at::Tensor expanded_zeros(const Parameter& parameter) { return at::zeros({1}, at::kFloat).expand(parameter.shape); }
 
-std::vector<at::Tensor> parameters_of(const Model& model, const Block& block) {
+/// What the block is called with: its own parameters, then those of others.
+std::vector<at::Tensor> zeros_for(const Model& model, const Block& block) {
   std::vector<at::Tensor> zeros;
-  for (const Parameter& parameter : block.parameters()) zeros.push_back(zeros_like(parameter));
+  for (const Parameter& parameter : block.parameters()) zeros.push_back(expanded_zeros(parameter));
   for (const std::string& name : block.borrowed()) {
     const ParameterPlace owner = model.owner_of(name);
-    zeros.push_back(zeros_like(model.blocks[owner.block]->parameters()[owner.parameter]));
+    zeros.push_back(expanded_zeros(model.blocks[owner.block]->parameters()[owner.parameter]));
   }
   return zeros;
 }
 
+std::vector<std::int64_t> of_one_sample(const at::Tensor& tensor) { return tensor.sizes().slice(1).vec(); }
+
 }  // namespace
 
-std::vector<std::vector<std::int64_t>> output_shapes(const Model& model, std::size_t blocks) {
+std::vector<BlockShapes> shapes_of(const Model& model, std::size_t blocks) {
   const c10::NoGradGuard no_grad;
-  std::vector<std::vector<std::int64_t>> shapes;
-  at::Tensor x = synthetic_batch(model.input, 1, 0).input;
-  for (std::size_t block = 0; block < blocks; ++block) {
-    x = model.blocks[block]->forward(x, parameters_of(model, *model.blocks[block]));
-    shapes.push_back(x.sizes().vec());
+  at::Tensor value = synthetic_batch(model.input, 1, 0).input;
+  std::vector<BlockShapes> shapes;
+  for (std::size_t number = 0; number < blocks; ++number) {
+    const Block& block = *model.blocks[number];
+    const at::Tensor output = block.forward(value, zeros_for(model, block));
+    shapes.push_back({of_one_sample(value), of_one_sample(output)});
+    value = output;
   }
   return shapes;
 }

@@ -30,6 +30,7 @@ class Outputs : public TrainingFixture<> {
   static std::string init() { return "init --model " + files_->path("vit.json"); }
   static std::string train() { return "train --batches 4 --steps 1 " + files_->options("vit"); }
   static std::string optimize() { return "optimize " + files_->path("profile.json"); }
+  static std::string describe() { return "describe --model " + files_->path("vit.json"); }
   static std::string measure(const std::string& command) {
     return command + " --threads 1 --model " + files_->path("vit.json");
   }
@@ -38,6 +39,7 @@ class Outputs : public TrainingFixture<> {
   static std::vector<std::pair<std::string, std::string>> commands() {
     return {{init(), "--save"},
             {train(), "--save"},
+            {describe(), "--json"},
             {optimize(), "--out"},
             {optimize() + " --scale 4 --out " + files_->path("plan.json"), "--scale-out"},
             {measure("max-batch") + " --max 1", "--out"},
@@ -86,6 +88,7 @@ TEST_F(Outputs, NeverReplaceAnInput) {
   kept(train(), "--save", model);
   kept(train() + " --eval-data " + files_->path("mlp.h5"), "--save", files_->path("mlp.h5"));
   kept(train() + " --init " + files_->path("w.safetensors"), "--save", files_->path("w.safetensors"));
+  kept(describe(), "--json", model);
   kept(optimize(), "--out", files_->path("profile.json"));
   kept(optimize() + " --scale 4 --out " + files_->path("plan.json"), "--scale-out", files_->path("profile.json"));
   kept(measure("max-batch"), "--out", model);
@@ -100,9 +103,9 @@ TEST_F(Outputs, OfEveryCommandFailWhereStandardOutputIsFull) {
   const std::string file = (folder_ / "file").string();
   const std::string weights = files_->path("w.safetensors"), vit = files_->options("vit");
   for (const std::string& command :
-       {"data info " + files_->path("vit.h5"), init() + " --save " + file, train(), optimize() + " --out " + file,
-        measure("max-batch") + " --max 1 --out " + file, measure("memory") + " --batch 4",
-        measure("profile") + " --total 1 --curve-seconds 0.1 --out " + file,
+       {"data info " + files_->path("vit.h5"), init() + " --save " + file, train(), describe(),
+        optimize() + " --out " + file, measure("max-batch") + " --max 1 --out " + file,
+        measure("memory") + " --batch 4", measure("profile") + " --total 1 --curve-seconds 0.1 --out " + file,
         "evaluate " + vit + " --init " + weights}) {
     const CommandResult result = run_lshdp(command + " --log off >/dev/full");
     EXPECT_EQ(result.exit_code, 1) << command;

@@ -26,6 +26,7 @@ int run_max_batch(const Arguments& arguments);
 int run_memory(const Arguments& arguments);
 int run_profile(const Arguments& arguments);
 int run_optimize(const Arguments& arguments);
+int run_describe(const Arguments& arguments);
 int run_diagram(const Arguments& arguments);
 int run_explore(const Arguments& arguments);
 int run_train(const Arguments& arguments);

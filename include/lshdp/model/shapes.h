@@ -1,4 +1,4 @@
-// Shapes of what goes from block to block.
+// The shapes of what goes into and comes out of each block.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,8 +8,13 @@
 
 namespace lshdp::model {
 
-/// What each of the first `blocks` blocks gives for one sample, the batch of 1 in front: {1, tokens, hidden}. Found by
-/// running them with parameters that are zero, in float32 on the CPU.
-std::vector<std::vector<std::int64_t>> output_shapes(const Model& model, std::size_t blocks);
+/// Of one sample, without the dimension of samples: [3, 224, 224].
+struct BlockShapes {
+  std::vector<std::int64_t> input, output;
+};
+
+/// Of the first `blocks` blocks. Runs each once, on one sample on the CPU, with parameters of 0 that take no memory.
+std::vector<BlockShapes> shapes_of(const Model& model, std::size_t blocks);
+inline std::vector<BlockShapes> shapes_of(const Model& model) { return shapes_of(model, model.blocks.size()); }
 
 }  // namespace lshdp::model

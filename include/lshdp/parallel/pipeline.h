@@ -13,6 +13,7 @@
 #include "lshdp/core/device.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/model/model.h"
+#include "lshdp/model/shapes.h"
 #include "lshdp/parallel/precision.h"
 #include "lshdp/parallel/store.h"
 #include "lshdp/parallel/walker.h"
@@ -85,7 +86,7 @@ class Pipeline {
   std::shared_ptr<ComputeDevice> device_;
   std::unique_ptr<StageExchange> exchange_;
   std::map<std::vector<std::int64_t>, Order> orders_;  // by micro-batches
-  std::vector<std::vector<std::int64_t>> shapes_;      // by block, of one sample; as far as this rank receives
+  std::vector<model::BlockShapes> shapes_;             // by block; as far as this rank sends and receives
 };
 
 }  // namespace lshdp::parallel

@@ -11,7 +11,6 @@
 
 #include "layout/bucket_transfer.h"
 #include "lshdp/core/clock.h"
-#include "lshdp/model/shapes.h"
 #include "pipeline/stage_exchange.h"
 
 namespace lshdp::parallel {
@@ -116,14 +115,14 @@ std::size_t Pipeline::number_of(const StageWork& work) const {
 /// Of one sample.
 const std::vector<std::int64_t>& Pipeline::output_shape(std::size_t stage) {
   const std::size_t blocks = replica_->stages[stage].end;
-  if (shapes_.size() < blocks) shapes_ = model::output_shapes(model_, blocks);
-  return shapes_[blocks - 1];
+  if (shapes_.size() < blocks) shapes_ = model::shapes_of(model_, blocks);
+  return shapes_[blocks - 1].output;
 }
 
 void Pipeline::expect(const StageWork& work, std::int64_t samples) {
   // A gradient has the shape of what was given.
   std::vector<std::int64_t> shape = output_shape(is_forward(work) ? work.stage - 1 : work.stage);
-  shape[0] = samples;
+  shape.insert(shape.begin(), samples);
   exchange_->expect(arriving(work), shape, type_);
 }
 
