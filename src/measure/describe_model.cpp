@@ -10,6 +10,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
 #include "lshdp/model/shapes.h"
+#include "lshdp/parallel/placement.h"
 
 namespace lshdp::measure {
 namespace {
@@ -20,12 +21,7 @@ constexpr std::int64_t kTrainingBytes = 16;  // the gradient and both moments, t
 
 /// Whatever the number of ranks: a description is no run.
 void require_of_model(const plan::Layout& layout, const model::Model& model, const std::string& source) {
-  plan::LayoutNeeds needs{.model = model.name, .blocks = model.blocks.size()};
-  for (std::size_t block = 0; block < model.blocks.size(); ++block) {
-    for (const std::string& name : model.blocks[block]->borrowed())
-      needs.shared_parameters.emplace_back(model.owner_of(name).block, block);
-  }
-  plan::require_fits(layout, needs, std::numeric_limits<std::int64_t>::max(), source);
+  plan::require_fits(layout, parallel::layout_needs(model), std::numeric_limits<std::int64_t>::max(), source);
 }
 
 std::vector<RankDescription> describe_ranks(const model::Model& model, const plan::Layout& layout) {
