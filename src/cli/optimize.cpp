@@ -1,4 +1,4 @@
-// lshdp optimize: from profile.json to batches.json.
+// lshdp optimize: from profile.json to batches.json, or to layout.json.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -13,6 +13,9 @@
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/compute_bound.h"
 #include "lshdp/plan/describe.h"
+#include "lshdp/plan/describe_layout.h"
+#include "lshdp/plan/layout_planner.h"
+#include "lshdp/plan/layout_prediction.h"
 #include "lshdp/plan/leave_out.h"
 #include "lshdp/plan/other_ranks.h"
 #include "lshdp/plan/solver.h"
@@ -55,12 +58,47 @@ void write_scale(const std::string& path, const std::vector<plan::ScalePoint>& p
   write_json(path, {{"version", 1}, {"points", list}});
 }
 
+bool is_layout_kind(const std::string& text) { return text == "data" || text == "pipeline" || text == "auto"; }
+
+plan::LayoutOptions layout_options(const Values& values) {
+  if (!values.has("total")) throw UsageError("--layout: needs --total: how many samples a step has");
+  plan::LayoutOptions options{.total = values.integer("total", 1),
+                              .kind = plan::layout_kind_from_text(values.text("layout")),
+                              .stages = plan::stage_cut_from_text(values.text("stages"))};
+  if (values.text("pipeline-schedule") != "auto")
+    options.schedule = plan::pipeline_schedule_from_text(values.text("pipeline-schedule"));
+  return options;
+}
+
+/// Instead of batches: writes the layout that is planned, or a given one with its prediction. Returns what to print.
+std::string plan_layout(const plan::Profile& profile, const Values& values) {
+  const std::string& layout = values.text("layout");
+  if (is_layout_kind(layout)) {
+    const plan::LayoutSolution solution = plan::solve_layout(profile, layout_options(values));
+    plan::write_layout(values.text("out"), solution.layout);
+    return plan::describe(profile, solution);
+  }
+  if (!std::filesystem::exists(layout))
+    throw UsageError(fmt::format("--layout: '{}' is no file; use data, pipeline, auto, or a layout.json", layout));
+  if (values.text("stages") != "auto" || values.text("pipeline-schedule") != "auto")
+    throw UsageError("--stages and --pipeline-schedule: " + layout + " says so itself; leave them out");
+  const plan::LayoutPrediction prediction = plan::predict_layout(profile, plan::read_layout(layout), layout);
+  if (values.has("total") && values.integer("total", 1) != plan::total_of(prediction.layout)) {
+    throw UsageError(fmt::format("{}: has {} samples a step, not --total {}", layout, plan::total_of(prediction.layout),
+                                 values.integer("total", 1)));
+  }
+  plan::write_layout(values.text("out"), prediction.layout);
+  return plan::describe(profile, prediction);
+}
+
 /// Before any work is done for them. Returns the folders that are to hold them.
 std::vector<NewFolders> check_outputs(const Values& values) {
   std::vector<NewFolders> folders;
+  std::vector<std::filesystem::path> inputs{values.text("profile")};
+  if (values.has("layout") && !is_layout_kind(values.text("layout"))) inputs.emplace_back(values.text("layout"));
   for (const std::string name : {"out", "scale-out"}) {
     if (!values.has(name)) continue;
-    refuse_overwriting("--" + name, values.text(name), {values.text("profile")});
+    refuse_overwriting("--" + name, values.text(name), inputs);
     folders.push_back(require_writable_file(values.text(name), "--" + name));
   }
   if (values.has("scale-out") && std::filesystem::weakly_canonical(values.text("scale-out")) ==
@@ -84,11 +122,25 @@ int run_optimize(const Arguments& arguments) {
           .option("max-accumulation", "K",
                   "micro-batches a rank may run in a step; 0 or absent: any number with --total, otherwise 1")
           .option("batches", "B,..", "do not solve: write the plan of these batches, one for each rank")
+          .option("layout", "KIND",
+                  "plan a layout instead of batches: data, pipeline (stages of blocks in a row), auto (the fastest of "
+                  "these and what lies between), or a layout.json to predict")
+          .option("stages", "CUT",
+                  "with --layout: uniform, speed (blocks in proportion to it), profiled (by measured times), or auto "
+                  "(order and number of stages free as well)",
+                  "auto")
+          .option("pipeline-schedule", "NAME", "with --layout: 1f1b, gpipe, or auto: the faster", "auto")
           .option("scale", "N,..", "also predict the step on so many ranks like those of the profile, e.g. 64,256")
           .option("scale-out", "FILE", "where to write what --scale predicts (JSON)")
-          .required("out", "FILE", "where to write the plan (batches.json)")
+          .required("out", "FILE", "where to write the plan (batches.json, with --layout layout.json)")
           .needs("scale-out", {"scale"})
           .excludes("batches", "scale")
+          .needs("stages", {"layout"})
+          .needs("pipeline-schedule", {"layout"})
+          .excludes("layout", "batches")
+          .excludes("layout", "scale")
+          .excludes("layout", "max-accumulation")
+          .excludes("layout", "total-bound")
           .parse(arguments);
   if (values.help()) return 0;
   plan::SolverOptions options;
@@ -104,6 +156,11 @@ int run_optimize(const Arguments& arguments) {
   const std::vector<NewFolders> folders = check_outputs(values);
   const plan::PooledProfile pooled = plan::pool_alike_ranks(plan::read_profile(values.text("profile")));
   const plan::Profile& profile = pooled.profile;
+  if (values.has("layout")) {
+    const std::string text = plan_layout(profile, values);
+    print_output(text + alike_text(pooled));
+    return 0;
+  }
   if (values.has("batches")) {
     const std::string text = plan_given_batches(profile, values.integers("batches", 0), options, values.text("out"));
     print_output(alike_text(pooled) + text);

@@ -213,7 +213,16 @@ void gather_ranks(comm::Communicator& communicator, const std::vector<MaxBatchRe
     profile.ranks.push_back(rank_profile(memory[profile.ranks.size()], rank));
     if (!profile.blocks.empty()) continue;
     for (const Json& block : rank.at("blocks"))
-      profile.blocks.push_back({block.at(0), block.at(1), block.at(2), block.at(3)});
+      profile.blocks.push_back({block.at(0), block.at(1), block.at(2), block.at(3), {}});
+  }
+}
+
+/// Which blocks use parameters of earlier ones.
+void note_shared_parameters(const model::Model& model, plan::Profile& profile) {
+  for (std::size_t block = 0; block < profile.blocks.size(); ++block) {
+    std::set<std::size_t> owners;
+    for (const std::string& name : model.blocks[block]->borrowed()) owners.insert(model.owner_of(name).block);
+    profile.blocks[block].shares_with.assign(owners.begin(), owners.end());
   }
 }
 
@@ -280,6 +289,7 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
   if (plan::traits_of(setup.strategy.mode).streams)
     decided.strategy.resident = memory[static_cast<std::size_t>(communicator.rank())].resident;
   measure_ranks(communicator, model, decided, budget, memory, options, profile);
+  note_shared_parameters(model, profile);
   std::vector<std::int64_t> tried;
   for (std::size_t i = 0; i < memory.size(); ++i) {
     profile.ranks[i].link_bytes_per_second = transfers.ranks[i].link_bytes_per_second;

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "block_costs.h"
 #include "lshdp/core/median.h"
 #include "time_curve.h"
 
@@ -153,6 +154,40 @@ std::vector<CurvePoint> common_curve(const std::vector<const Measured*>& members
   return curve;
 }
 
+/// Each block's part of the time at each size that a member was timed with: the mean of those that were.
+std::vector<BlockTimes> common_parts(const Profile& profile, const std::vector<const Measured*>& members) {
+  std::map<std::int64_t, std::vector<const BlockTimes*>> by_size;
+  for (const Measured* member : members) {
+    for (const BlockTimes& times : profile.ranks[member->rank].block_times) {
+      if (seconds_of(times) > 0) by_size[times.batch].push_back(&times);
+    }
+  }
+  std::vector<BlockTimes> parts;
+  for (const auto& [size, measured] : by_size) {
+    BlockTimes mean{size, std::vector<double>(profile.blocks.size()), std::vector<double>(profile.blocks.size())};
+    for (const BlockTimes* times : measured) {
+      const double sum = seconds_of(*times);
+      for (std::size_t block = 0; block < profile.blocks.size(); ++block) {
+        mean.forward[block] += times->forward[block] / sum / static_cast<double>(measured.size());
+        mean.backward[block] += times->backward[block] / sum / static_cast<double>(measured.size());
+      }
+    }
+    parts.push_back(std::move(mean));
+  }
+  return parts;
+}
+
+/// Scaled so that the blocks add up to the curve.
+std::vector<BlockTimes> scaled(std::vector<BlockTimes> parts, const RankProfile& rank) {
+  std::erase_if(parts, [&](const BlockTimes& part) { return part.batch > rank.max_batch; });
+  const TimeCurve curve(rank);
+  for (BlockTimes& part : parts) {
+    for (double& seconds : part.forward) seconds *= curve.seconds(part.batch);
+    for (double& seconds : part.backward) seconds *= curve.seconds(part.batch);
+  }
+  return parts;
+}
+
 bool same_figures(const RankProfile& a, const RankProfile& b) {
   return a.update_seconds == b.update_seconds && a.cores == b.cores &&
          std::ranges::equal(a.curve, b.curve, [](const CurvePoint& one, const CurvePoint& other) {
@@ -168,12 +203,14 @@ void make_equal(Profile& profile, const std::vector<const Measured*>& members, c
     log_cores += std::log(profile.ranks[member->rank].cores) / static_cast<double>(members.size());
   }
   const std::vector<CurvePoint> curve = common_curve(members, levels);
+  const std::vector<BlockTimes> parts = common_parts(profile, members);
   for (const Measured* member : members) {
     RankProfile& rank = profile.ranks[member->rank];
     rank.update_seconds = update;
     rank.cores = std::exp(log_cores);
     rank.curve = curve;
     std::erase_if(rank.curve, [&](const CurvePoint& point) { return point.batch > rank.max_batch; });
+    rank.block_times = scaled(parts, rank);
   }
 }
 

@@ -43,8 +43,7 @@ BlockTimes times_at(const std::vector<BlockTimes>& measured, std::int64_t batch)
 
 /// Scaled so that all blocks take `seconds`.
 PassSums scaled_sums(BlockTimes times, double seconds) {
-  const double sum = std::reduce(times.forward.begin(), times.forward.end()) +
-                     std::reduce(times.backward.begin(), times.backward.end());
+  const double sum = seconds_of(times);
   for (double& value : times.forward) value *= seconds / sum;
   for (double& value : times.backward) value *= seconds / sum;
   return {sums_of(times.forward), sums_of(times.backward)};
@@ -81,17 +80,24 @@ std::vector<std::int64_t> figures(const std::vector<BlockProfile>& blocks, Membe
 
 }  // namespace
 
+double seconds_of(const BlockTimes& times) {
+  return std::reduce(times.forward.begin(), times.forward.end()) +
+         std::reduce(times.backward.begin(), times.backward.end());
+}
+
 BlockTimesOfRank::BlockTimesOfRank(const RankProfile& rank, std::size_t blocks, std::int64_t largest) {
   if (rank.curve.empty() || rank.max_batch < 1) return;
-  if (blocks == 0 || rank.block_times.empty()) {
+  std::vector<BlockTimes> measured = rank.block_times;
+  std::erase_if(measured, [](const BlockTimes& times) { return seconds_of(times) <= 0; });
+  if (blocks == 0 || measured.empty()) {
     throw UsageError(fmt::format(
         "the profile has no times of blocks for rank {} ({}), which a layout is planned from; measure again "
         "with lshdp profile",
         rank.rank, rank.host));
   }
   const TimeCurve curve(up_to(rank, largest));
-  for (const std::int64_t batch : corner_sizes(curve, rank.block_times))
-    corners_.push_back({batch, scaled_sums(times_at(rank.block_times, batch), curve.seconds(batch))});
+  for (const std::int64_t batch : corner_sizes(curve, measured))
+    corners_.push_back({batch, scaled_sums(times_at(measured, batch), curve.seconds(batch))});
 }
 
 BlockTimesOfRank::Place BlockTimesOfRank::place_of(std::int64_t batch) const {
@@ -137,7 +143,8 @@ RangeLargest::RangeLargest(std::vector<std::int64_t> values) {
 }
 
 std::int64_t RangeLargest::of(BlockRange range) const {
-  const auto level = static_cast<std::size_t>(std::bit_width(range.end - range.start)) - 1;
+  if (range.end <= range.start) return 0;
+  const auto level = static_cast<std::size_t>(std::bit_width((range.end - range.start) / 2));
   const std::vector<std::int64_t>& largest = levels_[level];
   return std::max(largest[range.start], largest[range.end - (std::size_t{1} << level)]);
 }

@@ -13,6 +13,9 @@ struct BlockRange {
   std::size_t start = 0, end = 0;
 };
 
+/// Of all blocks, forward and backward.
+double seconds_of(const BlockTimes& times);
+
 /// Of one micro-batch.
 struct PassSeconds {
   double forward = 0, backward = 0;
@@ -64,7 +67,7 @@ class BlockTimesOfRank {
 class RangeLargest {
  public:
   explicit RangeLargest(std::vector<std::int64_t> values);
-  /// Of a range that is not empty.
+  /// 0 of an empty range.
   std::int64_t of(BlockRange range) const;
 
  private:

@@ -112,13 +112,14 @@ class Planner {
     std::optional<Found> best;
     for (const PipelineSchedule schedule : schedules()) {
       PipelineSearch search(cost_, options_.needs, schedule);
-      const PipelineTask task{.ranks = ranks_,
-                              .batch = options_.total,
-                              .cut = options_.stages,
-                              .all_ranks = options_.stages != StageCut::automatic};
+      PipelineTask task{.ranks = ranks_,
+                        .batch = options_.total,
+                        .cut = options_.stages,
+                        .all_ranks = options_.stages != StageCut::automatic};
+      if (best) task.to_beat = best->seconds;
       std::optional<RatedReplica> found = search.best(task);
-      note(search.least_with());
-      if (search.misfit() && !misfit_) misfit_ = *search.misfit();
+      note(search.notes().least_with);
+      if (search.notes().misfit && !misfit_) misfit_ = search.notes().misfit;
       if (found && (!best || found->seconds < kWorthOther * best->seconds))
         best = Found{{.blocks = options_.needs.blocks, .schedule = schedule, .replicas = {std::move(found->replica)}},
                      found->seconds};
@@ -206,7 +207,7 @@ Kind kind_from_text(const std::array<const char*, count>& names, std::string_vie
 }
 
 LayoutOptions with_needs(LayoutOptions options, const Profile& profile) {
-  if (options.needs.blocks == 0) options.needs.blocks = profile.blocks.size();
+  if (options.needs.blocks == 0) options.needs = needs_of(profile);
   if (options.needs.blocks != profile.blocks.size()) {
     throw UsageError(fmt::format("the model has {} blocks, but the profile {}; profile this model",
                                  options.needs.blocks, profile.blocks.size()));

@@ -48,9 +48,17 @@ void require_memory(const PipelineCost& cost, const Layout& layout, const std::s
 
 }  // namespace
 
+LayoutNeeds needs_of(const Profile& profile) {
+  LayoutNeeds needs{.model = profile.model, .blocks = profile.blocks.size()};
+  for (std::size_t block = 0; block < profile.blocks.size(); ++block) {
+    for (const std::size_t owner : profile.blocks[block].shares_with)
+      needs.shared_parameters.emplace_back(owner, block);
+  }
+  return needs;
+}
+
 LayoutPrediction predict_layout(const Profile& profile, const Layout& layout, const std::string& source) {
-  require_fits(layout, {.model = profile.model, .blocks = profile.blocks.size()},
-               static_cast<std::int64_t>(profile.ranks.size()), source);
+  require_fits(layout, needs_of(profile), static_cast<std::int64_t>(profile.ranks.size()), source);
   if (!is_data_parallel(layout) && profile.strategy.mode != Mode::ddp) {
     throw UsageError(fmt::format("{}: has stages, but the profile is of mode {}; stages need --mode ddp", source,
                                  to_text(profile.strategy.mode)));

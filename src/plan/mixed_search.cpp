@@ -2,6 +2,7 @@
 #include "mixed_search.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -9,6 +10,7 @@
 
 #include "in_flight.h"
 #include "lshdp/plan/other_ranks.h"
+#include "pipeline_seeds.h"
 #include "rank_groups.h"
 #include "step_model.h"
 
@@ -21,22 +23,26 @@ constexpr std::size_t kAllGroups = 6;                 // ranks
 constexpr std::size_t kRefined = 8, kFewRefined = 3;  // ways to group few and many ranks whose shares are moved
 constexpr std::size_t kMostPipelines = 500;  // of a group that are all tried, and of all groups together in one share
 constexpr std::int64_t kMostTried = 100'000;
-constexpr double kEffort = 0.05, kLowEffort = 0.01;  // for a group of few and of many ranks
-constexpr std::int64_t kMoreCounts = 8;              // numbers of micro-batches of a rank alone, beyond the least
+constexpr double kLowEffort = 0.01, kLastEffort = 0.1;  // for each group, and in the end for those of the best layout
+constexpr std::int64_t kMoreCounts = 8;                 // numbers of micro-batches of a rank alone, beyond the least
 
 /// The total in proportion to `speeds`, at least 1 each.
 Shares shares_of(std::int64_t total, const std::vector<double>& speeds) {
-  const double sum = std::accumulate(speeds.begin(), speeds.end(), 0.0);
-  Shares shares(speeds.size(), 1);
-  for (std::int64_t left = total - static_cast<std::int64_t>(speeds.size()); left > 0; --left) {
+  const double each = static_cast<double>(total) / std::accumulate(speeds.begin(), speeds.end(), 0.0);
+  Shares shares;
+  for (const double speed : speeds) shares.push_back(std::max<std::int64_t>(1, std::llround(speed * each)));
+  for (std::int64_t left = total - std::accumulate(shares.begin(), shares.end(), std::int64_t{0}); left != 0;) {
+    const std::int64_t by = left > 0 ? 1 : -1;
     std::size_t next = 0;
-    for (std::size_t group = 1; group < speeds.size(); ++group) {
-      const auto missing = [&](std::size_t at) {
-        return speeds[at] / sum * static_cast<double>(total) - static_cast<double>(shares[at]);
-      };
-      if (missing(group) > missing(next)) next = group;
+    double most = -std::numeric_limits<double>::infinity();
+    for (std::size_t group = 0; group < speeds.size(); ++group) {
+      const double missing = static_cast<double>(by) * (speeds[group] * each - static_cast<double>(shares[group]));
+      if (shares[group] + by < 1 || missing <= most) continue;
+      most = missing;
+      next = group;
     }
-    ++shares[next];
+    shares[next] += by;
+    left -= by;
   }
   return shares;
 }
@@ -81,6 +87,8 @@ class MixedSearch::Run {
     std::ranges::stable_sort(attempts, {}, &Attempt::seconds);
     attempts.resize(std::min(attempts.size(), few_ ? kRefined : kFewRefined));
     for (Attempt& attempt : attempts) improve(attempt);
+    const auto least = std::ranges::min_element(attempts, {}, &Attempt::seconds);
+    if (least != attempts.end()) attempt_with(least->groups, least->shares, kLastEffort);
     return std::move(best_);
   }
 
@@ -181,7 +189,7 @@ class MixedSearch::Run {
     std::vector<RatedReplica> rated;
     const std::int64_t most = cost_.profile().ranks[rank].max_batch;
     const std::int64_t least = (batch + most - 1) / most;
-    for (std::int64_t count = least; count <= std::min(batch, least + more); ++count) {
+    for (std::int64_t count = least; count <= std::min({batch, least + more, kMostMicroBatches}); ++count) {
       Replica replica{
           .batch = batch,
           .micro_batches = in_training_order(near_equal(batch, count)),
@@ -195,17 +203,17 @@ class MixedSearch::Run {
   }
 
   /// The fastest one of a group; null: none fits.
-  const RatedReplica* replica_for(const RankGroup& group, std::int64_t batch, std::size_t holders) {
-    const auto key = std::tuple(group, batch, holders);
+  const RatedReplica* replica_for(const RankGroup& group, std::int64_t batch, std::size_t holders, double effort) {
+    const auto key = std::tuple(group, batch, holders, effort);
     const auto known = cache_.find(key);
     if (known != cache_.end()) return known->second ? &*known->second : nullptr;
     std::optional<RatedReplica> found;
     if (group.size() == 1) {
       std::vector<RatedReplica> all = alone(group.front(), batch, kMoreCounts);
-      found = std::move(*std::ranges::min_element(all, {}, &RatedReplica::seconds));
+      if (!all.empty()) found = std::move(*std::ranges::min_element(all, {}, &RatedReplica::seconds));
     } else {
       PipelineTask task = task_of(group, batch, holders);
-      task.effort = few_ ? kEffort : kLowEffort;
+      task.effort = effort;
       found = search_.pipelines_.best(task);
     }
     auto& kept = cache_.emplace(key, std::move(found)).first->second;
@@ -229,10 +237,11 @@ class MixedSearch::Run {
     return seconds;
   }
 
-  std::optional<Attempt> attempt_with(RankGroups groups, Shares shares) {
+  std::optional<Attempt> attempt_with(RankGroups groups, Shares shares, double effort = kLowEffort) {
     Attempt attempt{std::move(groups), std::move(shares), {}, 0};
     for (std::size_t group = 0; group < attempt.groups.size(); ++group) {
-      attempt.replicas.push_back(replica_for(attempt.groups[group], attempt.shares[group], attempt.groups.size()));
+      attempt.replicas.push_back(
+          replica_for(attempt.groups[group], attempt.shares[group], attempt.groups.size(), effort));
       if (attempt.replicas.back() == nullptr) return std::nullopt;
     }
     attempt.seconds = consider(attempt.replicas);
@@ -272,7 +281,7 @@ class MixedSearch::Run {
   bool few_;
   double seconds_;  // to beat
   std::optional<MixedLayout> best_;
-  std::map<std::tuple<RankGroup, std::int64_t, std::size_t>, std::optional<RatedReplica>> cache_;
+  std::map<std::tuple<RankGroup, std::int64_t, std::size_t, double>, std::optional<RatedReplica>> cache_;
 };
 
 MixedSearch::MixedSearch(const PipelineCost& cost, const LayoutNeeds& needs, PipelineSchedule schedule)

@@ -1,428 +1,238 @@
-// Cuts with the least busiest stage, moved while the simulated step gets shorter, then branch and bound.
+// Starts, moves, and branch and bound.
 #include "pipeline_search.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cstdlib>
 #include <limits>
-#include <map>
+#include <random>
 #include <set>
 #include <utility>
 
 #include "bottleneck.h"
-#include "fixed_cut.h"
-#include "in_flight.h"
-#include "layout_cost.h"
 #include "pipeline_moves.h"
+#include "pipeline_seeds.h"
 #include "pipeline_tree.h"
-#include "stage_memory.h"
+#include "rank_kinds.h"
 
 namespace lshdp::plan {
 namespace {
 
-constexpr std::int64_t kAllCounts = 32;  // up to so many samples every number of micro-batches is tried
-constexpr double kNextCount = 1.2;       // beyond, numbers in steps of this
-constexpr std::size_t kAllLengths = 16;  // up to so many ranks every number of stages is tried
-constexpr double kNextLength = 1.25;
-constexpr std::int64_t kWorks = 4'000'000;  // simulated in moves, and as many in branch and bound
-constexpr std::int64_t kNodes = 4'000'000;  // of branch and bound
+constexpr std::size_t kStarts = 6;   // seeds that are moved
+constexpr double kWorks = 4e6;       // simulated works, of about 0.1 us each, for starts and for moves
+constexpr double kTreeWorks = 8e6;   // for branch and bound
+constexpr double kNodes = 8e6;       // of branch and bound
+constexpr double kFirstTree = 0.03;  // of that, before starts are shaken
+constexpr std::int64_t kFlights = 64, kFewFlights = 8;  // in flight, that are tried of the best pipeline
+constexpr std::size_t kMostMovedOrders = 32;            // ranks of a pipeline up to which other orders are cut anew
+constexpr double kHopeful = 1.1;                        // times what is to beat: worse ones do not get there by swaps
 constexpr double kBetter = 1 - 1e-9;
 constexpr double kSame = 1 + 1e-6;
-
-/// Rising, with `last`.
-std::vector<std::int64_t> spread(std::int64_t first, std::int64_t last, std::int64_t all_to, double factor) {
-  std::vector<std::int64_t> values;
-  for (std::int64_t value = first; value <= last;) {
-    values.push_back(value);
-    const auto next = static_cast<std::int64_t>(std::ceil(static_cast<double>(value) * factor));
-    value = value < all_to ? value + 1 : std::max(value + 1, next);
-  }
-  if (!values.empty() && values.back() != last) values.push_back(last);
-  return values;
-}
-
-/// Numbers of micro-batches.
-std::vector<std::int64_t> counts_of(std::int64_t batch) {
-  std::set<std::int64_t> counts;
-  for (const std::int64_t count : spread(1, batch, batch <= kAllCounts ? batch : kAllCounts / 2, kNextCount))
-    counts.insert(count);
-  for (std::int64_t divisor = 1; divisor * divisor <= batch; ++divisor) {
-    if (batch % divisor == 0) counts.insert({divisor, batch / divisor});
-  }
-  return {counts.begin(), counts.end()};
-}
-
-bool same_kind(const RankProfile& a, const RankProfile& b) {
-  const auto same_points = [](const CurvePoint& one, const CurvePoint& other) {
-    return one.batch == other.batch && one.seconds == other.seconds;
-  };
-  const auto same_times = [](const BlockTimes& one, const BlockTimes& other) {
-    return one.batch == other.batch && one.forward == other.forward && one.backward == other.backward;
-  };
-  return a.device == b.device && a.cores == b.cores && a.memory_bytes == b.memory_bytes && a.max_batch == b.max_batch &&
-         a.update_seconds == b.update_seconds && a.link_bytes_per_second == b.link_bytes_per_second &&
-         std::ranges::equal(a.curve, b.curve, same_points) &&
-         std::ranges::equal(a.block_times, b.block_times, same_times);
-}
-
-/// By rank: the first rank that behaves alike.
-std::vector<std::size_t> kinds_of(const Profile& profile) {
-  std::vector<std::size_t> kinds;
-  for (std::size_t rank = 0; rank < profile.ranks.size(); ++rank) {
-    std::size_t like = 0;
-    while (!same_kind(profile.ranks[like], profile.ranks[rank])) ++like;
-    kinds.push_back(like);
-  }
-  return kinds;
-}
-
-}  // namespace
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 /// One search.
-class PipelineSearch::Run {
+class Run {
  public:
-  Run(PipelineSearch& search, const PipelineTask& task)
-      : search_(search), task_(task), counts_(counts_of(task.batch)), kinds_(kinds_of(search.cost_.profile())) {}
+  explicit Run(PipelineRater& rater)
+      : rater_(rater), task_(rater.task()), kinds_(kinds_of(rater.cost().profile())), random_(1) {}
 
-  std::optional<RatedReplica> best() {
-    task_.cut == StageCut::automatic ? seed_orders() : seed_rank_order();
-    improve_seeds();
-    if (task_.cut == StageCut::automatic && task_.ranks.size() <= Bottleneck::kMostRanks)
-      branch_and_bound();
-    else
-      search_.exact_ = false;
-    if (best_) polish_flight();
-    return best_;
-  }
-
-  std::optional<std::vector<RatedReplica>> all(std::size_t most) {
-    std::vector<RatedReplica> found;
-    std::int64_t nodes = kNodes;
-    for (const std::int64_t count : counts_) {
-      PipelineTree tree(loads(count), search_.rules_, task_.ranks, kinds_, task_.all_ranks);
-      const double none = -std::numeric_limits<double>::infinity(), any = std::numeric_limits<double>::infinity();
-      const bool complete = tree.walk(any, nodes, [&](const PipelineShape& shape) {
-        for (RatedReplica& rated : rate_all_flights(shape, count)) found.push_back(std::move(rated));
-        return found.size() > most ? none : any;
-      });
-      if (!complete || found.size() > most) return std::nullopt;
+  std::optional<RatedReplica> best(bool& exact) {
+    start();
+    if (task_.cut == StageCut::automatic) {
+      exact = search_orders() && exact;
+    } else {
+      exact = false;
     }
-    return found;
+    if (best_) best_in_flight();
+    return best_ ? std::optional(std::move(best_->rated)) : std::nullopt;
   }
 
  private:
-  struct Seed {
-    double least = 0;
-    std::int64_t count = 0;
+  struct Point {
     PipelineShape shape;
+    std::int64_t count = 0;
+    RatedReplica rated;
   };
 
-  const StageLoads& loads(std::int64_t count) {
-    const auto found = loads_.find(count);
-    if (found != loads_.end()) return found->second;
-    return loads_.emplace(count, StageLoads(search_.cost_, task_.ranks, near_equal(task_.batch, count))).first->second;
+  std::int64_t effort(double all) const { return static_cast<std::int64_t>(task_.effort * all); }
+
+  static double to_beat(const std::optional<Point>& point) {
+    return point ? point->rated.seconds * kBetter : kInfinite;
   }
 
-  std::int64_t share_of(std::int64_t effort) const {
-    return static_cast<std::int64_t>(task_.effort * static_cast<double>(effort));
-  }
-
-  double best_seconds() const { return best_ ? best_->seconds * kBetter : std::numeric_limits<double>::infinity(); }
-
-  Replica replica_of(const PipelineShape& shape, std::int64_t count) const {
-    Replica replica{.batch = task_.batch, .micro_batches = near_equal(task_.batch, count)};
-    for (std::size_t stage = 0; stage < shape.stages(); ++stage)
-      replica.stages.push_back({.rank = static_cast<std::int64_t>(shape.ranks[stage]),
-                                .start = shape.start(stage),
-                                .end = shape.ends[stage]});
-    return replica;
-  }
-
-  /// None: it does not fit.
-  std::optional<RatedReplica> rate(Replica replica, std::int64_t more) {
-    set_in_flight(search_.cost_, replica, search_.schedule_, more, task_.holders);
-    if (misfit_of(search_.cost_, replica, task_.holders)) {
-      search_.note_misfit(replica, task_.holders);
-      return std::nullopt;
-    }
-    works_ -= 2 * static_cast<std::int64_t>(replica.micro_batches.size() * replica.stages.size());
-    Layout layout{.blocks = search_.rules_.blocks(), .schedule = search_.schedule_, .replicas = {std::move(replica)}};
-    ReplicaStep step = search_.cost_.step(layout.replicas.front(), search_.schedule_);
-    const double seconds = pipeline_step(search_.cost_, layout, {step}).seconds;
-    RatedReplica rated{std::move(layout.replicas.front()), std::move(step), seconds};
-    search_.note(rated);
-    return rated;
-  }
-
-  std::vector<RatedReplica> rate_all_flights(const PipelineShape& shape, std::int64_t count) {
-    std::vector<RatedReplica> rated;
-    const std::int64_t most = search_.schedule_ == PipelineSchedule::gpipe ? 0 : count;
-    for (std::int64_t more = 0; more <= most; ++more) {
-      std::optional<RatedReplica> one = rate(replica_of(shape, count), more);
-      if (!one) break;
-      if (rated.empty() || one->replica != rated.back().replica) rated.push_back(std::move(*one));
-    }
-    return rated;
-  }
-
-  /// Slow links may ask for more in flight: tried where the bound leaves room for it.
-  std::optional<RatedReplica> rate_with_flights(const PipelineShape& shape, std::int64_t count, double least) {
-    std::optional<RatedReplica> best;
-    const double near = count <= kAllFlights ? kSame : kNearBound;
-    for (const std::int64_t more : flights(static_cast<std::int64_t>(shape.stages()), count)) {
-      std::optional<RatedReplica> rated = rate(replica_of(shape, count), more);
-      if (!rated) break;
-      if (!best || rated->seconds < best->seconds * kBetter) best = std::move(rated);
-      if (best->seconds < near * least) break;
-    }
-    return best;
-  }
-
-  /// What a first stage of `stages` may hold on top, of `count` micro-batches: few values where there are many.
-  std::vector<std::int64_t> flights(std::int64_t stages, std::int64_t count) const {
-    if (search_.schedule_ == PipelineSchedule::gpipe) return {0};
-    std::vector<std::int64_t> values{0};
-    while (values.back() < count) {
-      const std::int64_t next = count <= kAllFlights ? values.back() + 1 : std::max(stages - 1, 2 * values.back());
-      values.push_back(std::min(next, count));
-    }
-    return values;
-  }
-
-  /// Whether it is better than the best one so far.
-  bool try_shape(const PipelineShape& shape, std::int64_t count) {
-    if (!search_.rules_.allows(shape)) return false;
-    const double least = least_seconds(loads(count), shape);
-    if (least >= best_seconds()) return false;
-    std::optional<RatedReplica> rated = rate_with_flights(shape, count, least);
-    if (!rated || rated->seconds >= best_seconds()) return false;
-    best_ = std::move(rated);
-    best_shape_ = shape;
-    best_count_ = count;
+  /// Whether it is better than `point`, which it then becomes.
+  bool improve(std::optional<Point>& point, const PipelineShape& shape, std::int64_t count, double most = kInfinite) {
+    std::optional<RatedReplica> rated = rater_.rate(shape, count, std::min(to_beat(point), most));
+    if (!rated) return false;
+    point = Point{shape, count, std::move(*rated)};
     return true;
   }
 
-  FitsMemory memory(std::int64_t count, bool one_in_flight) const {
-    return [this, count, one_in_flight, samples = near_equal(task_.batch, count).front()](
-               std::size_t rank, BlockRange range, std::size_t behind) {
-      const std::int64_t budget = search_.cost_.profile().ranks[rank].memory_bytes;
-      if (budget <= 0) return true;
-      const std::int64_t usual =
-          search_.schedule_ == PipelineSchedule::gpipe ? count : static_cast<std::int64_t>(behind) + 1;
-      const HeldStage held{range, one_in_flight ? 1 : std::min(count, usual)};
-      return rank_bytes(search_.cost_.blocks(), search_.cost_.profile().strategy, {&held, 1}, samples, task_.holders)
-                 .total() <= budget;
-    };
+  void keep(const std::optional<Point>& point) {
+    if (point && point->rated.seconds < to_beat(best_)) best_ = point;
   }
 
-  void add_seed(std::optional<PipelineShape> shape, std::int64_t count) {
-    if (!shape || !search_.rules_.allows(*shape)) return;
-    const double least = least_seconds(loads(count), *shape);
-    seeds_.push_back({least, count, std::move(*shape)});
+  /// Whether everything was looked at. Where that is little, nothing else is done.
+  bool search_orders() {
+    const bool few_ranks = task_.ranks.size() <= Bottleneck::kMostRanks;
+    const std::vector<std::int64_t> counts = counts_of(task_.batch);
+    const bool all_counts = static_cast<std::int64_t>(counts.size()) == task_.batch;
+    if (few_ranks && branch_and_bound(counts, kFirstTree)) return all_counts;
+    const bool hopeful = best_ && best_->rated.seconds < kHopeful * task_.to_beat;
+    if (hopeful) shake(rater_.spent() + effort(kWorks / 4));
+    if (few_ranks && branch_and_bound(counts, 1)) return all_counts;
+    if (hopeful) shake(rater_.spent() + effort(kWorks));
+    return false;
   }
 
-  // Rank order.
-
-  void seed_rank_order() {
-    const bool comes_back = search_.rules_.comes_back();
-    for (const std::int64_t count : counts_) {
-      if (task_.cut == StageCut::profiled) {
-        add_seed(cut_in_order(task_.ranks, comes_back, count), count);
-      } else {
-        add_seed(fixed_cut(comes_back), count);
-      }
-    }
-  }
-
-  std::optional<PipelineShape> cut_in_order(const std::vector<std::size_t>& order, bool comes_back,
-                                            std::int64_t count) {
-    const Bottleneck usual(loads(count), search_.rules_, memory(count, false));
-    std::optional<PipelineShape> shape = usual.cut(order, comes_back);
-    if (shape) return shape;
-    return Bottleneck(loads(count), search_.rules_, memory(count, true)).cut(order, comes_back);
-  }
-
-  PipelineShape fixed_cut(bool comes_back) const {
-    std::vector<double> weights;
-    for (const std::size_t rank : task_.ranks)
-      weights.push_back(task_.cut == StageCut::uniform ? 1 : search_.cost_.samples_per_second(rank));
-    return cut_in_proportion(task_.ranks, weights, search_.rules_, comes_back);
-  }
-
-  // Any order.
-
-  std::vector<std::size_t> by_speed() const {
-    std::vector<std::size_t> order = task_.ranks;
-    std::ranges::stable_sort(order, std::greater{},
-                             [&](std::size_t rank) { return search_.cost_.samples_per_second(rank); });
-    return order;
-  }
-
-  /// A few numbers of micro-batches: moves find the others.
-  std::vector<std::int64_t> seed_counts() const {
-    std::set<std::int64_t> counts;
-    const auto ranks = static_cast<std::int64_t>(task_.ranks.size());
-    for (const std::int64_t wanted : {ranks, 2 * ranks, 4 * ranks, 8 * ranks}) counts.insert(nearest_count(wanted));
-    return {counts.begin(), counts.end()};
-  }
-
-  std::int64_t nearest_count(std::int64_t wanted) const {
-    const auto above = std::ranges::lower_bound(counts_, wanted);
-    return above == counts_.end() ? counts_.back() : *above;
-  }
-
-  void seed_orders() {
-    const auto most = static_cast<std::int64_t>(std::min(task_.ranks.size(), search_.rules_.blocks()));
-    const std::int64_t least = task_.all_ranks ? most : 2;
-    for (const std::int64_t count : seed_counts()) {
-      for (const std::int64_t length : spread(least, most, static_cast<std::int64_t>(kAllLengths), kNextLength))
-        seed_length(static_cast<std::size_t>(length), count);
-    }
-  }
-
-  /// `length`: ranks with a stage.
-  void seed_length(std::size_t length, std::int64_t count) {
-    const bool comes_back = search_.rules_.comes_back();
-    if (task_.ranks.size() <= Bottleneck::kMostRanks) seed_best_order(length, count, comes_back);
-    std::vector<std::size_t> fastest = by_speed();
-    fastest.resize(length);
-    std::vector<std::size_t> rising = fastest, in_rank_order = fastest;
-    std::ranges::reverse(rising);
-    std::ranges::sort(in_rank_order);
-    for (const auto& order : {fastest, rising, in_rank_order}) add_seed(cut_in_order(order, comes_back, count), count);
-  }
-
-  void seed_best_order(std::size_t length, std::int64_t count, bool comes_back) {
-    const Bottleneck bottleneck(loads(count), search_.rules_, memory(count, false));
-    if (!comes_back) {
-      add_seed(bottleneck.order(task_.ranks, length, std::nullopt), count);
-      return;
-    }
-    if (length < 2) return;
-    std::vector<std::size_t> fastest = by_speed();
-    fastest.resize(std::min<std::size_t>(fastest.size(), task_.ranks.size() <= kAllBackTo ? kAllBackTo : 2));
-    for (const std::size_t rank : fastest) {
-      std::vector<std::size_t> others = task_.ranks;
-      std::erase(others, rank);
-      add_seed(bottleneck.order(others, length - 1, rank), count);
-    }
-  }
-
-  /// The best by their bounds are simulated, and the best of these moved.
-  void improve_seeds() {
-    std::ranges::stable_sort(seeds_, {}, &Seed::least);
-    works_ = share_of(kWorks);
-    for (const Seed& seed : seeds_) {
-      if (works_ > 0) try_shape(seed.shape, seed.count);
-    }
+  /// From the best seeds, which differ in something that moves change slowly.
+  void start() {
+    const std::int64_t until = rater_.spent() + effort(kWorks);
     const bool movable = task_.cut == StageCut::automatic || task_.cut == StageCut::profiled;
-    if (best_ && movable) climb();
+    std::set<std::pair<std::int64_t, std::size_t>> started;  // micro-batches and stages
+    for (const Seed& seed : seeds_of(rater_)) {
+      std::optional<Point> point;
+      if ((best_ && rater_.spent() > until) || !improve(point, seed.shape, seed.count)) continue;
+      if (movable && started.size() < kStarts && started.emplace(seed.count, seed.shape.stages()).second)
+        climb(point, until);
+      keep(point);
+    }
   }
 
-  /// Moves of the best one, while they make it better.
-  void climb() {
+  /// Moves, while they make it better.
+  void climb(std::optional<Point>& point, std::int64_t until) {
     bool better = true;
-    while (better && works_ > 0) {
-      better = false;
-      for (const std::int64_t count : counts_near(best_count_)) better = try_shape(best_shape_, count) || better;
-      const PipelineShape from = best_shape_;
-      for (const PipelineShape& moved : moves_of(from, freedom(from))) {
-        if (works_ <= 0) return;
-        better = try_shape(moved, best_count_) || better;
-      }
+    while (better && rater_.spent() < until) {
+      better = move_count(point) || move_cuts(point, until);
+      if (!better && task_.cut == StageCut::automatic) better = move_orders(point, until);
     }
   }
 
-  MoveFreedom freedom(const PipelineShape& shape) const {
-    if (task_.cut != StageCut::automatic) return {};
-    MoveFreedom freedom{.order = true, .drop = !task_.all_ranks};
-    for (const std::size_t rank : by_speed()) {
-      if (std::ranges::find(shape.ranks, rank) == shape.ranks.end()) freedom.free.push_back(rank);
+  bool move_count(std::optional<Point>& point) {
+    bool better = false;
+    const std::int64_t count = point->count;
+    for (const std::int64_t wanted : {count / 2, count - 2, count - 1, count + 1, count + 2, 2 * count}) {
+      if (wanted < 1 || wanted > std::min(task_.batch, kMostMicroBatches)) continue;
+      const PipelineShape shape = point->shape;
+      better = improve(point, shape, wanted) || better;
     }
-    return freedom;
+    return better;
   }
 
-  std::vector<std::int64_t> counts_near(std::int64_t count) const {
-    std::set<std::int64_t> near;
-    for (const std::int64_t wanted : {count / 2, count - 2, count - 1, count + 1, count + 2, 2 * count})
-      near.insert(std::clamp<std::int64_t>(wanted, 1, task_.batch));
-    near.erase(count);
-    return {near.begin(), near.end()};
+  bool move_cuts(std::optional<Point>& point, std::int64_t until) {
+    const Point from = *point;
+    bool better = false;
+    for (const PipelineShape& moved : moved_cuts(from.shape)) {
+      if (rater_.spent() > until) break;
+      better = improve(point, moved, from.count) || better;
+    }
+    return better;
   }
 
-  void branch_and_bound() {
-    works_ = share_of(kWorks);
-    std::int64_t nodes = share_of(kNodes);
-    search_.exact_ = search_.exact_ && task_.batch <= kAllCounts;
-    for (const std::int64_t count : counts_) {
-      PipelineTree tree(loads(count), search_.rules_, task_.ranks, kinds_, task_.all_ranks);
-      const bool complete = tree.walk(best_seconds(), nodes, [&](const PipelineShape& shape) {
-        if (works_ <= 0) return -std::numeric_limits<double>::infinity();
-        try_shape(shape, count);
-        return best_seconds();
+  /// Each order is cut anew: with the old cuts a slow rank would have a fast one's blocks.
+  bool move_orders(std::optional<Point>& point, std::int64_t until) {
+    const Point from = *point;
+    const std::vector<std::size_t> order = order_of(from.shape);
+    if (order.size() > kMostMovedOrders) return false;
+    bool better = false;
+    for (const auto& moved : moved_orders(order, free_ranks(order), !task_.all_ranks)) {
+      if (rater_.spent() > until) break;
+      const auto shape = cut_in_order(rater_, moved, from.count);
+      better = (shape && improve(point, *shape, from.count)) || better;
+    }
+    return better;
+  }
+
+  std::vector<std::size_t> free_ranks(const std::vector<std::size_t>& order) const {
+    std::vector<std::size_t> free;
+    for (const std::size_t rank : by_speed(rater_)) {
+      if (std::ranges::find(order, rank) == order.end()) free.push_back(rank);
+    }
+    return free;
+  }
+
+  /// Starts again from the best one with some ranks swapped.
+  void shake(std::int64_t until) {
+    while (rater_.spent() < until) {
+      std::vector<std::size_t> order = order_of(best_->shape);
+      for (int swap = 0; swap < 2; ++swap) std::swap(order[pick(order.size())], order[pick(order.size())]);
+      const std::vector<std::size_t> free = free_ranks(order);
+      if (!free.empty() && pick(2) == 0) order[pick(order.size())] = free[pick(free.size())];
+      const std::int64_t count = best_->count;
+      std::optional<Point> point;
+      const auto shape = cut_in_order(rater_, order, count);
+      if (!shape || !improve(point, *shape, count)) continue;
+      climb(point, until);
+      keep(point);
+    }
+  }
+
+  /// Alike on all machines, as std::uniform_int_distribution is not.
+  std::size_t pick(std::size_t below) { return static_cast<std::size_t>(random_() % below); }
+
+  /// Whether it came to its end. Numbers of micro-batches near the best one's come first: the better the best one, the
+  /// less is simulated.
+  bool branch_and_bound(std::vector<std::int64_t> counts, double share) {
+    const std::int64_t nearest = best_ ? best_->count : 1;
+    std::ranges::stable_sort(counts, {}, [nearest](std::int64_t count) { return std::abs(count - nearest); });
+    const std::int64_t until = rater_.spent() + effort(share * kTreeWorks);
+    std::int64_t nodes = effort(share * kNodes);
+    for (const std::int64_t count : counts) {
+      PipelineTree tree(rater_.loads(count), rater_.rules(), task_.ranks, kinds_, task_.all_ranks);
+      const auto limit = [&] { return std::min(to_beat(best_), task_.to_beat); };
+      const bool complete = tree.walk(limit(), nodes, [&](const PipelineShape& shape) {
+        if (rater_.spent() > until) return -kInfinite;
+        improve(best_, shape, count, task_.to_beat);
+        return limit();
       });
-      if (!complete || works_ <= 0) search_.exact_ = false;
-      if (nodes <= 0 || works_ <= 0) return;
+      if (!complete || rater_.spent() > until) return false;
+    }
+    return true;
+  }
+
+  /// The best in_flight of all, or of some where there are very many; of equally fast ones the least.
+  void best_in_flight() {
+    const std::int64_t count = best_->count;
+    const std::int64_t tried = std::clamp<std::int64_t>(effort(kFlights), kFewFlights, kFlights);
+    const std::int64_t step = std::max<std::int64_t>(1, count / tried);
+    for (std::int64_t more = rater_.is_gpipe() ? 0 : count; more >= 0; more -= step) {
+      std::optional<RatedReplica> rated = rater_.rate_in_flight(best_->shape, count, more);
+      if (rated && rated->seconds <= best_->rated.seconds * kSame) best_->rated = std::move(*rated);
     }
   }
 
-  /// The least in flight with which the best pipeline is as fast.
-  void polish_flight() {
-    std::int64_t enough = 0, below = -1;
-    const auto as_fast = [&](std::int64_t more) {
-      std::optional<RatedReplica> rated = rate(replica_of(best_shape_, best_count_), more);
-      const bool enough_so = rated && rated->seconds <= best_->seconds * kSame;
-      if (enough_so) best_ = std::move(rated);
-      return enough_so;
-    };
-    while (enough < best_count_ && !as_fast(enough)) {
-      below = enough;
-      enough = std::max<std::int64_t>(1, 2 * enough);
-    }
-    while (enough - below > 1) {
-      const std::int64_t middle = below + (enough - below) / 2;
-      (as_fast(middle) ? enough : below) = middle;
-    }
-  }
-
-  static constexpr double kNearBound = 1.01;
-  static constexpr std::int64_t kAllFlights = 8;  // micro-batches
-  static constexpr std::size_t kAllBackTo = 5;
-
-  PipelineSearch& search_;
+  PipelineRater& rater_;
   const PipelineTask& task_;
-  std::vector<std::int64_t> counts_;
   std::vector<std::size_t> kinds_;
-  std::map<std::int64_t, StageLoads> loads_;
-  std::vector<Seed> seeds_;
-  std::optional<RatedReplica> best_;
-  PipelineShape best_shape_;
-  std::int64_t best_count_ = 0;
-  std::int64_t works_ = kWorks;
+  std::optional<Point> best_;
+  std::mt19937_64 random_;
 };
 
-void PipelineSearch::note(const RatedReplica& rated) {
-  for (const Stage& stage : rated.replica.stages) {
-    double& least = least_with_[rank_of(stage)];
-    least = least == 0 ? rated.seconds : std::min(least, rated.seconds);
-  }
+}  // namespace
+
+PipelineSearch::PipelineSearch(const PipelineCost& cost, const LayoutNeeds& needs, PipelineSchedule schedule)
+    : cost_(cost), rules_(needs), schedule_(schedule) {
+  notes_.least_with.assign(cost.profile().ranks.size(), 0.0);
 }
 
-void PipelineSearch::note_misfit(const Replica& replica, std::size_t holders) {
-  double lacking = 0;
-  const std::vector<std::int64_t> bytes = bytes_of(cost_, replica, holders);
-  for (std::size_t stage = 0; stage < bytes.size(); ++stage) {
-    const auto budget = static_cast<double>(cost_.profile().ranks[rank_of(replica.stages[stage])].memory_bytes);
-    if (budget > 0) lacking = std::max(lacking, static_cast<double>(bytes[stage]) / budget);
-  }
-  if (misfit_ && lacking >= misfit_lacks_) return;
-  misfit_ = replica;
-  misfit_lacks_ = lacking;
+std::optional<RatedReplica> PipelineSearch::best(const PipelineTask& task) {
+  PipelineRater rater(cost_, rules_, schedule_, task, notes_);
+  return Run(rater).best(exact_);
 }
-
-std::optional<RatedReplica> PipelineSearch::best(const PipelineTask& task) { return Run(*this, task).best(); }
 
 std::optional<std::vector<RatedReplica>> PipelineSearch::all(const PipelineTask& task, std::size_t most) {
-  return Run(*this, task).all(most);
+  PipelineRater rater(cost_, rules_, schedule_, task, notes_);
+  const std::vector<std::size_t> kinds = kinds_of(cost_.profile());
+  std::vector<RatedReplica> found;
+  auto nodes = static_cast<std::int64_t>(kNodes);
+  for (const std::int64_t count : counts_of(task.batch)) {
+    PipelineTree tree(rater.loads(count), rules_, task.ranks, kinds, task.all_ranks);
+    const bool complete = tree.walk(kInfinite, nodes, [&](const PipelineShape& shape) {
+      for (RatedReplica& rated : rater.rate_all(shape, count)) found.push_back(std::move(rated));
+      return found.size() > most ? -kInfinite : kInfinite;
+    });
+    if (!complete || found.size() > most) return std::nullopt;
+  }
+  return found;
 }
 
 }  // namespace lshdp::plan

@@ -2,7 +2,9 @@
 #include "pipeline_tree.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
+#include <numeric>
 
 namespace lshdp::plan {
 
@@ -11,13 +13,23 @@ PipelineTree::PipelineTree(const StageLoads& loads, const CutRules& rules, const
     : loads_(loads), rules_(rules), ranks_(ranks), kinds_(kinds), all_ranks_(all_ranks), used_(ranks.size(), false) {
   const BlockRange model{0, rules.blocks()};
   for (const std::size_t rank : ranks) speed_.push_back(1 / loads.work(rank, model));
+  falling_.resize(ranks.size());
+  std::iota(falling_.begin(), falling_.end(), std::size_t{0});
+  std::ranges::stable_sort(falling_, std::greater{}, [&](std::size_t at) { return speed_[at]; });
+  passing_ = 1;
   parts_before_.push_back(0);
   for (std::size_t block = 0; block < rules.blocks(); ++block) {
     double part = std::numeric_limits<double>::infinity();
-    for (std::size_t at = 0; at < ranks.size(); ++at)
-      part = std::min(part, speed_[at] * loads.computing(ranks[at], {block, block + 1}));
+    for (std::size_t at = 0; at < ranks.size(); ++at) {
+      const BlockRange one{block, block + 1};
+      const double seconds = loads.computing(ranks[at], one);
+      part = std::min(part, speed_[at] * seconds);
+      if (seconds > 0) passing_ = std::min(passing_, loads.passing(ranks[at], one) / seconds);
+    }
     parts_before_.push_back(parts_before_.back() + part);
   }
+  // With more, a stage could do better by leaving time to the ones behind it.
+  if (passing_ * static_cast<double>(ranks.size() - 1) > 1) passing_ = 0;
 }
 
 bool PipelineTree::walk(double limit, std::int64_t& nodes, const Visit& visit) {
@@ -64,11 +76,15 @@ bool PipelineTree::first_of_kind(std::size_t at) const {
   return true;
 }
 
-/// Whether the free ranks together can do the rest of the chain within the limit.
+/// Whether the free ranks together can do the rest of the chain within the limit. A stage leaves the next one less time
+/// by what passes before and after it, so that n of them do most with the fastest one first.
 bool PipelineTree::enough_left(const Chain& chain) const {
-  const double seconds = limit_ - chain.before - chain.after;
-  double parts = 0;
-  for (std::size_t at = 0; at < ranks_.size(); ++at) parts += used_[at] ? 0 : seconds * speed_[at];
+  double seconds = limit_ - chain.before - chain.after, parts = 0;
+  for (const std::size_t at : falling_) {
+    if (used_[at]) continue;
+    parts += seconds * speed_[at];
+    seconds *= 1 - passing_;
+  }
   return parts >= (1 - 1e-9) * (parts_before_[end_] - parts_before_[chain.start]);
 }
 

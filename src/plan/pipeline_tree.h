@@ -40,8 +40,13 @@ class PipelineTree {
   const std::vector<std::size_t>& ranks_;
   const std::vector<std::size_t>& kinds_;
   bool all_ranks_;
-  std::vector<double> speed_;         // by index of ranks_: models a second
-  std::vector<double> parts_before_;  // sums of each block's least part of the time that any rank takes for the model
+  /// Indices of ranks_, the fastest first, and models a second of each one.
+  std::vector<std::size_t> falling_;
+  std::vector<double> speed_;  // by index of ranks_
+  /// Sums of each block's least part of the time that any rank takes for the model.
+  std::vector<double> parts_before_;
+  /// Of a stage's work, at least so much passes before the next stage can begin, or after it has ended.
+  double passing_ = 0;
 
   double limit_ = 0;
   std::int64_t* nodes_ = nullptr;

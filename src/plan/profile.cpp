@@ -40,9 +40,21 @@ Json blocks_to_json(const std::vector<BlockProfile>& blocks) {
     json.push_back({{"name", block.name},
                     {"parameters", block.parameters},
                     {"activation_bytes", block.activation_bytes},
-                    {"output_bytes", block.output_bytes}});
+                    {"output_bytes", block.output_bytes},
+                    {"shares_with", block.shares_with}});
   }
   return json;
+}
+
+/// Earlier blocks than `block`. Profiles of before do not say.
+std::vector<std::size_t> shares_from_json(const Json& json, std::size_t block, const std::string& source) {
+  std::vector<std::size_t> shares;
+  for (const std::int64_t owner : json_value_or<std::vector<std::int64_t>>(json, "shares_with", {}, source)) {
+    if (owner < 0 || owner >= static_cast<std::int64_t>(block))
+      throw_wrong_key(source, "shares_with", "must hold numbers of earlier blocks");
+    shares.push_back(static_cast<std::size_t>(owner));
+  }
+  return shares;
 }
 
 std::vector<BlockProfile> blocks_from_json(const Json& json, const std::string& source) {
@@ -50,7 +62,8 @@ std::vector<BlockProfile> blocks_from_json(const Json& json, const std::string& 
   for (const Json& entry : json_list(json, "blocks", source)) {
     const std::string at = entry_source(source, "blocks", blocks.size());
     blocks.push_back({json_value<std::string>(entry, "name", at), json_int(entry, "parameters", at, 0),
-                      json_int(entry, "activation_bytes", at, 0), json_int(entry, "output_bytes", at, 0)});
+                      json_int(entry, "activation_bytes", at, 0), json_int(entry, "output_bytes", at, 0),
+                      shares_from_json(entry, blocks.size(), at)});
   }
   return blocks;
 }

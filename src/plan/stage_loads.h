@@ -27,6 +27,12 @@ class StageLoads {
   double work(std::size_t rank, BlockRange range) const;
   /// That the rank's link takes for the messages of all micro-batches, each way.
   double link(std::size_t rank, BlockRange range) const;
+  /// The forward of the first micro-batch and the backward of the last one.
+  double passing(std::size_t rank, BlockRange range) const {
+    return first_forward_[rank][range.end] - first_forward_[rank][range.start] + last_backward_[rank][range.end] -
+           last_backward_[rank][range.start];
+  }
+  /// With the CPU time of their messages.
   double first_forward(std::size_t rank, BlockRange range) const;
   double last_backward(std::size_t rank, BlockRange range) const;
   double first_send(std::size_t from, std::size_t to, std::size_t cut) const;

@@ -4,7 +4,9 @@
 
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "lshdp/plan/layout.h"
 #include "lshdp/plan/plan.h"
+#include "plan/layouts.h"
 #include "plan/profiles.h"
 #include "program.h"
 #include "support/temporary_directory.h"
@@ -159,6 +161,50 @@ TEST_F(Optimize, SaysWhereItCannotWrite) {
   const CommandResult result = optimize("--total 88");
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.errors, HasSubstr("--out: cannot create " + profile_.string() + ": Not a directory"));
+}
+
+/// A profile of a model by blocks, whose last one uses a parameter of the first.
+class OptimizeLayout : public Optimize {
+ protected:
+  OptimizeLayout() {
+    plan::Profile profile = plan::test::cluster_of({4, 2, 1}, {.blocks = 12, .parameters = 100'000}, 1e6);
+    profile.blocks.back().shares_with = {0};
+    plan::write_profile(profile_, profile);
+  }
+};
+
+TEST_F(OptimizeLayout, WritesThePlannedLayoutAndTellsWhy) {
+  const CommandResult result = optimize("--layout auto --total 32");
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("one pipeline"), HasSubstr("in flight"), HasSubstr("data parallel"),
+                                   HasSubstr("bound by"), HasSubstr("No layout takes less than")));
+  const plan::Layout layout = plan::read_layout(out_);
+  EXPECT_EQ(layout.replicas.size(), 1U);
+  EXPECT_EQ(layout.replicas[0].stages.front().rank, layout.replicas[0].stages.back().rank) << "comes back";
+  EXPECT_GT(layout.predicted.step_seconds, 0);
+  const std::filesystem::path again = folder_ / "again.json";
+  const CommandResult given =
+      run_lshdp("optimize " + profile_.string() + " --layout " + out_.string() + " --out " + again.string());
+  ASSERT_EQ(given.exit_code, 0) << given.errors;
+  EXPECT_NEAR(plan::read_layout(again).predicted.step_seconds, layout.predicted.step_seconds, 1e-9);
+}
+
+TEST_F(OptimizeLayout, TakesTheKindTheCutAndTheSchedule) {
+  ASSERT_EQ(optimize("--layout data --total 32").exit_code, 0);
+  EXPECT_TRUE(plan::is_data_parallel(plan::read_layout(out_)));
+  ASSERT_EQ(optimize("--layout pipeline --stages uniform --pipeline-schedule gpipe --total 32").exit_code, 0);
+  const plan::Layout uniform = plan::read_layout(out_);
+  EXPECT_EQ(uniform.schedule, plan::PipelineSchedule::gpipe);
+  EXPECT_EQ(uniform.replicas[0].stages[1].end - uniform.replicas[0].stages[1].start, 4U);
+}
+
+TEST_F(OptimizeLayout, RefusesWhatItCannotPlan) {
+  expect_refusal("--layout pipeline", "--total");
+  expect_refusal("--layout tensor --total 4", "'tensor' is no file; use data, pipeline, auto");
+  expect_refusal("--layout auto --stages some --total 4", "--stages");
+  expect_refusal("--stages uniform --total 4", "--layout");
+  expect_refusal("--layout auto --batches 1,2,3", "--batches");
+  expect_refusal("--layout auto --pipeline-schedule zb --total 4", "1f1b");
 }
 
 }  // namespace

@@ -95,6 +95,22 @@ TEST(AlikeRanks, ShareTheGeometricMeanOfTheirTimes) {
   }
 }
 
+TEST(AlikeRanks, ShareTheMeanOfTheirBlocksParts) {
+  Profile profile = profile_of({1, 1.02});
+  profile.blocks = {{"one"}, {"two"}};
+  // A quarter and three eighths of the forward are the first block's, in times of any scale.
+  profile.ranks[0].block_times = {{4, {1, 1}, {1, 1}}};
+  profile.ranks[1].block_times = {{4, {6, 2}, {4, 4}}};
+  const PooledProfile pooled = pool_alike_ranks(profile);
+  ASSERT_THAT(groups_of(pooled), ElementsAre(ElementsAre(0, 1)));
+  const RankProfile &one = pooled.profile.ranks[0], &other = pooled.profile.ranks[1];
+  const double seconds = one.curve[2].seconds;
+  EXPECT_THAT(one.block_times[0].forward,
+              ElementsAre(DoubleNear(0.3125 * seconds, 1e-12), DoubleNear(0.1875 * seconds, 1e-12)));
+  EXPECT_EQ(one.block_times[0].forward, other.block_times[0].forward);
+  EXPECT_EQ(one.block_times[0].backward, other.block_times[0].backward);
+}
+
 TEST(AlikeRanks, MayHoldBatchesOfDifferentSize) {
   Profile profile = make_profile({rank_of(1, 4), rank_of(1.03, 64), rank_of(3, 64), rank_of(3.3, 16)});
   profile.ranks[0].memory_bytes = 1 << 20;

@@ -155,6 +155,9 @@ struct Case {
 Profile random_profile(const Case& of, std::mt19937_64& random) {
   std::uniform_real_distribution<double> weight(0.5, 2), exponent(2, 6);
   Profile profile = cluster_of(of.speeds, {.blocks = of.blocks}, std::pow(10, exponent(random)));
+  // No two blocks are alike.
+  for (std::size_t block = 0; block < of.blocks; ++block)
+    profile.blocks[block].parameters += static_cast<std::int64_t>(block);
   profile.network.latency_seconds = 1e-3;
   profile.network.cpu_seconds_per_byte = 1e-5;
   for (RankProfile& rank : profile.ranks) {

@@ -35,7 +35,7 @@ Profile example_profile() {
   profile.ranks[1].host_link_bytes_per_second = 8e9;
   profile.ranks[1].link_bytes_per_second = 1.18e8;
   profile.ranks[1].update_parameters_per_second = 6e8;
-  profile.blocks = {{"patches", 1000, 4096, 2048}, {"head", 500, 512, 40}};
+  profile.blocks = {{"patches", 1000, 4096, 2048}, {"head", 500, 512, 40, {0}}};
   profile.ranks[1].block_times = {{1, {0.01, 0.005}, {0.025, 0.01}}, {3, {0.02, 0.01}, {0.06, 0.02}}};
   profile.ranks[1].host = "n\u00f6de \"2\"";
   return profile;
@@ -186,6 +186,8 @@ TEST(ProfileFile, HasTheTimesOfTheBlocksThatItLists) {
   EXPECT_EQ(read.blocks[0].name, "patches");
   EXPECT_EQ(read.blocks[0].activation_bytes, 4096);
   EXPECT_EQ(read.blocks[1].output_bytes, 40);
+  EXPECT_THAT(read.blocks[1].shares_with, ElementsAre(0));
+  EXPECT_THAT(profile_refusal("/blocks/1/shares_with", Json::array({1})), HasSubstr("earlier blocks"));
   EXPECT_EQ(read.ranks[1].block_times[1].batch, 3);
   EXPECT_THAT(read.ranks[1].block_times[1].backward, ElementsAre(0.06, 0.02));
   EXPECT_THAT(profile_refusal("/ranks/1/block_times/0/forward", Json::array({0.1})),

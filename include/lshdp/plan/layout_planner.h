@@ -30,7 +30,7 @@ struct LayoutOptions {
   LayoutKind kind = LayoutKind::automatic;
   StageCut stages = StageCut::automatic;
   std::optional<PipelineSchedule> schedule = {};  // none: the better
-  LayoutNeeds needs = {};                         // "blocks" 0: those of the profile
+  LayoutNeeds needs = {};                         // blocks 0: needs_of(profile)
 };
 
 /// The best layout of one kind.

@@ -1,5 +1,6 @@
 // Profile: what each rank can do, as `lshdp profile` measures it and profile.json keeps it.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -20,9 +21,10 @@ struct CurvePoint {
 /// One block of the model. Bytes of activations are of one sample, on the device.
 struct BlockProfile {
   std::string name;
-  std::int64_t parameters = 0;        // that it owns
-  std::int64_t activation_bytes = 0;  // that its forward leaves in memory for backward, its output among them
-  std::int64_t output_bytes = 0;      // what the next block reads
+  std::int64_t parameters = 0;                // that it owns
+  std::int64_t activation_bytes = 0;          // that its forward leaves in memory for backward, its output among them
+  std::int64_t output_bytes = 0;              // what the next block reads
+  std::vector<std::size_t> shares_with = {};  // earlier blocks of which it uses a parameter (a tied embedding)
 };
 
 /// Seconds of each block, in the model's order, in one micro-batch of `batch` samples.
