@@ -58,8 +58,6 @@ void write_scale(const std::string& path, const std::vector<plan::ScalePoint>& p
   write_json(path, {{"version", 1}, {"points", list}});
 }
 
-bool is_layout_kind(const std::string& text) { return text == "data" || text == "pipeline" || text == "auto"; }
-
 plan::LayoutOptions layout_options(const Values& values) {
   if (!values.has("total")) throw UsageError("--layout: needs --total: how many samples a step has");
   plan::LayoutOptions options{.total = values.integer("total", 1),
@@ -73,7 +71,7 @@ plan::LayoutOptions layout_options(const Values& values) {
 /// Instead of batches: writes the layout that is planned, or a given one with its prediction. Returns what to print.
 std::string plan_layout(const plan::Profile& profile, const Values& values) {
   const std::string& layout = values.text("layout");
-  if (is_layout_kind(layout)) {
+  if (plan::is_layout_kind(layout)) {
     const plan::LayoutSolution solution = plan::solve_layout(profile, layout_options(values));
     plan::write_layout(values.text("out"), solution.layout);
     return plan::describe(profile, solution);
@@ -95,7 +93,7 @@ std::string plan_layout(const plan::Profile& profile, const Values& values) {
 std::vector<NewFolders> check_outputs(const Values& values) {
   std::vector<NewFolders> folders;
   std::vector<std::filesystem::path> inputs{values.text("profile")};
-  if (values.has("layout") && !is_layout_kind(values.text("layout"))) inputs.emplace_back(values.text("layout"));
+  if (values.has("layout") && !plan::is_layout_kind(values.text("layout"))) inputs.emplace_back(values.text("layout"));
   for (const std::string name : {"out", "scale-out"}) {
     if (!values.has(name)) continue;
     refuse_overwriting("--" + name, values.text(name), inputs);

@@ -17,6 +17,7 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/measure/transfer.h"
+#include "lshdp/parallel/placement.h"
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/disturbance.h"
 #include "lshdp/plan/link_shares.h"
@@ -219,10 +220,9 @@ void gather_ranks(comm::Communicator& communicator, const std::vector<MaxBatchRe
 
 /// Which blocks use parameters of earlier ones.
 void note_shared_parameters(const model::Model& model, plan::Profile& profile) {
-  for (std::size_t block = 0; block < profile.blocks.size(); ++block) {
-    std::set<std::size_t> owners;
-    for (const std::string& name : model.blocks[block]->borrowed()) owners.insert(model.owner_of(name).block);
-    profile.blocks[block].shares_with.assign(owners.begin(), owners.end());
+  for (const auto& [owner, user] : parallel::layout_needs(model).shared_parameters) {
+    std::vector<std::size_t>& owners = profile.blocks.at(user).shares_with;
+    if (std::ranges::find(owners, owner) == owners.end()) owners.push_back(owner);
   }
 }
 

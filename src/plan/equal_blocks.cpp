@@ -1,8 +1,9 @@
 // Shares of kinds of blocks.
 #include "equal_blocks.h"
 
-#include <numeric>
 #include <tuple>
+
+#include "block_costs.h"
 
 namespace lshdp::plan {
 namespace {
@@ -22,8 +23,6 @@ std::vector<std::size_t> kinds_of(const std::vector<BlockProfile>& blocks) {
   }
   return kinds;
 }
-
-double sum_of(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 /// Adds to each block's entry of `shares` the mean over its kind of `seconds`, divided by `all`.
 void add_means(const std::vector<double>& seconds, const std::vector<std::size_t>& kinds, double all,
@@ -47,13 +46,13 @@ std::vector<BlockTimes> average_equal_blocks(const std::vector<BlockProfile>& bl
     BlockTimes mean{times.batch, std::vector<double>(kinds.size()), std::vector<double>(kinds.size())};
     double points = 0;
     for (const BlockTimes& other : measured) {
-      const double all = sum_of(other.forward) + sum_of(other.backward);
+      const double all = seconds_of(other);
       if (all <= 0 || other.batch * kAlikeSizes < times.batch || other.batch > times.batch * kAlikeSizes) continue;
       add_means(other.forward, kinds, all, mean.forward);
       add_means(other.backward, kinds, all, mean.backward);
       ++points;
     }
-    const double mine = sum_of(times.forward) + sum_of(times.backward);
+    const double mine = seconds_of(times);
     for (std::vector<double>* shares : {&mean.forward, &mean.backward})
       for (double& share : *shares) share *= points > 0 ? mine / points : 0;
     averaged.push_back(std::move(mean));

@@ -82,6 +82,12 @@ std::vector<SharedBlocks> shared_blocks(const Layout& layout) {
   return shared;
 }
 
+/// Of all parameters.
+double share_of(const PipelineCost& cost, BlockRange range) {
+  return static_cast<double>(cost.blocks().parameters(range)) /
+         static_cast<double>(std::max<std::int64_t>(1, cost.profile().parameter_count));
+}
+
 /// The exchange of the gradients and parameters of some blocks.
 struct Exchange {
   std::vector<std::size_t> ranks;
@@ -101,9 +107,8 @@ Exchange exchange_of(const PipelineCost& cost, const Layout& layout, const std::
     exchange.ready = std::max(exchange.ready, window.last_backward_begin);
     exchange.deadline = first ? window.first_forward_end : std::min(exchange.deadline, window.first_forward_end);
   }
-  const double share = static_cast<double>(cost.blocks().parameters(blocks.range)) /
-                       static_cast<double>(std::max<std::int64_t>(1, profile.parameter_count));
-  const double bytes = share * static_cast<double>(profile.gradient_bytes / 2 + profile.parameter_bytes / 2);
+  const double bytes =
+      share_of(cost, blocks.range) * static_cast<double>(profile.gradient_bytes / 2 + profile.parameter_bytes / 2);
   exchange.seconds =
       all_reduce_seconds(network_of(profile, exchange.ranks), exchange.ranks.size(), static_cast<std::int64_t>(bytes));
   return exchange;
@@ -119,21 +124,19 @@ struct RankLoad {
 /// Bytes a rank sends and receives in the exchange of its blocks, each held by `holders` ranks.
 double exchanged_bytes(const PipelineCost& cost, BlockRange range, std::size_t holders) {
   const Profile& profile = cost.profile();
-  const double share = static_cast<double>(cost.blocks().parameters(range)) /
-                       static_cast<double>(std::max<std::int64_t>(1, profile.parameter_count));
   const auto others = static_cast<double>(holders - 1) / static_cast<double>(holders);
-  return 2 * others * share * static_cast<double>(profile.gradient_bytes + profile.parameter_bytes);
+  return 2 * others * share_of(cost, range) * static_cast<double>(profile.gradient_bytes + profile.parameter_bytes);
 }
 
 void add_stage(const PipelineCost& cost, const Stage& stage, const StageWindow& window, double busy,
                std::size_t holders, RankLoad& load) {
   const auto parameters = static_cast<double>(cost.blocks().parameters(range_of(stage)));
+  const double update = cost.update_seconds(rank_of(stage), parameters / static_cast<double>(holders));
   load.begin = load.used ? std::min(load.begin, window.first_begin) : window.first_begin;
   load.end = std::max(load.end, window.end);
   load.used = true;
-  load.compute += busy + cost.update_seconds(rank_of(stage), parameters / static_cast<double>(holders));
-  load.transfers += cost.transfer_seconds(rank_of(stage), exchanged_bytes(cost, range_of(stage), holders)) +
-                    cost.update_seconds(rank_of(stage), parameters / static_cast<double>(holders));
+  load.compute += busy + update;
+  load.transfers += cost.transfer_seconds(rank_of(stage), exchanged_bytes(cost, range_of(stage), holders)) + update;
 }
 
 std::vector<RankLoad> loads_of(const PipelineCost& cost, const Layout& layout,

@@ -27,6 +27,8 @@ constexpr double kWorthMixing = 1.02;     // less is not known so well that a la
 constexpr double kWorthOther = 1 - 1e-6;  // times as long: GPipe holds more in memory, so that it must be faster
 constexpr double kSame = 1.0005;          // steps whose ratio is below take as long as each other, to people
 
+constexpr std::array kLayoutKinds{"data", "pipeline", "auto"};  // as LayoutKind
+
 struct Found {
   Layout layout;
   double seconds = 0;
@@ -218,8 +220,10 @@ LayoutOptions with_needs(LayoutOptions options, const Profile& profile) {
 }  // namespace
 
 LayoutKind layout_kind_from_text(std::string_view text) {
-  return kind_from_text<LayoutKind>(std::array{"data", "pipeline", "auto"}, text, "--layout");
+  return kind_from_text<LayoutKind>(kLayoutKinds, text, "--layout");
 }
+
+bool is_layout_kind(std::string_view text) { return std::ranges::find(kLayoutKinds, text) != kLayoutKinds.end(); }
 
 StageCut stage_cut_from_text(std::string_view text) {
   return kind_from_text<StageCut>(std::array{"uniform", "speed", "profiled", "auto"}, text, "--stages");

@@ -17,7 +17,6 @@ namespace lshdp::train {
 namespace {
 
 constexpr const char* kData = "data";
-constexpr const char* kPipeline = "pipeline";
 constexpr const char* kAutomatic = "auto";
 
 void require_file_fits(const plan::Layout& layout, const model::Model& model, const measure::RankSetup& setup,
@@ -58,9 +57,7 @@ void require_stages_possible(const PlanRequest& request, const measure::RankSetu
   }
 }
 
-bool is_layout_file(const PlanRequest& request) {
-  return request.layout != kData && request.layout != kPipeline && request.layout != kAutomatic;
-}
+bool is_layout_file(const PlanRequest& request) { return !plan::is_layout_kind(request.layout); }
 
 plan::Layout given_layout(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                           const PlanRequest& request) {

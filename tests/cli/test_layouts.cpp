@@ -130,13 +130,7 @@ TEST_F(Layouts, OfOtherModelsAndRanksAreRefused) {
 TEST_F(Layouts, EndSoonWhenTheRankOfAStageIsKilled) {
   const std::string command = "train " + files_->options("vit") + layout(kThreeStages) +
                               "--steps 1000000 --checkpoint-every 20 --log warn --results " + out("run");
-  const std::string kill = wait_in_shell("ls " + out("run") + "/checkpoints/*/manifest.json") +
-                           "pkill -KILL -n -f -- '--results " + out("run") + "$'; ";
-  const CommandResult killed =
-      run_command(mpirun_line(3) + " " + lshdp_binary() + " " + command + " & " + kill + "wait $!");
-  EXPECT_NE(killed.exit_code, 0);
-  EXPECT_NE(killed.exit_code, 124) << "it hung";
-  EXPECT_NE(run_command("pgrep -f -- '--results " + out("run") + "$'").exit_code, 0) << "a rank is left";
+  expect_a_killed_rank_to_end(command, 3, out("run"));
 }
 
 }  // namespace

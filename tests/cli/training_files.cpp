@@ -27,6 +27,16 @@ TrainingFiles::TrainingFiles() {
   make_data("synthetic-tokens --count 801 --vocab 23 --seed 3 --out " + path("gpt.h5"));
 }
 
+void expect_a_killed_rank_to_end(const std::string& command, int ranks, const std::string& run) {
+  const std::string kill =
+      wait_in_shell("ls " + run + "/checkpoints/*/manifest.json") + "pkill -KILL -n -f -- '--results " + run + "$'; ";
+  const CommandResult killed =
+      run_command(mpirun_line(ranks) + " " + lshdp_binary() + " " + command + " & " + kill + "wait $!");
+  EXPECT_NE(killed.exit_code, 0);
+  EXPECT_NE(killed.exit_code, 124) << "it hung";
+  EXPECT_NE(run_command("pgrep -f -- '--results " + run + "$'").exit_code, 0) << "a rank is left";
+}
+
 std::string TrainingFiles::options(const std::string& model) const {
   return "--model " + path(model + ".json") + " --data " + path(model + ".h5");
 }

@@ -21,6 +21,10 @@ class TrainingFiles {
   TemporaryDirectory folder_;
 };
 
+/// Runs `lshdp COMMAND` on `ranks`, kills one of them once `run` has a checkpoint, and expects that the run ends by
+/// itself and leaves no rank. COMMAND ends with "--results RUN", which tells its ranks from any other's.
+void expect_a_killed_rank_to_end(const std::string& command, int ranks, const std::string& run);
+
 /// The files, made once for all tests of a suite, and a folder of each test's own.
 template <typename Base = testing::Test>
 class TrainingFixture : public Base {

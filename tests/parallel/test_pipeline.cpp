@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "difference.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/data/sampler.h"
 #include "lshdp/parallel/make_store.h"
@@ -202,21 +203,6 @@ class StagedTraining {
   double loss_ = 0;
 };
 
-/// Norm of the difference over the norm: of the worst tensor, and of all parameters together.
-std::pair<double, double> difference(const model::Values& a, const model::Values& b) {
-  double worst = 0, difference = 0, size = 0;
-  for (std::size_t block = 0; block < a.size(); ++block) {
-    for (std::size_t i = 0; i < a[block].size(); ++i) {
-      const double d = (a[block][i] - b[block][i]).to(at::kDouble).norm().item<double>();
-      const double s = b[block][i].to(at::kDouble).norm().item<double>();
-      worst = std::max(worst, d / s);
-      difference += d * d;
-      size += s * s;
-    }
-  }
-  return {worst, std::sqrt(difference / size)};
-}
-
 using Case = std::tuple<model::Model (*)(), Shape, Way>;
 
 class Stages : public test::RankSuite<testing::TestWithParam<Case>> {
@@ -238,7 +224,7 @@ class StagesRounded : public Stages {};
 TEST_P(Stages, InDoublePrecisionTrainAsOneProcessToOnePartInABillionPerTensor) {
   const auto& [make, shape, way] = GetParam();
   const Trained staged = together(Precision::fp64), alone = train_alone(make(), Precision::fp64, way);
-  EXPECT_LT(difference(staged.values, alone.values).first, 1e-9);
+  EXPECT_LT(test::difference(staged.values, alone.values).first, 1e-9);
   EXPECT_NEAR(staged.loss, alone.loss, 1e-9 * alone.loss);
   EXPECT_NEAR(staged.evaluation.loss, alone.evaluation.loss, 1e-9 * alone.evaluation.loss);
   EXPECT_EQ(staged.evaluation.correct, alone.evaluation.correct);
@@ -248,8 +234,8 @@ TEST_P(Stages, InDoublePrecisionTrainAsOneProcessToOnePartInABillionPerTensor) {
 TEST_P(StagesRounded, InSinglePrecisionTrainAsOneProcessToRoundingAndTwiceTheSameBits) {
   const auto& [make, shape, way] = GetParam();
   const Trained staged = together(Precision::fp32), again = together(Precision::fp32);
-  EXPECT_LT(difference(staged.values, train_alone(make(), Precision::fp32, way).values).second, 1e-5);
-  EXPECT_EQ(difference(staged.values, again.values).first, 0);
+  EXPECT_LT(test::difference(staged.values, train_alone(make(), Precision::fp32, way).values).second, 1e-5);
+  EXPECT_EQ(test::difference(staged.values, again.values).first, 0);
   EXPECT_EQ(staged.loss, again.loss);
 }
 

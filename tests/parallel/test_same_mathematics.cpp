@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "difference.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/cuda.h"
 #include "lshdp/parallel/make_store.h"
@@ -125,21 +126,6 @@ model::Values train(const model::Model& model, comm::Communicator& world, Precis
   return store->gather_values();
 }
 
-/// Norm of the difference over the norm: of the worst tensor, and of all parameters together.
-std::pair<double, double> difference(const model::Values& a, const model::Values& b) {
-  double worst = 0, difference = 0, size = 0;
-  for (std::size_t block = 0; block < a.size(); ++block) {
-    for (std::size_t i = 0; i < a[block].size(); ++i) {
-      const double d = (a[block][i] - b[block][i]).to(at::kDouble).norm().item<double>();
-      const double s = b[block][i].to(at::kDouble).norm().item<double>();
-      worst = std::max(worst, d / s);
-      difference += d * d;
-      size += s * s;
-    }
-  }
-  return {worst, std::sqrt(difference / size)};
-}
-
 class SameMathematics : public test::RankSuite<testing::TestWithParam<std::tuple<model::Model (*)(), Split, Way>>> {
  protected:
   void SetUp() override {
@@ -166,13 +152,13 @@ class SameMathematicsRounded : public SameMathematics {};
 TEST_P(SameMathematics, InDoublePrecisionToOnePartInABillionPerTensor) {
   const auto& [make, split, way] = GetParam();
   const model::Values together = train(make(), *communicator_, Precision::fp64, split, way);
-  EXPECT_LT(difference(together, alone(make, Precision::fp64, split)).first, 1e-9);
+  EXPECT_LT(test::difference(together, alone(make, Precision::fp64, split)).first, 1e-9);
 }
 
 TEST_P(SameMathematicsRounded, InSinglePrecisionToRoundingOverAllParameters) {
   const auto& [make, split, way] = GetParam();
   const model::Values together = train(make(), *communicator_, Precision::fp32, split, way);
-  EXPECT_LT(difference(together, alone(make, Precision::fp32, split)).second, 1e-5);
+  EXPECT_LT(test::difference(together, alone(make, Precision::fp32, split)).second, 1e-5);
 }
 
 constexpr Split kEqual{"Equal", false, 0, 0, false};

@@ -20,8 +20,6 @@ class Placement {
   /// The groups of `layout` over `world`. All ranks of `world` must call it with the same layout; destroy it on all of
   /// them before `world`. Groups send as `world` does now.
   Placement(const plan::Layout& layout, comm::Communicator& world);
-  /// The same of one rank alone, without a network.
-  Placement(const plan::Layout& layout, int rank);
 
   /// Blocks of the same number have the same group; the same on all ranks.
   const std::vector<int>& groups() const { return groups_; }

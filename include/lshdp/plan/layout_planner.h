@@ -23,6 +23,8 @@ enum class StageCut : std::uint8_t { uniform, speed, profiled, automatic };
 /// Names as on the command line: "data", "pipeline", "auto"; "uniform", "speed", "profiled", "auto". The readers throw
 /// UsageError naming --layout and --stages.
 LayoutKind layout_kind_from_text(std::string_view text);
+/// Whether --layout is one of these, and not a file.
+bool is_layout_kind(std::string_view text);
 StageCut stage_cut_from_text(std::string_view text);
 
 struct LayoutOptions {

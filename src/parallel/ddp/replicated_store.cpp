@@ -521,8 +521,9 @@ void ReplicatedStore::gather_each(const TakeValue& take) {
   const HostMemoryScope host;
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     const BucketState& bucket = buckets_[index];
-    at::Tensor whole = at::empty({layout_.buckets()[index].count}, master_type(options_.strategy.precision));
-    if (bucket.group != nullptr) whole = gather_master(*bucket.group, bucket.shard, bucket.shards);
+    const at::Tensor whole =
+        bucket.group != nullptr ? gather_master(*bucket.group, bucket.shard, bucket.shards)
+                                : at::empty({layout_.buckets()[index].count}, master_type(options_.strategy.precision));
     if (options_.placement) {
       const int from = options_.placement->first_holder(layout_.buckets()[index].first_block);
       communicator_.broadcast(buffer_of(whole), from).wait();

@@ -42,15 +42,6 @@ Placement::Placement(const plan::Layout& layout, comm::Communicator& world) {
   }
 }
 
-Placement::Placement(const plan::Layout& layout, int rank) {
-  for (const std::vector<int>& members : find_groups(layout, groups_, first_holders_)) {
-    std::unique_ptr<comm::Communicator>& mine = communicators_.emplace_back();
-    const auto place = std::ranges::find(members, rank);
-    if (place == members.end()) continue;
-    mine = comm::make_null_communicator(static_cast<int>(place - members.begin()), static_cast<int>(members.size()));
-  }
-}
-
 comm::Communicator* Placement::group_of(std::size_t block) const {
   return communicators_[static_cast<std::size_t>(groups_[block])].get();
 }
