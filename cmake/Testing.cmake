@@ -11,6 +11,13 @@ target_link_libraries(lshdp_test_support PUBLIC GTest::gtest GTest::gmock lshdp_
 add_library(lshdp_mpi_main STATIC ${PROJECT_SOURCE_DIR}/tests/support/mpi_main.cpp)
 target_link_libraries(lshdp_mpi_main PUBLIC lshdp_test_support MPI::MPI_CXX PRIVATE lshdp_options)
 
+# Open MPI removes ompi.HOST.USER when its last program ends, and a program that starts at that moment fails. The tests have
+# a folder of their own for it, and a file named output-* keeps it: Open MPI takes such files for a user's.
+cmake_host_system_information(RESULT _host QUERY HOSTNAME)
+execute_process(COMMAND id -u OUTPUT_VARIABLE _user OUTPUT_STRIP_TRAILING_WHITESPACE)
+set(LSHDP_TEST_ENVIRONMENT OMPI_MCA_orte_tmpdir_base=${PROJECT_BINARY_DIR}/ompi PYTHONDONTWRITEBYTECODE=1)
+file(WRITE ${PROJECT_BINARY_DIR}/ompi/ompi.${_host}.${_user}/output-keep "")
+
 set(LSHDP_MPIRUN ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none)
 
 # SOURCES default to NAME.cpp; TORCH gives the precompiled header; TIMEOUT is in seconds, long enough for a machine under load.
@@ -38,7 +45,8 @@ function(add_unit_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 1200)
   endif()
-  set_tests_properties(${name} PROPERTIES LABELS "unit;${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  set_tests_properties(${name} PROPERTIES LABELS "unit;${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+                       ENVIRONMENT "${LSHDP_TEST_ENVIRONMENT}")
 endfunction()
 
 function(add_mpi_test name)
@@ -55,6 +63,6 @@ function(add_mpi_test name)
     endif()
     add_test(NAME ${name}.${ranks} COMMAND ${LSHDP_MPIRUN} -np ${ranks} $<TARGET_FILE:${name}>)
     set_tests_properties(${name}.${ranks} PROPERTIES LABELS "mpi;${ARG_LABELS}" PROCESSORS ${processors} TIMEOUT ${ARG_TIMEOUT}
-                         ENVIRONMENT "OMP_NUM_THREADS=1")
+                         ENVIRONMENT "OMP_NUM_THREADS=1;${LSHDP_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()
