@@ -14,6 +14,8 @@
 #include "lshdp/measure/host_memory.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/pipeline.h"
+#include "lshdp/parallel/placement.h"
 #include "lshdp/parallel/walker.h"
 
 namespace lshdp::measure {
@@ -27,29 +29,55 @@ std::int64_t passes_of(const plan::Plan& plan) {
   return static_cast<std::int64_t>(passes);
 }
 
-RankSetup with_shards_of(const plan::Plan& plan, RankSetup setup) {
-  setup.shard_weights = plan.shard_weights;
-  return setup;
+/// What the rank trains: in a layout its replica's batch, of which it works on some blocks.
+plan::RankPlan part_of(const CalibrationPlan& calibration, int rank) {
+  if (!calibration.layout) return calibration.plan.ranks[static_cast<std::size_t>(rank)];
+  const std::optional<int> data_rank = plan::data_rank_of(*calibration.layout, rank);
+  return data_rank ? calibration.plan.ranks[static_cast<std::size_t>(*data_rank)] : plan::RankPlan();
+}
+
+std::shared_ptr<const parallel::Placement> placement_of(const CalibrationPlan& calibration,
+                                                        comm::Communicator& communicator) {
+  if (!calibration.layout) return nullptr;
+  return std::make_shared<parallel::Placement>(*calibration.layout, communicator);
+}
+
+parallel::WalkerOptions walking(const RankSetup& setup, const CalibrationPlan& calibration, int rank) {
+  parallel::WalkerOptions options = walker_options(setup);
+  if (calibration.layout) options.ranges = parallel::ranges_of(*calibration.layout, rank);
+  return options;
 }
 
 /// One rank's part of the steps.
 class CalibrationRun {
  public:
   CalibrationRun(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
-                 const plan::Plan& plan)
-      : mine_(plan.ranks[static_cast<std::size_t>(communicator.rank())]),
-        update_{.learning_rate = 0, .global_terms = plan.total * model.terms_per_sample(), .passes = passes_of(plan)},
+                 const CalibrationPlan& calibration)
+      : mine_(part_of(calibration, communicator.rank())),
+        update_{.learning_rate = 0,
+                .global_terms = calibration.plan.total * model.terms_per_sample(),
+                .passes = passes_of(calibration.plan)},
         emulator_(setup.speed),
-        store_(parallel::make_store(model, communicator, store_options(with_shards_of(plan, setup)))),
-        walker_(model, *store_, walker_options(setup), &emulator_),
-        one_core_for_all_(!setup.compute_device->has_own_memory() && setup.threads == 1 && usable_cores() == 1) {
-    store_->set_values(model::initial_values(model, kSeed));
+        placement_(placement_of(calibration, communicator)),
+        store_(make_store(model, communicator, setup, calibration.plan)),
+        walker_(model, *store_, walking(setup, calibration, communicator.rank()), &emulator_),
+        one_core_for_all_(!calibration.layout && !setup.compute_device->has_own_memory() && setup.threads == 1 &&
+                          usable_cores() == 1) {
+    if (calibration.layout)
+      pipeline_ = std::make_unique<parallel::Pipeline>(*calibration.layout, model, communicator, walker_,
+                                                       setup.compute_device, setup.strategy.precision);
+    store_->take_values(
+        parallel::values_of_held_blocks(model, placement_.get(), model::initial_block_values(model, kSeed)));
     if (mine_.batch > 0) batch_ = model::synthetic_batch(model.input, mine_.batch, kSeed);
   }
 
   void step() {
     ++update_.step;
-    walker_.train_step(update_, batch_.input, batch_.target, plan::micro_batches_of(mine_, mine_.batch));
+    const std::vector<std::int64_t> micro_batches = plan::micro_batches_of(mine_, mine_.batch);
+    if (pipeline_)
+      pipeline_->train_step(update_, batch_.input, batch_.target, micro_batches);
+    else
+      walker_.train_step(update_, batch_.input, batch_.target, micro_batches);
   }
 
   /// Since the start.
@@ -60,11 +88,21 @@ class CalibrationRun {
   void synchronize() { store_->synchronize(); }
 
  private:
-  const plan::RankPlan& mine_;
+  std::unique_ptr<parallel::ParameterStore> make_store(const model::Model& model, comm::Communicator& communicator,
+                                                       RankSetup setup, const plan::Plan& plan) const {
+    setup.shard_weights = plan.shard_weights;
+    parallel::StoreOptions options = store_options(setup);
+    options.placement = placement_;
+    return parallel::make_store(model, communicator, options);
+  }
+
+  plan::RankPlan mine_;
   parallel::Update update_;
   SpeedEmulator emulator_;
+  std::shared_ptr<const parallel::Placement> placement_;  // with a layout
   std::unique_ptr<parallel::ParameterStore> store_;
   parallel::BlockWalker walker_;
+  std::unique_ptr<parallel::Pipeline> pipeline_;  // with a layout
   model::SyntheticBatch batch_;
   bool one_core_for_all_;
 };
@@ -72,7 +110,7 @@ class CalibrationRun {
 }  // namespace
 
 plan::MeasuredSteps run_calibration(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
-                                    const plan::Plan& plan, int steps, double cores) {
+                                    const CalibrationPlan& plan, int steps, double cores) {
   CalibrationRun run(communicator, model, setup, plan);
   communicator.barrier();
   for (int i = 0; i < kUncountedSteps; ++i) run.step();

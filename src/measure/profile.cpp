@@ -3,6 +3,7 @@
 #include "lshdp/measure/profile.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include <fmt/format.h>
@@ -20,6 +21,8 @@
 #include "lshdp/parallel/placement.h"
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/disturbance.h"
+#include "lshdp/plan/layout.h"
+#include "lshdp/plan/layout_planner.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
 #include "lshdp/plan/under_load.h"
@@ -125,23 +128,53 @@ void report_fit(const std::vector<MaxBatchResult>& results, const std::string& m
   }
 }
 
-/// Rank 0's word, because ranks of different processors may round differently: the plan and how many steps of it are
-/// run; empty if there is none (the total asked for cannot be met, which optimize will tell) or a rank cannot take
+/// Steps of all ranks together.
+struct StepsTogether {
+  CalibrationPlan calibration;
+  int steps = 0;
+};
+
+/// What is best by `profile`; none: the total asked for cannot be met, which optimize will tell, or a rank cannot take
 /// part.
-std::string plan_of_steps(const plan::Profile& profile, const ProfileOptions& options) {
-  const auto cannot_hold_it = [](const plan::RankProfile& rank) { return rank.max_batch == 0; };
-  if (std::ranges::any_of(profile.ranks, cannot_hold_it)) return "";
-  plan::SolverOptions solver;
-  if (options.total > 0) solver.total = options.total;
+std::optional<CalibrationPlan> best_plan(const plan::Profile& profile, const ProfileOptions& options) {
+  const plan::Profile pooled = plan::pool_alike_ranks(profile).profile;
   try {
-    const plan::Plan plan = plan::solve(plan::pool_alike_ranks(profile).profile, solver).plan;
-    if (options.longest_step_seconds > 0 && plan.predicted.step_seconds > options.longest_step_seconds) return "";
-    const double affordable = options.calibration_seconds / plan.predicted.step_seconds - kUncountedSteps;
-    return json_text(
-        Json{{"plan", plan::to_json(plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMaxSteps)}});
+    if (options.layout) {
+      const plan::Layout layout = plan::solve_layout(pooled, *options.layout).layout;
+      const std::size_t ranks = profile.ranks.size();
+      if (!plan::is_plain(layout, ranks)) return CalibrationPlan{plan::plan_of(layout, ranks), layout};
+    }
+    const auto cannot_hold_it = [](const plan::RankProfile& rank) { return rank.max_batch == 0; };
+    if (std::ranges::any_of(profile.ranks, cannot_hold_it)) return std::nullopt;
+    plan::SolverOptions solver;
+    if (options.total > 0) solver.total = options.total;
+    return CalibrationPlan{plan::solve(pooled, solver).plan};
   } catch (const UsageError&) {
-    return "";
+    return std::nullopt;
   }
+}
+
+double predicted_step(const CalibrationPlan& calibration) {
+  return calibration.layout ? calibration.layout->predicted.step_seconds : calibration.plan.predicted.step_seconds;
+}
+
+/// By rank 0's word, because ranks of different processors may round differently. All ranks must call it.
+std::optional<StepsTogether> steps_together(comm::Communicator& communicator, const plan::Profile& profile,
+                                            const ProfileOptions& options) {
+  const std::string text = comm::on_rank_0(communicator, [&]() -> std::string {
+    const std::optional<CalibrationPlan> best = best_plan(profile, options);
+    if (!best) return "";
+    const double affordable = options.calibration_seconds / predicted_step(*best) - kUncountedSteps;
+    Json json{{"plan", plan::to_json(best->plan)}, {"steps", std::clamp(static_cast<int>(affordable), 1, kMaxSteps)}};
+    if (best->layout) json["layout"] = plan::to_json(*best->layout);
+    return json_text(json);
+  });
+  if (text.empty()) return std::nullopt;
+  constexpr const char* kSource = "the plan of rank 0";
+  const Json json = parse_json(text, kSource);
+  StepsTogether together{{plan::plan_from_json(json.at("plan"), kSource)}, json.at("steps").get<int>()};
+  if (json.contains("layout")) together.calibration.layout = plan::layout_from_json(json.at("layout"), kSource);
+  return together;
 }
 
 /// Tries the plan's micro-batches that are larger than any this rank has trained so far. Where one does not fit, the
@@ -174,20 +207,22 @@ plan::Profile corrected_by_steps(comm::Communicator& communicator, const model::
                                  MemoryBudget& budget, plan::Profile profile, std::vector<std::int64_t> tried,
                                  const ProfileOptions& options) {
   for (int attempt = 0; attempt < kMaxPlans; ++attempt) {
-    const std::string text = comm::on_rank_0(communicator, [&] { return plan_of_steps(profile, options); });
-    if (text.empty()) return profile;
-    const Json json = parse_json(text, "the plan of rank 0");
-    const plan::Plan plan = plan::plan_from_json(json.at("plan"), "the plan of rank 0");
-    if (!estimates_hold(communicator, model, setup, budget, plan, tried, profile)) continue;
-    const int steps = json.at("steps").get<int>();
+    const std::optional<StepsTogether> together = steps_together(communicator, profile, options);
+    if (!together) return profile;
+    const auto& [calibration, steps] = *together;
+    const auto& [plan, layout] = calibration;
+    // What a stage takes is of the model of memory; the whole model was tried out.
+    if (!layout && !estimates_hold(communicator, model, setup, budget, plan, tried, profile)) continue;
     if (communicator.rank() == 0) {
       spdlog::info("profile: {} steps of all ranks together, about {}", steps + kUncountedSteps,
-                   format_seconds((steps + kUncountedSteps) * plan.predicted.step_seconds));
+                   format_seconds((steps + kUncountedSteps) * predicted_step(calibration)));
     }
     // What unequal shards take was not probed: these steps may have all that the host can give.
     if (!plan.shard_weights.empty()) budget.set_limit(std::max(setup.spare_memory_bytes, setup.memory_bytes));
     const double cores = profile.ranks[static_cast<std::size_t>(communicator.rank())].cores;
-    return plan::under_load(std::move(profile), plan, run_calibration(communicator, model, setup, plan, steps, cores));
+    const plan::MeasuredSteps measured = run_calibration(communicator, model, setup, calibration, steps, cores);
+    if (layout) return plan::under_load(std::move(profile), *layout, measured);
+    return plan::under_load(std::move(profile), plan, measured);
   }
   return profile;
 }

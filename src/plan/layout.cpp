@@ -90,6 +90,10 @@ bool is_data_parallel(const Layout& layout) {
   return std::ranges::all_of(layout.replicas, [](const Replica& replica) { return replica.stages.size() == 1; });
 }
 
+bool is_plain(const Layout& layout, std::size_t ranks) {
+  return is_data_parallel(layout) && layout.replicas.size() == ranks;
+}
+
 std::optional<std::size_t> replica_of(const Layout& layout, std::int64_t rank) {
   for (std::size_t index = 0; index < layout.replicas.size(); ++index) {
     if (!stages_of(layout.replicas[index], rank).empty()) return index;

@@ -41,6 +41,12 @@ void charge_transfers(Profile& profile, const Plan& plan, double cpu_seconds) {
   if (cpu_seconds > 0 && mean > 0) profile.network.cpu_seconds_per_byte = cpu_seconds / mean;
 }
 
+Profile with_loads(Profile profile, const std::vector<double>& loads) {
+  profile = slowed(std::move(profile), loads);
+  for (std::size_t r = 0; r < loads.size(); ++r) profile.ranks[r].contention_factor *= loads[r];
+  return profile;
+}
+
 }  // namespace
 
 Profile under_load(Profile profile, const Plan& plan, const MeasuredSteps& steps) {
@@ -52,12 +58,20 @@ Profile under_load(Profile profile, const Plan& plan, const MeasuredSteps& steps
     const double alone = planned_time(profile.ranks[r], plan.ranks[r], model).seconds + model.fixed_seconds[r];
     loads[r] = clamp_contention_factor(steps.compute_seconds[r] / alone);
   }
-  profile = slowed(std::move(profile), loads);
-  for (std::size_t r = 0; r < loads.size(); ++r) profile.ranks[r].contention_factor *= loads[r];
+  profile = with_loads(std::move(profile), loads);
   const double exposed = steps.step_seconds - step_without_exposed(profile, plan);
   if (model.exposed_seconds > 0)
     profile.network.exposed_factor *= clamp_exposed_factor(exposed / model.exposed_seconds);
   return profile;
+}
+
+Profile under_load(Profile profile, const Layout& layout, const MeasuredSteps& steps) {
+  std::vector<double> loads(profile.ranks.size(), 1.0);
+  for (std::size_t r = 0; r < loads.size(); ++r) {
+    const double predicted = layout.predicted.compute_seconds.at(r);
+    if (predicted > 0) loads[r] = clamp_contention_factor(steps.compute_seconds[r] / predicted);
+  }
+  return with_loads(std::move(profile), loads);
 }
 
 }  // namespace lshdp::plan

@@ -11,7 +11,6 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/parallel/placement.h"
-#include "lshdp/plan/layout_planner.h"
 
 namespace lshdp::train {
 namespace {
@@ -39,6 +38,16 @@ std::string describe(const plan::LayoutAlternative& alternative) {
 }
 
 }  // namespace
+
+plan::LayoutOptions layout_options(const model::Model& model, const PlanRequest& request) {
+  plan::LayoutOptions options{.total = *request.total,
+                              .kind = plan::layout_kind_from_text(request.layout),
+                              .stages = plan::stage_cut_from_text(request.stages),
+                              .needs = parallel::layout_needs(model)};
+  if (request.pipeline_schedule != kAutomatic)
+    options.schedule = plan::pipeline_schedule_from_text(request.pipeline_schedule);
+  return options;
+}
 
 bool asks_for_stages(const PlanRequest& request) { return request.layout != kData; }
 
@@ -72,23 +81,13 @@ plan::Layout given_layout(comm::Communicator& communicator, const model::Model& 
 plan::Layout planned_layout(comm::Communicator& communicator, const model::Model& model, const plan::Profile& profile,
                             const PlanRequest& request) {
   const std::string text = comm::on_rank_0(communicator, [&] {
-    plan::LayoutOptions options{.total = *request.total,
-                                .kind = plan::layout_kind_from_text(request.layout),
-                                .stages = plan::stage_cut_from_text(request.stages),
-                                .needs = parallel::layout_needs(model)};
-    if (request.pipeline_schedule != kAutomatic)
-      options.schedule = plan::pipeline_schedule_from_text(request.pipeline_schedule);
-    const plan::LayoutSolution solution = plan::solve_layout(profile, options);
+    const plan::LayoutSolution solution = plan::solve_layout(profile, layout_options(model, request));
     for (const plan::LayoutAlternative& each : solution.alternatives) spdlog::info("{}", describe(each));
     for (const std::string& line : solution.left_out) spdlog::info("{}", line);
     if (!solution.bound_by.empty()) spdlog::info("the step is bound by {}", solution.bound_by);
     return json_text(plan::to_json(solution.layout));
   });
   return plan::layout_from_json(parse_json(text, "the layout of rank 0"), "the layout of rank 0");
-}
-
-bool is_plain(const plan::Layout& layout, int ranks) {
-  return plan::is_data_parallel(layout) && layout.replicas.size() == static_cast<std::size_t>(ranks);
 }
 
 }  // namespace lshdp::train

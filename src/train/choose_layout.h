@@ -7,6 +7,7 @@
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
 #include "lshdp/plan/layout.h"
+#include "lshdp/plan/layout_planner.h"
 #include "lshdp/plan/profile.h"
 #include "lshdp/train/choose_plan.h"
 
@@ -14,6 +15,9 @@ namespace lshdp::train {
 
 /// Whether blocks may lie on some ranks only.
 bool asks_for_stages(const PlanRequest& request);
+
+/// What is asked of the planner. Throws UsageError naming --layout, --stages or --pipeline-schedule.
+plan::LayoutOptions layout_options(const model::Model& model, const PlanRequest& request);
 
 /// Throws UsageError naming the option that does not go with stages.
 void require_stages_possible(const PlanRequest& request, const measure::RankSetup& setup);
@@ -30,8 +34,5 @@ plan::Layout planned_layout(comm::Communicator& communicator, const model::Model
 
 /// Whether --layout names a file.
 bool is_layout_file(const PlanRequest& request);
-
-/// Whether every rank has the whole model: such a layout is a plan of batches and no more.
-bool is_plain(const plan::Layout& layout, int ranks);
 
 }  // namespace lshdp::train

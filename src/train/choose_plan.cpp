@@ -192,8 +192,7 @@ std::optional<plan::Profile> profile_of_run(comm::Communicator& communicator, co
 plan::Profile measure_now(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                           MemoryBudget& budget, const PlanRequest& request) {
   measure::ProfileOptions options{.total = request.total.value_or(0), .show_progress = true};
-  // Where the whole model on every rank is far too slow, nothing is gained by steps of it.
-  if (asks_for_stages(request)) options.longest_step_seconds = 10;
+  if (asks_for_stages(request)) options.layout = layout_options(model, request);
   return measure::measure_profile(communicator, model, setup, budget, options);
 }
 
@@ -224,9 +223,9 @@ PlanChoice measured_plan(comm::Communicator& communicator, const model::Model& m
   return choice;
 }
 
-void follow_layout(const plan::Layout& layout, int ranks, PlanChoice& choice) {
-  choice.plan = plan::plan_of(layout, static_cast<std::size_t>(ranks));
-  if (!is_plain(layout, ranks)) choice.layout = layout;
+void follow_layout(const plan::Layout& layout, std::size_t ranks, PlanChoice& choice) {
+  choice.plan = plan::plan_of(layout, ranks);
+  if (!plan::is_plain(layout, ranks)) choice.layout = layout;
 }
 
 /// Where the whole model on every rank is fastest, batches are split as without --layout.
@@ -234,10 +233,11 @@ PlanChoice measured_layout(comm::Communicator& communicator, const model::Model&
                            MemoryBudget& budget, const PlanRequest& request, const PlanFolder& run) {
   PlanChoice choice = profiled(communicator, model, setup, budget, request, run);
   const plan::Layout layout = planned_layout(communicator, model, *choice.profile, request);
-  if (is_plain(layout, communicator.size())) {
+  const std::size_t ranks = choice.profile->ranks.size();
+  if (plan::is_plain(layout, ranks)) {
     split_batches(communicator, model, setup, budget, request, choice);
   } else {
-    follow_layout(layout, communicator.size(), choice);
+    follow_layout(layout, ranks, choice);
   }
   return choice;
 }
@@ -281,7 +281,8 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
   PlanChoice choice;
   if (asks_for_stages(request)) comm::agree(communicator, [&] { require_stages_possible(request, setup); });
   if (is_layout_file(request)) {
-    follow_layout(given_layout(communicator, model, setup, request), communicator.size(), choice);
+    follow_layout(given_layout(communicator, model, setup, request), static_cast<std::size_t>(communicator.size()),
+                  choice);
   } else if (asks_for_stages(request)) {
     choice = measured_layout(communicator, model, setup, budget, request, run);
   } else if (request.batches == "auto") {

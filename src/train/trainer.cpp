@@ -52,7 +52,6 @@ class Trainer {
   void prepare_folders();
   void load_state();
   void take_first_values();
-  model::BlockValues fresh_values() const;
   void resume_state();
   void warn_of_warm_up() const;
   std::optional<int> data_rank() const;
@@ -177,18 +176,11 @@ std::optional<int> Trainer::data_rank() const {
 
 void Trainer::take_first_values() {
   const auto scope = measure::scope_of_values(options_.setup);
-  if (options_.init.empty()) return store_->take_values(fresh_values());
+  if (options_.init.empty())
+    return store_->take_values(parallel::values_of_held_blocks(
+        model_, placement_.get(), model::initial_block_values(model_, options_.seed)));
   store_->take_values(
       parallel::values_of_rank_0(communicator_, model_, saved_block_values(model_, options_.init, "--init")));
-}
-
-/// Only of blocks that this rank holds: others may be too large for it.
-model::BlockValues Trainer::fresh_values() const {
-  const model::BlockValues all = model::initial_block_values(model_, options_.seed);
-  if (!placement_) return all;
-  return [this, all](std::size_t block) {
-    return placement_->holds(block) ? all(block) : std::vector<at::Tensor>(model_.blocks[block]->parameters().size());
-  };
 }
 
 void Trainer::resume_state() {

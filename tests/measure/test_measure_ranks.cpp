@@ -7,6 +7,7 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/measure/profile.h"
+#include "lshdp/plan/layout_planner.h"
 #include "lshdp/plan/transfer_sizes.h"
 #include "support/temporary_directory.h"
 
@@ -190,6 +191,26 @@ TEST_F(MeasureProfile, FailsOnEveryRankWhereTheModelFitsNowhere) {
     EXPECT_EQ(error.exit_code(), 1);
     EXPECT_THAT(error.what(), testing::HasSubstr("rank 0"));
     EXPECT_THAT(error.what(), testing::HasSubstr("needs"));
+  }
+}
+
+TEST_F(MeasureProfile, StepsTogetherAreThoseOfTheLayoutAskedFor) {
+  if (size() == 1) GTEST_SKIP() << "one rank trains no steps together";
+  MemoryBudget budget;
+  RankRequest request;
+  request.speeds = first_and_others(0.5, 0.3);
+  const RankSetup setup = set_up_rank(communicator(), request);
+  const model::Model model = small_vit();
+  const plan::LayoutOptions stages{.total = 12, .kind = plan::LayoutKind::pipeline, .stages = plan::StageCut::uniform};
+  const plan::Profile profile = measure_profile(
+      communicator(), model, setup, budget,
+      {.total = 12, .curve_seconds = 2, .network_seconds = 0.5, .calibration_seconds = 1, .layout = stages});
+  expect_same_on_all_ranks(plan::to_json(profile).dump());
+  EXPECT_EQ(profile.network.exposed_factor, 1) << "steps of split batches change it";
+  for (const plan::RankProfile& rank : profile.ranks) {
+    EXPECT_NE(rank.contention_factor, 1) << rank.rank;
+    EXPECT_GE(rank.contention_factor, 0.5);
+    EXPECT_LE(rank.contention_factor, 4);
   }
 }
 

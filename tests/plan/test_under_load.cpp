@@ -95,5 +95,20 @@ TEST(UnderLoad, WhereTheWireBindsOnlyWhatIsBeyondItIsTheBoundary) {
   EXPECT_NEAR(after.network.exposed_factor, 3.0, 1e-9);
 }
 
+TEST(UnderLoad, ScalesTheRanksOfALayoutByWhatItsStepsShowed) {
+  Profile before = unequal();
+  before.ranks.push_back(before.ranks.back());
+  before.ranks.back().rank = 2;
+  Layout layout;
+  layout.predicted.compute_seconds = {0.4, 0.5, 0.0};  // rank 2 is left out
+  const Profile after = under_load(before, layout, {.step_seconds = 0.7, .compute_seconds = {0.44, 0.45, 0.0}});
+  EXPECT_NEAR(after.ranks[0].contention_factor, 1.1, 1e-12);
+  EXPECT_NEAR(after.ranks[1].contention_factor, 0.9, 1e-12);
+  EXPECT_EQ(after.ranks[2].contention_factor, 1);
+  EXPECT_NEAR(after.ranks[0].curve.back().seconds, 1.1 * before.ranks[0].curve.back().seconds, 1e-12);
+  EXPECT_EQ(after.ranks[2].curve.back().seconds, before.ranks[2].curve.back().seconds);
+  EXPECT_EQ(after.network.exposed_factor, before.network.exposed_factor);
+}
+
 }  // namespace
 }  // namespace lshdp::plan

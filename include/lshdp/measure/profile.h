@@ -2,12 +2,14 @@
 // steps of all together.
 #pragma once
 #include <cstdint>
+#include <optional>
 
 #include "lshdp/comm/communicator.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
+#include "lshdp/plan/layout_planner.h"
 #include "lshdp/plan/profile.h"
 
 namespace lshdp::measure {
@@ -21,16 +23,18 @@ struct ProfileOptions {
   double network_seconds = 5;               // for the network curve
   double link_seconds = 2;                  // for each rank's own link; 0: not measured
   double calibration_seconds = 20;          // for steps of all ranks together, three at least; 0: none
-  double longest_step_seconds = 0;          // none of these where one is predicted to take longer; 0: any
   std::int64_t largest_message = 64 << 20;  // bytes of the network curve's last point at most
   bool show_progress = false;               // on rank 0
+  /// Steps of all ranks together are of the layout that this leads to; none: of the split of batches.
+  std::optional<plan::LayoutOptions> layout = {};
 };
 
 /// What `model` does on these ranks: the network and each rank's link where no two ranks share a host; from then on
 /// `communicator` sends, and stores are made, in the sizes that follow (plan/transfer_sizes.h); the largest micro-batch
 /// under the budget, the compute curve on all ranks at the same time (a rank that is done computes on until all are, so
 /// that ranks of one host see each other's load; emulated speeds included), the update; then some steps of the split
-/// these figures lead to, by which they are corrected (plan/under_load.h), unless a rank cannot hold the model. Every
+/// or the layout these figures lead to, by which they are corrected (plan/under_load.h), unless there is none: a rank
+/// cannot hold the model, and no layout leaves it out. Every
 /// rank gets the same Profile. All ranks must call it. Throws AgreedError if the model fits on no rank; warns of ranks
 /// on which it does not fit (max_batch 0, empty curve). A rank's max_batch is what memory allows, estimated where there
 /// was no time to train it; its curve may end below (time, no more gain). Micro-batches of the steps that were not

@@ -6,6 +6,7 @@
 
 #include "lshdp/comm/communicator.h"
 #include "lshdp/model/model.h"
+#include "lshdp/model/weights.h"
 #include "lshdp/plan/layout.h"
 
 namespace lshdp::parallel {
@@ -34,5 +35,10 @@ class Placement {
   std::vector<int> first_holders_;                                  // by block
   std::vector<std::unique_ptr<comm::Communicator>> communicators_;  // by group; null: of others
 };
+
+/// `values` of the blocks that this rank holds, without drawing or reading others: these may be too large for it. All of
+/// them without a placement.
+model::BlockValues values_of_held_blocks(const model::Model& model, const Placement* placement,
+                                         model::BlockValues values);
 
 }  // namespace lshdp::parallel

@@ -66,6 +66,8 @@ PipelineSchedule pipeline_schedule_from_text(std::string_view text);
 std::int64_t total_of(const Layout& layout);
 /// Whether every replica has one stage.
 bool is_data_parallel(const Layout& layout);
+/// Whether each of `ranks` ranks has the whole model: such a layout is a plan of batches and no more.
+bool is_plain(const Layout& layout, std::size_t ranks);
 /// The replica that `rank` has a stage of; none: it is left out.
 std::optional<std::size_t> replica_of(const Layout& layout, std::int64_t rank);
 /// Indices of the stages of `replica` that `rank` has: none, one, or the first and the last.

@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 
+#include "lshdp/plan/layout.h"
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
 
@@ -21,5 +22,9 @@ struct MeasuredSteps {
 /// over modelled (RankProfile::load), and network.exposed_factor likewise, so that the step model gives `plan` the time
 /// measured. Ranks without samples keep theirs. Loads are kept within [1/2, 4], the boundary's within [1/2, 64].
 Profile under_load(Profile profile, const Plan& plan, const MeasuredSteps& steps);
+
+/// `steps` are of `layout`, which has stages and was predicted from `profile`: the times of each rank that it uses are
+/// multiplied by what computing took over what was predicted, within [1/2, 4]. The network's figures stay.
+Profile under_load(Profile profile, const Layout& layout, const MeasuredSteps& steps);
 
 }  // namespace lshdp::plan

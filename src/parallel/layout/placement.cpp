@@ -46,4 +46,12 @@ comm::Communicator* Placement::group_of(std::size_t block) const {
   return communicators_[static_cast<std::size_t>(groups_[block])].get();
 }
 
+model::BlockValues values_of_held_blocks(const model::Model& model, const Placement* placement,
+                                         model::BlockValues values) {
+  if (placement == nullptr) return values;
+  return [&model, placement, values = std::move(values)](std::size_t block) {
+    return placement->holds(block) ? values(block) : std::vector<at::Tensor>(model.blocks[block]->parameters().size());
+  };
+}
+
 }  // namespace lshdp::parallel
