@@ -66,7 +66,7 @@ Layout layout_of(const Plan& plan, const RankList& ranks, std::size_t blocks) {
     if (of.batch == 0) continue;
     const auto rank = static_cast<std::int64_t>(ranks[static_cast<std::size_t>(of.rank)]);
     layout.replicas.push_back({.batch = of.batch,
-                               .micro_batches = in_training_order(of.micro_batches),
+                               .micro_batches = of.micro_batches,
                                .stages = {{.rank = rank, .start = 0, .end = blocks, .in_flight = 1}}});
   }
   return layout;

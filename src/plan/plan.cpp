@@ -246,7 +246,7 @@ std::vector<std::int64_t> batches_of(const Plan& plan) {
 
 std::vector<std::int64_t> micro_batches_of(const RankPlan& rank, std::int64_t samples) {
   std::vector<std::int64_t> micro_batches;
-  for (const std::int64_t planned : in_training_order(rank.micro_batches)) {
+  for (const std::int64_t planned : rank.micro_batches) {
     if (samples == 0) break;
     micro_batches.push_back(std::min(planned, samples));
     samples -= micro_batches.back();
@@ -264,7 +264,8 @@ Plan plan_from_batches(const std::vector<std::int64_t>& batches, const std::vect
     if (batch < 0 || batch > kLargestBatch) {
       throw UsageError(fmt::format("batch {} of rank {} must be from 0 to {}", batch, rank, kLargestBatch));
     }
-    auto micro_batches = cut_batch(batch, max_batch.empty() ? kLargestBatch : max_batch[rank], rank);
+    auto micro_batches =
+        in_training_order(cut_batch(batch, max_batch.empty() ? kLargestBatch : max_batch[rank], rank));
     plan.ranks.push_back({static_cast<int>(rank), "", batch, std::move(micro_batches)});
   }
   plan.total = total_of(plan.ranks);

@@ -206,7 +206,7 @@ Plan plan_of(const Profile& profile, const ShardWeights& shards, Ranks& ranks, c
   plan.strategy = profile.strategy;
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     plan.ranks.push_back({static_cast<int>(rank), profile.ranks[rank].host, batches[rank],
-                          ranks.cost(rank).micro_batches(batches[rank])});
+                          in_training_order(ranks.cost(rank).micro_batches(batches[rank]))});
     plan.total += batches[rank];
   }
   plan.shard_weights = shards;

@@ -413,7 +413,7 @@ void Trainer::run_evaluation(std::int64_t step) {
 EvaluationRecord Trainer::evaluated(std::int64_t step) {
   const std::optional<int> rank = data_rank();
   const auto& micro_batches = options_.plan.ranks[static_cast<std::size_t>(rank.value_or(0))].micro_batches;
-  const std::int64_t micro_batch = micro_batches.empty() ? 1 : micro_batches.front();
+  const std::int64_t micro_batch = micro_batches.empty() ? 1 : std::ranges::max(micro_batches);
   const std::vector<std::int64_t> weights = plan::batches_of(options_.plan);
   const data::Preparation preparation = preparation_for(model_, {});
   if (pipeline_)

@@ -98,7 +98,7 @@ TEST(Plan, MaySayItsModeAlone) {
 }
 
 TEST(Plan, FillsFewerMicroBatchesWithFewerSamples) {
-  const RankPlan rank{0, "a", 26, {16, 8, 2}};
+  const RankPlan rank{0, "a", 26, {8, 2, 16}};
   EXPECT_EQ(micro_batches_of(rank, 26), (std::vector<std::int64_t>{8, 2, 16}));
   EXPECT_EQ(micro_batches_of(rank, 12), (std::vector<std::int64_t>{8, 2, 2}));
   EXPECT_EQ(micro_batches_of(rank, 5), (std::vector<std::int64_t>{5}));
@@ -375,7 +375,7 @@ TEST(PlanFile, IsRefusedWithNumbersThatNoTypeHolds) {
 TEST(PlanFromBatches, CutsIntoTheFewestMostEqualMicroBatches) {
   const Plan plan = plan_from_batches({10, 9, 4, 0}, {4, 3, 4, 0});
   EXPECT_EQ(plan.total, 23);
-  EXPECT_THAT(plan.ranks[0].micro_batches, ElementsAre(4, 3, 3));
+  EXPECT_THAT(plan.ranks[0].micro_batches, ElementsAre(3, 3, 4));
   EXPECT_THAT(plan.ranks[1].micro_batches, ElementsAre(3, 3, 3));
   EXPECT_THAT(plan.ranks[2].micro_batches, ElementsAre(4));
   EXPECT_THAT(plan.ranks[3].micro_batches, IsEmpty());

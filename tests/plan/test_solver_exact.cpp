@@ -211,7 +211,7 @@ void expect_runs_as_told(const Profile& profile, const Plan& plan, std::int64_t 
     const auto& sizes = rank.micro_batches;
     EXPECT_EQ(std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0}), rank.batch);
     EXPECT_LE(static_cast<std::int64_t>(sizes.size()), limit);
-    EXPECT_TRUE(std::is_sorted(sizes.rbegin(), sizes.rend()));
+    EXPECT_EQ(sizes, in_training_order(sizes));
     for (const std::int64_t size : sizes) {
       EXPECT_GE(size, 1);
       EXPECT_LE(size, profile.ranks[static_cast<std::size_t>(rank.rank)].max_batch);

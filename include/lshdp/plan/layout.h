@@ -34,7 +34,8 @@ struct Stage {
   bool operator==(const Stage&) const = default;
 };
 
-/// 1f1b: a stage runs a backward as soon as it can; gpipe: all forwards of a step first (Huang et al., arXiv
+/// 1f1b: a stage that holds as many micro-batches as it may does one backward and one forward by turns; gpipe: all
+/// forwards of a step first (Huang et al., arXiv
 /// 1811.06965; Narayanan et al., arXiv 2104.04473).
 enum class PipelineSchedule : std::uint8_t { one_f_one_b, gpipe };
 

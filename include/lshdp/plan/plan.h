@@ -21,14 +21,14 @@ struct RankPlan {
   int rank = 0;
   std::string host;
   std::int64_t batch = 0;                   // samples a step
-  std::vector<std::int64_t> micro_batches;  // sum to batch; empty for batch 0
+  std::vector<std::int64_t> micro_batches;  // in the order of training; they add up to batch; empty for batch 0
 };
 
-/// Micro-batches in the order in which a step trains them: the largest last, the next largest first, since a step's
+/// Micro-batches of a rank that holds the whole model, in the order that is best: the largest last, the next largest first, since a step's
 /// transfers hide behind the backward of the last and the forward of the first.
 std::vector<std::int64_t> in_training_order(std::vector<std::int64_t> micro_batches);
 
-/// The micro-batches, in training order, of a step in which the rank has `samples`, at most its batch. Fewer samples,
+/// The micro-batches of a step in which the rank has `samples`, at most its batch. Fewer samples,
 /// at the end of an epoch, fill fewer of them.
 std::vector<std::int64_t> micro_batches_of(const RankPlan& rank, std::int64_t samples);
 

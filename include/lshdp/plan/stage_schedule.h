@@ -34,10 +34,10 @@ StageCosts stated_costs(const Replica& replica, const std::vector<std::int64_t>&
 
 /// A step of `replica` whose micro-batches are those given (fewer at the end of an epoch), by rank in the order of
 /// first appearance in replica.stages; each rank's work in the order of time. A rank that is free takes, of what is
-/// ready: 1f1b: the backward of the latest stage, else the forward of the latest stage that holds fewer micro-batches
-/// than `in_flight` (by stage) allows; gpipe: forwards first, and no backward before the last forward that in_flight
-/// allows. Micro-batches pass each stage in rising order, forward
-/// and backward. Every order that results can be carried out without a circle of waiting ranks: it is one of time.
+/// ready: the forward of the latest stage that holds fewer micro-batches than `in_flight` (by stage) allows, else
+/// the backward of the latest stage. So a stage that is full does one backward and one forward by turns. gpipe: no
+/// backward before the last forward that in_flight allows. Micro-batches pass each stage in rising order, forward and
+/// backward. Every order that results can be carried out without a circle of waiting ranks: it is one of time.
 struct RankTimeline {
   std::int64_t rank = 0;
   std::vector<TimedWork> work;
