@@ -62,7 +62,8 @@ plan::LayoutOptions layout_options(const Values& values) {
   if (!values.has("total")) throw UsageError("--layout: needs --total: how many samples a step has");
   plan::LayoutOptions options{.total = values.integer("total", 1),
                               .kind = plan::layout_kind_from_text(values.text("layout")),
-                              .stages = plan::stage_cut_from_text(values.text("stages"))};
+                              .stages = plan::stage_cut_from_text(values.text("stages")),
+                              .memory_share = plan::kSafeMemoryShare};
   if (values.text("pipeline-schedule") != "auto")
     options.schedule = plan::pipeline_schedule_from_text(values.text("pipeline-schedule"));
   return options;

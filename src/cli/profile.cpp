@@ -123,7 +123,7 @@ int run_profile(const Arguments& arguments) {
   if (values.help()) return 0;
   const measure::RankRequest request = rank_request(values);
   const std::string way = communicator_request(values);
-  const measure::ProfileOptions options{
+  measure::ProfileOptions options{
       .total = values.has("total") ? values.integer("total", 1) : 0,
       .largest_batch = values.integer("max", 1),
       .curve_seconds = values.has("curve-seconds") ? values.real("curve-seconds", 0.1, 3600) : 0,
@@ -141,6 +141,7 @@ int run_profile(const Arguments& arguments) {
       return "";
     });
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
+    options.in_parts = plan::traits_of(setup.strategy.mode).replicates && communicator.size() > 1;
     measure::require_host_room(communicator, model, setup, /*alone=*/true);
     const auto between_devices = measure::make_device_communicator(communicator, way, setup);
     MemoryBudget budget(*setup.compute_device);

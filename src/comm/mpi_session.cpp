@@ -16,8 +16,8 @@ constexpr int kHeader = 64 << 10;     // room for Open MPI's; it takes a few hun
 
 /// Settings of Open MPI that the user has not made.
 void tune() {
-  // Without mpirun, Open MPI would start a daemon for processes that we never spawn. It removes its folder after we have
-  // ended, maybe just when the next program makes it.
+  // Without mpirun, Open MPI would start a daemon for processes that we never spawn. It removes its folder after we
+  // have ended, maybe just when the next program makes it.
   setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
   // The engine sleeps by itself between tests. A yield in every test that finds nothing would hand the core to whoever
   // computes beside it, for a whole slice of the scheduler.

@@ -66,6 +66,7 @@ class CalibrationRun {
     if (calibration.layout)
       pipeline_ = std::make_unique<parallel::Pipeline>(*calibration.layout, model, communicator, walker_,
                                                        setup.compute_device, setup.strategy.precision);
+    const auto scope = scope_of_values(setup);
     store_->take_values(
         parallel::values_of_held_blocks(model, placement_.get(), model::initial_block_values(model, kSeed)));
     if (mine_.batch > 0) batch_ = model::synthetic_batch(model.input, mine_.batch, kSeed);

@@ -24,8 +24,8 @@ struct CalibrationPlan {
 /// same on every rank.
 ///
 /// compute_seconds are those of computing and of the optimizer. Without stages, a rank that has one core or a part of
-/// one for everything gives CPU-seconds / cores instead: its transfers included, and no less where it has waited, since the
-/// share of a core that waiting saves lets it compute faster afterwards.
+/// one for everything gives CPU-seconds / cores instead: its transfers included, and no less where it has waited, since
+/// the share of a core that waiting saves lets it compute faster afterwards.
 plan::MeasuredSteps run_calibration(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                                     const CalibrationPlan& plan, int steps, double cores);
 

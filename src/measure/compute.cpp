@@ -25,6 +25,7 @@ constexpr double kMinSeconds = 20, kMaxSeconds = 100;
 constexpr double kLikelyBatches = 7;   // times that of the likely batch: it twice, half of it, a quarter more twice
 constexpr double kSingleSamples = 45;  // times that of one sample: up to 8 samples, each point twice
 constexpr int kRepeats = 3;
+constexpr std::int64_t kLargestOfParts = 64;  // samples of a micro-batch, where the total is not known
 constexpr double kRepeatSeconds = 0.03, kLongRepeat = 0.5;
 
 /// Computes until every rank is here.
@@ -79,12 +80,14 @@ ComputeTime compute_time(const std::vector<double>& one_sample, int rank, std::i
 }
 
 ComputeMeasurement::ComputeMeasurement(comm::Communicator& communicator, const model::Model& model,
-                                       const RankSetup& setup, MemoryBudget& budget, std::int64_t max_batch)
+                                       const RankSetup& setup, MemoryBudget& budget, std::int64_t max_batch,
+                                       bool in_parts)
     : communicator_(communicator),
       model_(model),
       setup_(setup),
       budget_(budget),
       max_batch_(max_batch),
+      in_parts_(in_parts),
       emulator_(setup.speed) {
   budget_.set_limit(setup.memory_bytes);
 }
@@ -145,6 +148,12 @@ ComputeTime ComputeMeasurement::prepare(std::int64_t total, double given_seconds
     update_seconds_ = time_update();
     one_sample = time(1, 1);
     if (one_sample < kLongRepeat) one_sample = std::min(one_sample, time(1, 1));
+  } else if (in_parts_) {
+    parts_ = std::make_unique<PartsMeasurement>(model_, setup_, communicator_.rank(), communicator_.size(), budget_,
+                                                &emulator_);
+    one_sample = parts_->prepare();
+    update_seconds_ = parts_->update_seconds();
+    if (one_sample == 0) parts_.reset();
   }
   return compute_time(comm::all_gather_values(communicator_, one_sample), communicator_.rank(), total, given_seconds);
 }
@@ -178,9 +187,23 @@ std::vector<plan::BlockTimes> ComputeMeasurement::block_times(const std::vector<
   return times;
 }
 
+ComputeProfile ComputeMeasurement::run_parts(const ComputeTime& allowed, std::int64_t total) {
+  const std::int64_t largest = total > 0 ? total : kLargestOfParts;
+  PartsProfile parts = parts_->run(allowed.seconds, largest);
+  ComputeProfile result;
+  for (const plan::BlockTimes& times : parts.block_times) result.curve.push_back({times.batch, sum_of(times)});
+  result.block_times = std::move(parts.block_times);
+  result.blocks = std::move(parts.blocks);
+  result.cores = parts.cores;
+  result.update_seconds = update_seconds_;
+  compute_until_all_are_done(communicator_, [&] { parts_->work(); });
+  return result;
+}
+
 ComputeProfile ComputeMeasurement::run(const ComputeTime& allowed, std::int64_t total, bool show_progress) {
   ComputeProfile result;
   communicator_.barrier();
+  if (parts_) return run_parts(allowed, total);
   if (max_batch_ == 0) {
     compute_until_all_are_done(communicator_, nullptr);
     return result;

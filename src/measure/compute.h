@@ -12,6 +12,7 @@
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
 #include "lshdp/plan/profile.h"
+#include "parts.h"
 
 namespace lshdp::measure {
 
@@ -41,9 +42,10 @@ ComputeTime compute_time(const std::vector<double>& one_sample, int rank, std::i
 /// All ranks must call the same functions, in order.
 class ComputeMeasurement {
  public:
-  /// `max_batch` 0: this rank waits for the others.
+  /// `max_batch` 0: the rank does not hold the model. Then with `in_parts` its blocks are timed part by part
+  /// (parts.h), else it waits for the others.
   ComputeMeasurement(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
-                     MemoryBudget& budget, std::int64_t max_batch);
+                     MemoryBudget& budget, std::int64_t max_batch, bool in_parts);
 
   /// Times the update and one sample, and tells how long that leads to. `total` and `given_seconds` as above.
   ComputeTime prepare(std::int64_t total, double given_seconds);
@@ -51,6 +53,7 @@ class ComputeMeasurement {
   ComputeProfile run(const ComputeTime& time, std::int64_t total, bool show_progress);
 
  private:
+  ComputeProfile run_parts(const ComputeTime& allowed, std::int64_t total);
   void make_dry_run();
   void make_batch(std::int64_t size);
   double time(std::int64_t size, int count);
@@ -63,8 +66,10 @@ class ComputeMeasurement {
   RankSetup setup_;
   MemoryBudget& budget_;
   std::int64_t max_batch_, too_large_ = 0;
+  bool in_parts_;
   SpeedEmulator emulator_;
   std::unique_ptr<DryRun> dry_run_;
+  std::unique_ptr<PartsMeasurement> parts_;               // null: the model is held, or cannot be timed
   std::vector<model::SyntheticBatch> batches_;            // the one in work and those that a loader holds beside it
   std::map<std::int64_t, plan::BlockTimes> block_times_;  // by batch: the quickest of its timings
   double update_seconds_ = 0, wall_ = 0, cpu_ = 0;

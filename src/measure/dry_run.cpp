@@ -6,7 +6,11 @@
 
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/clock.h"
+#include "lshdp/model/shapes.h"
 #include "lshdp/model/weights.h"
+#include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/precision.h"
+#include "lshdp/plan/layout.h"
 
 namespace lshdp::measure {
 namespace {
@@ -14,9 +18,33 @@ namespace {
 constexpr std::uint64_t kSeed = 1;
 
 /// A step that overflows would leave out the update. Nobody learns from the gradients: the smallest scale is best.
-parallel::StoreOptions options_of(const RankSetup& setup) {
+parallel::StoreOptions options_of(const RankSetup& setup, std::shared_ptr<const parallel::Placement> placement) {
   parallel::StoreOptions options = store_options(setup);
   options.loss_scaling.initial = 1;
+  options.placement = std::move(placement);
+  return options;
+}
+
+/// Of a pipeline in which `rank` has these ranges and a rank beside it all others; null: `rank` has the whole model.
+std::shared_ptr<const parallel::Placement> placement_of(const std::vector<parallel::BlockRange>& ranges,
+                                                        std::size_t blocks, comm::Communicator& communicator) {
+  if (ranges.size() == 1 && ranges.front().begin == 0 && ranges.front().end == blocks) return nullptr;
+  const std::int64_t rank = communicator.rank(), other = (rank + 1) % communicator.size();
+  plan::Replica pipeline{.batch = 1, .micro_batches = {1}};
+  std::size_t done = 0;
+  for (const parallel::BlockRange& range : ranges) {
+    if (range.begin > done) pipeline.stages.push_back({.rank = other, .start = done, .end = range.begin});
+    pipeline.stages.push_back({.rank = rank, .start = range.begin, .end = range.end});
+    done = range.end;
+  }
+  if (done < blocks) pipeline.stages.push_back({.rank = other, .start = done, .end = blocks});
+  const plan::Layout layout{.blocks = blocks, .replicas = {pipeline}};
+  return std::make_shared<parallel::Placement>(layout, communicator);
+}
+
+parallel::WalkerOptions walking(const RankSetup& setup, const std::vector<parallel::BlockRange>& ranges) {
+  parallel::WalkerOptions options = walker_options(setup);
+  options.ranges = ranges;
   return options;
 }
 
@@ -28,12 +56,15 @@ model::SyntheticBatch synthetic_batch_there(const model::InputSpec& input, std::
   return {setup.compute_device->upload(made.input), setup.compute_device->upload(made.target)};
 }
 
-DryRun::DryRun(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator)
+DryRun::DryRun(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator,
+               std::vector<parallel::BlockRange> ranges)
     : model_(model),
       setup_(setup),
+      ranges_(ranges.empty() ? std::vector<parallel::BlockRange>{{0, model.blocks.size()}} : std::move(ranges)),
       communicator_(comm::make_null_communicator(rank, ranks)),
-      store_(parallel::make_store(model, *communicator_, options_of(setup))),
-      walker_(model, *store_, walker_options(setup), emulator) {}
+      placement_(placement_of(ranges_, model.blocks.size(), *communicator_)),
+      store_(parallel::make_store(model, *communicator_, options_of(setup, placement_))),
+      walker_(model, *store_, walking(setup, ranges_), emulator) {}
 
 void DryRun::initialise() {
   const auto scope = scope_of_values(setup_);
@@ -55,7 +86,7 @@ void DryRun::begin_step(const model::SyntheticBatch& batch) {
 
 void DryRun::finish_step(const model::SyntheticBatch& batch) {
   begin_step(batch);
-  walker_.backward_pass(walker_.forward_pass(batch.input), batch.target, true);
+  backward(forward(batch), batch, true);
   in_step_ = false;
   input_.reset();
   store_->synchronize();
@@ -64,23 +95,54 @@ void DryRun::finish_step(const model::SyntheticBatch& batch) {
 double DryRun::time_micro_batches(const model::SyntheticBatch& batch, int count) {
   begin_step(batch);
   const double begun = now_seconds();
-  for (int i = 0; i < count; ++i) walker_.backward_pass(walker_.forward_pass(batch.input), batch.target, false);
+  for (int i = 0; i < count; ++i) backward(forward(batch), batch, false);
   return now_seconds() - begun;
 }
 
 std::vector<plan::BlockProfile> DryRun::measure_blocks(const MemoryBudget& budget) {
   const model::SyntheticBatch batch = synthetic_batch_there(model_.input, 1, kSeed, setup_);
   begin_step(batch);
+  for (const parallel::BlockRange& range : ranges_) {
+    if (range.begin > 0) made_up(range.begin - 1, 1);  // what is read is another block's
+  }
   std::vector<plan::BlockProfile> blocks;
   std::int64_t used = budget.used();
-  parallel::Activations activations =
-      walker_.forward_pass(batch.input, [&](std::size_t block, const at::Tensor& output) {
-        const std::int64_t left = std::max<std::int64_t>(0, budget.used() - std::exchange(used, budget.used()));
-        blocks.push_back({model_.blocks[block]->name(), model_.parameter_count(block), left,
-                          static_cast<std::int64_t>(output.nbytes())});
-      });
-  walker_.backward_pass(std::move(activations), batch.target, false);
+  std::vector<parallel::Activations> activations = forward(batch, [&](std::size_t block, const at::Tensor& output) {
+    const std::int64_t left = std::max<std::int64_t>(0, budget.used() - std::exchange(used, budget.used()));
+    blocks.push_back({model_.blocks[block]->name(), model_.parameter_count(block), left,
+                      static_cast<std::int64_t>(output.nbytes())});
+  });
+  backward(std::move(activations), batch, false);
   return blocks;
+}
+
+std::vector<parallel::Activations> DryRun::forward(const model::SyntheticBatch& batch,
+                                                   const parallel::BlockWalker::Observe& observe) {
+  std::vector<parallel::Activations> activations;
+  for (const parallel::BlockRange& range : ranges_) {
+    const at::Tensor& input = range.begin == 0 ? batch.input : made_up(range.begin - 1, batch.input.size(0));
+    activations.push_back(walker_.forward_pass(range, input, observe));
+  }
+  return activations;
+}
+
+void DryRun::backward(std::vector<parallel::Activations> activations, const model::SyntheticBatch& batch, bool last) {
+  for (std::size_t index = ranges_.size(); index-- > 0;) {
+    const std::size_t end = ranges_[index].end;
+    const at::Tensor& given = end == model_.blocks.size() ? batch.target : made_up(end - 1, batch.input.size(0));
+    walker_.backward_pass(std::move(activations[index]), given, last);
+  }
+}
+
+/// In place of what another rank would send: an output of `block`, or a gradient of it.
+const at::Tensor& DryRun::made_up(std::size_t block, std::int64_t samples) {
+  at::Tensor& tensor = made_up_[{block, samples}];
+  if (tensor.defined()) return tensor;
+  const HostMemoryScope host;
+  std::vector<std::int64_t> shape = model::shapes_of(model_, block + 1).back().output;
+  shape.insert(shape.begin(), samples);
+  tensor = setup_.compute_device->upload(at::full(shape, 0.01, parallel::compute_type(setup_.strategy.precision)));
+  return tensor;
 }
 
 }  // namespace lshdp::measure

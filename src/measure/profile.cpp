@@ -118,13 +118,13 @@ plan::RankProfile rank_profile(const MaxBatchResult& memory, const Json& compute
   return rank;
 }
 
-/// Says which ranks cannot take part.
-void report_fit(const std::vector<MaxBatchResult>& results, const std::string& model) {
+/// Says which ranks cannot take part, or with some of the blocks only.
+void report_fit(const std::vector<MaxBatchResult>& results, const std::string& model, bool in_parts) {
   for (const MaxBatchResult& result : results) {
     if (result.max_batch > 0) continue;
-    spdlog::warn("{} does not fit on rank {} ({}): it has {} and needs {}{}", model, result.rank, result.host,
+    spdlog::warn("{} does not fit on rank {} ({}): it has {} and needs {}{}{}", model, result.rank, result.host,
                  format_size(result.memory_bytes), result.needs_more ? "more than " : "",
-                 format_size(result.needed_bytes));
+                 format_size(result.needed_bytes), in_parts ? "; its blocks are timed in parts" : "");
   }
 }
 
@@ -280,7 +280,7 @@ void measure_ranks(comm::Communicator& communicator, const model::Model& model, 
                    plan::Profile& profile) {
   const bool is_root = communicator.rank() == 0;
   ComputeMeasurement compute(communicator, model, setup, budget,
-                             memory[static_cast<std::size_t>(communicator.rank())].max_batch);
+                             memory[static_cast<std::size_t>(communicator.rank())].max_batch, options.in_parts);
   const ComputeTime time = compute.prepare(options.total, options.curve_seconds);
   if (is_root) spdlog::info("profile: {}", time_text(time, options));
   const auto measure = [&](plan::Profile& into) {
@@ -319,8 +319,10 @@ plan::Profile measure_profile(comm::Communicator& communicator, const model::Mod
   const auto memory = probe_max_batches(
       communicator, model, decided, budget,
       {.largest = largest, .max_try_seconds = options.max_try_seconds, .total_seconds = options.memory_seconds});
-  comm::agree(communicator, [&] { require_fit_somewhere(memory, model.name, setup); });
-  if (is_root) report_fit(memory, model.name);
+  comm::agree(communicator, [&] {
+    if (!options.in_parts || communicator.size() == 1) require_fit_somewhere(memory, model.name, setup);
+  });
+  if (is_root) report_fit(memory, model.name, options.in_parts);
   if (plan::traits_of(setup.strategy.mode).streams)
     decided.strategy.resident = memory[static_cast<std::size_t>(communicator.rank())].resident;
   measure_ranks(communicator, model, decided, budget, memory, options, profile);

@@ -86,7 +86,7 @@ double seconds_of(const BlockTimes& times) {
 }
 
 BlockTimesOfRank::BlockTimesOfRank(const RankProfile& rank, std::size_t blocks, std::int64_t largest) {
-  if (rank.curve.empty() || rank.max_batch < 1) return;
+  if (rank.curve.empty()) return;
   std::vector<BlockTimes> measured = rank.block_times;
   std::erase_if(measured, [](const BlockTimes& times) { return seconds_of(times) <= 0; });
   if (blocks == 0 || measured.empty()) {

@@ -96,7 +96,8 @@ RankProfile quicker_of(const RankProfile& one, const RankProfile& other) {
     if (same != slower.curve.end()) point.seconds = std::min(point.seconds, same->seconds);
   }
   quicker.max_batch = std::min(one.max_batch, other.max_batch);
-  std::erase_if(quicker.curve, [&](const CurvePoint& point) { return point.batch > quicker.max_batch; });
+  if (quicker.max_batch > 0)  // else it is of parts of the model
+    std::erase_if(quicker.curve, [&](const CurvePoint& point) { return point.batch > quicker.max_batch; });
   return quicker;
 }
 

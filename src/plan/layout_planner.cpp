@@ -182,8 +182,7 @@ class Planner {
   }
 
   std::string why_left_out(std::size_t rank, double seconds) const {
-    if (!cost_.blocks().times(rank).known())
-      return "the whole model does not fit it, so that its blocks were not timed";
+    if (!cost_.blocks().times(rank).known()) return "the whole model does not fit it, and its blocks were not timed";
     const double with = least_with_[rank];
     if (with == 0) return "nothing that was looked at has a place for it";
     if (with < kSame * seconds) return "the best layout with it takes as long";
@@ -233,7 +232,10 @@ LayoutSolution solve_layout(const Profile& profile, const LayoutOptions& options
   if (options.total < 1 || options.total > kLargestBatch)
     throw UsageError(fmt::format("--total must be from 1 to {}, not {}", kLargestBatch, options.total));
   const LayoutOptions complete = with_needs(options, profile);
-  return Planner(profile, complete).solve();
+  Profile bounded = profile;
+  for (RankProfile& rank : bounded.ranks)
+    rank.memory_bytes = static_cast<std::int64_t>(options.memory_share * static_cast<double>(rank.memory_bytes));
+  return Planner(bounded, complete).solve();
 }
 
 }  // namespace lshdp::plan

@@ -17,9 +17,9 @@ void require_timed(const Profile& profile, const Layout& layout, const std::stri
   for (const Replica& replica : layout.replicas) {
     for (const Stage& stage : replica.stages) {
       const RankProfile& rank = profile.ranks[rank_of(stage)];
-      if (!rank.curve.empty() && rank.max_batch > 0) continue;
+      if (!rank.curve.empty()) continue;
       throw UsageError(
-          fmt::format("{}: the blocks of rank {} ({}) were not timed, because the whole model does not fit "
+          fmt::format("{}: the blocks of rank {} ({}) were not timed, because the model does not fit "
                       "it; give it more memory and profile again, or leave it out",
                       source, rank.rank, rank.host));
     }

@@ -188,6 +188,7 @@ class MixedSearch::Run {
   std::vector<RatedReplica> alone(std::size_t rank, std::int64_t batch, std::int64_t more) const {
     std::vector<RatedReplica> rated;
     const std::int64_t most = cost_.profile().ranks[rank].max_batch;
+    if (most == 0) return {};
     const std::int64_t least = (batch + most - 1) / most;
     for (std::int64_t count = least; count <= std::min({batch, least + more, kMostMicroBatches}); ++count) {
       Replica replica{

@@ -8,6 +8,16 @@
 
 namespace lshdp::plan {
 
+namespace {
+
+/// A rank that was timed in parts is as fast as its parts.
+RankProfile as_if_held(RankProfile rank) {
+  if (!rank.curve.empty()) rank.max_batch = std::max(rank.max_batch, rank.curve.back().batch);
+  return rank;
+}
+
+}  // namespace
+
 PipelineCost::PipelineCost(const Profile& profile, std::int64_t largest)
     : profile_(profile), blocks_(profile, largest) {
   const auto ranks = static_cast<double>(profile.ranks.size());
@@ -15,7 +25,7 @@ PipelineCost::PipelineCost(const Profile& profile, std::int64_t largest)
   // What was timed is the update of an equal share.
   for (const RankProfile& rank : profile.ranks) {
     update_seconds_per_parameter_.push_back(parameters > 0 ? rank.update_seconds * ranks / parameters : 0);
-    samples_per_second_.push_back(TimeCurve(rank).best_samples_per_second());
+    samples_per_second_.push_back(TimeCurve(as_if_held(rank)).best_samples_per_second());
   }
 }
 

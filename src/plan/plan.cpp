@@ -264,8 +264,7 @@ Plan plan_from_batches(const std::vector<std::int64_t>& batches, const std::vect
     if (batch < 0 || batch > kLargestBatch) {
       throw UsageError(fmt::format("batch {} of rank {} must be from 0 to {}", batch, rank, kLargestBatch));
     }
-    auto micro_batches =
-        in_training_order(cut_batch(batch, max_batch.empty() ? kLargestBatch : max_batch[rank], rank));
+    auto micro_batches = in_training_order(cut_batch(batch, max_batch.empty() ? kLargestBatch : max_batch[rank], rank));
     plan.ranks.push_back({static_cast<int>(rank), "", batch, std::move(micro_batches)});
   }
   plan.total = total_of(plan.ranks);

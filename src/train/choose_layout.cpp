@@ -43,7 +43,8 @@ plan::LayoutOptions layout_options(const model::Model& model, const PlanRequest&
   plan::LayoutOptions options{.total = *request.total,
                               .kind = plan::layout_kind_from_text(request.layout),
                               .stages = plan::stage_cut_from_text(request.stages),
-                              .needs = parallel::layout_needs(model)};
+                              .needs = parallel::layout_needs(model),
+                              .memory_share = plan::kSafeMemoryShare};
   if (request.pipeline_schedule != kAutomatic)
     options.schedule = plan::pipeline_schedule_from_text(request.pipeline_schedule);
   return options;

@@ -192,7 +192,10 @@ std::optional<plan::Profile> profile_of_run(comm::Communicator& communicator, co
 plan::Profile measure_now(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
                           MemoryBudget& budget, const PlanRequest& request) {
   measure::ProfileOptions options{.total = request.total.value_or(0), .show_progress = true};
-  if (asks_for_stages(request)) options.layout = layout_options(model, request);
+  if (asks_for_stages(request)) {
+    options.in_parts = communicator.size() > 1;
+    options.layout = layout_options(model, request);
+  }
   return measure::measure_profile(communicator, model, setup, budget, options);
 }
 

@@ -177,8 +177,8 @@ std::optional<int> Trainer::data_rank() const {
 void Trainer::take_first_values() {
   const auto scope = measure::scope_of_values(options_.setup);
   if (options_.init.empty())
-    return store_->take_values(parallel::values_of_held_blocks(
-        model_, placement_.get(), model::initial_block_values(model_, options_.seed)));
+    return store_->take_values(
+        parallel::values_of_held_blocks(model_, placement_.get(), model::initial_block_values(model_, options_.seed)));
   store_->take_values(
       parallel::values_of_rank_0(communicator_, model_, saved_block_values(model_, options_.init, "--init")));
 }

@@ -214,5 +214,55 @@ TEST_F(MeasureProfile, StepsTogetherAreThoseOfTheLayoutAskedFor) {
   }
 }
 
+/// 3.3 MB in ddp, at 16 bytes a parameter.
+model::Model deeper_vit() {
+  return model::make_model_from_json({{"type", "vit"},
+                                      {"image_size", 16},
+                                      {"channels", 1},
+                                      {"patch_size", 4},
+                                      {"num_layers", 6},
+                                      {"num_heads", 2},
+                                      {"hidden_dim", 64},
+                                      {"mlp_dim", 128},
+                                      {"num_classes", 10}},
+                                     "deeper");
+}
+/// No rank holds the model, two together do.
+constexpr std::int64_t kForAPart = 7 * kMiB / 2;
+
+TEST_F(MeasureProfile, TimesAModelInPartsThatNoRankHolds) {
+  if (size() == 1) GTEST_SKIP() << "one rank has no layout with stages";
+  MemoryBudget budget;
+  RankRequest request;
+  request.memory_bytes = {kForAPart};
+  const RankSetup setup = set_up_rank(communicator(), request);
+  const model::Model model = deeper_vit();
+  // So small a model takes a good part for what the model of memory leaves out.
+  const plan::LayoutOptions any{.total = 12, .memory_share = 0.75};
+  ProfileOptions options{
+      .total = 12, .curve_seconds = 1, .network_seconds = 0.5, .calibration_seconds = 1, .in_parts = true};
+  options.layout = any;
+  const plan::Profile profile = measure_profile(communicator(), model, setup, budget, options);
+  expect_same_on_all_ranks(plan::to_json(profile).dump());
+  const test::TemporaryDirectory folder;
+  plan::write_profile(folder / "profile.json", profile);
+  const plan::Profile read = plan::read_profile(folder / "profile.json");
+  ASSERT_EQ(read.blocks.size(), model.blocks.size());
+  for (const plan::RankProfile& rank : read.ranks) {
+    EXPECT_EQ(rank.max_batch, 0);
+    ASSERT_FALSE(rank.curve.empty());
+    EXPECT_EQ(rank.curve.front().batch, 1);
+    ASSERT_EQ(rank.block_times.size(), rank.curve.size());
+    for (const double seconds : rank.block_times.front().forward) EXPECT_GT(seconds, 0);
+    EXPECT_GT(rank.update_seconds, 0);
+  }
+  const plan::Layout layout = plan::solve_layout(read, any).layout;
+  ASSERT_EQ(layout.replicas.size(), 1);
+  EXPECT_GT(layout.replicas.front().stages.size(), 1);
+  for (const plan::Stage& stage : layout.replicas.front().stages) EXPECT_LE(stage.predicted_bytes, kForAPart);
+  EXPECT_THROW(measure_profile(communicator(), model, setup, budget, {.total = 12}), AgreedError)
+      << "data parallel training needs a rank that holds the model";
+}
+
 }  // namespace
 }  // namespace lshdp::measure

@@ -36,8 +36,8 @@ class Placement {
   std::vector<std::unique_ptr<comm::Communicator>> communicators_;  // by group; null: of others
 };
 
-/// `values` of the blocks that this rank holds, without drawing or reading others: these may be too large for it. All of
-/// them without a placement.
+/// `values` of the blocks that this rank holds, without drawing or reading others: these may be too large for it. All
+/// of them without a placement.
 model::BlockValues values_of_held_blocks(const model::Model& model, const Placement* placement,
                                          model::BlockValues values);
 

@@ -27,12 +27,18 @@ LayoutKind layout_kind_from_text(std::string_view text);
 bool is_layout_kind(std::string_view text);
 StageCut stage_cut_from_text(std::string_view text);
 
+/// For layouts that are to be trained (LayoutOptions::memory_share).
+inline constexpr double kSafeMemoryShare = 15.0 / 16;
+
 struct LayoutOptions {
   std::int64_t total = 0;  // samples a step
   LayoutKind kind = LayoutKind::automatic;
   StageCut stages = StageCut::automatic;
   std::optional<PipelineSchedule> schedule = {};  // none: the better
   LayoutNeeds needs = {};                         // blocks 0: needs_of(profile)
+  /// Of each rank's memory that stages may fill. What is predicted leaves out batches that are loaded ahead and a
+  /// block's values as they are set: small models took up to a tenth more.
+  double memory_share = 1;
 };
 
 /// The best layout of one kind.

@@ -24,8 +24,8 @@ struct RankPlan {
   std::vector<std::int64_t> micro_batches;  // in the order of training; they add up to batch; empty for batch 0
 };
 
-/// Micro-batches of a rank that holds the whole model, in the order that is best: the largest last, the next largest first, since a step's
-/// transfers hide behind the backward of the last and the forward of the first.
+/// Micro-batches of a rank that holds the whole model, in the order that is best: the largest last, the next largest
+/// first, since a step's transfers hide behind the backward of the last and the forward of the first.
 std::vector<std::int64_t> in_training_order(std::vector<std::int64_t> micro_batches);
 
 /// The micro-batches of a step in which the rank has `samples`, at most its batch. Fewer samples,

@@ -76,7 +76,8 @@ struct RankProfile {
   double contention_factor =
       1;  // in real steps, beside transfers, computing took so many times as long as alone: it is in `curve`
   double repeated = 1;  // what the first point of the curve took when timed again after the others, over the curve's
-  /// By batch, rising, from 1 to where time ended the measurement: at most max_batch, maybe far below it.
+  /// By batch, rising, from 1 to where time ended the measurement: at most max_batch, maybe far below it. Where
+  /// max_batch is 0: of the model's blocks timed part by part, for stages; or empty.
   std::vector<CurvePoint> curve;
   std::vector<BlockTimes> block_times = {};  // of the curve's batches, rising; what one point takes, by blocks
 };
@@ -97,8 +98,8 @@ struct Profile {
 };
 
 /// profile.json, version 3. The reader throws UsageError naming the source and key: wrong version, missing ranks, ranks
-/// not 0..N-1 in order, curve not rising in batch, negative or non-finite figures, a curve point above max_batch, times
-/// of blocks that the profile does not list.
+/// not 0..N-1 in order, curve not rising in batch, negative or non-finite figures, a curve point above a max_batch that
+/// is not 0, times of blocks that the profile does not list.
 nlohmann::json to_json(const Profile& profile);
 Profile profile_from_json(const nlohmann::json& json, const std::string& source);
 Profile read_profile(const std::filesystem::path& path);
