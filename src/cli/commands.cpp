@@ -17,7 +17,7 @@ const std::vector<Command>& commands() {
       {"explore", "finds layouts of large models over many devices, and their memory", false, run_explore},
       {"train", "trains a model on unequal ranks", true, run_train},
       {"evaluate", "computes loss and accuracy of saved weights", true, run_evaluate},
-      {"generate", "samples text from a trained GPT", false, run_generate},
+      {"generate", "samples text from a trained GPT", true, run_generate},
       {"export", "writes saved weights as others load them", false, run_export},
       {"report", "draws and tabulates runs", false, run_report},
   };

@@ -1,6 +1,8 @@
 // lshdp evaluate: loss and accuracy of saved weights over a data set.
 #include "lshdp/train/evaluate.h"
 
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "lshdp/cli/command.h"
@@ -12,11 +14,10 @@
 #include "lshdp/core/text.h"
 #include "lshdp/data/matching.h"
 #include "lshdp/measure/host_room.h"
-#include "lshdp/parallel/make_store.h"
-#include "lshdp/parallel/shared_values.h"
 #include "lshdp/train/saved_model.h"
 #include "lshdp/train/trained_data.h"
 #include "model_option.h"
+#include "placed_model.h"
 #include "rank_options.h"
 
 namespace lshdp::cli {
@@ -33,9 +34,24 @@ Options evaluate_options() {
       .option("trained-on", "TRAIN.h5",
               "the training set: images are normalised and classes numbered as there (default: as in the run that the "
               "weights are of)")
-      .option("micro-batch", "B", "samples at a time", "64");
+      .option("micro-batch", "B", "samples at a time", "64")
+      .option("layout", "FILE", "which rank holds which blocks (layout.json; default: all ranks have the whole model)");
   add_rank_options(options);
   return options;
+}
+
+/// By a layout each replica takes its share of the samples, else each rank an equal one.
+train::EvaluationRecord evaluated(comm::Communicator& communicator, const model::Model& model, PlacedModel& placed,
+                                  const std::optional<plan::Layout>& layout, data::Dataset& dataset,
+                                  std::int64_t micro_batch) {
+  const auto ranks = static_cast<std::size_t>(communicator.size());
+  const data::Preparation preparation = train::preparation_for(model, {});
+  if (!layout) {
+    const std::vector<std::int64_t> equal(ranks, 1);
+    return train::evaluate(communicator, model, placed.walker(), dataset, preparation, equal, micro_batch, 0);
+  }
+  return train::evaluate(communicator, model, *placed.pipeline(), plan::data_rank_of(*layout, communicator.rank()),
+                         dataset, preparation, plan::batches_of(plan::plan_of(*layout, ranks)), micro_batch, 0);
 }
 
 }  // namespace
@@ -50,7 +66,8 @@ int run_evaluate(const Arguments& arguments) {
     const measure::RankSetup setup = measure::set_up_rank(communicator, ranks);
     measure::require_host_room(communicator, model, setup, /*alone=*/false);
     MemoryBudget budget(*setup.compute_device, setup.memory_bytes);
-    const auto store = parallel::make_store(model, communicator, measure::store_options(setup));
+    std::optional<plan::Layout> layout;
+    if (values.has("layout")) layout = shared_layout(communicator, model, setup, values.text("layout"));
     // By rank 0's word: the weights need not lie on other hosts.
     const std::string training_set = comm::on_rank_0(communicator, [&] {
       return json_text(train::training_set_of(train::find_saved_model(values.text("init"), "--init")));
@@ -67,15 +84,8 @@ int run_evaluate(const Arguments& arguments) {
       }
       train::say_how_images_fit(values.text("data"), dataset->info(), model);
     });
-    {
-      const auto scope = measure::scope_of_values(setup);
-      store->take_values(parallel::values_of_rank_0(communicator, model,
-                                                    train::saved_block_values(model, values.text("init"), "--init")));
-    }
-    parallel::BlockWalker walker(model, *store, measure::walker_options(setup));
-    const std::vector<std::int64_t> equal(static_cast<std::size_t>(communicator.size()), 1);
-    const train::EvaluationRecord result = train::evaluate(communicator, model, walker, *dataset,
-                                                           train::preparation_for(model, {}), equal, micro_batch, 0);
+    PlacedModel placed(communicator, model, setup, layout, values.text("init"));
+    const train::EvaluationRecord result = evaluated(communicator, model, placed, layout, *dataset, micro_batch);
     train::require_finite_loss(result);
     const std::string accuracy = result.accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *result.accuracy) : "";
     print_on_rank_0(communicator, fmt::format("loss {:.6f}{} over {} samples\n", result.loss, accuracy,

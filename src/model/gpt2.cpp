@@ -27,11 +27,21 @@ class Embedding final : public ListedBlock {
 
  private:
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    if (input.size(1) > p[1].size(0)) {
+    return at_position(0, input, p);
+  }
+  at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> p, BlockCache& cache) const override {
+    const std::int64_t first = cache.positions;
+    cache.positions += input.size(1);
+    return at_position(first, input, p);
+  }
+
+  static at::Tensor at_position(std::int64_t first, const at::Tensor& input, std::span<const at::Tensor> p) {
+    const std::int64_t length = input.size(1);
+    if (first + length > p[1].size(0)) {
       throw UsageError(fmt::format("{} tokens in a row, but the model has {} positions; use shorter sequences",
-                                   input.size(1), p[1].size(0)));
+                                   first + length, p[1].size(0)));
     }
-    return at::embedding(p[0], input) + p[1].narrow(0, 0, input.size(1));
+    return at::embedding(p[0], input) + p[1].narrow(0, first, length);
   }
 };
 
@@ -63,8 +73,17 @@ class Attention final : public ListedBlock {
   }
 
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+    return around(input, p, attention(queries_keys_values(input, p), heads_, true));
+  }
+  at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> p, BlockCache& cache) const override {
+    return around(input, p, cached_attention(queries_keys_values(input, p), heads_, cache));
+  }
+
+  at::Tensor queries_keys_values(const at::Tensor& input, std::span<const at::Tensor> p) const {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], epsilon_);
-    const at::Tensor mixed = attention(conv1d_layer(normed, p[attn_w], without_key_bias(p[attn_b])), heads_, true);
+    return conv1d_layer(normed, p[attn_w], without_key_bias(p[attn_b]));
+  }
+  static at::Tensor around(const at::Tensor& input, std::span<const at::Tensor> p, const at::Tensor& mixed) {
     return conv1d_layer(mixed, p[out_w], p[out_b]) + input;
   }
 
@@ -96,6 +115,9 @@ class Mlp final : public ListedBlock {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], epsilon_);
     return input + conv1d_layer(at::gelu(conv1d_layer(normed, p[up_w], p[up_b]), "tanh"), p[down_w], p[down_b]);
   }
+  at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> p, BlockCache&) const override {
+    return run(input, p);  // each position by itself
+  }
 
   double epsilon_;
 };
@@ -115,6 +137,9 @@ class Head final : public ListedBlock {
  private:
   at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
     return linear_layer(at::layer_norm(input, {input.size(2)}, p[0], p[1], epsilon_), p[2]);
+  }
+  at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> p, BlockCache&) const override {
+    return run(input.narrow(1, input.size(1) - 1, 1), p);  // what follows the last position
   }
 
   double epsilon_;

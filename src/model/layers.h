@@ -29,8 +29,11 @@ at::Tensor without_key_bias(const at::Tensor& bias);
 
 /// Multi-head attention of q, k, v side by side: [B, T, 3 * width] -> [B, T, width].
 at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool causal);
+/// Causal attention of T positions that follow those of `cache`, which keeps their keys and values: [B, T, 3 * width]
+/// -> [B, T, width].
+at::Tensor cached_attention(const at::Tensor& query_key_value, std::int64_t heads, BlockCache& cache);
 
-/// A block that holds its lists; models supply run().
+/// A block that holds its lists; models supply run(), and those that generate text run_next().
 class ListedBlock : public Block {
  public:
   ListedBlock(std::string name, std::vector<Parameter> parameters, std::vector<std::string> borrowed = {});
@@ -39,9 +42,13 @@ class ListedBlock : public Block {
   const std::vector<std::string>& borrowed() const final { return borrowed_; }
   /// Throws std::invalid_argument on a wrong number of parameters.
   at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters) const final;
+  at::Tensor forward_next(const at::Tensor& input, std::span<const at::Tensor> parameters,
+                          BlockCache& cache) const final;
 
  private:
+  void require_count(std::span<const at::Tensor> parameters) const;
   virtual at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> parameters) const = 0;
+  virtual at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> parameters, BlockCache& cache) const;
 
   std::string name_;
   std::vector<Parameter> parameters_;

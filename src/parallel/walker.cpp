@@ -114,6 +114,18 @@ at::Tensor BlockWalker::forward(const BlockRange& range, const at::Tensor& input
   return x;
 }
 
+at::Tensor BlockWalker::forward_next(const BlockRange& range, const at::Tensor& input,
+                                     std::span<model::BlockCache> caches) {
+  const c10::NoGradGuard no_grad;
+  at::Tensor x = device_->upload(input);
+  for (std::size_t block = range.begin; block < range.end; ++block) {
+    acquire(block);
+    x = model_.blocks[block]->forward_next(x, store_.parameters(block), caches[block]);
+    store_.release(block);
+  }
+  return x;
+}
+
 Evaluation BlockWalker::judge(const at::Tensor& logits, const at::Tensor& target) const {
   const c10::NoGradGuard no_grad;
   const at::Tensor wanted = device_->upload(target);

@@ -1,9 +1,10 @@
-// One token after the other: the last position's logits, tempered, cut, drawn from.
+// One token after the other: the last position's logits, tempered, cut, drawn from by the rank that has them.
 #include "lshdp/train/generate.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
+#include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
 
 namespace lshdp::train {
@@ -38,22 +39,63 @@ void check(const model::Model& model, const std::vector<std::int64_t>& prompt) {
   }
 }
 
+/// [1, T]: those that the model has not seen, or the whole of what it sees where that moved on.
+at::Tensor unseen(const std::vector<std::int64_t>& tokens, std::int64_t seen, std::int64_t context, Decoder& decoder) {
+  const auto all = static_cast<std::int64_t>(tokens.size());
+  std::int64_t from = seen;
+  if (all > context) {
+    decoder.begin();
+    from = all - context;
+  }
+  return at::tensor(at::ArrayRef<std::int64_t>(tokens.data() + from, static_cast<std::size_t>(all - from)), at::kLong)
+      .unsqueeze(0);
+}
+
 }  // namespace
 
-void generate(parallel::BlockWalker& walker, const model::Model& model, std::vector<std::int64_t> prompt,
-              const GenerateOptions& options, const std::function<void(std::int64_t)>& emit) {
-  check(model, prompt);
+at::Tensor WholeDecoder::next(const at::Tensor& tokens) {
+  return walker_.forward_next({0, model().blocks.size()}, tokens, caches_);
+}
+
+StagedDecoder::StagedDecoder(const model::Model& model, parallel::Pipeline& pipeline, comm::Communicator& communicator,
+                             const plan::Layout& layout)
+    : Decoder(model),
+      pipeline_(pipeline),
+      communicator_(communicator),
+      last_(static_cast<int>(layout.replicas.front().stages.back().rank)) {}
+
+at::Tensor StagedDecoder::next(const at::Tensor& tokens) { return pipeline_.forward_next(tokens, caches_); }
+
+std::int64_t StagedDecoder::shared(std::int64_t drawn) {
+  double token = static_cast<double>(drawn);  // far below 2^53
+  communicator_.broadcast({&token, 1, comm::DataType::float64}, last_).wait();
+  return static_cast<std::int64_t>(token);
+}
+
+GenerateTimes generate(Decoder& decoder, std::vector<std::int64_t> prompt, const GenerateOptions& options,
+                       const std::function<void(std::int64_t)>& emit) {
+  check(decoder.model(), prompt);
   at::Generator generator = at::detail::createCPUGenerator(options.seed);
+  GenerateTimes times{.prompt_tokens = static_cast<std::int64_t>(prompt.size()), .tokens = options.length};
+  double begun = now_seconds();
+  decoder.begin();
+  std::int64_t seen = 0;
   for (std::int64_t i = 0; i < options.length; ++i) {
-    const auto seen = std::min<std::int64_t>(static_cast<std::int64_t>(prompt.size()), model.input.context);
-    const at::Tensor input = at::tensor(
-        at::ArrayRef<std::int64_t>(prompt.data() + prompt.size() - seen, static_cast<std::size_t>(seen)), at::kLong);
-    const at::Tensor all = walker.forward(input.unsqueeze(0)).select(0, 0).select(0, seen - 1).to(at::kDouble);
-    require_finite(all, i);
-    const std::int64_t allowed = options.tokens > 0 ? std::min(options.tokens, all.numel()) : all.numel();
-    prompt.push_back(draw(all.narrow(0, 0, allowed), options, generator));
+    const at::Tensor logits = decoder.next(unseen(prompt, seen, decoder.model().input.context, decoder));
+    seen = static_cast<std::int64_t>(prompt.size());
+    std::int64_t token = 0;
+    if (logits.defined()) {
+      const at::Tensor all = logits.flatten().cpu().to(at::kDouble);
+      require_finite(all, i);
+      const std::int64_t allowed = options.tokens > 0 ? std::min(options.tokens, all.numel()) : all.numel();
+      token = draw(all.narrow(0, 0, allowed), options, generator);
+    }
+    prompt.push_back(decoder.shared(token));
     emit(prompt.back());
+    if (i == 0) times.prompt_seconds = now_seconds() - std::exchange(begun, now_seconds());
   }
+  times.seconds = now_seconds() - begun;
+  return times;
 }
 
 }  // namespace lshdp::train

@@ -29,6 +29,13 @@ constexpr const char* kClosed =
     R"({"version":1,"replicas":[{"batch":16,"micro_batches":[4,4,4,4],"stages":)"
     R"([{"rank":1,"start":0,"end":2},{"rank":0,"start":2,"end":3},{"rank":2,"start":3,"end":5},{"rank":1,"start":5,"end":6}]}]})";
 
+constexpr const char* kTwoWhole = R"({"version":1,"replicas":[{"batch":5,"stages":[{"rank":1,"start":0,"end":6}]},)"
+                                  R"({"batch":11,"stages":[{"rank":0,"start":0,"end":6}]}]})";
+/// 3.2 MB in ddp, at 16 bytes a parameter, for the images of the small ViT.
+constexpr const char* kDeeperVit =
+    R"({"type":"vit","image_size":8,"channels":1,"patch_size":4,"num_layers":6,"num_heads":2,"hidden_dim":64,)"
+    R"("mlp_dim":128,"num_classes":5})";
+
 class Layouts : public TrainingFixture<> {
  protected:
   std::string layout(const std::string& text) const {
@@ -72,6 +79,51 @@ TEST_F(Layouts, ResumeUnderOtherLayoutsModesAndNumbersOfRanks) {
   part(3, layout(kThreeStages) + "--steps 12 --resume " + out("run") + " --save " + out("resumed.safetensors"));
   EXPECT_LT(worst_difference(out("resumed.safetensors"), out("through.safetensors")), 1e-9);
   EXPECT_EQ(read_json(folder_ / "run/layout.json")["replicas"][0]["stages"].size(), 3U);
+}
+
+TEST_F(Layouts, EvaluateAndGenerateAsOneProcessDoes) {
+  for (const auto& [model, text] :
+       std::vector<std::pair<std::string, const char*>>{{"vit", kMixed}, {"gpt", kClosed}}) {
+    train(1, model, "--batches 16 --steps 2 --save " + out(model + ".safetensors"));
+    const std::string evaluate = "evaluate --log warn --model " + files_->path(model + ".json") + " --data " +
+                                 files_->path(model + ".h5") + " --micro-batch 7 --init " + out(model + ".safetensors");
+    const CommandResult one = run_lshdp_on(1, evaluate), three = run_lshdp_on(3, evaluate + layout(text));
+    EXPECT_EQ(one.exit_code, 0) << one.output;
+    EXPECT_EQ(three.output, one.output);
+  }
+  write_file(folder_ / "bytes.json",
+             R"({"type":"gpt2","n_layer":2,"n_head":2,"n_embd":16,"n_positions":8,"vocab_size":256})");
+  run_lshdp("init --seed 1 --model " + out("bytes.json") + " --save " + out("bytes.safetensors"));
+  const std::string generate = "generate --log warn --model " + out("bytes.json") + " --init " +
+                               out("bytes.safetensors") + " --prompt abc --length 12 --temperature 0";
+  const CommandResult one = run_lshdp_on(1, generate), three = run_lshdp_on(3, generate + layout(kClosed));
+  EXPECT_EQ(one.exit_code, 0) << one.output;
+  EXPECT_EQ(three.output, one.output);
+  for (const auto& [arguments, message] :
+       std::vector<std::pair<std::string, std::string>>{{generate, "--layout is missing"},
+                                                        {generate + layout(kTwoWhole), "2 replicas"},
+                                                        {generate + " --temperature -1", "--temperature"}}) {
+    const CommandResult refused = run_lshdp_on(3, arguments);
+    EXPECT_EQ(refused.exit_code, 2) << refused.output;
+    EXPECT_NE(refused.output.find(message), std::string::npos) << refused.output;
+  }
+}
+
+TEST_F(Layouts, TrainAModelThatNoRankHolds) {
+  const std::string folder = out("parts");
+  write_file(folder_ / "deeper.json", kDeeperVit);
+  const std::string command =
+      "train --log warn --model " + out("deeper.json") + " --data " + files_->path("vit.h5") + " --total 12 --steps 3 ";
+  const CommandResult small = run_lshdp_on(3, command + "--memory 2500KiB --layout auto --results " + folder);
+  ASSERT_EQ(small.exit_code, 0) << small.output;
+  EXPECT_NE(small.output.find("its blocks are timed in parts"), std::string::npos) << small.output;
+  const Json layout = read_json(fs::path(folder) / "layout.json");
+  EXPECT_GT(layout["replicas"][0]["stages"].size(), 1U);
+  const Json profile = read_json(fs::path(folder) / "profile.json");
+  for (const Json& rank : profile["ranks"]) EXPECT_EQ(rank["max_batch"], 0);
+  const CommandResult refused = run_lshdp_on(3, command + "--memory 2500KiB");
+  EXPECT_NE(refused.exit_code, 0);
+  EXPECT_NE(refused.output.find("does not fit"), std::string::npos) << refused.output;
 }
 
 TEST_F(Layouts, LeaveARankOut) {

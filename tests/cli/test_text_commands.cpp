@@ -191,7 +191,7 @@ TEST_F(TextCommands, RefuseImageAugmentationOfTokens) {
 
 TEST_F(TextCommands, GenerateTakesEveryPrompt) {
   model("gpt", 256);
-  const std::string command = "generate" + weights("gpt") + "--length 3 ";
+  const std::string command = "generate --log warn" + weights("gpt") + "--length 3 ";
   EXPECT_THAT(run(command + "--prompt '--one two'").output, StartsWith("--one two"));
   EXPECT_THAT(run(command + "--prompt='two\nlines'").output, StartsWith("two\nlines"));
   EXPECT_THAT(run(command + "--prompt '-x\n'").output, StartsWith("-x\n"));
@@ -206,7 +206,7 @@ TEST_F(TextCommands, GenerateTakesEveryPrompt) {
 
 TEST_F(TextCommands, GenerateTakesTheLikeliestAtTheSmallestTemperature) {
   model("gpt", 256);
-  const std::string command = "generate" + weights("gpt") + "--prompt abc --length 12 --temperature ";
+  const std::string command = "generate --log warn" + weights("gpt") + "--prompt abc --length 12 --temperature ";
   const CommandResult coldest = run(command + "1e-320");
   EXPECT_EQ(coldest.exit_code, 0) << coldest.output;
   EXPECT_EQ(coldest.output, run(command + "0").output);
@@ -220,7 +220,8 @@ TEST_F(TextCommands, GenerateNeverDrawsTokensThatTheTokenizerHasNot) {
   auto tensors = model::read_safetensors(at("padded.safetensors"));
   tensors.at("transformer.wte.weight").slice(0, 256).mul_(100);
   model::write_safetensors(at("padded.safetensors"), {tensors.begin(), tensors.end()});
-  const CommandResult result = run("generate" + weights("padded") + "--prompt a --length 50 --temperature 1");
+  const CommandResult result =
+      run("generate --log warn" + weights("padded") + "--prompt a --length 50 --temperature 1");
   EXPECT_EQ(result.exit_code, 0) << result.output;
   EXPECT_EQ(result.output.size(), 1U + 50U + 1U);
 }

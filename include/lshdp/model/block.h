@@ -27,6 +27,12 @@ struct Parameter {
   bool decay = true;  // weight decay applies: to whatever has two dimensions or more, so not to biases and norms
 };
 
+/// What a block keeps of the positions that a sequence has had, so that later ones need not compute them again.
+struct BlockCache {
+  std::int64_t positions = 0;
+  at::Tensor keys, values;  // [B, heads, room, width / heads], of which `positions` are filled; undefined: none needed
+};
+
 /// A stateless function of one tensor. Differentiable through autograd; owns no tensors, so that any store can supply
 /// them.
 class Block {
@@ -43,6 +49,11 @@ class Block {
   virtual std::optional<std::size_t> looked_up() const { return std::nullopt; }
   /// `parameters`: parameters() then borrowed(), all of one floating type, with these shapes. `input`: see Model.
   virtual at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters) const = 0;
+  /// For generation, without gradients: `input` holds the positions [B, T, ..] that follow those of `cache`. Returns
+  /// what forward() gives at these positions for all of them together, and adds them to the cache; the model's last
+  /// block gives the logits of the last position alone. Throws std::logic_error if the block's model reads no tokens.
+  virtual at::Tensor forward_next(const at::Tensor& input, std::span<const at::Tensor> parameters,
+                                  BlockCache& cache) const = 0;
 };
 
 }  // namespace lshdp::model

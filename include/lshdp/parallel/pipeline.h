@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -56,6 +57,11 @@ class Pipeline {
   /// taken from `next` one after the other; the sums stand on the rank of the last stage.
   Evaluation evaluate(const std::vector<std::int64_t>& sizes, const std::function<StageBatch()>& next);
 
+  /// For generation, in a layout of one replica: BlockWalker::forward_next() of all stages. `tokens`: [1, T], the same
+  /// on all ranks; `caches`: one a block of the model. Returns the logits on the rank of the last stage, undefined
+  /// elsewhere.
+  at::Tensor forward_next(const at::Tensor& tokens, std::span<model::BlockCache> caches);
+
   /// Seconds that this rank has waited for other stages so far.
   double wait_seconds() const;
 
@@ -72,6 +78,7 @@ class Pipeline {
   std::size_t number_of(const plan::StageWork& work) const;
   const std::vector<std::int64_t>& output_shape(std::size_t stage);
   void expect(const plan::StageWork& work, std::int64_t samples);
+  at::Tensor receive_positions(const plan::StageWork& work, std::int64_t positions);
   void look_ahead(const Order& order, std::size_t done, const std::vector<std::int64_t>& samples, std::size_t& posted);
   at::Tensor receive(const plan::StageWork& work);
 

@@ -120,6 +120,9 @@ class BlockWalker {
   at::Tensor forward(const at::Tensor& input) { return forward(whole_model(), input); }
   /// What the last block of the range gives.
   at::Tensor forward(const BlockRange& range, const at::Tensor& input);
+  /// For generation: the positions [B, T, ..] after those that `caches`, one a block of the model, hold
+  /// (Block::forward_next); with the last block the logits [B, 1, V] after the last of them.
+  at::Tensor forward_next(const BlockRange& range, const at::Tensor& input, std::span<model::BlockCache> caches);
   Evaluation evaluate(const at::Tensor& input, const at::Tensor& target) { return judge(forward(input), target); }
   /// Of logits that forward() gave.
   Evaluation judge(const at::Tensor& logits, const at::Tensor& target) const;

@@ -204,4 +204,28 @@ Evaluation Pipeline::evaluate(const std::vector<std::int64_t>& sizes, const std:
   return sum;
 }
 
+/// Activations of some positions of one sequence.
+at::Tensor Pipeline::receive_positions(const StageWork& work, std::int64_t positions) {
+  std::vector<std::int64_t> shape = output_shape(work.stage - 1);
+  shape.front() = positions;
+  shape.insert(shape.begin(), 1);
+  exchange_->expect(arriving(work), shape, type_);
+  return receive(work);
+}
+
+at::Tensor Pipeline::forward_next(const at::Tensor& tokens, std::span<model::BlockCache> caches) {
+  at::Tensor logits;
+  if (replica_ == nullptr) return logits;
+  for (const std::size_t stage : plan::stages_of(*replica_, rank_)) {
+    const StageWork work{.kind = StageWork::Kind::forward, .stage = stage, .micro_batch = 0};
+    const at::Tensor given = arrives(work) ? receive_positions(work, tokens.size(1)) : tokens;
+    const at::Tensor output = walker_.forward_next(range_of(stage), given, caches);
+    if (leaves(work))
+      exchange_->send(leaving(work), output);
+    else
+      logits = output;
+  }
+  return logits;
+}
+
 }  // namespace lshdp::parallel

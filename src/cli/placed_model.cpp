@@ -1,0 +1,56 @@
+// Stores and pipelines of weights that are only read.
+#include "placed_model.h"
+
+#include <fmt/format.h>
+
+#include "lshdp/comm/agree.h"
+#include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
+#include "lshdp/parallel/make_store.h"
+#include "lshdp/parallel/shared_values.h"
+#include "lshdp/train/saved_model.h"
+
+namespace lshdp::cli {
+namespace {
+
+constexpr const char* kOption = "--layout";
+
+}  // namespace
+
+plan::Layout shared_layout(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                           const std::string& path) {
+  const std::string text = comm::on_rank_0(communicator, [&] {
+    const plan::ModeTraits& traits = plan::traits_of(setup.strategy.mode);
+    if (!traits.replicates)
+      throw UsageError(fmt::format("{}: the blocks of a stage lie on its rank as in --mode ddp; leave out --mode {}",
+                                   kOption, traits.name));
+    const plan::Layout layout = plan::read_layout(path);
+    plan::require_fits(layout, parallel::layout_needs(model), communicator.size(),
+                       fmt::format("{}: {}", kOption, path));
+    return json_text(plan::to_json(layout));
+  });
+  return plan::layout_from_json(parse_json(text, kOption), kOption);
+}
+
+PlacedModel::PlacedModel(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
+                         const std::optional<plan::Layout>& layout, const std::string& init) {
+  parallel::StoreOptions storing = measure::store_options(setup);
+  parallel::WalkerOptions walking = measure::walker_options(setup);
+  if (layout) {
+    placement_ = std::make_shared<parallel::Placement>(*layout, communicator);
+    storing.placement = placement_;
+    walking.ranges = parallel::ranges_of(*layout, communicator.rank());
+  }
+  store_ = parallel::make_store(model, communicator, storing);
+  {
+    const auto scope = measure::scope_of_values(setup);
+    store_->take_values(
+        parallel::values_of_rank_0(communicator, model, train::saved_block_values(model, init, "--init")));
+  }
+  walker_ = std::make_unique<parallel::BlockWalker>(model, *store_, walking);
+  if (layout)
+    pipeline_ = std::make_unique<parallel::Pipeline>(*layout, model, communicator, *walker_, setup.compute_device,
+                                                     setup.strategy.precision);
+}
+
+}  // namespace lshdp::cli
