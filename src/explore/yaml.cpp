@@ -63,8 +63,10 @@ bool is_real(std::string_view text) {
   return end == text.data() + text.size() && error != std::errc::invalid_argument;
 }
 
+bool is_null(const std::string& text) { return is_one_of(text, {"", "~", "null", "Null", "NULL"}); }
+
 Json plain_scalar(const std::string& text, const std::string& what) {
-  if (is_one_of(text, {"", "~", "null", "Null", "NULL"})) return nullptr;
+  if (is_null(text)) return nullptr;
   if (is_one_of(text, {"yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})) return true;
   if (is_one_of(text, {"no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"})) return false;
   const std::string plain = without_underscores(text);
@@ -84,7 +86,7 @@ Json plain_scalar(const std::string& text, const std::string& what) {
 /// first.
 class Builder : public YAML::EventHandler {
  public:
-  explicit Builder(const std::string& source) : source_(source) {}
+  Builder(const std::string& source, Scalars scalars) : source_(source), scalars_(scalars) {}
 
   Json result() { return std::move(result_); }
 
@@ -102,8 +104,7 @@ class Builder : public YAML::EventHandler {
       take_key(mark, text);
       return;
     }
-    // "!" is the tag of what stands in quotes.
-    put(mark, anchor, tag == "!" ? Json(text) : plain_scalar(text, place(mark)), 1);
+    put(mark, anchor, scalar(mark, tag, text), 1);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
@@ -135,6 +136,13 @@ class Builder : public YAML::EventHandler {
   }
   [[noreturn]] void refuse(const YAML::Mark& mark, const std::string& problem) const {
     throw UsageError(fmt::format("{}: {}", place(mark), problem));
+  }
+
+  Json scalar(const YAML::Mark& mark, const std::string& tag, const std::string& text) const {
+    // "!" is the tag of what stands in quotes.
+    if (tag == "!") return text;
+    if (scalars_ == Scalars::typed) return plain_scalar(text, place(mark));
+    return is_null(text) ? Json() : Json(text);
   }
 
   bool awaits_key() const { return !open_.empty() && open_.back().value.is_object() && !open_.back().key; }
@@ -175,6 +183,7 @@ class Builder : public YAML::EventHandler {
   }
 
   const std::string& source_;
+  Scalars scalars_;
   Json result_;
   std::vector<Open> open_;
   std::map<YAML::anchor_t, Anchor> anchors_;
@@ -183,13 +192,13 @@ class Builder : public YAML::EventHandler {
 
 }  // namespace
 
-Json parse_yaml(std::string_view text, const std::string& source) {
+Json parse_yaml(std::string_view text, const std::string& source, Scalars scalars) {
   if (const std::string kind = kind_of_bytes(text); !kind.empty())
     throw UsageError(fmt::format("{}: not valid YAML: this is {}", source, kind));
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
-    Builder first(source), second(source);
+    Builder first(source, scalars), second(source, scalars);
     parser.HandleNextDocument(first);
     if (parser.HandleNextDocument(second)) throw UsageError(source + ": holds several documents; one is wanted");
     return first.result();

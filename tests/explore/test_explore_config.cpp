@@ -113,6 +113,15 @@ TEST(Yaml, ThatIsDamagedIsRefusedWithItsLine) {
   EXPECT_THAT(message(std::string(100, '[')), HasSubstr("x.yaml"));
 }
 
+TEST(Yaml, KeepsScalarsAsTheyAreWritten) {
+  const Json tree = parse_yaml("a: [1e-3, 0x10, 'off', off, 10min, true]\nb: ~\nc:\nd: 99999999999999999999\n",
+                               "x.yaml", Scalars::as_written);
+  EXPECT_EQ(tree, Json({{"a", {"1e-3", "0x10", "off", "off", "10min", "true"}},
+                        {"b", nullptr},
+                        {"c", nullptr},
+                        {"d", "99999999999999999999"}}));
+}
+
 TEST(Yaml, ThatRepeatsItselfByAliasesIsRefused) {
   std::string text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1]\n";
   for (int level = 1; level < 12; ++level) {

@@ -1,7 +1,9 @@
 // Configurations of several files, as Hydra composes them: defaults lists, groups, overrides, interpolation.
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lshdp/core/json.h"
@@ -9,9 +11,14 @@
 
 namespace lshdp::explore {
 
-/// The text of a YAML file as a tree. Scalars are typed as OmegaConf types them: 1_000, 0x10, 1e3, yes, null, ~. Throws
-/// UsageError "SOURCE: line L: ..." for what is no YAML, for a key that is there twice, and for numbers beyond 64 bits.
-Json parse_yaml(std::string_view text, const std::string& source);
+enum class Scalars : std::uint8_t {
+  typed,      // as OmegaConf types them: 1_000, 0x10, 1e3, yes, null, ~
+  as_written  // text, but for null: 1e-3 stays 1e-3, and off is no boolean
+};
+
+/// The text of a YAML file as a tree. Throws UsageError "SOURCE: line L: ..." for what is no YAML, for a key that is
+/// there twice, and for numbers beyond 64 bits.
+Json parse_yaml(std::string_view text, const std::string& source, Scalars scalars = Scalars::typed);
 
 struct Configuration {
   Json tree = Json::object();
