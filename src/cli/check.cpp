@@ -35,6 +35,8 @@ constexpr double kNetworkSeconds = 1.5;
 constexpr std::int64_t kNetworkBytes = 1 << 20;
 constexpr const char* kWrong = "! ";  // before what is said about a file that does not serve
 
+}  // namespace
+
 Options check_options() {
   Options options("check", "Checks that all nodes are fit for a run, in less than 20 seconds.",
                   "mpirun --hostfile hosts lshdp check --model vit.json --data train.h5,test.h5 --results /shared/run");
@@ -44,6 +46,8 @@ Options check_options() {
       .option("results", "DIR", "a folder that all nodes must share");
   return options;
 }
+
+namespace {
 
 /// What is found, and what is wrong with it; the same on all ranks.
 struct Findings {

@@ -9,7 +9,6 @@
 #include "lshdp/measure/describe_model.h"
 
 namespace lshdp::cli {
-namespace {
 
 Options describe_options() {
   Options options("describe", "Shows the blocks of a model, their shapes and sizes, and which ranks hold them",
@@ -19,8 +18,6 @@ Options describe_options() {
       .option("json", "FILE", "where to write the same as JSON");
   return options;
 }
-
-}  // namespace
 
 int run_describe(const Arguments& arguments) {
   const Values values = describe_options().parse(arguments);

@@ -17,6 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+}  // namespace
+
 Options diagram_options() {
   Options options("diagram", "Draws which rank has which blocks of the model, and what goes between ranks",
                   "lshdp diagram layout.json --profile profile.json --out layout.svg");
@@ -26,6 +28,8 @@ Options diagram_options() {
                 "the picture: .svg, .png or .pdf, which needs Graphviz; or its text: .dot or .mmd (Mermaid)");
   return options;
 }
+
+namespace {
 
 /// "svg" of "layout.svg". Throws UsageError where it is none that can be drawn.
 std::string form_of(const fs::path& out) {

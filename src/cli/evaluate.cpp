@@ -21,7 +21,6 @@
 #include "rank_options.h"
 
 namespace lshdp::cli {
-namespace {
 
 Options evaluate_options() {
   Options options("evaluate", "Computes the loss and accuracy of saved weights, split over the ranks.",
@@ -39,6 +38,8 @@ Options evaluate_options() {
   add_rank_options(options);
   return options;
 }
+
+namespace {
 
 /// By a layout each replica takes its share of the samples, else each rank an equal one.
 train::EvaluationRecord evaluated(comm::Communicator& communicator, const model::Model& model, PlacedModel& placed,

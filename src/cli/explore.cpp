@@ -53,19 +53,23 @@ explore::ExploreRequest request_of(const Values& values) {
 
 }  // namespace
 
+Options explore_options() {
+  Options options(
+      "explore", "Finds the layouts of a model over devices and the memory that each takes; docs/explore.md",
+      "lshdp explore --config-name llama3.1-405b +ngpus_range='[1024,2048]' device=h100-80gb --top 5 --by gpus");
+  options.option("config-name", "NAME", "configuration: a file of configs/explore, or a path")
+      .option("model", "FILE", "instead: a config.json of Hugging Face, or its folder")
+      .option("top", "K", "how many layouts to show", "10")
+      .option("by", "WHAT", "which come first: memory (the least) or gpus (the fewest)", "memory")
+      .option("csv", "FILE", "where to write every layout that is possible")
+      .option("json", "FILE", "where to write what is shown, with the memory of each stage")
+      .optional_positionals("override", "as Hydra takes them: key=value, +key=value, ++key=value, ~key")
+      .excludes("config-name", "model");
+  return options;
+}
+
 int run_explore(const Arguments& arguments) {
-  const Values values =
-      Options("explore", "Finds the layouts of a model over devices and the memory that each takes; docs/explore.md",
-              "lshdp explore --config-name llama3.1-405b +ngpus_range='[1024,2048]' device=h100-80gb --top 5 --by gpus")
-          .option("config-name", "NAME", "configuration: a file of configs/explore, or a path")
-          .option("model", "FILE", "instead: a config.json of Hugging Face, or its folder")
-          .option("top", "K", "how many layouts to show", "10")
-          .option("by", "WHAT", "which come first: memory (the least) or gpus (the fewest)", "memory")
-          .option("csv", "FILE", "where to write every layout that is possible")
-          .option("json", "FILE", "where to write what is shown, with the memory of each stage")
-          .optional_positionals("override", "as Hydra takes them: key=value, +key=value, ++key=value, ~key")
-          .excludes("config-name", "model")
-          .parse(arguments);
+  const Values values = explore_options().parse(arguments);
   if (values.help()) return 0;
   print_output(explore::explore(request_of(values)));
   return 0;

@@ -21,16 +21,19 @@ std::optional<at::ScalarType> type_of(const Values& values) {
 
 }  // namespace
 
+Options export_options() {
+  Options options("export", "Writes saved weights as transformers (GPT) and torchvision (ViT) load them.",
+                  "lshdp export runs/first --out first");
+  options.positional("weights", "a run, a checkpoint, a Hugging Face folder, a list of shards or a safetensors file")
+      .required("out", "PLACE",
+                "a folder for model.safetensors and config.json; or a name in .safetensors, for that file alone")
+      .option("model", "MODEL", "a preset, a JSON file or a folder, where the weights do not say it themselves")
+      .option("dtype", "TYPE", "fp32, bf16, fp16 or fp64 (default: fp32, and fp64 of weights in fp64)");
+  return options;
+}
+
 int run_export(const Arguments& arguments) {
-  const Values values =
-      Options("export", "Writes saved weights as transformers (GPT) and torchvision (ViT) load them.",
-              "lshdp export runs/first --out first")
-          .positional("weights", "a run, a checkpoint, a Hugging Face folder, a list of shards or a safetensors file")
-          .required("out", "PLACE",
-                    "a folder for model.safetensors and config.json; or a name in .safetensors, for that file alone")
-          .option("model", "MODEL", "a preset, a JSON file or a folder, where the weights do not say it themselves")
-          .option("dtype", "TYPE", "fp32, bf16, fp16 or fp64 (default: fp32, and fp64 of weights in fp64)")
-          .parse(arguments);
+  const Values values = export_options().parse(arguments);
   if (values.help()) return 0;
   const std::optional<at::ScalarType> type = type_of(values);
   const std::filesystem::path out = values.text("out");

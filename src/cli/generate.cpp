@@ -23,7 +23,6 @@
 #include "tokenizer_option.h"
 
 namespace lshdp::cli {
-namespace {
 
 Options generate_options() {
   Options options("generate", "Samples text from a trained GPT.",
@@ -43,6 +42,8 @@ Options generate_options() {
   add_tokenizer_options(options, /*by_weights=*/true);
   return options;
 }
+
+namespace {
 
 std::string prompt_of(const Values& values) {
   if (values.has("prompt") == values.has("prompt-file")) throw UsageError("give either --prompt or --prompt-file");

@@ -9,13 +9,17 @@
 
 namespace lshdp::cli {
 
+Options init_options() {
+  Options options("init", "Writes the fresh weights of a model as safetensors",
+                  "lshdp init --model vit_b_16 --seed 1 --save vit.safetensors");
+  options.required("model", "M", "a preset's name, or a JSON file that describes a model")
+      .option("seed", "S", "weights are a function of the seed", "0")
+      .required("save", "FILE", "where to write the weights");
+  return options;
+}
+
 int run_init(const Arguments& arguments) {
-  const Values values = Options("init", "Writes the fresh weights of a model as safetensors",
-                                "lshdp init --model vit_b_16 --seed 1 --save vit.safetensors")
-                            .required("model", "M", "a preset's name, or a JSON file that describes a model")
-                            .option("seed", "S", "weights are a function of the seed", "0")
-                            .required("save", "FILE", "where to write the weights")
-                            .parse(arguments);
+  const Values values = init_options().parse(arguments);
   if (values.help()) return 0;
   const auto seed = static_cast<std::uint64_t>(values.integer("seed", 0));
   const std::filesystem::path path = values.text("save");

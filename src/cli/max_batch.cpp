@@ -16,7 +16,6 @@
 #include "rank_options.h"
 
 namespace lshdp::cli {
-namespace {
 
 Options max_batch_options() {
   Options options("max-batch", "Finds the largest micro-batch of each rank by training under its memory budget.",
@@ -27,6 +26,8 @@ Options max_batch_options() {
       .option("out", "FILE", "where to write the result", "max_batch.json");
   return options;
 }
+
+namespace {
 
 std::string limit_for_people(const measure::MaxBatchResult& result) {
   switch (result.limited_by) {

@@ -23,15 +23,20 @@ namespace {
 
 constexpr std::int64_t kMinBatch = 4;
 
+}  // namespace
+
 Options memory_options() {
   Options options("memory", "Shows what each rank's memory goes to, predicted and measured.",
                   "mpirun -np 4 lshdp memory --model gpt2 --mode lsdp --batch 8");
   options.required("model", "MODEL", "a preset or a JSON file");
   add_rank_options(options);
   options.option("batch", "B,..", fmt::format("samples of a micro-batch, at least {}", kMinBatch), "8")
-      .option("out", "FILE", "also write the figures to FILE");
+      .option("out", "FILE", "also write the figures to FILE")
+      .per_rank({"batch"});
   return options;
 }
+
+namespace {
 
 std::string size_or_dash(std::int64_t bytes) { return bytes == 0 ? "-" : format_size(bytes); }
 

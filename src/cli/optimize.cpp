@@ -108,39 +108,41 @@ std::vector<NewFolders> check_outputs(const Values& values) {
 
 }  // namespace
 
-int run_optimize(const Arguments& arguments) {
-  const Values values =
-      Options("optimize", "Splits a step over unequal ranks so that it is as short as possible",
-              "lshdp optimize profile.json --total 128 --out batches.json")
-          .positional("profile", "the profile.json that `lshdp profile` wrote")
-          .option("total", "B",
-                  "samples a step, exactly; without it, the smallest with 95 % of the most samples per second")
-          .option(
-              "total-bound", "X",
+Options optimize_options() {
+  Options options("optimize", "Splits a step over unequal ranks so that it is as short as possible",
+                  "lshdp optimize profile.json --total 128 --out batches.json");
+  options.positional("profile", "the profile.json that `lshdp profile` wrote")
+      .option("total", "B",
+              "samples a step, exactly; without it, the smallest with 95 % of the most samples per second")
+      .option("total-bound", "X",
               "without --total: no total above X times what equal batches take by the same rule (default: 4; 0: none)")
-          .option("max-accumulation", "K",
-                  "micro-batches a rank may run in a step; 0 or absent: any number with --total, otherwise 1")
-          .option("batches", "B,..", "do not solve: write the plan of these batches, one for each rank")
-          .option("layout", "KIND",
-                  "plan a layout instead of batches: data, pipeline (stages of blocks in a row), auto (the fastest of "
-                  "these and what lies between), or a layout.json to predict")
-          .option("stages", "CUT",
-                  "with --layout: uniform, speed (blocks in proportion to it), profiled (by measured times), or auto "
-                  "(order and number of stages free as well)",
-                  "auto")
-          .option("pipeline-schedule", "NAME", "with --layout: 1f1b, gpipe, or auto: the faster", "auto")
-          .option("scale", "N,..", "also predict the step on so many ranks like those of the profile, e.g. 64,256")
-          .option("scale-out", "FILE", "where to write what --scale predicts (JSON)")
-          .required("out", "FILE", "where to write the plan (batches.json, with --layout layout.json)")
-          .needs("scale-out", {"scale"})
-          .excludes("batches", "scale")
-          .needs("stages", {"layout"})
-          .needs("pipeline-schedule", {"layout"})
-          .excludes("layout", "batches")
-          .excludes("layout", "scale")
-          .excludes("layout", "max-accumulation")
-          .excludes("layout", "total-bound")
-          .parse(arguments);
+      .option("max-accumulation", "K",
+              "micro-batches a rank may run in a step; 0 or absent: any number with --total, otherwise 1")
+      .option("batches", "B,..", "do not solve: write the plan of these batches, one for each rank")
+      .option("layout", "KIND",
+              "plan a layout instead of batches: data, pipeline (stages of blocks in a row), auto (the fastest of "
+              "these and what lies between), or a layout.json to predict")
+      .option("stages", "CUT",
+              "with --layout: uniform, speed (blocks in proportion to it), profiled (by measured times), or auto "
+              "(order and number of stages free as well)",
+              "auto")
+      .option("pipeline-schedule", "NAME", "with --layout: 1f1b, gpipe, or auto: the faster", "auto")
+      .option("scale", "N,..", "also predict the step on so many ranks like those of the profile, e.g. 64,256")
+      .option("scale-out", "FILE", "where to write what --scale predicts (JSON)")
+      .required("out", "FILE", "where to write the plan (batches.json, with --layout layout.json)")
+      .needs("scale-out", {"scale"})
+      .excludes("batches", "scale")
+      .needs("stages", {"layout"})
+      .needs("pipeline-schedule", {"layout"})
+      .excludes("layout", "batches")
+      .excludes("layout", "scale")
+      .excludes("layout", "max-accumulation")
+      .excludes("layout", "total-bound");
+  return options;
+}
+
+int run_optimize(const Arguments& arguments) {
+  const Values values = optimize_options().parse(arguments);
   if (values.help()) return 0;
   plan::SolverOptions options;
   if (values.has("total")) options.total = values.integer("total", 1);

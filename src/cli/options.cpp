@@ -177,6 +177,15 @@ Options& Options::excludes(const std::string& one, const std::string& other) {
   return *this;
 }
 
+Options& Options::one_of(std::vector<std::string> names) {
+  alternatives_.push_back(std::move(names));
+  return *this;
+}
+Options& Options::per_rank(const std::vector<std::string>& names) {
+  per_rank_.insert(names.begin(), names.end());
+  return *this;
+}
+
 Options& Options::add(Definition definition) {
   if (find(definition.name) != nullptr) throw std::logic_error("option --" + definition.name + " is defined twice");
   definitions_.push_back(std::move(definition));
@@ -273,6 +282,13 @@ void Options::check_relations(const Given& given) const {
   }
 }
 
+void Options::check_alternatives(const Given& given) const {
+  for (const std::vector<std::string>& names : alternatives_) {
+    if (std::ranges::none_of(names, [&](const std::string& name) { return given.contains(name); }))
+      refuse(fmt::format("give either --{}", fmt::join(names, " or --")));
+  }
+}
+
 void Options::complete(Given& given) const {
   check_relations(given);
   for (const Definition& definition : definitions_) {
@@ -291,6 +307,7 @@ void Options::complete(Given& given) const {
       refuse(fmt::format("{} is missing ({})", shown, definition.help));
     }
   }
+  check_alternatives(given);
 }
 
 Options::Given Options::split(const Arguments& arguments) const {

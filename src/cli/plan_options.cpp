@@ -41,7 +41,8 @@ void add_plan_options(Options& options) {
       .option(
           "rebalance", "N",
           "off, or consider a new split of the same total every N steps, as ranks become slower or faster (default: "
-          "10 where a profile tells what ranks can do, by --batches auto or --profile; otherwise off)");
+          "10 where a profile tells what ranks can do, by --batches auto or --profile; otherwise off)")
+      .per_rank({"batches"});
 }
 
 train::PlanRequest plan_request(const Values& values) {

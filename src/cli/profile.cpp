@@ -23,7 +23,6 @@
 #include "rank_options.h"
 
 namespace lshdp::cli {
-namespace {
 
 Options profile_options() {
   Options options("profile", "Measures the memory, compute and network of all ranks, for lshdp optimize.",
@@ -38,6 +37,8 @@ Options profile_options() {
       .option("out", "FILE", "where to write the profile", "profile.json");
   return options;
 }
+
+namespace {
 
 /// Opens the data set only to see that it serves the model.
 void check_data(const std::string& path, const model::Model& model, std::int64_t total) {

@@ -68,7 +68,8 @@ void add_rank_options(Options& options) {
       .option("memory", "SIZE,..",
               "budget of a rank's tensors (default: 80 % of what the host has free over its ranks)")
       .option("threads", "T,..", "threads a rank computes with (default: the host's cores over its ranks)")
-      .option("emulate-speed", "S,..", "pretend that ranks have these shares of a core, e.g. 0.7,0.7,0.35,0.18");
+      .option("emulate-speed", "S,..", "pretend that ranks have these shares of a core, e.g. 0.7,0.7,0.35,0.18")
+      .per_rank({"device", "memory", "threads", "emulate-speed"});
 }
 
 measure::RankRequest rank_request(const Values& values) {

@@ -59,15 +59,19 @@ void draw(const std::vector<std::string>& folders, const fs::path& picture) {
 
 }  // namespace
 
+Options report_options() {
+  Options options("report", "Tabulates and draws runs that `lshdp train --results DIR` wrote",
+                  "lshdp report runs/equal runs/auto --out comparison.png");
+  options
+      .option("out", "FILE.png",
+              "the picture; without it, report.png in the run directory, or comparison.png in the "
+              "current folder for several runs")
+      .positionals("run", "run directories; several are compared with the first");
+  return options;
+}
+
 int run_report(const Arguments& arguments) {
-  const Values values =
-      Options("report", "Tabulates and draws runs that `lshdp train --results DIR` wrote",
-              "lshdp report runs/equal runs/auto --out comparison.png")
-          .option("out", "FILE.png",
-                  "the picture; without it, report.png in the run directory, or comparison.png in the "
-                  "current folder for several runs")
-          .positionals("run", "run directories; several are compared with the first")
-          .parse(arguments);
+  const Values values = report_options().parse(arguments);
   if (values.help()) return 0;
   const std::vector<std::string>& folders = values.texts("run");
   std::vector<RunDirectory> runs;

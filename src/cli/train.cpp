@@ -72,6 +72,8 @@ void add_file_options(Options& options) {
       .flag("trace", "write trace.json: what every rank did when (opens in Perfetto)");
 }
 
+}  // namespace
+
 Options train_options() {
   Options options(
       "train", "Trains a model on unequal ranks with the mathematics of one machine.",
@@ -82,12 +84,14 @@ Options train_options() {
   add_rank_options(options);
   add_communicator_option(options);
   add_file_options(options);
-  options.excludes("init", "resume").excludes("steps", "epochs");
+  options.excludes("init", "resume").excludes("steps", "epochs").one_of({"steps", "epochs"});
   options.excludes("overwrite", "resume").needs("overwrite", {"results"}).needs("resume-with-changes", {"resume"});
   options.needs("eval-every", {"eval-data"}).needs("keep-best", {"eval-data"});
   for (const char* kept : {"trace", "keep-best", "keep-checkpoints"}) options.needs(kept, {"results", "resume"});
   return options;
 }
+
+namespace {
 
 std::filesystem::path path_or_none(const Values& values, const char* name) {
   return values.has(name) ? std::filesystem::path(values.text(name)) : std::filesystem::path();
@@ -97,7 +101,6 @@ std::filesystem::path path_or_none(const Values& values, const char* name) {
 constexpr std::int64_t kMaxSteps = 1'000'000'000;
 
 void read_length(const Values& values, train::TrainOptions& options) {
-  if (!values.has("steps") && !values.has("epochs")) throw UsageError("give either --steps or --epochs");
   if (values.has("steps")) options.steps = values.integer("steps", 1, kMaxSteps);
   if (values.has("epochs")) options.epochs = values.integer("epochs", 1, kMaxSteps);
 }

@@ -187,6 +187,14 @@ TEST(Options, RefusesWhatIsRequiredButMissingOrGivenTwice) {
   EXPECT_THAT(message_of(sample(), {"p", "--out", "b", "--recompute=false"}), HasSubstr("--recompute takes no value"));
 }
 
+TEST(Options, RefusesWhereNoneOfAGroupIsGiven) {
+  const Options options = sample().one_of({"total", "recompute"});
+  EXPECT_THAT(message_of(options, {"p", "--out", "b"}), HasSubstr("give either --total or --recompute;"));
+  EXPECT_THAT(message_of(options, {"p"}), HasSubstr("--out FILE is missing"));
+  EXPECT_EQ(message_of(options, {"p", "--out", "b", "--recompute"}), "accepted");
+  EXPECT_EQ(message_of(options, {"p", "--out", "b", "--recompute", "--total", "1"}), "accepted");
+}
+
 TEST(Options, RefusesAnUnknownLogLevel) {
   EXPECT_THAT(message_of(sample(), {"p", "--out", "b", "--log", "loud"}), HasSubstr("--log"));
 }

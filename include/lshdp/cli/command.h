@@ -8,11 +8,14 @@ namespace lshdp::cli {
 /// argv as the shell gave it, argv[0] the command's name.
 using Arguments = std::vector<std::string>;
 
+class Options;
+
 struct Command {
   std::string name;
   std::string help;  // one line
   bool uses_mpi;     // true: may run on several ranks under mpirun
   int (*run)(const Arguments& arguments);
+  Options (*options)() = nullptr;  // what `run` parses, for those who list it; none: the command has kinds of its own
 };
 
 /// All commands, in the order of the help.
@@ -34,5 +37,21 @@ int run_evaluate(const Arguments& arguments);
 int run_export(const Arguments& arguments);
 int run_generate(const Arguments& arguments);
 int run_report(const Arguments& arguments);
+
+// Their options.
+Options check_options();
+Options init_options();
+Options max_batch_options();
+Options memory_options();
+Options profile_options();
+Options optimize_options();
+Options describe_options();
+Options diagram_options();
+Options explore_options();
+Options train_options();
+Options evaluate_options();
+Options export_options();
+Options generate_options();
+Options report_options();
 
 }  // namespace lshdp::cli

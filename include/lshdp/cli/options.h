@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -78,6 +79,13 @@ class Values {
 ///   if (values.help()) return 0;
 class Options {
  public:
+  enum class Kind : std::uint8_t { flag, option, required, positional, positionals, optional_positionals };
+  struct Definition {
+    Kind kind;
+    std::string name, placeholder, help, otherwise;
+    bool has_default = false;
+  };
+
   /// `command` as it is typed after lshdp ("data idx"), `summary` one line, `example` a command line that works.
   Options(std::string command, std::string summary, std::string example);
 
@@ -100,6 +108,10 @@ class Options {
   Options& needs(const std::string& option, std::vector<std::string> others);
   /// At most one of the two may be given.
   Options& excludes(const std::string& one, const std::string& other);
+  /// At least one of `names` must be given; what comes first serves most.
+  Options& one_of(std::vector<std::string> names);
+  /// Options that take one value for all ranks, or a list with one for each.
+  Options& per_rank(const std::vector<std::string>& names);
 
   /// Parses, and sets up the log at --log's level. With --help or -h, prints the help on standard output of rank 0.
   /// What stands behind "--" is taken as positional arguments. Throws UsageError naming the option: unknown (with the
@@ -108,18 +120,18 @@ class Options {
   /// What --help prints.
   std::string help() const;
 
- private:
-  enum class Kind : std::uint8_t { flag, option, required, positional, positionals, optional_positionals };
-  struct Definition {
-    Kind kind;
-    std::string name, placeholder, help, otherwise;
-    bool has_default = false;
-  };
-  using Given = std::map<std::string, std::vector<std::string>>;
-  Options& add(Definition definition);
+  /// Everything that is defined, in the order of the help: --help and --log first.
+  const std::vector<Definition>& definitions() const { return definitions_; }
   const Definition* find(std::string_view name) const;
   bool is_positional(const Definition& definition) const;
   bool takes_several(const Definition& definition) const;
+  /// What one_of() and per_rank() said.
+  const std::vector<std::vector<std::string>>& alternatives() const { return alternatives_; }
+  bool is_per_rank(const std::string& name) const { return per_rank_.contains(name); }
+
+ private:
+  using Given = std::map<std::string, std::vector<std::string>>;
+  Options& add(Definition definition);
   [[noreturn]] void refuse(const std::string& problem) const;
   [[noreturn]] void refuse_unknown(const std::string& argument) const;
   const Definition* option_of(std::string_view argument) const;
@@ -128,12 +140,15 @@ class Options {
   void place_positionals(const std::vector<std::string>& words, Given& given) const;
   Given split(const Arguments& arguments) const;
   void check_relations(const Given& given) const;
+  void check_alternatives(const Given& given) const;
   void complete(Given& given) const;  // defaults for what is absent; refuses what may not be
 
   std::string command_, summary_, example_;
   std::vector<Definition> definitions_;
   std::vector<std::pair<std::string, std::vector<std::string>>> needs_;
   std::vector<std::pair<std::string, std::string>> excludes_;
+  std::vector<std::vector<std::string>> alternatives_;
+  std::set<std::string> per_rank_;
 };
 
 }  // namespace lshdp::cli
