@@ -37,6 +37,8 @@ int run_evaluate(const Arguments& arguments);
 int run_export(const Arguments& arguments);
 int run_generate(const Arguments& arguments);
 int run_report(const Arguments& arguments);
+int run_run(const Arguments& arguments);
+int run_init_config(const Arguments& arguments);
 
 // Their options.
 Options check_options();
