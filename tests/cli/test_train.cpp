@@ -198,7 +198,7 @@ TEST_F(Train, GeneratesTheSameTextForTheSameSeed) {
   const std::string model = " --model " + out("bytes.json");
   ASSERT_EQ(run_lshdp("init" + model + " --seed 1 --save " + out("w.safetensors")).exit_code, 0);
   const std::string command =
-      "generate" + model + " --init " + out("w.safetensors") + " --prompt 'In the' --length 20 --seed ";
+      "generate --log warn" + model + " --init " + out("w.safetensors") + " --prompt 'In the' --length 20 --seed ";
   const CommandResult first = run_lshdp(command + "1");
   EXPECT_EQ(first.exit_code, 0) << first.output;
   EXPECT_THAT(first.output, testing::StartsWith("In the"));
