@@ -114,7 +114,8 @@ TEST_F(Layouts, TrainAModelThatNoRankHolds) {
   write_file(folder_ / "deeper.json", kDeeperVit);
   const std::string command =
       "train --log warn --model " + out("deeper.json") + " --data " + files_->path("vit.h5") + " --total 12 --steps 3 ";
-  const CommandResult small = run_lshdp_on(3, command + "--memory 2500KiB --layout auto --results " + folder);
+  const CommandResult small =
+      run_lshdp_on(3, command + "--memory 2500KiB --layout pipeline --stages uniform --results " + folder);
   ASSERT_EQ(small.exit_code, 0) << small.output;
   EXPECT_NE(small.output.find("its blocks are timed in parts"), std::string::npos) << small.output;
   const Json layout = read_json(fs::path(folder) / "layout.json");

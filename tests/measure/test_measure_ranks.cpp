@@ -238,10 +238,11 @@ TEST_F(MeasureProfile, TimesAModelInPartsThatNoRankHolds) {
   const RankSetup setup = set_up_rank(communicator(), request);
   const model::Model model = deeper_vit();
   // So small a model takes a good part for what the model of memory leaves out.
-  const plan::LayoutOptions any{.total = 12, .memory_share = 0.75};
+  const plan::LayoutOptions stages{
+      .total = 12, .kind = plan::LayoutKind::pipeline, .stages = plan::StageCut::uniform, .memory_share = 0.75};
   ProfileOptions options{
       .total = 12, .curve_seconds = 1, .network_seconds = 0.5, .calibration_seconds = 1, .in_parts = true};
-  options.layout = any;
+  options.layout = stages;
   const plan::Profile profile = measure_profile(communicator(), model, setup, budget, options);
   expect_same_on_all_ranks(plan::to_json(profile).dump());
   const test::TemporaryDirectory folder;
@@ -256,7 +257,7 @@ TEST_F(MeasureProfile, TimesAModelInPartsThatNoRankHolds) {
     for (const double seconds : rank.block_times.front().forward) EXPECT_GT(seconds, 0);
     EXPECT_GT(rank.update_seconds, 0);
   }
-  const plan::Layout layout = plan::solve_layout(read, any).layout;
+  const plan::Layout layout = plan::solve_layout(read, stages).layout;
   ASSERT_EQ(layout.replicas.size(), 1);
   EXPECT_GT(layout.replicas.front().stages.size(), 1);
   for (const plan::Stage& stage : layout.replicas.front().stages) EXPECT_LE(stage.predicted_bytes, kForAPart);
