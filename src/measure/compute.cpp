@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <numeric>
 #include <utility>
 
 #include "curve.h"
@@ -49,14 +48,9 @@ std::vector<double> mean_since(const std::vector<double>& before, const std::vec
   return means;
 }
 
-double sum_of(const plan::BlockTimes& times) {
-  return std::reduce(times.forward.begin(), times.forward.end()) +
-         std::reduce(times.backward.begin(), times.backward.end());
-}
-
 void keep_quickest(std::map<std::int64_t, plan::BlockTimes>& known, plan::BlockTimes times) {
   plan::BlockTimes& best = known[times.batch];
-  if (best.batch == 0 || sum_of(times) < sum_of(best)) best = std::move(times);
+  if (best.batch == 0 || seconds_of(times) < seconds_of(best)) best = std::move(times);
 }
 
 }  // namespace
@@ -177,7 +171,7 @@ std::vector<plan::BlockTimes> ComputeMeasurement::block_times(const std::vector<
     const auto found = block_times_.find(point.batch);
     if (found == block_times_.end()) continue;
     plan::BlockTimes scaled = found->second;
-    const double sum = sum_of(scaled);
+    const double sum = seconds_of(scaled);
     if (sum <= 0) continue;  // shorter than the clock tells
     const double factor = point.seconds / sum;
     for (double& seconds : scaled.forward) seconds *= factor;
@@ -191,7 +185,7 @@ ComputeProfile ComputeMeasurement::run_parts(const ComputeTime& allowed, std::in
   const std::int64_t largest = total > 0 ? total : kLargestOfParts;
   PartsProfile parts = parts_->run(allowed.seconds, largest);
   ComputeProfile result;
-  for (const plan::BlockTimes& times : parts.block_times) result.curve.push_back({times.batch, sum_of(times)});
+  for (const plan::BlockTimes& times : parts.block_times) result.curve.push_back({times.batch, seconds_of(times)});
   result.block_times = std::move(parts.block_times);
   result.blocks = std::move(parts.blocks);
   result.cores = parts.cores;

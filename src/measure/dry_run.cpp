@@ -6,7 +6,6 @@
 
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/clock.h"
-#include "lshdp/model/shapes.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/precision.h"
@@ -139,7 +138,8 @@ const at::Tensor& DryRun::made_up(std::size_t block, std::int64_t samples) {
   at::Tensor& tensor = made_up_[{block, samples}];
   if (tensor.defined()) return tensor;
   const HostMemoryScope host;
-  std::vector<std::int64_t> shape = model::shapes_of(model_, block + 1).back().output;
+  if (shapes_.empty()) shapes_ = model::shapes_of(model_, model_.blocks.size() - 1);
+  std::vector<std::int64_t> shape = shapes_[block].output;
   shape.insert(shape.begin(), samples);
   tensor = setup_.compute_device->upload(at::full(shape, 0.01, parallel::compute_type(setup_.strategy.precision)));
   return tensor;

@@ -11,6 +11,7 @@
 #include "lshdp/core/memory.h"
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
+#include "lshdp/model/shapes.h"
 #include "lshdp/parallel/placement.h"
 #include "lshdp/parallel/store.h"
 #include "lshdp/parallel/walker.h"
@@ -63,7 +64,8 @@ class DryRun {
   parallel::BlockWalker walker_;
   std::int64_t step_ = 0;
   bool in_step_ = false;
-  at::Tensor input_;                                                    // what the step looks up
+  std::vector<model::BlockShapes> shapes_;  // of all blocks but the last; empty: not asked for
+  at::Tensor input_;                        // what the step looks up
   std::map<std::pair<std::size_t, std::int64_t>, at::Tensor> made_up_;  // by block and samples: of its output's shape
 };
 

@@ -21,13 +21,6 @@ std::size_t blocks_of(const std::vector<parallel::BlockRange>& ranges) {
   return blocks;
 }
 
-double seconds_of(const plan::BlockTimes& times) {
-  double seconds = 0;
-  for (std::size_t block = 0; block < times.forward.size(); ++block)
-    seconds += times.forward[block] + times.backward[block];
-  return seconds;
-}
-
 void add(const plan::BlockTimes& part, plan::BlockTimes& sum) {
   sum.batch = part.batch;
   sum.forward.resize(part.forward.size());

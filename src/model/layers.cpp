@@ -33,14 +33,25 @@ at::Tensor without_key_bias(const at::Tensor& bias) {
   return at::cat({parts[0], at::zeros_like(parts[1]), parts[2]});
 }
 
-at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool causal) {
+namespace {
+
+/// q, k and v of each head, [B, heads, T, width / heads].
+std::vector<at::Tensor> split_heads(const at::Tensor& query_key_value, std::int64_t heads) {
   const std::int64_t batch = query_key_value.size(0), length = query_key_value.size(1);
   const std::int64_t width = query_key_value.size(2) / 3;
-  // [3, B, heads, T, width / heads]
-  const at::Tensor split = query_key_value.view({batch, length, 3, heads, width / heads}).permute({2, 0, 3, 1, 4});
-  const std::vector<at::Tensor> parts = split.unbind(0);
-  const at::Tensor mixed = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], {}, 0.0, causal);
-  return mixed.transpose(1, 2).reshape({batch, length, width});
+  return query_key_value.view({batch, length, 3, heads, width / heads}).permute({2, 0, 3, 1, 4}).unbind(0);
+}
+
+/// [B, heads, T, width / heads] -> [B, T, width].
+at::Tensor join_heads(const at::Tensor& mixed) {
+  return mixed.transpose(1, 2).reshape({mixed.size(0), mixed.size(2), mixed.size(1) * mixed.size(3)});
+}
+
+}  // namespace
+
+at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool causal) {
+  const std::vector<at::Tensor> parts = split_heads(query_key_value, heads);
+  return join_heads(at::scaled_dot_product_attention(parts[0], parts[1], parts[2], {}, 0.0, causal));
 }
 
 namespace {
@@ -63,20 +74,17 @@ void append(at::Tensor& store, const at::Tensor& added, std::int64_t at) {
 }  // namespace
 
 at::Tensor cached_attention(const at::Tensor& query_key_value, std::int64_t heads, BlockCache& cache) {
-  const std::int64_t batch = query_key_value.size(0), length = query_key_value.size(1);
-  const std::int64_t width = query_key_value.size(2) / 3, before = cache.positions, all = before + length;
-  const at::Tensor split = query_key_value.view({batch, length, 3, heads, width / heads}).permute({2, 0, 3, 1, 4});
-  const std::vector<at::Tensor> parts = split.unbind(0);
+  const std::int64_t length = query_key_value.size(1), before = cache.positions, all = before + length;
+  const std::vector<at::Tensor> parts = split_heads(query_key_value, heads);
   append(cache.keys, parts[1], before);
   append(cache.values, parts[2], before);
   cache.positions = all;
   // One position sees all; the first positions see each other as ever; others need to be told what lies behind them.
   std::optional<at::Tensor> mask;
   if (length > 1 && before > 0) mask = at::ones({length, all}, at::kBool).tril(before).to(query_key_value.device());
-  const at::Tensor mixed =
-      at::scaled_dot_product_attention(parts[0], cache.keys.narrow(2, 0, all), cache.values.narrow(2, 0, all), mask,
-                                       0.0, /*is_causal=*/length > 1 && before == 0);
-  return mixed.transpose(1, 2).reshape({batch, length, width});
+  return join_heads(at::scaled_dot_product_attention(parts[0], cache.keys.narrow(2, 0, all),
+                                                     cache.values.narrow(2, 0, all), mask, 0.0,
+                                                     /*is_causal=*/length > 1 && before == 0));
 }
 
 ListedBlock::ListedBlock(std::string name, std::vector<Parameter> parameters, std::vector<std::string> borrowed)

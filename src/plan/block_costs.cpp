@@ -80,11 +80,6 @@ std::vector<std::int64_t> figures(const std::vector<BlockProfile>& blocks, Membe
 
 }  // namespace
 
-double seconds_of(const BlockTimes& times) {
-  return std::reduce(times.forward.begin(), times.forward.end()) +
-         std::reduce(times.backward.begin(), times.backward.end());
-}
-
 BlockTimesOfRank::BlockTimesOfRank(const RankProfile& rank, std::size_t blocks, std::int64_t largest) {
   if (rank.curve.empty()) return;
   std::vector<BlockTimes> measured = rank.block_times;

@@ -13,9 +13,6 @@ struct BlockRange {
   std::size_t start = 0, end = 0;
 };
 
-/// Of all blocks, forward and backward.
-double seconds_of(const BlockTimes& times);
-
 /// Of one micro-batch.
 struct PassSeconds {
   double forward = 0, backward = 0;
@@ -38,7 +35,7 @@ class BlockTimesOfRank {
   /// `largest`: no larger micro-batch is asked for. It may be above max_batch, which is what the whole model holds.
   BlockTimesOfRank(const RankProfile& rank, std::size_t blocks, std::int64_t largest);
 
-  /// False: the model did not fit as a whole, so nothing was timed.
+  /// False: nothing was timed, neither the model nor parts of it.
   bool known() const { return !corners_.empty(); }
   /// `batch`: 1..largest.
   PassSeconds seconds(BlockRange range, std::int64_t batch) const;

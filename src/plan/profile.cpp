@@ -2,6 +2,7 @@
 #include "lshdp/plan/profile.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "checked_json.h"
 #include "lshdp/core/error.h"
@@ -218,6 +219,11 @@ const char* to_text(MaxBatchFrom from) {
       return "limit";
   }
   return "";
+}
+
+double seconds_of(const BlockTimes& times) {
+  return std::reduce(times.forward.begin(), times.forward.end()) +
+         std::reduce(times.backward.begin(), times.backward.end());
 }
 
 nlohmann::json to_json(const Profile& profile) {

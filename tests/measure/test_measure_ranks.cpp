@@ -9,6 +9,7 @@
 #include "lshdp/measure/profile.h"
 #include "lshdp/plan/layout_planner.h"
 #include "lshdp/plan/transfer_sizes.h"
+#include "measure/models.h"
 #include "support/temporary_directory.h"
 
 namespace lshdp::measure {
@@ -214,19 +215,6 @@ TEST_F(MeasureProfile, StepsTogetherAreThoseOfTheLayoutAskedFor) {
   }
 }
 
-/// 3.3 MB in ddp, at 16 bytes a parameter.
-model::Model deeper_vit() {
-  return model::make_model_from_json({{"type", "vit"},
-                                      {"image_size", 16},
-                                      {"channels", 1},
-                                      {"patch_size", 4},
-                                      {"num_layers", 6},
-                                      {"num_heads", 2},
-                                      {"hidden_dim", 64},
-                                      {"mlp_dim", 128},
-                                      {"num_classes", 10}},
-                                     "deeper");
-}
 /// No rank holds the model, two together do.
 constexpr std::int64_t kForAPart = 7 * kMiB / 2;
 
@@ -236,7 +224,7 @@ TEST_F(MeasureProfile, TimesAModelInPartsThatNoRankHolds) {
   RankRequest request;
   request.memory_bytes = {kForAPart};
   const RankSetup setup = set_up_rank(communicator(), request);
-  const model::Model model = deeper_vit();
+  const model::Model model = test::deeper_vit();
   // So small a model takes a good part for what the model of memory leaves out.
   const plan::LayoutOptions stages{
       .total = 12, .kind = plan::LayoutKind::pipeline, .stages = plan::StageCut::uniform, .memory_share = 0.75};

@@ -3,25 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "lshdp/measure/max_batch.h"
+#include "measure/models.h"
 #include "parts.h"
 
 namespace lshdp::measure {
 namespace {
 
 constexpr std::int64_t kRoom = 1 << 30;
-
-model::Model small_vit() {
-  return model::make_model_from_json({{"type", "vit"},
-                                      {"image_size", 16},
-                                      {"channels", 1},
-                                      {"patch_size", 4},
-                                      {"num_layers", 6},
-                                      {"num_heads", 2},
-                                      {"hidden_dim", 64},
-                                      {"mlp_dim", 128},
-                                      {"num_classes", 10}},
-                                     "small");
-}
 
 model::Model tied_gpt() {
   return model::make_model_from_json(
@@ -74,8 +62,8 @@ void expect_same_blocks(const model::Model& model, std::int64_t bytes) {
 }
 
 TEST(PartsMeasurement, SeesTheSameBlocksAsInOnePiece) {
-  // 16 bytes a parameter in ddp: about a third of the model.
-  const model::Model model = small_vit();
+  // 16 bytes a parameter in ddp: the memory of half of them.
+  const model::Model model = test::deeper_vit();
   expect_same_blocks(model, 16 * model.parameter_count() / 2);
 }
 
@@ -85,12 +73,12 @@ TEST(PartsMeasurement, KeepsBlocksTogetherThatShareAParameter) {
 }
 
 TEST(PartsMeasurement, SaysThatABlockDoesNotFit) {
-  const model::Model model = small_vit();
+  const model::Model model = test::deeper_vit();
   EXPECT_TRUE(measured_in(model, 20'000, 4).blocks.empty());
 }
 
 TEST(PartsMeasurement, EndsWhereMemoryDoes) {
-  const model::Model model = small_vit();
+  const model::Model model = test::deeper_vit();
   const PartsProfile little = measured_in(model, 16 * model.parameter_count() / 2, 1 << 20);
   ASSERT_FALSE(little.block_times.empty());
   EXPECT_LT(little.block_times.back().batch, 1 << 20);

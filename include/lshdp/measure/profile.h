@@ -37,13 +37,12 @@ struct ProfileOptions {
 /// under the budget, the compute curve on all ranks at the same time (a rank that is done computes on until all are, so
 /// that ranks of one host see each other's load; emulated speeds included), the update; then some steps of the split
 /// or the layout these figures lead to, by which they are corrected (plan/under_load.h), unless there is none: a rank
-/// cannot hold the model, and no layout leaves it out. Every
-/// rank gets the same Profile. All ranks must call it. Throws AgreedError if the model fits on no rank and may not be
-/// measured in parts; warns of ranks on which it does not fit (max_batch 0; an empty curve, or that of its parts). A
-/// rank's max_batch is what memory allows, estimated where there was no time to train it; its curve may end below
-/// (time, no more gain). Micro-batches of the steps that were not trained before are tried first; where an estimate
-/// does not hold, max_batch becomes what was trained. A profile that contradicts itself (plan/disturbance.h) is
-/// measured once more, and what remains is warned of and kept in it.
+/// cannot hold the model, and no layout leaves it out. Every rank gets the same Profile. All ranks must call it. Throws
+/// AgreedError if the model fits on no rank and may not be measured in parts; warns of ranks on which it does not fit
+/// (max_batch 0; an empty curve, or that of its parts). A rank's max_batch is what memory allows, estimated where there
+/// was no time to train it; its curve may end below (time, no more gain). Micro-batches of the steps that were not
+/// trained before are tried first; where an estimate does not hold, max_batch becomes what was trained. A profile that
+/// contradicts itself (plan/disturbance.h) is measured once more, and what remains is warned of and kept in it.
 plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                               MemoryBudget& budget, const ProfileOptions& options);
 

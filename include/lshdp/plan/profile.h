@@ -32,6 +32,8 @@ struct BlockTimes {
   std::int64_t batch = 0;
   std::vector<double> forward, backward;
 };
+/// Of all blocks, forward and backward.
+double seconds_of(const BlockTimes& times);
 
 /// One all-reduce of `bytes` takes `seconds`.
 struct NetworkPoint {
