@@ -121,35 +121,63 @@ int run_images(const Arguments& arguments) {
   return 0;
 }
 
+data::TextOptions text_options(const Values& values) {
+  using Documents = data::TextOptions::Documents;
+  data::TextOptions options;
+  if (values.has("encoding")) options.encoding = values.text("encoding");
+  if (values.has("jsonl")) options.fields = split_list(values.text("jsonl"), "--jsonl");
+  if (options.fields.size() > 2)
+    throw UsageError(fmt::format("--jsonl: {} keys; take one of a text, or two of a prompt and its completion",
+                                 options.fields.size()));
+  options.special = values.flag("special");
+  const std::string separator = values.has("separator")
+                                    ? values.choice("separator", {"none", "file", "blank-line", "record"})
+                                : values.has("jsonl") ? "record"
+                                                      : "none";
+  const bool by_record = separator == "record";
+  if (by_record && !values.has("jsonl")) throw UsageError("--separator record needs --jsonl");
+  if (values.has("jsonl") && !by_record && separator != "none")
+    throw UsageError(fmt::format("--separator {} is for plain text; with --jsonl take record or none", separator));
+  if (values.has("pad-to")) {
+    options.pad_to = values.integer("pad-to", 1, 1 << 22);
+    if (values.has("validation-fraction"))
+      throw UsageError(
+          "--pad-to and --validation-fraction exclude each other: a cut anywhere would move the samples; "
+          "convert two files");
+  }
+  options.documents = by_record                   ? Documents::records
+                      : separator == "file"       ? Documents::files
+                      : separator == "blank-line" ? Documents::blank_lines
+                                                  : Documents::none;
+  return options;
+}
+
 int run_text(const Arguments& arguments) {
-  Options options("data text", "Converts text to tokens: its bytes, or GPT-2's byte-pair tokens",
+  Options options("data text", "Converts text to tokens: its bytes, or the byte-pair tokens of GPT-2 and other models",
                   "lshdp data text book.txt --out train.h5 --validation-fraction 0.1 --validation-out validation.h5");
   options
       .positionals("files", "text files, plain or gzip, taken in this order as one text: words may join over borders")
       .option("encoding", "NAME", "the files' encoding, which is converted to UTF-8 (default: bytes as they are)")
+      .option("jsonl", "KEY",
+              "each line of the files is a JSON object, whose KEY (often: text) holds a document; or two keys, such as "
+              "prompt,completion: only the second one's text is trained")
+      .option("pad-to", "T",
+              "each document fills whole samples of T tokens, the rest is not trained (train with --context T)")
       .option("separator", "WHERE",
-              "put the token <|endoftext|> after each document: file (each is one), blank-line (each part of a file "
-              "between empty lines is one) or none",
-              "none")
-      .flag("special", "<|endoftext|> in the text is the token of that name (default: ordinary text)");
+              "put the tokenizer's end token, such as <|endoftext|>, after each document (and before it its begin "
+              "token, if it has one): file (each is one), blank-line (each part of a file between empty lines is one), "
+              "record (of --jsonl) or none (default: none; with --jsonl: record)")
+      .flag("special", "special tokens in the text, such as <|endoftext|>, are tokens (default: ordinary text)");
   add_tokenizer_options(options, /*by_weights=*/false);
   add_token_output(options);
   const Values values = options.parse(arguments);
   if (values.help()) return 0;
   const std::vector<std::string>& names = values.texts("files");
   const std::vector<std::filesystem::path> files(names.begin(), names.end());
-  const std::string& separator = values.choice("separator", {"none", "file", "blank-line"});
-  using Documents = data::TextOptions::Documents;
-  const data::TextOptions text{values.has("encoding") ? values.text("encoding") : std::string(),
-                               separator == "file"         ? Documents::files
-                               : separator == "blank-line" ? Documents::blank_lines
-                                                           : Documents::none,
-                               values.flag("special")};
-  std::vector<std::filesystem::path> inputs = files;
-  for (const char* name : {"encoder", "vocab-bpe"}) {
-    if (values.has(name)) inputs.emplace_back(values.text(name));
-  }
-  data::convert_text(files, *tokenizer_by_options(values), text, token_output(values, inputs));
+  std::vector<std::filesystem::path> inputs = tokenizer_files(values);
+  inputs.insert(inputs.end(), files.begin(), files.end());
+  const data::TokenOutput output = token_output(values, inputs);
+  data::convert_text(files, *tokenizer_by_options(values), text_options(values), output);
   return 0;
 }
 
@@ -229,7 +257,7 @@ const std::vector<Command>& kinds() {
       {"idx", "images and labels in MNIST's format", false, run_idx},
       {"cifar10", "CIFAR-10's binary version", false, run_cifar10},
       {"images", "a folder of image files per class", false, run_images},
-      {"text", "text files, as bytes or as GPT-2 tokens", false, run_text},
+      {"text", "text files, as bytes or as a model's tokens", false, run_text},
       {"tokens", "tokens that other programs made", false, run_tokens},
       {"synthetic-images", "images from a seed", false, run_synthetic_images},
       {"synthetic-tokens", "tokens from a seed", false, run_synthetic_tokens},

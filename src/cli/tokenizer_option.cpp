@@ -31,15 +31,20 @@ fs::path folder_of(const train::SavedModel& saved) {
   return name == model::kWeightsFile || name == model::kShardsFile ? saved.weights.parent_path() : fs::path();
 }
 
+bool names_a_file(const Values& values) {
+  return values.has("tokenizer") && values.text("tokenizer").ends_with(".json");
+}
+
 std::unique_ptr<data::Tokenizer> found(const Values& values, const fs::path& folder, std::int64_t model_vocabulary) {
   constexpr std::int64_t bytes = 256;
   if (values.has("tokenizer") || values.has("encoder") || values.has("vocab-bpe")) return tokenizer_by_options(values);
+  if (!folder.empty() && fs::exists(folder / "tokenizer.json")) return data::make_tokenizer(folder / "tokenizer.json");
   if (!folder.empty() && fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt"))
     return data::make_gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt");
   if (model_vocabulary >= bytes && model_vocabulary <= 2 * bytes) return data::make_byte_tokenizer();
   throw UsageError(
       fmt::format("the model's vocabulary of {} is not that of bytes; give --tokenizer gpt2 with --encoder "
-                  "and --vocab-bpe",
+                  "and --vocab-bpe, or --tokenizer tokenizer.json",
                   model_vocabulary));
 }
 
@@ -48,9 +53,11 @@ std::unique_ptr<data::Tokenizer> found(const Values& values, const fs::path& fol
 void add_tokenizer_options(Options& options, bool by_weights) {
   if (by_weights) {
     options.option("tokenizer", "NAME",
-                   "byte or gpt2: what the model was trained on (default: what lies beside the weights, or bytes)");
+                   "byte, gpt2 or a tokenizer.json: what the model was trained on (default: what lies beside the "
+                   "weights, or bytes)");
   } else {
-    options.option("tokenizer", "NAME", "byte or gpt2", "byte");
+    options.option("tokenizer", "NAME", "byte, gpt2, or a model's tokenizer.json: a file whose name ends in .json",
+                   "byte");
   }
   options.option("encoder", "FILE", "GPT-2's encoder.json (vocab.json)")
       .option("vocab-bpe", "FILE", "GPT-2's vocab.bpe (merges.txt)");
@@ -59,11 +66,25 @@ void add_tokenizer_options(Options& options, bool by_weights) {
 std::unique_ptr<data::Tokenizer> tokenizer_by_options(const Values& values) {
   const bool given = values.has("encoder") || values.has("vocab-bpe");
   const bool both = values.has("encoder") && values.has("vocab-bpe");
-  const bool gpt2 = values.has("tokenizer") ? values.choice("tokenizer", {"byte", "gpt2"}) == "gpt2" : given;
+  if (names_a_file(values)) {
+    if (given) throw UsageError("--encoder and --vocab-bpe are for --tokenizer gpt2");
+    return data::make_tokenizer(values.text("tokenizer"));
+  }
+  const bool gpt2 =
+      values.has("tokenizer") ? values.choice("tokenizer", {"byte", "gpt2", "FILE.json"}) == "gpt2" : given;
   if (gpt2 && !both) throw UsageError("--tokenizer gpt2 needs --encoder encoder.json and --vocab-bpe vocab.bpe");
   if (!gpt2 && given) throw UsageError("--encoder and --vocab-bpe are for --tokenizer gpt2");
   return gpt2 ? data::make_gpt2_tokenizer(values.text("encoder"), values.text("vocab-bpe"))
               : data::make_byte_tokenizer();
+}
+
+std::vector<fs::path> tokenizer_files(const Values& values) {
+  std::vector<fs::path> files;
+  if (names_a_file(values)) files.emplace_back(values.text("tokenizer"));
+  for (const char* name : {"encoder", "vocab-bpe"}) {
+    if (values.has(name)) files.emplace_back(values.text(name));
+  }
+  return files;
 }
 
 std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, const train::SavedModel& saved,
@@ -77,7 +98,8 @@ std::unique_ptr<data::Tokenizer> tokenizer_of_weights(const Values& values, cons
   }
   if (!trained.checksum.empty() && trained.checksum != record.checksum) {
     throw UsageError(fmt::format(
-        "{} was trained with another vocabulary or other merges; see --encoder and --vocab-bpe", saved.run.string()));
+        "{} was trained with another vocabulary or other merges; see --tokenizer, --encoder and --vocab-bpe",
+        saved.run.string()));
   }
   train::require_vocabulary(values.has("tokenizer") ? "--tokenizer" : "the tokenizer", record.name,
                             tokenizer->vocabulary(), model_vocabulary);

@@ -22,29 +22,24 @@ std::uint64_t pair_key(std::uint32_t left, std::uint32_t right) { return std::ui
 
 std::uint32_t number_of(const TokenNumbers& numbers, std::string_view text, const std::string& where) {
   const auto found = numbers.find(text);
-  if (found == numbers.end()) throw UsageError(fmt::format("{}: '{}' is no token of the encoder", where, text));
+  if (found == numbers.end()) throw UsageError(fmt::format("{}: '{}' is no token of the vocabulary", where, text));
   return found->second;
 }
 
-BytePairs::BytePairs(std::string_view text, const std::string& source, const TokenNumbers& numbers) {
-  std::uint32_t line_number = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    std::string_view line = text.substr(at, end - at);
-    at = end + 1;
-    ++line_number;
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
-    const std::string where = fmt::format("{} line {}", source, line_number);
-    const std::size_t blank = line.find(' ');
-    if (blank == std::string_view::npos || line.find(' ', blank + 1) != std::string_view::npos) {
-      throw UsageError(fmt::format("{}: a merge is two tokens with a blank between them", where));
-    }
-    const std::string_view left = line.substr(0, blank), right = line.substr(blank + 1);
-    const Merge merge{line_number, number_of(numbers, std::string(left) + std::string(right), where)};
-    const std::uint64_t key = pair_key(number_of(numbers, left, where), number_of(numbers, right, where));
-    if (merges_.emplace(key, merge).second) in_order_.push_back(key);
-  }
+std::pair<std::string_view, std::string_view> split_merge(std::string_view merge, const std::string& where) {
+  const std::size_t blank = merge.find(' ');
+  if (blank != std::string_view::npos && merge.find(' ', blank + 1) == std::string_view::npos)
+    return {merge.substr(0, blank), merge.substr(blank + 1)};
+  throw UsageError(fmt::format("{}: a merge is two tokens with a blank between them", where));
+}
+
+void BytePairs::add(std::string_view left, std::string_view right, const TokenNumbers& numbers,
+                    const std::string& where) {
+  const Merge merge{static_cast<std::uint32_t>(in_order_.size()),
+                    number_of(numbers, std::string(left) + std::string(right), where)};
+  const std::uint64_t key = pair_key(number_of(numbers, left, where), number_of(numbers, right, where));
+  merges_.insert_or_assign(key, merge);  // a pair that is there twice counts at its last place, as in the references
+  in_order_.push_back(key);
 }
 
 /// Two neighbours that may merge; stale once either has changed.
@@ -105,13 +100,32 @@ Tokens BytePairs::merged(Tokens tokens) const {
   }
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue({}, std::move(made));
   while (!queue.empty()) {
-    // Pairs made in this round wait for its end, as in the reference, also where they are of an earlier rank.
     made.clear();
-    for (const std::uint32_t rank = queue.top().rank; !queue.empty() && queue.top().rank == rank; queue.pop())
+    const std::uint32_t rank = queue.top().rank;
+    do {
       word.apply(queue.top(), made);
+      queue.pop();
+    } while (order_ == MergeOrder::rounds && !queue.empty() && queue.top().rank == rank);
     for (const Candidate& pair : made) queue.push(pair);
   }
   return word.take();
+}
+
+BytePairs parse_merges(std::string_view text, const std::string& source, const TokenNumbers& numbers) {
+  BytePairs pairs(MergeOrder::rounds);
+  std::size_t line_number = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    std::string_view line = text.substr(at, end - at);
+    at = end + 1;
+    ++line_number;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
+    const std::string where = fmt::format("{} line {}", source, line_number);
+    const auto [left, right] = split_merge(line, where);
+    pairs.add(left, right, numbers, where);
+  }
+  return pairs;
 }
 
 }  // namespace lshdp::data

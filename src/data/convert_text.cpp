@@ -1,12 +1,16 @@
 // Text, and files of tokens, as data sets.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/data/converters.h"
+#include "text_matcher.h"
 #include "text_reader.h"
 #include "token_file.h"
 #include "token_output.h"
@@ -44,48 +48,120 @@ void for_each_paragraph(std::string_view text, F f) {
   if (begin < text.size()) f(text.substr(begin));
 }
 
+/// Calls f(text) for each line's record. Empty lines are left out.
+template <typename F>
+void for_each_record(std::string_view lines, const fs::path& file, const std::vector<std::string>& fields, F f) {
+  std::int64_t number = 0;
+  for (std::size_t at = 0; at < lines.size();) {
+    const std::size_t end = std::min(lines.find('\n', at), lines.size());
+    const std::string_view line = lines.substr(at, end - at);
+    at = end + 1;
+    ++number;
+    if (is_blank(line)) continue;
+    const std::string source = fmt::format("{}: record in line {}", file.string(), number);
+    const Json record = parse_json(line, source);
+    std::vector<std::string> texts;
+    for (const std::string& field : fields) texts.push_back(json_value<std::string>(record, field, source));
+    f(texts);
+  }
+}
+
+std::string without_end_of_text(const std::string& tokenizer) {
+  constexpr std::string_view problem = "the tokenizer has no token that ends documents, which --separator is about";
+  if (tokenizer == "byte")
+    return fmt::format("{}; take --tokenizer gpt2 or a tokenizer.json, or --separator none", problem);
+  if (tokenizer == "gpt2") return fmt::format("{}; add {} to the encoder", problem, kEndOfText);
+  return fmt::format("{}; make {} a special one of its added_tokens", problem, fmt::join(kEndsOfText, " or "));
+}
+
+/// True if `text` holds one.
+bool note_special(std::string_view text, const TextMatcher& special, const fs::path& file, TextReader& reader) {
+  const TextMatcher::Match found = special.find(text, 0);
+  if (found.begin == text.size()) return false;
+  reader.note(
+      fmt::format("holds {}, which is taken as text; --special takes it for the token", special.texts()[found.number]),
+      file);
+  return true;
+}
+
 /// Collects the tokens of texts and documents.
 class TextEncoder {
  public:
   TextEncoder(const Tokenizer& tokenizer, const TextOptions& options) : tokenizer_(tokenizer), options_(options) {
-    const bool needed = options.special || options.documents != Documents::none;
-    if (!needed || tokenizer.end_of_text()) return;
-    throw UsageError(fmt::format("the tokenizer has no token {}, which --separator and --special are about; {}",
-                                 kEndOfText,
-                                 tokenizer.name() == "byte" ? "take --tokenizer gpt2" : "add it to the encoder"));
+    if (options.documents != Documents::none && !tokenizer.end_of_text())
+      throw UsageError(without_end_of_text(tokenizer.name()));
+    if (options.special && tokenizer.special_tokens().empty())
+      throw UsageError("--special: the tokenizer has no special tokens");
+    if (masked() && options.documents == Documents::none)
+      throw UsageError("prompts and padding are of documents; leave out --separator none, or give one with --pad-to");
   }
 
-  void add_text(std::string_view text) {
-    while (options_.special) {
-      const std::size_t found = text.find(kEndOfText);
-      if (found == std::string_view::npos) break;
-      append(text.substr(0, found));
-      tokens_.push_back(*tokenizer_.end_of_text());
-      text.remove_prefix(found + kEndOfText.size());
+  /// Whether some tokens are not trained.
+  bool masked() const { return options_.fields.size() > 1 || options_.pad_to > 0; }
+
+  void add_pair(const std::string& prompt, const std::string& completion) {
+    begin_document();
+    append(prompt, false);
+    append(completion, true);
+    end_document();
+  }
+
+  void add(std::string_view text) {
+    if (options_.documents == Documents::none) {
+      one_text_ += text;
+    } else if (options_.documents == Documents::blank_lines) {
+      for_each_paragraph(text, [&](std::string_view document) { add_document(document); });
+    } else if (!text.empty()) {
+      add_document(text);
     }
-    append(text);
   }
 
-  void add_file(std::string_view text) {
-    const auto add_document = [&](std::string_view document) {
-      add_text(document);
-      tokens_.push_back(*tokenizer_.end_of_text());
-    };
-    if (options_.documents == Documents::blank_lines) return for_each_paragraph(text, add_document);
-    if (!text.empty()) add_document(text);
+  /// No more is added.
+  void finish() {
+    append(std::exchange(one_text_, {}), true);
+    // The last window's last target.
+    if (options_.pad_to > 0 && !tokens_.empty()) push(*tokenizer_.end_of_text(), false);
   }
-
   const Tokens& tokens() const { return tokens_; }
+  /// Of each token whether it is trained; empty: all are.
+  std::span<const std::uint8_t> trained() const {
+    return masked() ? std::span<const std::uint8_t>(trained_) : std::span<const std::uint8_t>();
+  }
 
  private:
-  void append(std::string_view text) {
-    const Tokens more = tokenizer_.encode(text);
+  void push(std::uint32_t token, bool trained) {
+    tokens_.push_back(token);
+    trained_.push_back(trained ? 1 : 0);
+  }
+
+  void begin_document() {
+    begun_ = tokens_.size();
+    if (const auto begin = tokenizer_.begin_of_text()) push(*begin, true);
+  }
+  void end_document() {
+    push(*tokenizer_.end_of_text(), true);
+    trained_[begun_] = 0;  // nothing of the document tells it
+    const auto window = static_cast<std::size_t>(options_.pad_to);
+    while (window > 0 && tokens_.size() % window != 0) push(*tokenizer_.end_of_text(), false);
+  }
+  void add_document(std::string_view text) {
+    begin_document();
+    append(text, true);
+    end_document();
+  }
+
+  void append(std::string_view text, bool trained) {
+    const Tokens more = options_.special ? tokenizer_.encode_special(text) : tokenizer_.encode(text);
     tokens_.insert(tokens_.end(), more.begin(), more.end());
+    trained_.resize(tokens_.size(), trained ? 1 : 0);
   }
 
   const Tokenizer& tokenizer_;
   const TextOptions& options_;
+  std::string one_text_;  // where there are no documents
   Tokens tokens_;
+  std::vector<std::uint8_t> trained_;  // by token
+  std::size_t begun_ = 0;              // the document in hand
 };
 
 void require_below(std::span<const std::uint32_t> tokens, std::int64_t first, std::int64_t vocabulary,
@@ -114,22 +190,30 @@ void convert_text(const std::vector<fs::path>& files, const Tokenizer& tokenizer
                   const TokenOutput& output) {
   TextReader reader(options.encoding);
   TextEncoder encoder(tokenizer, options);
-  std::string one_text;
+  const TextMatcher special(options.special ? std::vector<std::string>() : tokenizer.special_tokens());
   for (const fs::path& file : files) {
-    const std::string text = reader.read(file);
-    if (!options.special && tokenizer.end_of_text() && text.find(kEndOfText) != std::string::npos)
-      reader.note(fmt::format("holds {}, which is taken as text; --special takes it for the token", kEndOfText), file);
-    if (options.documents == Documents::none) {
-      one_text += text;
-    } else {
-      encoder.add_file(text);
+    const std::string content = reader.read(file);
+    bool noted = false;
+    const auto add = [&](std::string_view text) {
+      if (!noted) noted = note_special(text, special, file, reader);
+      encoder.add(text);
+    };
+    if (options.fields.empty()) {
+      add(content);
+      continue;
     }
+    for_each_record(content, file, options.fields, [&](const std::vector<std::string>& texts) {
+      if (texts.size() == 1) return add(texts.front());
+      for (const std::string& text : texts) noted = noted || note_special(text, special, file, reader);
+      encoder.add_pair(texts.front(), texts.back());
+    });
   }
-  encoder.add_text(one_text);
-  if (encoder.tokens().empty()) throw UsageError(fmt::format("{}: holds no text", names_of(files)));
+  encoder.finish();
+  const Tokens& tokens = encoder.tokens();
+  if (tokens.empty()) throw UsageError(fmt::format("{}: holds no text", names_of(files)));
   reader.warn();
-  SplitTokenWriter writer(output, static_cast<std::int64_t>(encoder.tokens().size()), tokenizer.vocabulary());
-  writer.add(encoder.tokens());
+  SplitTokenWriter writer(output, static_cast<std::int64_t>(tokens.size()), tokenizer.vocabulary(), encoder.masked());
+  writer.add(tokens, encoder.trained());
   writer.commit(tokenizer.record(), fmt::format("text {}", names_of(files)));
 }
 

@@ -54,6 +54,8 @@ class ImageDataset : public Dataset {
            (keep_ ? info_.count * image_bytes_ : 0);
   }
 
+  std::int64_t terms(std::span<const std::int64_t> samples) const override { return std::ssize(samples); }
+
   Batch read(std::span<const std::int64_t> samples) override {
     if (keep_ && memory_.empty()) read_all();
     const auto count = static_cast<std::int64_t>(samples.size());
@@ -108,12 +110,27 @@ class TokenDataset : public Dataset {
         info_(std::move(info)),
         context_(context),
         stride_(windows == Windows::fixed ? context : 1),
-        keep_(info_.count <= in_memory_limit / static_cast<std::int64_t>(sizeof(std::int32_t))) {}
+        keep_(info_.count <= in_memory_limit / static_cast<std::int64_t>(sizeof(std::int32_t))) {
+    if (!info_.masked) return;
+    trained_.resize(static_cast<std::size_t>(info_.count));
+    file.openDataSet(kTrainedArray).read(trained_.data(), H5::PredType::NATIVE_UINT8);
+  }
 
   const DatasetInfo& info() const override { return info_; }
   std::int64_t size() const override { return (info_.count - 1 - context_) / stride_ + 1; }
   std::int64_t memory_bytes() const override {
-    return keep_ ? info_.count * static_cast<std::int64_t>(sizeof(std::int32_t)) : 0;
+    const std::int64_t tokens = keep_ ? info_.count * static_cast<std::int64_t>(sizeof(std::int32_t)) : 0;
+    return tokens + std::ssize(trained_);
+  }
+
+  std::int64_t terms(std::span<const std::int64_t> samples) const override {
+    if (!info_.masked) return std::ssize(samples) * context_;
+    std::int64_t count = 0;
+    for_each_run(samples, size(), path_, [&](std::int64_t, std::int64_t first, std::int64_t windows) {
+      for (std::int64_t window = first; window < first + windows; ++window)
+        count += context_ - std::count(targets_of(window), targets_of(window) + context_, 0);
+    });
+    return count;
   }
 
   Batch read(std::span<const std::int64_t> samples) override {
@@ -129,13 +146,24 @@ class TokenDataset : public Dataset {
       for (std::int64_t window = 0; window < windows; ++window) {
         const std::int32_t* from = tokens + window * stride_;
         std::copy_n(from, context_, batch.input.mutable_data_ptr<std::int64_t>() + (at + window) * context_);
-        std::copy_n(from + 1, context_, batch.target.mutable_data_ptr<std::int64_t>() + (at + window) * context_);
+        std::int64_t* targets = batch.target.mutable_data_ptr<std::int64_t>() + (at + window) * context_;
+        std::copy_n(from + 1, context_, targets);
+        if (info_.masked) mask(targets, targets_of(first + window));
       }
     });
     return batch;
   }
 
  private:
+  /// Of each target of a window: whether it is trained.
+  const std::uint8_t* targets_of(std::int64_t window) const { return trained_.data() + window * stride_ + 1; }
+
+  void mask(std::int64_t* targets, const std::uint8_t* trained) const {
+    for (std::int64_t i = 0; i < context_; ++i) {
+      if (trained[i] == 0) targets[i] = kUntrained;
+    }
+  }
+
   /// HDF5 converts to 32 bits and clips, so that what does not fit stays out of range.
   std::vector<std::int32_t> read_tokens(std::int64_t first, std::int64_t count) const {
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
@@ -159,6 +187,7 @@ class TokenDataset : public Dataset {
   std::int64_t context_, stride_;
   bool keep_;
   std::vector<std::int32_t> memory_;
+  std::vector<std::uint8_t> trained_;  // by token; empty: all are
 };
 
 void require_a_window(const fs::path& path, const DatasetInfo& info, std::int64_t context) {

@@ -1,4 +1,6 @@
 // What is in a data set, for people.
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -38,8 +40,13 @@ std::string describe_images(const DatasetInfo& info, const std::vector<std::int6
   return table.to_string() + "\n" + class_table(info, labels);
 }
 
-std::string describe_tokens(const DatasetInfo& info) {
+std::string describe_tokens(const H5::H5File& file, const DatasetInfo& info) {
   Table table({"tokens", format_count(info.count)});
+  if (info.masked) {
+    std::vector<std::uint8_t> trained(static_cast<std::size_t>(info.count));
+    file.openDataSet(kTrainedArray).read(trained.data(), H5::PredType::NATIVE_UINT8);
+    table.add({"trained", format_count(info.count - std::ranges::count(trained, 0))});
+  }
   table.add({"vocabulary", format_count(info.vocabulary)});
   table.add({"tokenizer", info.tokenizer.empty() ? "not known" : info.tokenizer});
   if (!info.tokenizer_checksum.empty()) table.add({"vocabulary and merges", info.tokenizer_checksum});
@@ -69,7 +76,8 @@ std::string describe_dataset(const fs::path& path) {
   const DatasetInfo info = read_info(file, path);
   const std::string title = fmt::format("{}: {}\n\n", printable(path.filename().string()),
                                         info.source.empty() ? "source unknown" : printable(info.source));
-  if (info.kind == DatasetInfo::Kind::tokens) return title + describe_tokens(info);
+  if (info.kind == DatasetInfo::Kind::tokens)
+    return title + reading_hdf5(path, [&] { return describe_tokens(file, info); });
   return title + describe_images(info, read_labels(file, path));
 }
 

@@ -125,6 +125,13 @@ void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
   if (info.vocabulary < 1 || info.vocabulary > std::numeric_limits<std::int32_t>::max()) {
     refuse(path, fmt::format("attribute 'vocabulary' is {}; it must be from 1 to 2147483647", info.vocabulary));
   }
+  info.masked = file.nameExists(kTrainedArray);
+  if (info.masked) {
+    const H5::DataSet trained = integer_array(file, path, kTrainedArray, 1);
+    const auto count = static_cast<std::int64_t>(shape_of(trained)[0]);
+    if (trained.getIntType() != H5::PredType::NATIVE_UINT8) refuse(path, "'trained' must hold bytes (uint8), 0 or 1");
+    if (count != info.count) refuse(path, fmt::format("holds {} tokens but {} in 'trained'", info.count, count));
+  }
   info.tokenizer = read_text(file, path, "tokenizer");
   info.tokenizer_checksum = read_text(file, path, "tokenizer_checksum");
 }
@@ -173,7 +180,8 @@ void read_rows(const H5::DataSet& array, std::int64_t first, std::int64_t count,
 TokenizerRecord read_tokenizer(const H5::H5File& file, const fs::path& path) {
   return reading_hdf5(path, [&] {
     return TokenizerRecord{read_text(file, path, "tokenizer"), read_text(file, path, "tokenizer_checksum"),
-                           read_bytes(file, path, kVocabularyArray), read_bytes(file, path, kMergesArray)};
+                           read_bytes(file, path, kVocabularyArray), read_bytes(file, path, kMergesArray),
+                           read_bytes(file, path, kTokenizerArray)};
   });
 }
 

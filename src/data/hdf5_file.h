@@ -10,8 +10,12 @@
 
 namespace lshdp::data {
 
-/// Where a token data set keeps the two files of its tokenizer.
-inline constexpr const char *kVocabularyArray = "tokenizer_vocab.json", *kMergesArray = "tokenizer_merges.txt";
+/// Where a token data set keeps the files of its tokenizer: the two of GPT-2's, or the one that says all.
+inline constexpr const char *kVocabularyArray = "tokenizer_vocab.json", *kMergesArray = "tokenizer_merges.txt",
+                            *kTokenizerArray = "tokenizer.json";
+
+/// Where it says which tokens are trained: one byte a token, 0 or 1; all are without it.
+inline constexpr const char* kTrainedArray = "trained";
 
 /// What the arrays and attributes of an open file say, checked for shape and type; `classes` is 0 where there are no
 /// class names. Throws UsageError.

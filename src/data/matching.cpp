@@ -30,6 +30,8 @@ class MatchedDataset : public Dataset {
   std::int64_t size() const override { return dataset_->size(); }
   std::int64_t memory_bytes() const override { return dataset_->memory_bytes(); }
 
+  std::int64_t terms(std::span<const std::int64_t> samples) const override { return dataset_->terms(samples); }
+
   Batch read(std::span<const std::int64_t> samples) override {
     Batch batch = dataset_->read(samples);
     if (labels_.empty()) return batch;

@@ -83,12 +83,20 @@ Range HeterogeneousDistributedSampler::slice_of(std::int64_t step, int rank) con
 }
 
 std::vector<std::int64_t> HeterogeneousDistributedSampler::samples_of(std::int64_t step, int rank) const {
-  const Range slice = slice_of(step, rank);
-  const std::int64_t epoch = epoch_of(step);
+  return samples_at(slice_of(step, rank), epoch_of(step));
+}
+
+std::vector<std::int64_t> HeterogeneousDistributedSampler::samples_of(std::int64_t step) const {
+  const std::int64_t begin = step % steps_per_epoch() * total_;
+  return samples_at({begin, begin + global_count(step)}, epoch_of(step));
+}
+
+std::vector<std::int64_t> HeterogeneousDistributedSampler::samples_at(const Range& positions,
+                                                                      std::int64_t epoch) const {
   const KeyedPermutation order(size_, seed_, epoch);
   std::vector<std::int64_t> samples;
-  samples.reserve(static_cast<std::size_t>(slice.count()));
-  for (std::int64_t position = slice.begin; position < slice.end; ++position)
+  samples.reserve(static_cast<std::size_t>(positions.count()));
+  for (std::int64_t position = positions.begin; position < positions.end; ++position)
     samples.push_back(places_ == 0 ? order(position) : draw(epoch, position));
   return samples;
 }

@@ -14,6 +14,7 @@
 #include "lshdp/core/log.h"
 #include "lshdp/data/formats.h"
 #include "text_remedy.h"
+#include "utf8.h"
 
 namespace lshdp::data {
 namespace {
@@ -92,21 +93,9 @@ std::string encoding_by_zeros(std::string_view text) {
 std::size_t first_invalid_utf8(std::string_view text) {
   std::size_t at = 0;
   while (at < text.size()) {
-    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };
-    const int first = byte(at);
-    if (first < 0x80) {
-      ++at;
-      continue;
-    }
-    const std::size_t length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-    // The second byte is narrower where a code would be too long, a surrogate, or above U+10FFFF.
-    const int low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-    const int high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-    if (length == 0 || byte(at + 1) < low || byte(at + 1) > high) return at;
-    for (std::size_t i = 2; i < length; ++i) {
-      if ((byte(at + i) & 0xc0) != 0x80) return at;
-    }
-    at += length;
+    const Utf8Character character = utf8_character(text, at);
+    if (!character.valid) return at;
+    at += character.size;
   }
   return text.size();
 }

@@ -30,16 +30,18 @@ std::int64_t training_count(const TokenOutput& output, std::int64_t count) {
 
 }  // namespace
 
-SplitTokenWriter::SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary)
-    : left_in_training_(training_count(output, count)), training_(output.path, left_in_training_, vocabulary) {
-  if (output.validation_path) validation_.emplace(*output.validation_path, count - left_in_training_, vocabulary);
+SplitTokenWriter::SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary, bool masked)
+    : left_in_training_(training_count(output, count)), training_(output.path, left_in_training_, vocabulary, masked) {
+  if (output.validation_path)
+    validation_.emplace(*output.validation_path, count - left_in_training_, vocabulary, masked);
 }
 
-void SplitTokenWriter::add(std::span<const std::uint32_t> tokens) {
+void SplitTokenWriter::add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained) {
   const auto first = static_cast<std::size_t>(std::min(left_in_training_, static_cast<std::int64_t>(tokens.size())));
-  training_.add(tokens.first(first));
+  const std::size_t masks = trained.empty() ? 0 : first;
+  training_.add(tokens.first(first), trained.first(masks));
   left_in_training_ -= static_cast<std::int64_t>(first);
-  if (first < tokens.size()) validation_.value().add(tokens.subspan(first));
+  if (first < tokens.size()) validation_.value().add(tokens.subspan(first), trained.subspan(masks));
 }
 
 void SplitTokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source) {

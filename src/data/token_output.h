@@ -12,8 +12,9 @@ namespace lshdp::data {
 class SplitTokenWriter {
  public:
   /// `count` tokens in all. Throws UsageError if there are none, a part would be empty, or both parts have one name.
-  SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary);
-  void add(std::span<const std::uint32_t> tokens);
+  SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary, bool masked = false);
+  /// See TokenWriter.
+  void add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained = {});
   void commit(const TokenizerRecord& tokenizer, const std::string& source);
 
  private:

@@ -1,18 +1,19 @@
-// GPT-2's split of text into words, within which bytes are merged.
+// A tokenizer's split of text into words, within which bytes are merged.
 #pragma once
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include <pcre2.h>
 
 namespace lshdp::data {
 
-/// Letters and digits are those of Unicode 16, white space is Unicode's White_Space, whatever PCRE2's own version:
-/// these are what `tokenizers` and `tiktoken` split by. One thread at a time.
+/// Splits as `tokenizers` and `tiktoken` do. One thread at a time.
 class WordSplitter {
  public:
-  WordSplitter();
+  /// By a pattern as pcre2_pattern() takes it. Throws UsageError naming `source` if it cannot be used.
+  WordSplitter(std::string_view pattern, const std::string& source);
 
   /// Calls f(piece) for pieces that together are `text`; what no word can hold (bytes that are not UTF-8) is a piece as
   /// well.

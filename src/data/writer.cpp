@@ -156,15 +156,23 @@ void ImageWriter::commit(const std::vector<std::string>& class_names, const std:
 
 class TokenWriter::File {
  public:
-  File(const fs::path& path, std::int64_t count, std::int64_t vocabulary)
+  File(const fs::path& path, std::int64_t count, std::int64_t vocabulary, bool masked)
       : count_(count), vocabulary_(vocabulary), file_(path) {
-    file_.guarded(
-        [&] { tokens_ = &file_.create("tokens", token_type(vocabulary), {static_cast<hsize_t>(count)}, {}); });
+    const std::vector<hsize_t> shape{static_cast<hsize_t>(count)};
+    file_.guarded([&] {
+      tokens_ = &file_.create("tokens", token_type(vocabulary), shape, {});
+      if (masked) trained_ = &file_.create(kTrainedArray, H5::PredType::STD_U8LE, shape, {});
+    });
   }
 
-  void add(std::span<const std::uint32_t> tokens) {
+  void add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained) {
     if (tokens.empty()) return;
-    file_.guarded([&] { append_rows(*tokens_, added_, tokens.size(), tokens.data(), H5::PredType::NATIVE_UINT32); });
+    const bool masked = trained_ != nullptr;
+    if (trained.size() != (masked ? tokens.size() : 0)) throw std::logic_error("a mask for each token, or for none");
+    file_.guarded([&] {
+      append_rows(*tokens_, added_, tokens.size(), tokens.data(), H5::PredType::NATIVE_UINT32);
+      if (masked) append_rows(*trained_, added_, trained.size(), trained.data(), H5::PredType::NATIVE_UINT8);
+    });
     added_ += static_cast<std::int64_t>(tokens.size());
   }
 
@@ -176,6 +184,7 @@ class TokenWriter::File {
       file_.describe("tokenizer_checksum", tokenizer.checksum);
       file_.embed(kVocabularyArray, tokenizer.vocabulary_json);
       file_.embed(kMergesArray, tokenizer.merges_text);
+      file_.embed(kTokenizerArray, tokenizer.tokenizer_json);
       file_.describe("source", source);
     });
     file_.commit();
@@ -186,13 +195,16 @@ class TokenWriter::File {
   std::int64_t added_ = 0;
   Hdf5Output file_;
   H5::DataSet* tokens_ = nullptr;
+  H5::DataSet* trained_ = nullptr;  // null: all tokens are
 };
 
-TokenWriter::TokenWriter(const fs::path& path, std::int64_t count, std::int64_t vocabulary)
-    : file_(std::make_unique<File>(path, count, vocabulary)) {}
+TokenWriter::TokenWriter(const fs::path& path, std::int64_t count, std::int64_t vocabulary, bool masked)
+    : file_(std::make_unique<File>(path, count, vocabulary, masked)) {}
 TokenWriter::~TokenWriter() = default;
 
-void TokenWriter::add(std::span<const std::uint32_t> tokens) { file_->add(tokens); }
+void TokenWriter::add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained) {
+  file_->add(tokens, trained);
+}
 
 void TokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source) {
   file_->commit(tokenizer, source);

@@ -70,6 +70,7 @@ void require_augmentation(const NamedInfo& training, const data::Augmentation& a
 
 void keep_tokenizer(const std::filesystem::path& data, const std::filesystem::path& folder) {
   const data::TokenizerRecord record = data::read_tokenizer(data);
+  if (!record.tokenizer_json.empty()) write_file(folder / "tokenizer.json", record.tokenizer_json);
   if (record.vocabulary_json.empty() || record.merges_text.empty()) return;
   write_file(folder / "vocab.json", record.vocabulary_json);
   write_file(folder / "merges.txt", record.merges_text);

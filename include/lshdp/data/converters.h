@@ -66,11 +66,18 @@ struct TokenOutput {
 struct TextOptions {
   std::string encoding = {};  // of the files, as iconv calls it; empty: bytes as they are
   enum class Documents : std::uint8_t {
-    none,                         // all files are one text, and merges cross the borders of files
+    none,                         // all files are one text, and merges cross the borders of files and records
     files,                        // each file is a document
     blank_lines,                  // each run of lines without an empty one is a document; empty lines are left out
-  } documents = Documents::none;  // each is tokenized for itself and followed by the token kEndOfText
-  bool special = false;           // kEndOfText in the text is the token of that name
+    records,                      // each record is a document
+  } documents = Documents::none;  // each is tokenized for itself, behind the tokenizer's begin_of_text() if it has one,
+                                  // and followed by its end_of_text()
+  bool special = false;           // what looks like a special token in the text is that token
+  /// Each line of a file is a record, a JSON object: the key of its text, or those of its prompt and its completion,
+  /// which are tokenized apart and of which only the completion is trained. None: files are text.
+  std::vector<std::string> fields = {};
+  std::int64_t pad_to =
+      0;  // each document fills whole windows of so many tokens, the rest is not trained; 0: none does
 };
 
 /// The files in their order; gzip is unpacked. Holds text and tokens in memory. Warns of what is odd (byte order marks,

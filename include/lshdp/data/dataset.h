@@ -21,16 +21,20 @@ struct DatasetInfo {
   std::vector<std::string> class_names;  // may be empty
   std::vector<double> mean, deviation;   // per channel, of pixels scaled to [0, 1]
   std::int64_t vocabulary = 0;
-  std::string tokenizer;           // "byte", "gpt2", or empty
-  std::string tokenizer_checksum;  // of its vocabulary and merges; empty for bytes and where it is not known
+  bool masked = false;             // not all tokens are trained: the file says which
+  std::string tokenizer;           // TokenizerRecord::name
+  std::string tokenizer_checksum;  // of what its files mean; empty for bytes and where it is not known
   std::string source;              // where it came from, for people
 };
 
 /// What a file holds, without its samples. Throws UsageError as open_dataset does.
 DatasetInfo read_dataset_info(const std::filesystem::path& path);
 
+/// In place of a target that counts in no loss, as in PyTorch.
+inline constexpr std::int64_t kUntrained = -100;
+
 /// Samples of one step for one rank. images: input uint8 [B, C, H, W], target int64 [B]; tokens: input int64 [B, T],
-/// target int64 [B, T], the input shifted by one.
+/// target int64 [B, T], the input shifted by one, kUntrained where the token is not trained.
 struct Batch {
   at::Tensor input, target;
   std::int64_t samples() const { return input.defined() ? input.size(0) : 0; }
@@ -45,6 +49,9 @@ class Dataset {
   virtual std::int64_t size() const = 0;
   /// Bytes that it holds in memory, beside tensors, once samples were read.
   virtual std::int64_t memory_bytes() const = 0;
+  /// How many terms of the loss these samples have: images, or tokens that are trained. May be called beside read().
+  /// Throws UsageError as read().
+  virtual std::int64_t terms(std::span<const std::int64_t> samples) const = 0;
   /// The samples with these numbers, in this order. Throws UsageError if the file turns out to be damaged, or a label
   /// or token is out of range (naming the sample).
   virtual Batch read(std::span<const std::int64_t> samples) = 0;

@@ -45,6 +45,8 @@ class HeterogeneousDistributedSampler {
   Range slice_of(std::int64_t step, int rank) const;
   /// Sample numbers of `rank` at `step`, in order.
   std::vector<std::int64_t> samples_of(std::int64_t step, int rank) const;
+  /// The same of all ranks.
+  std::vector<std::int64_t> samples_of(std::int64_t step) const;
   /// Restarts the order of samples as PyTorch's DistributedSampler.set_epoch does: `step` 0 is then the first of
   /// `epoch`.
   void set_epoch(std::int64_t epoch);
@@ -56,6 +58,7 @@ class HeterogeneousDistributedSampler {
 
  private:
   std::int64_t draw(std::int64_t epoch, std::int64_t position) const;
+  std::vector<std::int64_t> samples_at(const Range& positions, std::int64_t epoch) const;
 
   std::int64_t size_;
   std::vector<std::int64_t> batches_;

@@ -43,11 +43,13 @@ class ImageWriter {
 
 class TokenWriter {
  public:
-  TokenWriter(const std::filesystem::path& path, std::int64_t count, std::int64_t vocabulary);
+  /// `masked`: add() is told which tokens are trained.
+  TokenWriter(const std::filesystem::path& path, std::int64_t count, std::int64_t vocabulary, bool masked = false);
   ~TokenWriter();
   TokenWriter(const TokenWriter&) = delete;
   TokenWriter& operator=(const TokenWriter&) = delete;
-  void add(std::span<const std::uint32_t> tokens);
+  /// `trained`: of each token 0 or 1; empty: all are.
+  void add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained = {});
   /// Once `count` tokens have been added. The data set carries its tokenizer, so that training and generation need no
   /// other files.
   void commit(const TokenizerRecord& tokenizer, const std::string& source);

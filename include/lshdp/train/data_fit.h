@@ -29,8 +29,8 @@ void require_vocabulary(const std::string& what, const std::string& tokenizer, s
 /// miss.
 void require_augmentation(const NamedInfo& training, const data::Augmentation& augmentation);
 
-/// Writes vocab.json and merges.txt, as Hugging Face's folders have them, into `folder` if the data set carries a
-/// tokenizer that has files. Throws WriteError.
+/// Writes vocab.json and merges.txt, or tokenizer.json, as Hugging Face's folders have them, into `folder` if the data
+/// set carries a tokenizer that has files. Throws WriteError.
 void keep_tokenizer(const std::filesystem::path& data, const std::filesystem::path& folder);
 
 }  // namespace lshdp::train

@@ -1,0 +1,68 @@
+// Fuzzes tokenizer.json, the patterns in it, and Unicode's form C.
+#include <filesystem>
+
+#include <gtest/gtest.h>
+
+#include "composer.h"
+#include "driver.h"
+#include "json_tokenizer.h"
+#include "lshdp/core/file.h"
+#include "split_pattern.h"
+#include "word_splitter.h"
+
+namespace lshdp::test {
+namespace {
+
+constexpr const char* kText = "It's 123 e\u0301t\u00e9  \n\n\u4f60\u597d <|endoftext|>\xff, don't!";
+
+std::filesystem::path tokenizers() {
+  return std::filesystem::path(LSHDP_TEST_DATA).parent_path().parent_path() / "data" / "data" / "tokenizers";
+}
+
+/// A tokenizer.json with the bytes as its only tokens, so that mutations meet what is around them as well.
+Json small(const char* kind) {
+  Json file = read_json(tokenizers() / kind / "tokenizer.json");
+  const Json qwen = read_json(tokenizers() / "qwen" / "tokenizer.json");
+  Json bytes = Json::object();
+  for (const auto& [token, number] : qwen["model"]["vocab"].items()) {
+    if (number < 256) bytes[token] = number;
+  }
+  file["model"]["vocab"] = bytes;
+  file["model"]["merges"] = Json::array();
+  std::uint32_t next = 256;
+  for (Json& token : file["added_tokens"]) token["id"] = next++;
+  if (std::string(kind) == "llama3")
+    file["post_processor"]["processors"][1]["special_tokens"]["<|begin_of_text|>"]["ids"][0] = 256;
+  return file;
+}
+
+TEST(Fuzz, TokenizerJson) {
+  fuzz_json({small("llama3"), small("qwen"), small("gpt2")}, [](const Json& file) {
+    const auto tokenizer = data::parse_tokenizer(json_text(file), "F");
+    for (const std::uint32_t token : tokenizer->encode_special(kText)) EXPECT_LT(token, tokenizer->vocabulary());
+  });
+}
+
+TEST(Fuzz, SplitPattern) {
+  const Json llama3 = read_json(tokenizers() / "llama3" / "tokenizer.json");
+  const std::string pattern = llama3["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"];
+  fuzz_bytes({std::string(data::kGpt2SplitPattern), pattern, R"([^\r\n\p{L}]?+\p{L}{1,3}|(?:a|b(?=c))++)"},
+             [](const std::string& text) {
+               std::string joined;
+               data::WordSplitter(text, "F").for_each_word(kText, [&](std::string_view word) { joined += word; });
+               EXPECT_EQ(joined, kText);
+             });
+}
+
+TEST(Fuzz, Composer) {
+  const data::Composer composer;
+  fuzz_bytes(
+      {kText, "e\u0301\u0316\u0344", "\u1100\u1161\u11a8\uac00\u11a8", "\u0cc6\u0cc2\u0cd5 \U0001109b\U000110ba"},
+      [&](const std::string& text) {
+        const std::string once = composer(text);
+        EXPECT_EQ(composer(once), once);
+      });
+}
+
+}  // namespace
+}  // namespace lshdp::test
