@@ -68,6 +68,7 @@ class Row:
     limit: float | None = None
     split_limit: float | None = None  # of this very split: no rank can be done before its CPU time is
     layout: dict | None = None  # layout.json, of the first repetition
+    context: int | None = None  # tokens of a sample
 
     @property
     def is_pipeline(self):
@@ -80,6 +81,10 @@ class Row:
     @property
     def samples_per_second(self):
         return ratio(self.total, self.step)
+
+    @property
+    def tokens_per_second(self):
+        return self.samples_per_second * self.context if self.step and self.context else None
 
     @property
     def over_limit(self):
@@ -146,7 +151,7 @@ def row_of(case_cells, records):
     status = DONE if done else (found[0]["status"] if found else "not run")
     message = "" if done else (found[0]["message"] if found else "")
     row = Row(first.model.name, first.cluster.name, first.case.name, first.case.program, first.case.mode, first.case.wire,
-              first.case.batches, first.bucket_mb, first.micro_batches, status, message)
+              first.case.batches, first.bucket_mb, first.micro_batches, status, message, context=first.model.context)
     if done:
         row.stolen = [record["stolen"] for record in finished if "stolen" in record]
         add_figures(row, done)

@@ -16,11 +16,15 @@ class Model:
     description: object  # a preset's name, or the JSON description
     total: int
     max_batch: int  # profiles for the best total measure no further
+    lora: str = ""  # both programs train these adapters instead (lshdp's --lora)
 
     @property
-    def is_gpt(self):
-        kind = self.description if isinstance(self.description, str) else self.description["type"]
-        return kind.startswith("gpt2")
+    def context(self):
+        """Tokens of a sample; None: it is no text."""
+        described = {"type": self.description} if isinstance(self.description, str) else self.description
+        if described["type"].startswith("gpt2"):
+            return described.get("n_positions", 1024)
+        return described["max_position_embeddings"] if described["type"] == "llama" else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,8 +190,17 @@ def check_restrictions(definition, where):
                 raise DefinitionError(f"{where}: {model.name}-{cluster.name}: no case is measured with it")
 
 
+def check_adapters(definition, where):
+    """The baselines train adapters by DDP."""
+    for model in definition.models:
+        for case in definition.cases:
+            if model.lora and case.mode in ("fsdp2", "pipeline") and model.name in (case.models or (model.name,)):
+                raise DefinitionError(f"{where}: cases: {case.name}: mode {case.mode} is not measured with lora, which {model.name} has")
+
+
 def check(definition, where):
     check_restrictions(definition, where)
+    check_adapters(definition, where)
     pairs = {f"{m.name}-{c.name}" for m in definition.models for c in definition.clusters}
     for pair in (*definition.timeline, *definition.required.get("ratios", {}), *(pair for case in definition.cases for pair in case.steps)):
         if pair not in pairs:
@@ -237,6 +250,9 @@ def settings(definition):
     parts = {"steps": definition.steps, "baseline_steps": definition.baseline_steps}
     for kind, things in (("model", definition.models), ("cluster", definition.clusters), ("case", definition.cases)):
         parts |= {f"{kind} {thing.name}": dataclasses.asdict(thing) for thing in things}
+    for model in definition.models:
+        if not model.lora:  # results from before there was the key stay good
+            parts[f"model {model.name}"].pop("lora")
     for name in (name for name in parts if name.startswith("case ")):
         for key in ("bucket_mb", "micro_batches", "models", "clusters"):  # more of them are further cells
             parts[name].pop(key)

@@ -151,8 +151,8 @@ class Runner:
             return path
         partial = path.with_suffix(".partial")
         d = model.description if isinstance(model.description, dict) else {}
-        if model.is_gpt:
-            arguments = ["synthetic-tokens", "--count", SAMPLES * d.get("n_positions", 1024), "--vocab", d.get("vocab_size", 50257)]
+        if model.context:
+            arguments = ["synthetic-tokens", "--count", SAMPLES * model.context, "--vocab", d.get("vocab_size", 50257)]
         else:
             arguments = ["synthetic-images", "--count", SAMPLES, "--size", d.get("image_size", 224),
                          "--channels", d.get("channels", 3), "--classes", d.get("num_classes", 1000)]
@@ -182,6 +182,10 @@ class Runner:
                                cpus=list(cell.cluster.cpus), nodes=cell.cluster.nodes, stolen=stolen, **content)
         return self.records.read(name)
 
+    @staticmethod
+    def adapters(model):
+        return ["--lora", model.lora] if model.lora else []
+
     def total(self, cell):
         return cell.cluster.total or cell.model.total
 
@@ -199,7 +203,7 @@ class Runner:
         free = any(case.batches == "free" for case in self.definition.cases)
         total, profile = self.total(cell), self.work / f"{name}.profile.json"
         bound = ["--max", cell.model.max_batch] if free else ["--total", total]
-        self.command(f"{name}-profile", [LSHDP, "profile", "--model", self.model_argument(cell.model), "--mode", mode,
+        self.command(f"{name}-profile", [LSHDP, "profile", "--model", self.model_argument(cell.model), *self.adapters(cell.model), "--mode", mode,
                                          "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
                                          *self.store(cell), *bound, "--out", profile], True)
         plans = {"solved": self.optimize(name, profile, ["--total", total])}
@@ -248,7 +252,7 @@ class Runner:
     def train(self, name, cell, setup, steps, further=()):
         """Trains; returns the run directory."""
         results = self.work / "runs" / name
-        self.command(name, [LSHDP, "train", "--model", self.model_argument(cell.model), "--mode", cell.case.mode,
+        self.command(name, [LSHDP, "train", "--model", self.model_argument(cell.model), *self.adapters(cell.model), "--mode", cell.case.mode,
                             "--data", self.data_file(cell.model), "--device", self.device, *self.threads(),
                             *self.batches_arguments(cell, setup), *self.store(cell), *self.clipping(cell), "--steps", steps,
                             "--results", results, "--overwrite", *further], True)
@@ -324,6 +328,8 @@ class Runner:
             further += ["--micro-batches", cell.micro_batches]
         if cell.bucket_mb is not None:
             further += ["--bucket-mb", f"{cell.bucket_mb:g}"]
+        if cell.model.lora:  # both programs read one file
+            further += [*self.adapters(cell.model), "--data", self.data_file(cell.model)]
         return ["--model", self.model_argument(cell.model), "--mode", case.mode, *further, *self.split_arguments(cell), "--wire", case.wire,
                 "--timeout", self.definition.cell_timeout, "--steps", self.steps(cell), "--out", self.out_of(cell)]
 

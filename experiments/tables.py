@@ -40,10 +40,11 @@ def spread(row):
 
 def step_line(row, ours):
     if row.status != DONE:
-        return [case_text(row), row.status] + ["-"] * 7
+        return [case_text(row), row.status] + ["-"] * (7 + bool(row.context))
     if row.mode == "plain":  # no communication: not a step of the cluster
         return None
     return [case_text(row), number(row.step), spread(row), " ".join(map(str, row.batches)), number(row.samples_per_second, 1),
+            *([number(row.tokens_per_second, 0)] if row.context else []),
             times(collect.ratio(ours.samples_per_second if ours else None, row.samples_per_second)), number(row.cpu, 2), number(row.limit), times(row.over_limit)]
 
 
@@ -51,7 +52,8 @@ def steps_table(rows):
     """Each case of one model and cluster, beside the first one of lshdp's."""
     ours = next((row for row in rows if row.program == "lshdp" and row.status == DONE), None)
     lines = [line for line in (step_line(row, ours) for row in rows) if line]
-    header = ["case", "step s", "repetitions", "batches", "samples/s", f"time a sample / {ours.case if ours else '-'}", "CPU-s of all ranks",
+    tokens = ["tokens/s"] if rows[0].context else []
+    header = ["case", "step s", "repetitions", "batches", "samples/s", *tokens, f"time a sample / {ours.case if ours else '-'}", "CPU-s of all ranks",
               "limit s", "step / limit"]
     return markdown(header, lines)
 

@@ -14,9 +14,10 @@ def spread(model, options, size):
 
 def distributed_over(model, options, size):
     if options.mode == "ddp":
-        # Without views, every gradient is copied once more.
+        # Without views, every gradient is copied once more. All ranks draw the same first values: rank 0 need not send its own,
+        # which on a slow link would take longer than the run.
         spread_model = DistributedDataParallel(model, bucket_cap_mb=options.bucket_mb, gradient_as_bucket_view=True,
-                                               broadcast_buffers=False)
+                                               broadcast_buffers=False, init_sync=False)
         if options.wire == "bf16":
             spread_model.register_comm_hook(None, default_hooks.bf16_compress_hook)
         return spread_model
@@ -45,7 +46,7 @@ def loss_scale(options, batches, rank, terms_per_sample):
 
 def make_optimizer(model, options):
     """Fused AdamW; biases and norms do not decay, as in lshdp."""
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
               {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)

@@ -10,6 +10,9 @@ fsdp2   fully_shard for each block; equal batches only
 pipeline  torch.distributed.pipelining, 1F1B or GPipe: --cut says which rank holds which blocks, --batches of a uniform cut what
         the whole pipeline trains, as in 16,0,0,0; on CPUs in fp32 only
 
+--lora (plain and ddp) trains adapters of PEFT on Hugging Face's GPT-2 or Llama in place of the whole model; --data takes the tokens of a
+file of lshdp's in place of random ones.
+
 On a GPU, --compile, --offload (fsdp2: parameters, gradients and the update in host memory) and --precision bf16 (products in
 bf16, parameters and updates in fp32) are what people use there.
 
@@ -29,10 +32,12 @@ import time
 import torch
 
 import cuts
+import lora
 import models
 import parallel
 import pipeline
 import ranks
+import token_data
 from refusal import Refused
 from stolen_time import StolenTime
 
@@ -61,6 +66,8 @@ def parser_of_runs():
     parser = RunParser(description="Times PyTorch's DDP, FSDP2, pipelines and a plain step.")
     parser.add_argument("--model", required=True, help="preset (vit_b_32, gpt2, ..) or JSON description, as for lshdp")
     parser.add_argument("--mode", required=True, choices=["plain", "ddp", "fsdp2", "pipeline"])
+    parser.add_argument("--lora", help="train adapters: r=16,alpha=32,dropout=0.0,targets=c_attn, as for lshdp (plain, ddp)")
+    parser.add_argument("--data", help="tokens that lshdp data wrote (plain, ddp; default: random samples)")
     parser.add_argument("--batches", help="samples of each rank: 16,16,16,16; a layout has its own")
     parser.add_argument("--cut", default="uniform", help="uniform, or a layout.json of lshdp (pipeline)")
     parser.add_argument("--schedule", choices=["1f1b", "gpipe"], default="1f1b", help="(pipeline)")
@@ -102,10 +109,19 @@ def check_pipeline(options):
         raise Refused("--cut and --micro-batches are for --mode pipeline")
 
 
+def parse_adapters(options):
+    if options.lora is not None:
+        options.lora = lora.parse(options.lora)
+    for name in ("lora", "data"):
+        if getattr(options, name) is not None and options.mode not in ("plain", "ddp"):
+            raise Refused(f"--{name} is measured with --mode plain and ddp")
+
+
 def parse_run(arguments):
     options = parser_of_runs().parse_args(arguments)
     parse_batches(options)
     check_pipeline(options)
+    parse_adapters(options)
     if options.steps < 3:
         raise Refused("--steps: at least 3, of which two warm up")
     if options.mode == "fsdp2" and max(options.batches) - min(options.batches) > 1:
@@ -133,8 +149,13 @@ class Stepper:
 
     def __init__(self, model, options, rank, size):
         self.batches, self.told = options.batches, {}  # what a result also says
-        generator = torch.Generator().manual_seed(options.seed + rank)
-        self.pool = [model.synthetic(options.batches[rank], generator) for _ in range(POOL)]
+        if options.data is not None:
+            if not hasattr(model, "positions"):
+                raise Refused("--data: only models of text read tokens")
+            self.pool = token_data.pool_of(options.data, model.positions, options.batches, rank, POOL)
+        else:
+            generator = torch.Generator().manual_seed(options.seed + rank)
+            self.pool = [model.synthetic(options.batches[rank], generator) for _ in range(POOL)]
         if options.device == "cuda":
             self.pool = [tuple(part.pin_memory() for part in batch) for batch in self.pool]
         self.scale = parallel.loss_scale(options, options.batches, rank, model.terms_per_sample)
@@ -266,9 +287,11 @@ def run(options, rank, size):
     torch.manual_seed(options.seed)  # the same first values on every rank
     # With offload, FSDP2 wants the parameters in host memory.
     with torch.device("cpu" if options.offload else options.device):
-        model = models.build(options.model)
+        model = lora.build(options.model, options.lora) if options.lora else models.build(options.model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    trained = lora.trained_parameters(model)
     stepper = make_stepper(model, options, rank, size)
+    stepper.told["trained_parameters"] = trained
     del model  # a stage of a pipeline keeps only its own blocks
     ranks.gather(rank, size)  # all begin together
     by_rank = ranks.gather(measure(stepper, options.steps), size)
