@@ -103,5 +103,8 @@ add_library(lshdp::torch ALIAS lshdp_torch)
 target_compile_options(lshdp_torch INTERFACE "SHELL:-idirafter ${LSHDP_TORCH_DIR}/include"
                        "SHELL:-idirafter ${LSHDP_TORCH_DIR}/include/torch/csrc/api/include")
 target_link_libraries(lshdp_torch INTERFACE ${LSHDP_TORCH_DIR}/lib/libtorch_cpu.so ${LSHDP_TORCH_DIR}/lib/libc10.so)
+# OpenMP's runtime is the wheel's: a second one beside it would have threads of its own.
+file(GLOB _torch_openmp ${LSHDP_TORCH_DIR}/lib/libgomp*.so*)
+target_link_libraries(lshdp_torch INTERFACE ${_torch_openmp})
 # The wheel's libraries name others by the wheel's own rpath.
 target_link_options(lshdp_torch INTERFACE -Wl,--allow-shlib-undefined)

@@ -12,12 +12,19 @@ To check models at full size (a folder of about 2 GB, not for the repository):
 Each model gives three files: NAME.json (its description), NAME.weights.safetensors (as the library itself saves weights)
 and NAME.reference.safetensors: input, target, logits, loss and loss_smoothed (cross-entropy summed over the batch, without
 and with label smoothing 0.1), and grad.PARAMETER, the gradients of `loss`. All in float64.
+
+Models of the Llama family were made with transformers 5.24.0. Its code rounds norms and rotary tables to float32 even in a
+float64 model; NAME.reference.safetensors is that code with these casts taken out (in_double). NAME.generated.safetensors is
+the library as it is, in float32: logits of the same input, and tokens, what generate() without sampling makes of its first
+tokens.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 
 import torch
 import torchvision
@@ -72,7 +79,7 @@ def gpt2_config(**sizes):
     return transformers.GPT2Config(**sizes, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, attn_implementation="eager")
 
 
-def save_gpt2(model, folder, name):
+def save_causal(model, folder, name):
     """As save_pretrained writes it: config.json and model.safetensors, under our names."""
     with tempfile.TemporaryDirectory() as scratch:
         model.save_pretrained(scratch)
@@ -83,8 +90,63 @@ def save_gpt2(model, folder, name):
 def make_gpt2(out):
     config = gpt2_config(n_layer=2, n_head=3, n_embd=12, n_positions=7, vocab_size=19, bos_token_id=0, eos_token_id=0)
     model = redraw(transformers.GPT2LMHeadModel(config).double().eval(), 0.3)
-    save_gpt2(model, out, "gpt2")
+    save_causal(model, out, "gpt2")
     write_reference(model, torch.randint(19, (2, 7)), torch.randint(19, (2, 7)), out / "gpt2.reference.safetensors")
+
+
+@contextlib.contextmanager
+def in_double():
+    """Casts to float32 in the library's code are casts to float64: the same formulas without this rounding."""
+    wide = mock.patch.multiple(torch, float=torch.float64, float32=torch.float64)
+    with wide, mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+        yield
+
+
+# Small sizes; no token ends a text, so that all generated ones are there.
+TINY = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+TINY |= dict(vocab_size=41, max_position_embeddings=64, initializer_range=0.05, bos_token_id=None, eos_token_id=None)
+# Of the eight frequencies of heads 16 wide, one is above, one between and six below what is slowed down.
+SCALED = dict(rope_type="llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=2.0)
+SCALED |= dict(original_max_position_embeddings=16)
+LLAMAS = {
+    "llama": transformers.LlamaConfig(**TINY),
+    "llama_wide": transformers.LlamaConfig(**TINY, head_dim=6, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-5),
+    "llama3": transformers.LlamaConfig(**TINY, head_dim=16, tie_word_embeddings=True, rope_parameters=SCALED),
+    "qwen2": transformers.Qwen2Config(**TINY, tie_word_embeddings=True, rope_parameters=dict(rope_theta=1e6)),
+    "mistral": transformers.MistralConfig(
+        **TINY, sliding_window=64, rope_parameters=dict(rope_type="linear", rope_theta=500.0, factor=2.5)
+    ),
+}
+
+
+def make_llama(name, config, out):
+    with in_double():
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float64)
+    redraw(model, 0.3)
+    save_causal(model, out, name)
+    batch, target = (torch.randint(config.vocab_size, (2, 40)) for _ in range(2))
+    with in_double():
+        write_reference(model.eval(), batch, target, out / f"{name}.reference.safetensors")
+    as_it_is = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    as_it_is.load_state_dict({key: value.float() for key, value in model.state_dict().items()})
+    with torch.no_grad():
+        made = as_it_is.generate(
+            batch[:, :8], max_new_tokens=24, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        first, second = torch.stack(made.logits).topk(2).values.unbind(-1)
+        assert (first - second).min() > 1e-3, f"{name}: two tokens are as likely; take another seed"
+        generated = {"tokens": made.sequences, "logits": as_it_is(batch).logits}
+    save_file({key: value.contiguous() for key, value in generated.items()}, out / f"{name}.generated.safetensors")
+    return as_it_is
+
+
+def make_llamas(out):
+    for seed, (name, config) in enumerate(LLAMAS.items()):
+        torch.manual_seed(seed)
+        model = make_llama(name, config, out)
+        if name == "llama_wide":
+            model.save_pretrained(out / "llama-shards", max_shard_size="12KB")
+            (out / "llama-shards" / "generation_config.json").unlink()
 
 
 class Mlp(torch.nn.Module):
@@ -158,7 +220,7 @@ def make_full(name, out):
                 parameter += torch.randn_like(parameter) * 0.02
         logits = logits_of(model, batch)
     if name == "gpt2":
-        save_gpt2(model, out, name)
+        save_causal(model, out, name)
     else:
         save_file(model.state_dict(), out / f"{name}.weights.safetensors")
     save_file({"input": batch, "logits": logits.contiguous()}, out / f"{name}.reference.safetensors")
@@ -169,6 +231,7 @@ def make_full(name, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", metavar="MODEL", help="vit_b_16 .. vit_h_14 or gpt2, in their full size")
+    parser.add_argument("--only", choices=("llama", "others"), help="the Llama family, or all but it")
     parser.add_argument("--out", type=pathlib.Path, default=DATA, help="folder to write to")
     arguments = parser.parse_args()
     torch.manual_seed(20240)
@@ -178,7 +241,8 @@ def main():
         make_full(arguments.full, arguments.out)
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for make in (make_vit, make_gpt2, make_mlp, make_other_forms):
+    makers = {"llama": [make_llamas], "others": [make_vit, make_gpt2, make_mlp, make_other_forms]}
+    for make in makers[arguments.only] if arguments.only else sum(makers.values(), []):
         make(arguments.out)
 
 

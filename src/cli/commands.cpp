@@ -21,6 +21,7 @@ const std::vector<Command>& commands() {
       {"evaluate", "computes loss and accuracy of saved weights", true, run_evaluate, evaluate_options},
       {"generate", "samples text from a trained GPT", true, run_generate, generate_options},
       {"export", "writes saved weights as others load them", false, run_export, export_options},
+      {"merge-lora", "adds an adapter to its base model's weights", false, run_merge_lora, merge_lora_options},
       {"run", "runs the command of a file, with its options, on its hosts", true, run_run},
       {"init-config", "writes a file for run, with every option of a command", false, run_init_config},
       {"report", "draws and tabulates runs", false, run_report, report_options},

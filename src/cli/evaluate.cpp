@@ -29,7 +29,9 @@ Options evaluate_options() {
       .required("init", "WEIGHTS",
                 "the weights: a run, a checkpoint, a Hugging Face folder, a list of shards or a safetensors file")
       .option("model", "MODEL", "a preset, a JSON file or a folder, where the weights do not say it themselves")
-      .required("data", "FILE", "the data set")
+      .option("adapter", "DIR", "a LoRA adapter of these weights: its folder, or a run that trained one");
+  add_context_option(options);
+  options.required("data", "FILE", "the data set")
       .option("trained-on", "TRAIN.h5",
               "the training set: images are normalised and classes numbered as there (default: as in the run that the "
               "weights are of)")
@@ -63,7 +65,7 @@ int run_evaluate(const Arguments& arguments) {
   const measure::RankRequest ranks = rank_request(values);
   const std::int64_t micro_batch = values.integer("micro-batch", 1);
   return with_ranks("evaluate", values, [&](comm::Communicator& communicator) {
-    const model::Model model = shared_model_of_weights(communicator, values);
+    const model::Model model = shared_model_of_weights(communicator, values, true);
     const measure::RankSetup setup = measure::set_up_rank(communicator, ranks);
     measure::require_host_room(communicator, model, setup, /*alone=*/false);
     MemoryBudget budget(*setup.compute_device, setup.memory_bytes);
@@ -85,7 +87,7 @@ int run_evaluate(const Arguments& arguments) {
       }
       train::say_how_images_fit(values.text("data"), dataset->info(), model);
     });
-    PlacedModel placed(communicator, model, setup, layout, values.text("init"));
+    PlacedModel placed(communicator, model, setup, layout, values);
     const train::EvaluationRecord result = evaluated(communicator, model, placed, layout, *dataset, micro_batch);
     train::require_finite_loss(result);
     const std::string accuracy = result.accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *result.accuracy) : "";

@@ -31,6 +31,7 @@ Options generate_options() {
       .required("init", "WEIGHTS",
                 "the weights: a run, a checkpoint, a Hugging Face folder, a list of shards or a safetensors file")
       .option("model", "MODEL", "a preset, a JSON file or a folder, where the weights do not say it themselves")
+      .option("adapter", "DIR", "a LoRA adapter of these weights: its folder, or a run that trained one")
       .option("prompt", "TEXT", "what the text begins with")
       .option("prompt-file", "FILE", "or a file of it, taken to its last byte")
       .option("length", "N", "tokens to sample", "256")
@@ -66,8 +67,9 @@ Prompt shared_prompt(comm::Communicator& communicator, const model::Model& model
     const train::SavedModel saved = train::find_saved_model(values.text("init"), "--init");
     prompt.tokenizer = tokenizer_of_weights(values, saved, model.input.vocabulary);
     const auto encoded = prompt.tokenizer->encode(prompt.text);
-    return json_text(Json{{"tokens", std::vector<std::int64_t>(encoded.begin(), encoded.end())},
-                          {"vocabulary", prompt.tokenizer->vocabulary()}});
+    std::vector<std::int64_t> tokens(encoded.begin(), encoded.end());
+    if (const auto begin = prompt.tokenizer->begin_of_text()) tokens.insert(tokens.begin(), *begin);
+    return json_text(Json{{"tokens", tokens}, {"vocabulary", prompt.tokenizer->vocabulary()}});
   });
   const Json said = parse_json(json, "--prompt");
   prompt.tokens = said["tokens"].get<std::vector<std::int64_t>>();
@@ -121,12 +123,12 @@ int run_generate(const Arguments& arguments) {
   if (values.has("threads")) request.threads = values.integers("threads", 1);
   return with_ranks("generate", values, [&](comm::Communicator& communicator) {
     const bool is_root = communicator.rank() == 0;
-    const model::Model model = shared_model_of_weights(communicator, values);
+    const model::Model model = shared_model_of_weights(communicator, values, false);
     const Prompt prompt = shared_prompt(communicator, model, values);
     options.tokens = prompt.vocabulary;
     const measure::RankSetup setup = measure::set_up_rank(communicator, request);
     const std::optional<plan::Layout> layout = given_layout(communicator, model, setup, values);
-    PlacedModel placed(communicator, model, setup, layout, values.text("init"));
+    PlacedModel placed(communicator, model, setup, layout, values);
     const auto decoder = make_decoder(communicator, model, placed, layout);
     if (is_root) print_output(prompt.text);
     const train::GenerateTimes times = train::generate(*decoder, prompt.tokens, options, [&](std::int64_t token) {

@@ -1,19 +1,27 @@
 // Stores and pipelines of weights that are only read.
 #include "placed_model.h"
 
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/parallel/make_store.h"
-#include "lshdp/parallel/shared_values.h"
+#include "lshdp/train/saved_adapter.h"
 #include "lshdp/train/saved_model.h"
+#include "lshdp/train/shared_weights.h"
 
 namespace lshdp::cli {
 namespace {
 
 constexpr const char* kOption = "--layout";
+
+model::BlockValues weights_of(const model::Model& model, const train::WeightFiles& files) {
+  model::BlockValues weights = train::saved_block_values(model, files.init, "--init");
+  return files.adapter.empty() ? weights : train::merged_values(model, std::move(weights), files.adapter);
+}
 
 }  // namespace
 
@@ -33,7 +41,7 @@ plan::Layout shared_layout(comm::Communicator& communicator, const model::Model&
 }
 
 PlacedModel::PlacedModel(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
-                         const std::optional<plan::Layout>& layout, const std::string& init) {
+                         const std::optional<plan::Layout>& layout, const Values& values) {
   parallel::StoreOptions storing = measure::store_options(setup);
   parallel::WalkerOptions walking = measure::walker_options(setup);
   if (layout) {
@@ -44,8 +52,9 @@ PlacedModel::PlacedModel(comm::Communicator& communicator, const model::Model& m
   store_ = parallel::make_store(model, communicator, storing);
   {
     const auto scope = measure::scope_of_values(setup);
+    const train::WeightFiles files{values.text("init"), values.has("adapter") ? values.text("adapter") : ""};
     store_->take_values(
-        parallel::values_of_rank_0(communicator, model, train::saved_block_values(model, init, "--init")));
+        train::values_on_all_ranks(communicator, model, placement_.get(), weights_of(model, files), files));
   }
   walker_ = std::make_unique<parallel::BlockWalker>(model, *store_, walking);
   if (layout)

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "lshdp/cli/options.h"
 #include "lshdp/comm/communicator.h"
 #include "lshdp/measure/rank_setup.h"
 #include "lshdp/model/model.h"
@@ -23,10 +24,10 @@ plan::Layout shared_layout(comm::Communicator& communicator, const model::Model&
 /// All ranks must make and destroy it together.
 class PlacedModel {
  public:
-  /// `layout`: none: the model lies as the mode of `setup` has it. `init`: the weights --init, which rank 0 reads. What
-  /// is given must outlive it. Throws AgreedError as train::saved_block_values() does.
+  /// `layout`: none: the model lies as the mode of `setup` has it. The weights are --init of `values`, with --adapter
+  /// merged into them where it is given. What is given must outlive it. Throws AgreedError where they cannot be read.
   PlacedModel(comm::Communicator& communicator, const model::Model& model, const measure::RankSetup& setup,
-              const std::optional<plan::Layout>& layout, const std::string& init);
+              const std::optional<plan::Layout>& layout, const Values& values);
 
   parallel::BlockWalker& walker() { return *walker_; }
   /// Null without a layout.

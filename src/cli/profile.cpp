@@ -27,7 +27,7 @@ namespace lshdp::cli {
 Options profile_options() {
   Options options("profile", "Measures the memory, compute and network of all ranks, for lshdp optimize.",
                   "mpirun -np 4 lshdp profile --model vit.json --data D.h5 --total 128 --out profile.json");
-  options.required("model", "MODEL", "a preset or a JSON file");
+  add_model_options(options);
   add_rank_options(options);
   add_communicator_option(options);
   options.option("data", "FILE", "a data set that must fit the model")
@@ -130,7 +130,7 @@ int run_profile(const Arguments& arguments) {
       .curve_seconds = values.has("curve-seconds") ? values.real("curve-seconds", 0.1, 3600) : 0,
       .show_progress = true};
   return with_ranks("profile", values, [&](comm::Communicator& communicator) {
-    const model::Model model = shared_model(communicator, values.text("model"));
+    const model::Model model = shared_model(communicator, values);
     comm::agree(communicator, [&] {
       if (values.has("data")) check_data(values.text("data"), model, options.total);
     });

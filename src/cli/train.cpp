@@ -58,10 +58,10 @@ void add_file_options(Options& options) {
           "init", "WEIGHTS",
           "weights to begin with: a safetensors file, a list of shards, a Hugging Face folder, a run or a checkpoint")
       .option("save", "FILE", "write the trained weights to this file as well (safetensors)")
-      .option(
-          "results", "DIR",
-          "run directory: weights (model.safetensors, config.json), metrics, summary, plan, checkpoints (default with "
-          "--resume: the run that is resumed)")
+      .option("results", "DIR",
+              "run directory: weights (model.safetensors, config.json; of --lora adapter_model.safetensors), metrics, "
+              "summary, plan, checkpoints (default with "
+              "--resume: the run that is resumed)")
       .flag("overwrite", "replace an earlier run in --results")
       .flag("keep-best", "keep the weights of the evaluation with the least loss, too (in DIR/best)")
       .option("checkpoint-every", "K",
@@ -78,13 +78,14 @@ Options train_options() {
   Options options(
       "train", "Trains a model on unequal ranks with the mathematics of one machine.",
       "mpirun -np 4 lshdp train --model vit.json --data train.h5 --total 128 --epochs 2 --results runs/vit");
-  options.required("model", "MODEL", "a preset or a JSON file");
+  add_model_options(options);
+  add_adapter_option(options);
   add_training_options(options);
   add_plan_options(options);
   add_rank_options(options);
   add_communicator_option(options);
   add_file_options(options);
-  options.excludes("init", "resume").excludes("steps", "epochs").one_of({"steps", "epochs"});
+  options.excludes("steps", "epochs").one_of({"steps", "epochs"});
   options.excludes("overwrite", "resume").needs("overwrite", {"results"}).needs("resume-with-changes", {"resume"});
   options.needs("eval-every", {"eval-data"}).needs("keep-best", {"eval-data"});
   for (const char* kept : {"trace", "keep-best", "keep-checkpoints"}) options.needs(kept, {"results", "resume"});
@@ -142,6 +143,17 @@ void read_folders(const Values& values, train::TrainOptions& options) {
   if (!keeps && checkpoints) throw UsageError("--checkpoint-every needs --results, the folder to write into");
 }
 
+/// What an adapter's run may be given, and others not, and the reverse.
+void require_compatible(const Values& values) {
+  const bool adapter = values.has("lora") || values.has("adapter");
+  if (values.has("adapter") && values.has("resume"))
+    throw UsageError("--adapter and --resume exclude each other: a checkpoint holds the adapter; give its --lora");
+  if (!adapter && values.has("init") && values.has("resume"))
+    throw UsageError("--init and --resume exclude each other");
+  if (adapter && values.has("save"))
+    throw UsageError("--save writes one file, but an adapter has two; take it from --results");
+}
+
 train::TrainOptions read_options(const Values& values) {
   train::TrainOptions options;
   options.data = values.text("data");
@@ -154,8 +166,10 @@ train::TrainOptions read_options(const Values& values) {
   options.windows =
       values.choice("windows", {"fixed", "random"}) == "random" ? data::Windows::anywhere : data::Windows::fixed;
   options.init = path_or_none(values, "init");
+  options.adapter = path_or_none(values, "adapter");
   options.save = path_or_none(values, "save");
   read_folders(values, options);
+  require_compatible(values);
   return options;
 }
 
@@ -236,7 +250,7 @@ int run_train(const Arguments& arguments) {
       options.results = train::results_of_resume(world, options.resume);
       options.results_option = "--resume";
     }
-    const model::Model model = shared_model(world, values.text("model"));
+    const model::Model model = shared_model(world, values);
     const train::RunClaim claim =
         train::claim_run(world, {options.results, options.resume, options.overwrite, options.results_option});
     if (!options.results.empty()) comm::require_shared_folder(world, options.results, options.results_option);

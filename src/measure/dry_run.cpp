@@ -6,6 +6,7 @@
 
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/clock.h"
+#include "lshdp/model/trained_part.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/precision.h"
@@ -67,7 +68,7 @@ DryRun::DryRun(const model::Model& model, const RankSetup& setup, int rank, int 
 
 void DryRun::initialise() {
   const auto scope = scope_of_values(setup_);
-  store_->set_values(model::initial_values(model_, kSeed));
+  store_->take_values(model::initial_block_values(model_, kSeed));
 }
 
 /// A step goes on over batches of all sizes, as far as the store lets it.
@@ -105,11 +106,17 @@ std::vector<plan::BlockProfile> DryRun::measure_blocks(const MemoryBudget& budge
     if (range.begin > 0) made_up(range.begin - 1, 1);  // what is read is another block's
   }
   std::vector<plan::BlockProfile> blocks;
+  const auto compute_bytes =
+      static_cast<std::int64_t>(at::elementSize(parallel::compute_type(setup_.strategy.precision)));
   std::int64_t used = budget.used();
   std::vector<parallel::Activations> activations = forward(batch, [&](std::size_t block, const at::Tensor& output) {
     const std::int64_t left = std::max<std::int64_t>(0, budget.used() - std::exchange(used, budget.used()));
-    blocks.push_back({model_.blocks[block]->name(), model_.parameter_count(block), left,
-                      static_cast<std::int64_t>(output.nbytes())});
+    blocks.push_back({.name = model_.blocks[block]->name(),
+                      .parameters = model_.trained_count(block),
+                      .activation_bytes = left,
+                      .output_bytes = static_cast<std::int64_t>(output.nbytes()),
+                      .shares_with = {},
+                      .frozen_bytes = model::frozen_bytes(*model_.blocks[block], compute_bytes)});
   });
   backward(std::move(activations), batch, false);
   return blocks;

@@ -38,7 +38,7 @@ std::int64_t host_bytes(const comm::Communicator& communicator, const model::Mod
 /// Of the whole copy of the parameters that scope_of_values() keeps out of the budget.
 std::int64_t copy_bytes(const model::Model& model, const RankSetup& setup) {
   if (plan::traits_of(setup.strategy.mode).replicates) return 0;
-  return model.parameter_count() *
+  return model.trained_count() *
          static_cast<std::int64_t>(c10::elementSize(parallel::master_type(setup.strategy.precision)));
 }
 

@@ -51,9 +51,9 @@ void PartsMeasurement::try_out(const Ranges& ranges) {
   held_->finish_step(one);
   std::int64_t parameters = 0;
   for (const parallel::BlockRange& range : ranges) {
-    for (std::size_t block = range.begin; block < range.end; ++block) parameters += model_.parameter_count(block);
+    for (std::size_t block = range.begin; block < range.end; ++block) parameters += model_.trained_count(block);
   }
-  const double share = static_cast<double>(model_.parameter_count()) / ranks_;
+  const double share = static_cast<double>(model_.trained_count()) / ranks_;
   if (parameters > 0) update_seconds_ = (held_->update_seconds() - updated) * share / static_cast<double>(parameters);
 }
 

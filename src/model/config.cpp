@@ -1,9 +1,13 @@
 // config.json beside weights, for those who load them elsewhere.
 #include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "lshdp/core/json.h"
+#include "lshdp/model/lora.h"
 #include "lshdp/model/model.h"
 
 namespace lshdp::model {
@@ -41,12 +45,52 @@ Json gpt2_config(Json config, std::int64_t vocabulary) {
   return config;
 }
 
+const char* class_of(const std::string& family) {
+  if (family == "qwen2") return "Qwen2ForCausalLM";
+  return family == "mistral" ? "MistralForCausalLM" : "LlamaForCausalLM";
+}
+
+/// The tokens that begin and end texts in the tokenizers of these families, by the sizes of their vocabularies. Hugging
+/// Face would take others where they are left out.
+std::pair<Json, Json> ends_of_texts(std::int64_t vocabulary) {
+  if (vocabulary == 32000) return {1, 2};             // Llama 2, Mistral
+  if (vocabulary == 128256) return {128000, 128001};  // Llama 3
+  if (vocabulary == 151936) return {151643, 151643};  // Qwen2.5
+  return {nullptr, nullptr};
+}
+
+/// Rotary positions by their older keys, which transformers 5 reads as well.
+Json llama_config(Json config, std::int64_t vocabulary) {
+  const auto family = config.at("type").get<std::string>();
+  config.erase("type");
+  Json rotary = config.at("rope_parameters");
+  config.erase("rope_parameters");
+  config["rope_theta"] = rotary.at("rope_theta");
+  rotary.erase("rope_theta");
+  config["rope_scaling"] = rotary.at("rope_type") == "default" ? Json() : rotary;
+  if (family == "qwen2") config["use_sliding_window"] = false;
+  if (family == "mistral") config["sliding_window"] = nullptr;
+  std::tie(config["bos_token_id"], config["eos_token_id"]) = ends_of_texts(vocabulary);
+  config.update({{"architectures", {class_of(family)}},
+                 {"model_type", family},
+                 {"hidden_act", "silu"},
+                 {"attention_dropout", 0.0}});
+  return config;
+}
+
+Json text_config(Json config, std::int64_t vocabulary) {
+  config.erase("context");
+  return config.at("type") == "gpt2" ? gpt2_config(std::move(config), vocabulary)
+                                     : llama_config(std::move(config), vocabulary);
+}
+
 }  // namespace
 
 Json config_of(const Model& model, at::ScalarType type) {
   Json config = model.description;
-  if (config.at("type") == "gpt2") {
-    config = gpt2_config(std::move(config), model.input.vocabulary);
+  config.erase(kLoraKey);
+  if (model.input.kind == InputSpec::Kind::tokens) {
+    config = text_config(std::move(config), model.input.vocabulary);
     config["torch_dtype"] = name_of(type);
   } else if (config.value("channels", std::int64_t{0}) == 3) {
     config.erase("channels");  // no argument of torchvision's, which has no other

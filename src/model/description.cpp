@@ -41,16 +41,34 @@ std::vector<std::int64_t> Description::sizes(const std::string& key) {
   return values;
 }
 
+double Description::positive(const std::string& key) {
+  known_.insert(key);
+  const auto value = json_value<double>(object_, key, source_);
+  require_positive(key, value);
+  return value;
+}
+
 double Description::positive_or(const std::string& key, double otherwise) {
   known_.insert(key);
   const double value = json_value_or<double>(object_, key, otherwise, source_);
-  if (!(value > 0) || !std::isfinite(value)) throw_wrong_key(source_, key, "must be above 0");
+  require_positive(key, value);
   return value;
+}
+
+bool Description::flag_or(const std::string& key, bool otherwise) {
+  known_.insert(key);
+  return has(key) ? json_value<bool>(object_, key, source_) : otherwise;
 }
 
 std::string Description::text(const std::string& key) {
   known_.insert(key);
   return json_value<std::string>(object_, key, source_);
+}
+
+Description Description::inside(const std::string& key) {
+  known_.insert(key);
+  if (!object_.contains(key) || !object_.at(key).is_object()) throw_wrong_key(source_, key, "must be a JSON object");
+  return {object_.at(key), fmt::format("{}: \"{}\"", source_, key)};
 }
 
 void Description::allow_only(const std::string& key, const Json& value) { allow_only_one_of(key, {value}); }
@@ -61,6 +79,14 @@ void Description::allow_only_one_of(const std::string& key, std::initializer_lis
   throw_wrong_key(source_, key,
                   fmt::format("is {}, which is not supported; set it to {} or leave it out", object_.at(key).dump(),
                               values.begin()->dump()));
+}
+
+void Description::allow_only_list_of(const std::string& key, const Json& value) {
+  known_.insert(key);
+  if (!has(key)) return;
+  const Json& list = object_.at(key);
+  if (list.is_array() && std::ranges::all_of(list, [&](const Json& entry) { return entry == value; })) return;
+  throw_wrong_key(source_, key, fmt::format("is {}; only {} is supported, for all layers", list.dump(), value.dump()));
 }
 
 void Description::ignore_dropout(const std::string& key) {
@@ -87,6 +113,10 @@ void Description::require_divides(const std::string& key, std::int64_t value, co
 void Description::require_range(const std::string& key, std::int64_t value, std::int64_t largest) const {
   if (value >= 1 && value <= largest) return;
   throw_wrong_key(source_, key, fmt::format("must be a whole number from 1 to {}", largest));
+}
+
+void Description::require_positive(const std::string& key, double value) const {
+  if (!(value > 0) || !std::isfinite(value)) throw_wrong_key(source_, key, "must be above 0");
 }
 
 }  // namespace lshdp::model

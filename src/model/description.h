@@ -20,20 +20,30 @@ class Description {
  public:
   Description(const Json& object, std::string source);
 
-  bool has(const std::string& key) const { return object_.contains(key) && !object_.at(key).is_null(); }
+  bool contains(const std::string& key) const { return object_.contains(key); }
+  /// It is there, and not null.
+  bool has(const std::string& key) const { return contains(key) && !object_.at(key).is_null(); }
   /// A whole number in [1, largest].
   std::int64_t size(const std::string& key, std::int64_t largest = kLargestSize);
   /// As size(); `otherwise` where the key is missing or null.
   std::int64_t size_or(const std::string& key, std::int64_t otherwise, std::int64_t largest = kLargestSize);
   /// One or more sizes, or none at all.
   std::vector<std::int64_t> sizes(const std::string& key);
+  /// A number above zero.
+  double positive(const std::string& key);
   /// A number above zero; `otherwise` where the key is missing.
   double positive_or(const std::string& key, double otherwise);
+  /// true or false; `otherwise` where the key is missing or null.
+  bool flag_or(const std::string& key, bool otherwise);
   std::string text(const std::string& key);
+  /// The object at the key, whose messages name it. Must not outlive this description.
+  Description inside(const std::string& key);
   /// The key may be there only with this value, because nothing else is supported.
   void allow_only(const std::string& key, const Json& value);
   /// The key may be there only with one of these values.
   void allow_only_one_of(const std::string& key, std::initializer_list<Json> values);
+  /// The key may be there with a list of this value alone, or with null.
+  void allow_only_list_of(const std::string& key, const Json& value);
   /// The key may be there with a probability, which nobody applies: dropped() lists those above 0.
   void ignore_dropout(const std::string& key);
   const std::vector<std::string>& dropped() const { return dropped_; }
@@ -49,6 +59,7 @@ class Description {
 
  private:
   void require_range(const std::string& key, std::int64_t value, std::int64_t largest) const;
+  void require_positive(const std::string& key, double value) const;
 
   const Json& object_;
   std::string source_;

@@ -2,11 +2,10 @@
 #include <array>
 #include <cmath>
 
-#include <fmt/format.h>
-
 #include "architectures.h"
 #include "layers.h"
 #include "linear.h"
+#include "text_model.h"
 
 namespace lshdp::model {
 namespace {
@@ -14,6 +13,7 @@ namespace {
 struct Sizes {
   std::int64_t layers, heads, hidden, inner, positions, vocabulary;
   double epsilon, deviation;
+  InputSpec input;
 };
 
 /// int64 [B, T], T <= n_positions -> [B, T, hidden].
@@ -26,21 +26,16 @@ class Embedding final : public ListedBlock {
   std::optional<std::size_t> looked_up() const override { return 0; }
 
  private:
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    return at_position(0, input, p);
-  }
-  at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> p, BlockCache& cache) const override {
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override { return at_position(0, input, p); }
+  at::Tensor run_next(const at::Tensor& input, const Tensors& p, BlockCache& cache) const override {
     const std::int64_t first = cache.positions;
     cache.positions += input.size(1);
     return at_position(first, input, p);
   }
 
-  static at::Tensor at_position(std::int64_t first, const at::Tensor& input, std::span<const at::Tensor> p) {
+  static at::Tensor at_position(std::int64_t first, const at::Tensor& input, const Tensors& p) {
     const std::int64_t length = input.size(1);
-    if (first + length > p[1].size(0)) {
-      throw UsageError(fmt::format("{} tokens in a row, but the model has {} positions; use shorter sequences",
-                                   first + length, p[1].size(0)));
-    }
+    require_positions(first + length, p[1].size(0));
     return at::embedding(p[0], input) + p[1].narrow(0, first, length);
   }
 };
@@ -65,26 +60,26 @@ class Attention final : public ListedBlock {
     const std::int64_t h = s.hidden;
     std::vector<Parameter> list;
     add_layer_norm(list, name + "ln_1", h);
-    list.push_back(parameter(name + "attn.c_attn.weight", {h, 3 * h}, normal(s.deviation)));
+    list.push_back(conv1d_weight(name + "attn.c_attn.weight", {h, 3 * h}, normal(s.deviation)));
     list.push_back(parameter(name + "attn.c_attn.bias", {3 * h}, kZeros));
-    list.push_back(parameter(name + "attn.c_proj.weight", {h, h}, residual(s)));
+    list.push_back(conv1d_weight(name + "attn.c_proj.weight", {h, h}, residual(s)));
     list.push_back(parameter(name + "attn.c_proj.bias", {h}, kZeros));
     return list;
   }
 
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    return around(input, p, attention(queries_keys_values(input, p), heads_, true));
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
+    return around(input, p, attention(heads_of(input, p), true));
   }
-  at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> p, BlockCache& cache) const override {
-    return around(input, p, cached_attention(queries_keys_values(input, p), heads_, cache));
+  at::Tensor run_next(const at::Tensor& input, const Tensors& p, BlockCache& cache) const override {
+    return around(input, p, cached_attention(heads_of(input, p), cache));
   }
 
-  at::Tensor queries_keys_values(const at::Tensor& input, std::span<const at::Tensor> p) const {
+  Heads heads_of(const at::Tensor& input, const Tensors& p) const {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], epsilon_);
-    return conv1d_layer(normed, p[attn_w], without_key_bias(p[attn_b]));
+    return split_heads(p.linear(attn_w, normed, without_key_bias(p[attn_b])), heads_);
   }
-  static at::Tensor around(const at::Tensor& input, std::span<const at::Tensor> p, const at::Tensor& mixed) {
-    return conv1d_layer(mixed, p[out_w], p[out_b]) + input;
+  static at::Tensor around(const at::Tensor& input, const Tensors& p, const at::Tensor& mixed) {
+    return p.linear(out_w, mixed, p[out_b]) + input;
   }
 
   std::int64_t heads_;
@@ -104,18 +99,18 @@ class Mlp final : public ListedBlock {
     const std::int64_t h = s.hidden;
     std::vector<Parameter> list;
     add_layer_norm(list, name + "ln_2", h);
-    list.push_back(parameter(name + "mlp.c_fc.weight", {h, s.inner}, normal(s.deviation)));
+    list.push_back(conv1d_weight(name + "mlp.c_fc.weight", {h, s.inner}, normal(s.deviation)));
     list.push_back(parameter(name + "mlp.c_fc.bias", {s.inner}, kZeros));
-    list.push_back(parameter(name + "mlp.c_proj.weight", {s.inner, h}, residual(s)));
+    list.push_back(conv1d_weight(name + "mlp.c_proj.weight", {s.inner, h}, residual(s)));
     list.push_back(parameter(name + "mlp.c_proj.bias", {h}, kZeros));
     return list;
   }
 
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], epsilon_);
-    return input + conv1d_layer(at::gelu(conv1d_layer(normed, p[up_w], p[up_b]), "tanh"), p[down_w], p[down_b]);
+    return input + p.linear(down_w, at::gelu(p.linear(up_w, normed, p[up_b]), "tanh"), p[down_b]);
   }
-  at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> p, BlockCache&) const override {
+  at::Tensor run_next(const at::Tensor& input, const Tensors& p, BlockCache&) const override {
     return run(input, p);  // each position by itself
   }
 
@@ -135,36 +130,20 @@ class Head final : public ListedBlock {
       : ListedBlock("head", head_parameters(s), {"transformer.wte.weight"}), epsilon_(s.epsilon) {}
 
  private:
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
     return linear_layer(at::layer_norm(input, {input.size(2)}, p[0], p[1], epsilon_), p[2]);
   }
-  at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> p, BlockCache&) const override {
+  at::Tensor run_next(const at::Tensor& input, const Tensors& p, BlockCache&) const override {
     return run(input.narrow(1, input.size(1) - 1, 1), p);  // what follows the last position
   }
 
   double epsilon_;
 };
 
-/// Keys of config.json that are about names, labels, other heads, generation or files, not about this network.
+/// Keys of config.json that are about GPT-2's other heads, or make no difference.
 constexpr std::array kOtherKeys{
-    "architectures", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id",
-    "mask_token_id", "decoder_start_token_id", "n_ctx", "use_cache", "dtype", "torch_dtype", "transformers_version",
-    "task_specific_params", "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout",
-    "summary_proj_to_labels", "summary_type", "summary_use_proj", "_name_or_path", "gradient_checkpointing",
-    // labels
-    "id2label", "label2id", "_num_labels", "num_labels", "problem_type", "finetuning_task",
-    // what calls return
-    "output_attentions", "output_hidden_states", "output_past", "output_scores", "return_dict", "use_return_dict",
-    "return_dict_in_generate", "torchscript", "chunk_size_feed_forward", "is_decoder", "attn_implementation",
-    "_attn_implementation", "_attn_implementation_autoset", "use_bfloat16", "tf_legacy_loss", "loss_type",
-    // generation
-    "do_sample", "max_length", "min_length", "max_new_tokens", "num_beams", "num_beam_groups", "temperature", "top_k",
-    "top_p", "typical_p", "repetition_penalty", "length_penalty", "diversity_penalty", "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "early_stopping", "forced_bos_token_id",
-    "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
-    "begin_suppress_tokens", "prefix",
-    // the tokenizer
-    "tokenizer_class", "model_max_length", "n_special", "predict_special_tokens"};
+    "n_ctx",        "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout", "summary_proj_to_labels",
+    "summary_type", "summary_use_proj"};
 
 /// What a config.json of Hugging Face also holds: settled by value, or about other things than the network.
 void accept_config_file(Description& d) {
@@ -176,6 +155,7 @@ void accept_config_file(Description& d) {
   d.allow_only("is_encoder_decoder", false);
   d.allow_only_one_of("pruned_heads", {Json::object(), nullptr});
   for (const char* key : kOtherKeys) d.ignore(key);
+  ignore_other_keys(d);
 }
 
 Sizes read_sizes(Description& d) {
@@ -188,6 +168,7 @@ Sizes read_sizes(Description& d) {
   s.inner = d.size_or("n_inner", 4 * s.hidden);
   s.epsilon = d.positive_or("layer_norm_epsilon", 1e-5);
   s.deviation = d.positive_or("initializer_range", 0.02);
+  s.input = read_text_input(d, s.positions, s.vocabulary);
   // All names of x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
   d.allow_only_one_of("activation_function",
                       {"gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"});
@@ -214,9 +195,8 @@ Model make_gpt2(Description& description, const std::string& name) {
                        {"vocab_size", s.vocabulary},
                        {"layer_norm_epsilon", s.epsilon},
                        {"initializer_range", s.deviation}};
-  model.input.kind = InputSpec::Kind::tokens;
-  model.input.context = s.positions;
-  model.input.vocabulary = s.vocabulary;
+  model.input = s.input;
+  describe_context(model.description, model.input);
   model.blocks.push_back(std::make_unique<Embedding>(s));
   // Two blocks a layer: what the step's boundary waits for is half as much (docs/design.md, "A step").
   for (std::int64_t i = 0; i < s.layers; ++i) {

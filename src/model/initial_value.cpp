@@ -5,25 +5,19 @@
 // only integer arithmetic and +, -, *, /, sqrt of doubles, which IEEE 754 defines to the bit.
 #include <cmath>
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
 #include "lshdp/model/model.h"
+#include "mix.h"
 
 namespace lshdp::model {
 namespace {
 
-/// The output function of SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2660193.2660195).
-std::uint64_t mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-  return x ^ (x >> 31);
-}
-
 constexpr std::uint64_t kGoldenGamma = 0x9e3779b97f4a7c15U;
 
-/// FNV-1a of the name, mixed with the seed.
 std::uint64_t key_of(const std::string& name, std::uint64_t seed) {
-  std::uint64_t hash = 0xcbf29ce484222325U;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  return mix(mix(seed + kGoldenGamma) ^ hash);
+  return mix(mix(seed + kGoldenGamma) ^ hash_of(name));
 }
 
 /// Uniform in (0, 1): the middles of 2^53 equal parts.

@@ -1,8 +1,10 @@
 // What the blocks of all models share: parameters with their first values, attention, and a block that keeps its lists.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lshdp/model/block.h"
@@ -19,6 +21,12 @@ Init linear_default(std::int64_t fan_in);
 
 /// A parameter that decays if it has two dimensions or more (see Parameter::decay).
 Parameter parameter(std::string name, std::vector<std::int64_t> shape, Init init);
+/// The weight [out, in] of a linear layer, for Tensors::linear().
+Parameter linear_weight(std::string name, std::vector<std::int64_t> shape, Init init);
+/// The same, [in, out], as GPT-2's Conv1D has it.
+Parameter conv1d_weight(std::string name, std::vector<std::int64_t> shape, Init init);
+/// The layer's name, of that of its weight: without ".weight" or "_weight".
+std::string layer_of(std::string_view weight);
 /// Appends NAME.weight [width] of ones and NAME.bias [width] of zeros.
 void add_layer_norm(std::vector<Parameter>& parameters, const std::string& name, std::int64_t width);
 
@@ -27,11 +35,38 @@ void add_layer_norm(std::vector<Parameter>& parameters, const std::string& name,
 /// instead of rounding noise, which AdamW would turn into whole steps that differ from split to split.
 at::Tensor without_key_bias(const at::Tensor& bias);
 
-/// Multi-head attention of q, k, v side by side: [B, T, 3 * width] -> [B, T, width].
-at::Tensor attention(const at::Tensor& query_key_value, std::int64_t heads, bool causal);
-/// Causal attention of T positions that follow those of `cache`, which keeps their keys and values: [B, T, 3 * width]
-/// -> [B, T, width].
-at::Tensor cached_attention(const at::Tensor& query_key_value, std::int64_t heads, BlockCache& cache);
+/// Each [B, heads, T, d]. Of keys and values there may be fewer heads: each is then of as many queries that follow each
+/// other.
+struct Heads {
+  at::Tensor query, key, value;
+};
+/// Of q, k, v side by side: [B, T, 3 * width], with d = width / heads.
+Heads split_heads(const at::Tensor& query_key_value, std::int64_t heads);
+
+/// Multi-head attention -> [B, T, heads * d].
+at::Tensor attention(const Heads& heads, bool causal);
+/// Causal attention of T positions that follow those of `cache`, which keeps their keys and values -> [B, T, heads *
+/// d].
+at::Tensor cached_attention(const Heads& heads, BlockCache& cache);
+
+/// Throws UsageError where a sequence has more tokens than the model has positions.
+void require_positions(std::int64_t tokens, std::int64_t positions);
+
+/// What a block computes with: its parameters, and those it borrows, by number, and products with its linear layers.
+class Tensors {
+ public:
+  Tensors(const std::vector<Parameter>& own, std::span<const at::Tensor> tensors, const Pass& pass)
+      : own_(own), tensors_(tensors), pass_(pass) {}
+
+  const at::Tensor& operator[](std::size_t number) const { return tensors_[number]; }
+  /// [.., in] -> [.., out]: the linear layer whose weight has this number, with what an adapter adds to it.
+  at::Tensor linear(std::size_t weight, const at::Tensor& input, const std::optional<at::Tensor>& bias = {}) const;
+
+ private:
+  const std::vector<Parameter>& own_;
+  std::span<const at::Tensor> tensors_;
+  const Pass& pass_;
+};
 
 /// A block that holds its lists; models supply run(), and those that generate text run_next().
 class ListedBlock : public Block {
@@ -41,14 +76,14 @@ class ListedBlock : public Block {
   const std::vector<Parameter>& parameters() const final { return parameters_; }
   const std::vector<std::string>& borrowed() const final { return borrowed_; }
   /// Throws std::invalid_argument on a wrong number of parameters.
-  at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters) const final;
-  at::Tensor forward_next(const at::Tensor& input, std::span<const at::Tensor> parameters,
-                          BlockCache& cache) const final;
+  at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters, const Pass& pass) const final;
+  at::Tensor forward_next(const at::Tensor& input, std::span<const at::Tensor> parameters, BlockCache& cache,
+                          const Pass& pass) const final;
 
  private:
   void require_count(std::span<const at::Tensor> parameters) const;
-  virtual at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> parameters) const = 0;
-  virtual at::Tensor run_next(const at::Tensor& input, std::span<const at::Tensor> parameters, BlockCache& cache) const;
+  virtual at::Tensor run(const at::Tensor& input, const Tensors& parameters) const = 0;
+  virtual at::Tensor run_next(const at::Tensor& input, const Tensors& parameters, BlockCache& cache) const;
 
   std::string name_;
   std::vector<Parameter> parameters_;

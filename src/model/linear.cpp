@@ -43,7 +43,8 @@ class Linear : public torch::autograd::Function<Linear> {
                             const std::optional<at::Tensor>& bias) {
     const at::Tensor weight = given_weight.t().is_contiguous() ? given_weight : given_weight.contiguous();
     const at::Tensor rows = rows_of(input);
-    context->save_for_backward({rows, weight});
+    // A weight that stays as it is wants no gradient, which alone would need the input.
+    context->save_for_backward({given_weight.requires_grad() ? rows : at::Tensor(), weight});
     context->saved_data["has_bias"] = bias.has_value();
 
     const at::Tensor output = at::empty(with_last(input.sizes(), weight.size(0)), input.options());
@@ -60,9 +61,9 @@ class Linear : public torch::autograd::Function<Linear> {
 
     at::Tensor of_input, of_weight, of_bias;
     if (context->needs_input_grad(0)) {
-      of_input = at::empty_like(rows);
+      of_input = at::empty({gradient.size(0), weight.size(1)}, gradient.options());
       multiply_into(of_input, gradient, weight);
-      of_input = of_input.view(with_last(gradients[0].sizes(), rows.size(1)));
+      of_input = of_input.view(with_last(gradients[0].sizes(), weight.size(1)));
     }
     if (context->needs_input_grad(1)) {
       of_weight = at::empty_like(weight);
@@ -88,7 +89,7 @@ at::Tensor linear_layer(const at::Tensor& input, const at::Tensor& weight, const
   return at::linear(input, weight, bias);
 }
 
-at::Tensor conv1d_layer(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias) {
+at::Tensor conv1d_layer(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
   return linear_layer(input, weight.t(), bias);
 }
 

@@ -14,6 +14,7 @@ at::Tensor linear_layer(const at::Tensor& input, const at::Tensor& weight,
 
 /// Hugging Face's Conv1D, the same with a matrix stored the other way: weight [in, out], whose gradient lies as it
 /// does.
-at::Tensor conv1d_layer(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias);
+at::Tensor conv1d_layer(const at::Tensor& input, const at::Tensor& weight,
+                        const std::optional<at::Tensor>& bias = std::nullopt);
 
 }  // namespace lshdp::model

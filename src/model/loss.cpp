@@ -1,6 +1,4 @@
 // Losses, counts of right answers, and batches without data.
-#include <limits>
-
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "lshdp/model/model.h"
@@ -10,10 +8,12 @@ namespace lshdp::model {
 at::Tensor summed_cross_entropy(const at::Tensor& logits, const at::Tensor& target, double label_smoothing) {
   const at::Tensor rows = logits.flatten(0, -2);
   const bool narrow = rows.scalar_type() == at::kBFloat16 || rows.scalar_type() == at::kHalf;
-  // No target is ignored: one out of range is an error of LibTorch's.
-  constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
-  return at::cross_entropy_loss(narrow ? rows.to(at::kFloat) : rows, target.flatten(), {}, at::Reduction::Sum, ignored,
-                                label_smoothing);
+  return at::cross_entropy_loss(narrow ? rows.to(at::kFloat) : rows, target.flatten(), {}, at::Reduction::Sum,
+                                kUntrainedTarget, label_smoothing);
+}
+
+std::int64_t count_terms(const at::Tensor& target) {
+  return target.numel() - target.eq(kUntrainedTarget).sum().item<std::int64_t>();
 }
 
 std::int64_t correct_predictions(const at::Tensor& logits, const at::Tensor& target) {

@@ -1,7 +1,6 @@
 // Multi-layer perceptron: linear layers with ReLU between them, named and drawn as a torch.nn.ModuleList of Linear.
 #include "architectures.h"
 #include "layers.h"
-#include "linear.h"
 
 namespace lshdp::model {
 namespace {
@@ -17,12 +16,12 @@ class Layer final : public ListedBlock {
  private:
   static std::vector<Parameter> make_parameters(std::size_t index, std::int64_t in, std::int64_t out) {
     const std::string name = "layers." + std::to_string(index);
-    return {parameter(name + ".weight", {out, in}, linear_default(in)),
+    return {linear_weight(name + ".weight", {out, in}, linear_default(in)),
             parameter(name + ".bias", {out}, linear_default(in))};
   }
 
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    const at::Tensor output = linear_layer(flatten_ ? input.flatten(1) : input, p[0], p[1]);
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
+    const at::Tensor output = p.linear(0, flatten_ ? input.flatten(1) : input, p[1]);
     return last_ ? output : at::relu(output);
   }
 

@@ -2,7 +2,6 @@
 #include "lshdp/model/model.h"
 
 #include <filesystem>
-#include <numeric>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,6 +9,7 @@
 #include "architectures.h"
 #include "lshdp/core/file_kind.h"
 #include "lshdp/core/text.h"
+#include "lshdp/model/lora.h"
 #include "lshdp/model/weights.h"
 
 namespace lshdp::model {
@@ -32,6 +32,46 @@ Json gpt2(std::int64_t layers, std::int64_t heads, std::int64_t hidden) {
           {"n_embd", hidden}, {"n_positions", 1024}, {"vocab_size", 50257}};
 }
 
+/// Llama 3.1 and 3.2, whose heads share eight keys.
+Json llama3(std::int64_t layers, std::int64_t heads, std::int64_t hidden, std::int64_t inner) {
+  return {{"type", "llama"},
+          {"num_hidden_layers", layers},
+          {"num_attention_heads", heads},
+          {"num_key_value_heads", 8},
+          {"hidden_size", hidden},
+          {"intermediate_size", inner},
+          {"max_position_embeddings", 131072},
+          {"vocab_size", 128256},
+          {"rms_norm_eps", 1e-5}};
+}
+
+Json with_llama3_rotary(Json model, double factor, bool tied) {
+  model["tie_word_embeddings"] = tied;
+  model["rope_parameters"] = {{"rope_type", "llama3"},   {"rope_theta", 500000.0},
+                              {"factor", factor},        {"low_freq_factor", 1.0},
+                              {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 8192}};
+  return model;
+}
+
+Json llama2_7b() {
+  return {{"type", "llama"},     {"num_hidden_layers", 32},    {"num_attention_heads", 32},
+          {"hidden_size", 4096}, {"intermediate_size", 11008}, {"max_position_embeddings", 4096},
+          {"vocab_size", 32000}, {"rms_norm_eps", 1e-5}};
+}
+
+Json qwen25_half_b() {
+  return {{"type", "qwen2"},
+          {"num_hidden_layers", 24},
+          {"num_attention_heads", 14},
+          {"num_key_value_heads", 2},
+          {"hidden_size", 896},
+          {"intermediate_size", 4864},
+          {"max_position_embeddings", 32768},
+          {"vocab_size", 151936},
+          {"tie_word_embeddings", true},
+          {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1000000.0}}}};
+}
+
 /// The sizes of torchvision.models and of the checkpoints of Hugging Face.
 std::vector<Preset> presets() {
   return {{"vit_b_16", vit(16, 12, 12, 768, 3072)},
@@ -43,6 +83,11 @@ std::vector<Preset> presets() {
           {"gpt2-medium", gpt2(24, 16, 1024)},
           {"gpt2-large", gpt2(36, 20, 1280)},
           {"gpt2-xl", gpt2(48, 25, 1600)},
+          {"llama-3.2-1b", with_llama3_rotary(llama3(16, 32, 2048, 8192), 32, true)},
+          {"llama-3.2-3b", with_llama3_rotary(llama3(28, 24, 3072, 8192), 32, true)},
+          {"llama-3.1-8b", with_llama3_rotary(llama3(32, 32, 4096, 14336), 8, false)},
+          {"llama-2-7b", llama2_7b()},
+          {"qwen2.5-0.5b", qwen25_half_b()},
           {"mlp", {{"type", "mlp"}, {"input_size", 784}, {"hidden_sizes", {512, 256, 128}}, {"output_size", 10}}}};
 }
 
@@ -52,7 +97,7 @@ std::string type_of(Description& description) {
   return description.text("type");
 }
 
-Model build(const Json& object, const std::string& name, const std::string& source) {
+Model build_base(const Json& object, const std::string& name, const std::string& source) {
   Description description(object, source);
   const std::string type = type_of(description);
   if (type == "vit" && !description.has("type"))
@@ -62,8 +107,20 @@ Model build(const Json& object, const std::string& name, const std::string& sour
                     source));
   if (type == "vit") return make_vit(description, name);
   if (type == "gpt2") return make_gpt2(description, name);
+  if (type == "llama" || type == "qwen2" || type == "mistral") return make_llama(description, type, name);
   if (type == "mlp") return make_mlp(description, name);
-  throw_wrong_key(source, "type", fmt::format("is \"{}\"; it must be \"vit\", \"gpt2\" or \"mlp\"", type));
+  throw_wrong_key(
+      source, "type",
+      fmt::format("is \"{}\"; it must be \"vit\", \"gpt2\", \"llama\", \"qwen2\", \"mistral\" or \"mlp\"", type));
+}
+
+/// With the adapters that a description of ours names.
+Model build(const Json& object, const std::string& name, const std::string& source) {
+  if (!object.is_object() || !object.contains(kLoraKey)) return build_base(object, name, source);
+  Json base = object;
+  const LoraSettings settings = lora_from_json(base.at(kLoraKey), source + ": " + kLoraKey);
+  base.erase(kLoraKey);
+  return with_lora(build_base(base, name, source), settings, source);
 }
 
 /// The description in a folder, and the file that holds it.
@@ -92,9 +149,20 @@ std::int64_t Model::parameter_count() const {
 
 std::int64_t Model::parameter_count(std::size_t block) const {
   std::int64_t count = 0;
-  for (const Parameter& parameter : blocks.at(block)->parameters()) {
-    count += std::accumulate(parameter.shape.begin(), parameter.shape.end(), std::int64_t{1}, std::multiplies<>());
-  }
+  for (const Parameter& parameter : blocks.at(block)->parameters()) count += parameter.count();
+  return count;
+}
+
+std::int64_t Model::trained_count() const {
+  std::int64_t count = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) count += trained_count(i);
+  return count;
+}
+
+std::int64_t Model::trained_count(std::size_t block) const {
+  std::int64_t count = 0;
+  for (const Parameter& parameter : blocks.at(block)->parameters())
+    count += parameter.trainable ? parameter.count() : 0;
   return count;
 }
 
@@ -130,6 +198,16 @@ Model make_model(const std::string& preset_or_path) {
 
 Model make_model_from_json(const nlohmann::json& description, const std::string& name) {
   return build(description, name, fmt::format("model '{}'", name));
+}
+
+Model with_context(const Model& model, std::int64_t context) {
+  if (model.input.kind != InputSpec::Kind::tokens)
+    throw UsageError(fmt::format("model '{}' reads no texts; only those have a context", model.name));
+  Json description = model.description;
+  description["context"] = context;
+  Model made = make_model_from_json(description, model.name);
+  made.dropout = model.dropout;  // which no description of ours holds
+  return made;
 }
 
 std::vector<std::string> preset_names() {

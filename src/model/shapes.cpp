@@ -20,18 +20,28 @@ std::vector<at::Tensor> zeros_for(const Model& model, const Block& block) {
   return zeros;
 }
 
-std::vector<std::int64_t> of_one_sample(const at::Tensor& tensor) { return tensor.sizes().slice(1).vec(); }
+/// Of texts one token is enough: blocks keep the number of positions, and that of a context can be large.
+InputSpec smallest(InputSpec input) {
+  if (input.kind == InputSpec::Kind::tokens) input.context = 1;
+  return input;
+}
+
+std::vector<std::int64_t> of_one_sample(const at::Tensor& tensor, const InputSpec& input) {
+  std::vector<std::int64_t> shape = tensor.sizes().slice(1).vec();
+  if (input.kind == InputSpec::Kind::tokens) shape.front() = input.context;
+  return shape;
+}
 
 }  // namespace
 
 std::vector<BlockShapes> shapes_of(const Model& model, std::size_t blocks) {
   const c10::NoGradGuard no_grad;
-  at::Tensor value = synthetic_batch(model.input, 1, 0).input;
+  at::Tensor value = synthetic_batch(smallest(model.input), 1, 0).input;
   std::vector<BlockShapes> shapes;
   for (std::size_t number = 0; number < blocks; ++number) {
     const Block& block = *model.blocks[number];
     const at::Tensor output = block.forward(value, zeros_for(model, block));
-    shapes.push_back({of_one_sample(value), of_one_sample(output)});
+    shapes.push_back({of_one_sample(value, model.input), of_one_sample(output, model.input)});
     value = output;
   }
   return shapes;

@@ -8,8 +8,6 @@
 
 namespace lshdp::model {
 
-constexpr const char* kEmbedding = "transformer.wte.weight";
-
 struct MatchedNames {
   std::vector<std::vector<std::string>> of_parameters;  // by block and parameter, as the source has them
   std::string head;                                     // the tied head beside the embedding; empty: none

@@ -33,7 +33,7 @@ class Embedding final : public ListedBlock {
         sizes_(s) {}
 
  private:
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
     const at::Tensor tokens = linear_layer(patches(input), p[0].flatten(1), p[1]);
     const at::Tensor class_token = p[2].expand({input.size(0), 1, sizes_.hidden});
     return at::cat({class_token, tokens}, 1) + p[3];
@@ -66,17 +66,17 @@ class Attention final : public ListedBlock {
     const std::int64_t h = s.hidden;
     std::vector<Parameter> list;
     add_layer_norm(list, name + "ln_1", h);
-    list.push_back(parameter(name + "self_attention.in_proj_weight", {3 * h, h}, xavier_uniform(3 * h, h)));
+    list.push_back(linear_weight(name + "self_attention.in_proj_weight", {3 * h, h}, xavier_uniform(3 * h, h)));
     list.push_back(parameter(name + "self_attention.in_proj_bias", {3 * h}, kZeros));
-    list.push_back(parameter(name + "self_attention.out_proj.weight", {h, h}, linear_default(h)));
+    list.push_back(linear_weight(name + "self_attention.out_proj.weight", {h, h}, linear_default(h)));
     list.push_back(parameter(name + "self_attention.out_proj.bias", {h}, kZeros));
     return list;
   }
 
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], kEpsilon);
-    const at::Tensor mixed = attention(linear_layer(normed, p[in_w], without_key_bias(p[in_b])), heads_, false);
-    return linear_layer(mixed, p[out_w], p[out_b]) + input;
+    const at::Tensor mixed = attention(split_heads(p.linear(in_w, normed, without_key_bias(p[in_b])), heads_), false);
+    return p.linear(out_w, mixed, p[out_b]) + input;
   }
 
   std::int64_t heads_;
@@ -95,23 +95,23 @@ class Mlp final : public ListedBlock {
     const std::int64_t h = s.hidden;
     std::vector<Parameter> list;
     add_layer_norm(list, name + "ln_2", h);
-    list.push_back(parameter(name + "mlp.0.weight", {s.mlp, h}, xavier_uniform(s.mlp, h)));
+    list.push_back(linear_weight(name + "mlp.0.weight", {s.mlp, h}, xavier_uniform(s.mlp, h)));
     list.push_back(parameter(name + "mlp.0.bias", {s.mlp}, normal(1e-6)));
-    list.push_back(parameter(name + "mlp.3.weight", {h, s.mlp}, xavier_uniform(h, s.mlp)));
+    list.push_back(linear_weight(name + "mlp.3.weight", {h, s.mlp}, xavier_uniform(h, s.mlp)));
     list.push_back(parameter(name + "mlp.3.bias", {h}, normal(1e-6)));
     return list;
   }
 
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], kEpsilon);
-    return input + linear_layer(at::gelu(linear_layer(normed, p[up_w], p[up_b])), p[down_w], p[down_b]);
+    return input + p.linear(down_w, at::gelu(p.linear(up_w, normed, p[up_b])), p[down_b]);
   }
 };
 
 std::vector<Parameter> head_parameters(const Sizes& s) {
   std::vector<Parameter> list;
   add_layer_norm(list, "encoder.ln", s.hidden);
-  list.push_back(parameter("heads.head.weight", {s.classes, s.hidden}, kZeros));
+  list.push_back(linear_weight("heads.head.weight", {s.classes, s.hidden}, kZeros));
   list.push_back(parameter("heads.head.bias", {s.classes}, kZeros));
   return list;
 }
@@ -122,8 +122,8 @@ class Head final : public ListedBlock {
   explicit Head(const Sizes& s) : ListedBlock("head", head_parameters(s)) {}
 
  private:
-  at::Tensor run(const at::Tensor& input, std::span<const at::Tensor> p) const override {
-    return linear_layer(at::layer_norm(input.select(1, 0), {input.size(2)}, p[0], p[1], kEpsilon), p[2], p[3]);
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
+    return p.linear(2, at::layer_norm(input.select(1, 0), {input.size(2)}, p[0], p[1], kEpsilon), p[3]);
   }
 };
 

@@ -68,7 +68,8 @@ at::Tensor WeightReader::tied(const at::Tensor& embedding, const Parameter& para
 at::Tensor WeightReader::read(std::size_t block, std::size_t parameter) {
   const Parameter& wanted = model_.blocks[block]->parameters()[parameter];
   at::Tensor tensor = checked(names_[block][parameter], wanted);
-  if (wanted.name == kEmbedding && !head_.empty()) tensor = tied(tensor, wanted);
+  const bool embedding = block == 0 && model_.blocks[block]->looked_up() == parameter;
+  if (embedding && !head_.empty()) tensor = tied(tensor, wanted);
   return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
 }
 

@@ -21,6 +21,15 @@ namespace {
 // A shorter wait is the cost of the call: the emulated clock runs on.
 constexpr double kRealWait = 200e-6;
 
+bool trains(const model::Block& block) {
+  return std::ranges::any_of(block.parameters(), [](const auto& parameter) { return parameter.trainable; });
+}
+
+std::size_t first_trained(const model::Model& model) {
+  return static_cast<std::size_t>(std::ranges::find_if(model.blocks, [](const auto& block) { return trains(*block); }) -
+                                  model.blocks.begin());
+}
+
 }  // namespace
 
 Activations::Activations() = default;
@@ -36,12 +45,13 @@ BlockWalker::BlockWalker(const model::Model& model, ParameterAccess& store, cons
       device_(device_or_host(options.device)),
       emulator_(emulator),
       trace_(trace),
+      first_trained_(first_trained(model)),
       block_seconds_{std::vector<double>(model.blocks.size()), std::vector<double>(model.blocks.size())} {}
 
 BlockWalker::~BlockWalker() { synchronize_device(*device_); }
 
 double BlockWalker::train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
-                               const std::vector<std::int64_t>& micro_batches) {
+                               const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample) {
   const std::int64_t samples = input.defined() ? input.size(0) : 0;
   if (std::reduce(micro_batches.begin(), micro_batches.end()) != samples)
     throw std::invalid_argument("micro-batches that are not the samples of the step");
@@ -50,7 +60,8 @@ double BlockWalker::train_step(const Update& update, const at::Tensor& input, co
   std::int64_t begin = 0;
   for (const std::int64_t size : micro_batches) {
     const bool last = begin + size == samples;
-    loss += backward_pass(forward_pass(input.narrow(0, begin, size)), target.narrow(0, begin, size), last).loss;
+    Activations kept = forward_pass(whole_model(), input.narrow(0, begin, size), {}, first_sample + begin);
+    loss += backward_pass(std::move(kept), target.narrow(0, begin, size), last).loss;
     begin += size;
   }
   return loss;
@@ -58,6 +69,7 @@ double BlockWalker::train_step(const Update& update, const at::Tensor& input, co
 
 void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input) {
   stretches_.clear();  // of a step that ended with an error
+  step_ = update.step;
   store_.begin_step(update);
   if (store_.looks_up_rows()) look_up(input);
   const std::int64_t passes = store_.gathers_every_pass() ? update.passes : std::max<std::int64_t>(micro_batches, 1);
@@ -108,7 +120,7 @@ at::Tensor BlockWalker::forward(const BlockRange& range, const at::Tensor& input
   at::Tensor x = to_compute_type(device_->upload(input));
   for (std::size_t block = range.begin; block < range.end; ++block) {
     acquire(block);
-    x = run_block(block, x);
+    x = run_block(block, x, {});
     store_.release(block);
   }
   return x;
@@ -130,7 +142,7 @@ Evaluation BlockWalker::judge(const at::Tensor& logits, const at::Tensor& target
   const c10::NoGradGuard no_grad;
   const at::Tensor wanted = device_->upload(target);
   return {model::summed_cross_entropy(logits, wanted, 0).item<double>(), model::correct_predictions(logits, wanted),
-          target.numel()};
+          model::count_terms(wanted)};
 }
 
 at::Tensor BlockWalker::to_compute_type(const at::Tensor& input) const {
@@ -147,24 +159,33 @@ void BlockWalker::acquire(std::size_t block) {
     trace_->record(fmt::format("parameters of {}", model_.blocks[block]->name()), "wait", begun, ended);
 }
 
-at::Tensor BlockWalker::run_block(std::size_t block, const at::Tensor& input) const {
-  return model_.blocks[block]->forward(input, store_.parameters(block));
+at::Tensor BlockWalker::run_block(std::size_t block, const at::Tensor& input, const model::Pass& pass) const {
+  return model_.blocks[block]->forward(input, store_.parameters(block), pass);
 }
 
-/// Runs the block with its graph cut at its input. Nothing before the data wants a gradient.
-Activations::Block BlockWalker::keep(std::size_t block, const at::Tensor& input, bool with_graph) const {
+/// Nothing before the data, or before the first parameter that is trained, wants a gradient; but another stage waits
+/// for one.
+bool BlockWalker::wants_input_gradient(std::size_t block, const BlockRange& range) const {
+  return block > 0 && (range.begin > 0 || block > first_trained_);
+}
+
+/// Runs the block with its graph cut at its input.
+Activations::Block BlockWalker::keep(const Activations& activations, std::size_t block, const at::Tensor& input,
+                                     bool with_graph) const {
   Activations::Block kept{input.detach(), {}};
   if (with_graph) {
-    if (block > 0) kept.input.requires_grad_(true);
-    kept.output = run_block(block, kept.input);
+    if (wants_input_gradient(block, activations.range_)) kept.input.requires_grad_(true);
+    kept.output = run_block(block, kept.input, {.dropout = activations.dropout_});
   }
   return kept;
 }
 
-Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe) {
+Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe,
+                                      std::int64_t first_sample) {
   if (emulator_ != nullptr) emulator_->begin();
   Activations kept;
   kept.range_ = range;
+  kept.dropout_ = {.seed = options_.seed, .step = step_, .first_sample = first_sample};
   kept.host_inputs_ = take_host_inputs();
   kept.blocks_.reserve(range.end - range.begin);
   at::Tensor x = device_->upload(input);
@@ -174,12 +195,12 @@ Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor&
     compute(Phase::forward, block, [&] {
       // The loss's backward follows at once: to run its block's forward twice would save nothing.
       const bool with_graph = !options_.recompute || gives_loss(block);
-      kept.blocks_.push_back(keep(block, x, with_graph));
+      kept.blocks_.push_back(keep(kept, block, x, with_graph));
       if (with_graph) {
         x = kept.blocks_.back().output.detach();
       } else {
         const c10::NoGradGuard no_grad;
-        x = run_block(block, x);
+        x = run_block(block, x, {.dropout = kept.dropout_});
         offload_input(block, kept);
       }
     });
@@ -202,7 +223,7 @@ BackwardResult BlockWalker::backward_pass(Activations kept, const at::Tensor& gi
     compute(Phase::backward, block, [&] {
       reload_input(block, kept);
       Activations::Block mine = std::move(kept.of(block));
-      if (!mine.output.defined()) mine = keep(block, mine.input, true);
+      if (!mine.output.defined()) mine = keep(kept, block, mine.input, true);
       at::Tensor output = std::move(mine.output);
       if (gives_loss(block)) {
         output = model::summed_cross_entropy(output, there, options_.label_smoothing);
@@ -242,17 +263,30 @@ void BlockWalker::reload_input(std::size_t block, Activations& kept) const {
   if (block > kept.range_.begin + 1) kept.host_inputs_->prefetch(block - 1);
 }
 
-/// Hands the gradients of the block's parameters to the store and returns that of its input.
+/// Hands the gradients of the block's parameters to the store and returns that of its input, undefined where nobody
+/// wants it.
 at::Tensor BlockWalker::backward_block(std::size_t block, const Activations::Block& kept, const at::Tensor& output,
                                        const at::Tensor& output_gradient, bool last) {
   const std::span<const at::Tensor> parameters = store_.parameters(block);
-  std::vector<at::Tensor> inputs(parameters.begin(), parameters.end());
-  if (block > 0) inputs.push_back(kept.input);  // nothing before the data wants a gradient
+  std::vector<at::Tensor> wanted;
+  for (const at::Tensor& parameter : parameters) {
+    if (parameter.requires_grad()) wanted.push_back(parameter);
+  }
+  const bool of_input = kept.input.requires_grad();
+  if (of_input) wanted.push_back(kept.input);
+  if (wanted.empty()) {
+    store_.add_gradient(block, {}, last);
+    return {};
+  }
   std::vector<at::Tensor> output_gradients;
   if (output_gradient.defined()) output_gradients.push_back(output_gradient);
-  std::vector<at::Tensor> gradients = torch::autograd::grad({output}, inputs, output_gradients);
-  store_.add_gradient(block, std::span(gradients).first(parameters.size()), last);
-  return block > 0 ? gradients.back() : at::Tensor();
+  const std::vector<at::Tensor> found = torch::autograd::grad({output}, wanted, output_gradients);
+  std::vector<at::Tensor> gradients(parameters.size());
+  for (std::size_t i = 0, next = 0; i < parameters.size(); ++i) {
+    if (parameters[i].requires_grad()) gradients[i] = found[next++];
+  }
+  store_.add_gradient(block, gradients, last);
+  return of_input ? found.back() : at::Tensor();
 }
 
 void BlockWalker::compute(Phase phase, std::size_t block, const std::function<void()>& work) {

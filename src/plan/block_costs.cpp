@@ -147,6 +147,7 @@ std::int64_t RangeLargest::of(BlockRange range) const {
 BlockCosts::BlockCosts(const Profile& profile, std::int64_t largest)
     : output_bytes_(figures(profile.blocks, &BlockProfile::output_bytes)),
       parameters_(sums_of(figures(profile.blocks, &BlockProfile::parameters))),
+      frozen_bytes_(sums_of(figures(profile.blocks, &BlockProfile::frozen_bytes))),
       activation_bytes_(sums_of(figures(profile.blocks, &BlockProfile::activation_bytes))),
       read_bytes_(sums_of(read_by_each(output_bytes_))),
       largest_activation_(figures(profile.blocks, &BlockProfile::activation_bytes)),

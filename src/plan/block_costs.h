@@ -82,6 +82,8 @@ class BlockCosts {
   const BlockTimesOfRank& times(std::size_t rank) const { return times_[rank]; }
 
   std::int64_t parameters(BlockRange range) const { return parameters_[range.end] - parameters_[range.start]; }
+  /// Of parameters that are not trained.
+  std::int64_t frozen_bytes(BlockRange range) const { return frozen_bytes_[range.end] - frozen_bytes_[range.start]; }
   /// Of one sample, kept from forward to backward.
   std::int64_t activation_bytes(BlockRange range) const {
     return activation_bytes_[range.end] - activation_bytes_[range.start];
@@ -100,7 +102,8 @@ class BlockCosts {
 
  private:
   std::vector<std::int64_t> output_bytes_;
-  std::vector<std::int64_t> parameters_, activation_bytes_, read_bytes_;  // sums of the blocks before each one
+  // Sums of the blocks before each one.
+  std::vector<std::int64_t> parameters_, frozen_bytes_, activation_bytes_, read_bytes_;
   RangeLargest largest_activation_, largest_output_;
   std::vector<BlockTimesOfRank> times_;
 };

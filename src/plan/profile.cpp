@@ -42,7 +42,8 @@ Json blocks_to_json(const std::vector<BlockProfile>& blocks) {
                     {"parameters", block.parameters},
                     {"activation_bytes", block.activation_bytes},
                     {"output_bytes", block.output_bytes},
-                    {"shares_with", block.shares_with}});
+                    {"shares_with", block.shares_with},
+                    {"frozen_bytes", block.frozen_bytes}});
   }
   return json;
 }
@@ -64,7 +65,8 @@ std::vector<BlockProfile> blocks_from_json(const Json& json, const std::string& 
     const std::string at = entry_source(source, "blocks", blocks.size());
     blocks.push_back({json_value<std::string>(entry, "name", at), json_int(entry, "parameters", at, 0),
                       json_int(entry, "activation_bytes", at, 0), json_int(entry, "output_bytes", at, 0),
-                      shares_from_json(entry, blocks.size(), at)});
+                      shares_from_json(entry, blocks.size(), at),
+                      json_value_or<std::int64_t>(entry, "frozen_bytes", 0, at)});
   }
   return blocks;
 }

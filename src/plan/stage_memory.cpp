@@ -34,15 +34,16 @@ double state_bytes_per_parameter(const Strategy& strategy, std::size_t holders) 
 RankBytes rank_bytes(const BlockCosts& costs, const Strategy& strategy, std::span<const HeldStage> stages,
                      std::int64_t samples, std::size_t holders) {
   RankBytes bytes;
-  std::int64_t parameters = 0;
+  std::int64_t parameters = 0, frozen = 0;
   for (const HeldStage& stage : stages) {
     parameters += costs.parameters(stage.range);
+    frozen += costs.frozen_bytes(stage.range);
     bytes.activations += stage.in_flight * samples * kept_bytes(costs, strategy, stage.range);
     bytes.messages += 2 * samples * (costs.input_bytes(stage.range) + costs.sent_bytes(stage.range));
     bytes.working = std::max(bytes.working, samples * working_bytes(costs, strategy, stage.range));
   }
-  bytes.state =
-      static_cast<std::int64_t>(state_bytes_per_parameter(strategy, holders) * static_cast<double>(parameters));
+  bytes.state = frozen + static_cast<std::int64_t>(state_bytes_per_parameter(strategy, holders) *
+                                                   static_cast<double>(parameters));
   return bytes;
 }
 

@@ -96,6 +96,7 @@ EvaluationRecord summed(comm::Communicator& communicator, const model::Model& mo
   // Counts of samples are far below 2^53: their sums in double are exact.
   double sums[3] = {mine.loss, static_cast<double>(mine.correct), static_cast<double>(mine.terms)};
   communicator.all_reduce_sum({sums, 3, comm::DataType::float64}).wait();
+  if (sums[2] == 0) throw AgreedError("the evaluation data hold no token that counts in the loss", 2);
   EvaluationRecord record{step, sums[0] / sums[2], std::nullopt, samples};
   if (model.input.kind != InputSpec::Kind::tokens) record.accuracy = sums[1] / sums[2];
   return record;

@@ -1,6 +1,7 @@
 // From one form of weights to another, a tensor at a time.
 #include "lshdp/train/export.h"
 
+#include <optional>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -40,19 +41,22 @@ NewFolders require_export_place(const fs::path& out) {
   return require_writable_file(file, "--out");
 }
 
-Exported export_weights(const model::Model& model, const SavedModel& saved, const fs::path& out,
+Exported export_weights(const model::Model& model, const model::BlockValues& values, const fs::path& out,
                         std::optional<at::ScalarType> type) {
   const NewFolders folders = require_export_place(out);
-  const std::unique_ptr<model::TensorSource> source = open_tensors(saved, model);
-  model::WeightReader reader(model, *source);
-  Exported exported{.weights = weights_file(out), .type = type.value_or(reader.read(0, 0).scalar_type())};
-  model::SafetensorsWriter writer(exported.weights, model::tensor_shapes(model, exported.type));
+  Exported exported{.weights = weights_file(out)};
+  std::optional<model::SafetensorsWriter> writer;
   for (std::size_t block = 0; block < model.blocks.size(); ++block) {
+    const std::vector<at::Tensor> of_block = values(block);
+    if (!writer) {
+      exported.type = type.value_or(of_block.front().scalar_type());
+      writer.emplace(exported.weights, model::tensor_shapes(model, exported.type));
+    }
     const auto& parameters = model.blocks[block]->parameters();
     for (std::size_t i = 0; i < parameters.size(); ++i)
-      writer.write(parameters[i].name, converted(reader.read(block, i), exported.type, parameters[i].name));
+      writer->write(parameters[i].name, converted(of_block[i], exported.type, parameters[i].name));
   }
-  writer.commit();
+  writer.value().commit();
   if (!is_file_name(out)) write_json(out / model::kConfigFile, model::config_of(model, exported.type));
   exported.bytes = static_cast<std::int64_t>(fs::file_size(exported.weights));
   return exported;

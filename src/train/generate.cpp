@@ -40,12 +40,13 @@ void check(const model::Model& model, const std::vector<std::int64_t>& prompt) {
 }
 
 /// [1, T]: those that the model has not seen, or the whole of what it sees where that moved on.
-at::Tensor unseen(const std::vector<std::int64_t>& tokens, std::int64_t seen, std::int64_t context, Decoder& decoder) {
+at::Tensor unseen(const std::vector<std::int64_t>& tokens, std::int64_t seen, std::int64_t positions,
+                  Decoder& decoder) {
   const auto all = static_cast<std::int64_t>(tokens.size());
   std::int64_t from = seen;
-  if (all > context) {
+  if (all > positions) {
     decoder.begin();
-    from = all - context;
+    from = all - positions;
   }
   return at::tensor(at::ArrayRef<std::int64_t>(tokens.data() + from, static_cast<std::size_t>(all - from)), at::kLong)
       .unsqueeze(0);
@@ -81,7 +82,7 @@ GenerateTimes generate(Decoder& decoder, std::vector<std::int64_t> prompt, const
   decoder.begin();
   std::int64_t seen = 0;
   for (std::int64_t i = 0; i < options.length; ++i) {
-    const at::Tensor logits = decoder.next(unseen(prompt, seen, decoder.model().input.context, decoder));
+    const at::Tensor logits = decoder.next(unseen(prompt, seen, decoder.model().input.positions, decoder));
     seen = static_cast<std::int64_t>(prompt.size());
     std::int64_t token = 0;
     if (logits.defined()) {

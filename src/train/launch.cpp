@@ -7,11 +7,14 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/memory.h"
+#include "lshdp/core/text.h"
 #include "lshdp/measure/host_room.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/transfer.h"
+#include "lshdp/model/lora.h"
 #include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
+#include "lshdp/train/shared_weights.h"
 
 namespace lshdp::train {
 namespace {
@@ -68,10 +71,16 @@ void choose(comm::Communicator& communicator, const model::Model& model, const P
   options.rebalance.max_accumulation = request.max_accumulation;
 }
 
+/// By rank 0's word. Drawn weights follow from --seed.
+std::string shared_base_identity(comm::Communicator& communicator, const std::filesystem::path& init) {
+  return comm::on_rank_0(communicator, [&] { return init.empty() ? "none" : identity_of({init, {}}); });
+}
+
 }  // namespace
 
 nlohmann::json launch(comm::Communicator& world, const model::Model& model, const LaunchRequest& request,
                       TrainOptions options) {
+  if (model::lora_of(model)) options.base_identity = shared_base_identity(world, options.init);
   options.setup = measure::set_up_rank(world, with_data(world, request.ranks, options, model));
   measure::require_host_room(world, model, options.setup, /*alone=*/true);
   require_resumable(world, model, options);
@@ -82,7 +91,11 @@ nlohmann::json launch(comm::Communicator& world, const model::Model& model, cons
   decide_resident_blocks(communicator, model, budget, options);
   budget.set_limit(options.setup.memory_bytes);
   const std::string memory = measure::describe_memory(communicator, model, options.setup);
-  if (communicator.rank() == 0) spdlog::info("{}", memory);
+  if (communicator.rank() == 0) {
+    if (const std::int64_t all = model.parameter_count(), trained = model.trained_count(); trained < all)
+      spdlog::info("{} of {} parameters are trained", format_count(trained), format_count(all));
+    spdlog::info("{}", memory);
+  }
   budget.reset_peak();
   options.memory = &budget;
   return train(communicator, model, options);

@@ -18,8 +18,14 @@ namespace {
 namespace fs = std::filesystem;
 
 /// What only a run that has begun leaves behind, and what is made of that.
-constexpr const char* kOfARun[] = {"run.json",     "metrics.jsonl",     "checkpoints",
-                                   "summary.json", "model.safetensors", "best"};
+constexpr const char* kOfARun[] = {"run.json",
+                                   "metrics.jsonl",
+                                   "checkpoints",
+                                   "summary.json",
+                                   "model.safetensors",
+                                   "best",
+                                   "adapter_model.safetensors",
+                                   "adapter_config.json"};
 constexpr const char* kOfARunToo[] = {"trace.json", "report.png", "layout.json"};
 
 bool holds_run(const fs::path& results) {

@@ -1,6 +1,8 @@
 // Opening the data of a run.
 #include "run_data.h"
 
+#include <span>
+
 #include <fmt/format.h>
 
 #include "lshdp/comm/agree.h"
@@ -49,6 +51,12 @@ std::unique_ptr<data::HeterogeneousDistributedSampler> make_sampler(const data::
 }
 
 }  // namespace
+
+std::int64_t RunData::global_terms(std::int64_t step) const {
+  if (training->info().masked) return training->terms(sampler->samples_of(step));
+  constexpr std::int64_t any = 0;
+  return sampler->global_count(step) * training->terms(std::span(&any, 1));
+}
 
 std::int64_t RunData::steps(const TrainOptions& options) const {
   return options.steps ? *options.steps : steps_of(*options.epochs, sampler->steps_per_epoch());

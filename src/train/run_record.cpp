@@ -43,19 +43,22 @@ Json describe_launch(comm::Communicator& communicator, const model::Model& model
   Json ranks = Json::array();
   for (const std::string& text : comm::all_gather_text(communicator, json_text(mine)))
     ranks.push_back(Json::parse(text));
-  Json launch{
-      {"started", utc_time_text()},
-      {"program", options.invocation.program},
-      {"command", options.invocation.command},
-      {"options", options.invocation.options},
-      {"ranks", ranks},
-      {"model", {{"name", model.name}, {"parameters", model.parameter_count()}, {"description", model.description}}},
-      {"data", data.identity},
-      {"eval_data", data.evaluation_identity},
-      {"training", training_settings(options)},
-      {"steps", steps},
-      {"plan", plan::to_json(options.plan)},
-      {"measured_with", options.measured_with}};
+  Json launch{{"started", utc_time_text()},
+              {"program", options.invocation.program},
+              {"command", options.invocation.command},
+              {"options", options.invocation.options},
+              {"ranks", ranks},
+              {"model",
+               {{"name", model.name},
+                {"parameters", model.parameter_count()},
+                {"trained_parameters", model.trained_count()},
+                {"description", model.description}}},
+              {"data", data.identity},
+              {"eval_data", data.evaluation_identity},
+              {"training", training_settings(options)},
+              {"steps", steps},
+              {"plan", plan::to_json(options.plan)},
+              {"measured_with", options.measured_with}};
   if (!from.checkpoint.empty()) {
     launch["resumed_from"] = from.checkpoint.string();
     launch["resumed_after"] = from.step;

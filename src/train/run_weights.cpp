@@ -14,6 +14,8 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
+#include "lshdp/model/lora.h"
+#include "lshdp/model/peft.h"
 #include "lshdp/model/safetensors.h"
 #include "lshdp/model/weights.h"
 
@@ -33,18 +35,19 @@ constexpr const char* kExtension = ".safetensors";
 class Files {
  public:
   Files(const model::Model& model, at::ScalarType type, const std::vector<fs::path>& paths,
-        const std::map<std::string, std::string>& metadata)
-      : model_(model) {
+        const std::map<std::string, std::string>& metadata, bool adapter)
+      : model_(model), adapter_(adapter) {
     guarded([&] {
+      const auto shapes = adapter ? model::adapter_shapes(model, type) : model::tensor_shapes(model, type);
       for (const fs::path& path : paths)
-        writers_.push_back(
-            std::make_unique<model::SafetensorsWriter>(path, model::tensor_shapes(model, type), metadata));
+        writers_.push_back(std::make_unique<model::SafetensorsWriter>(path, shapes, metadata));
     });
   }
 
   void write(std::size_t block, std::size_t parameter, const at::Tensor& value) {
     guarded([&] {
-      for (const auto& writer : writers_) writer->write(model_.blocks[block]->parameters()[parameter].name, value);
+      const std::string& name = model_.blocks[block]->parameters()[parameter].name;
+      for (const auto& writer : writers_) writer->write(adapter_ ? model::peft_name(name) : name, value);
     });
   }
 
@@ -66,6 +69,7 @@ class Files {
   }
 
   const model::Model& model_;
+  bool adapter_;
   std::vector<std::unique_ptr<model::SafetensorsWriter>> writers_;
   std::exception_ptr error_;
 };
@@ -123,13 +127,26 @@ bool is_set_aside(const fs::path& weights) {
 
 RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& model, parallel::StateAccess& store,
                        RunWeightsOptions options)
-    : communicator_(communicator), model_(model), store_(store), options_(std::move(options)) {}
+    : communicator_(communicator),
+      model_(model),
+      store_(store),
+      options_(std::move(options)),
+      adapter_(model::lora_of(model).has_value()) {}
 
-Json RunWeights::config() const { return model::config_of(model_, parallel::master_type(options_.precision)); }
+const char* RunWeights::file_name() const { return adapter_ ? model::kAdapterFile : model::kWeightsFile; }
+
+void RunWeights::write_config(const fs::path& folder) const {
+  if (adapter_) {
+    const fs::path base = options_.base.empty() ? fs::path() : fs::absolute(options_.base);
+    write_json(folder / model::kAdapterConfigFile, model::adapter_config(model_, base.string()));
+  } else {
+    write_json(folder / model::kConfigFile, model::config_of(model_, parallel::master_type(options_.precision)));
+  }
+}
 
 void RunWeights::begin(std::int64_t first_step) {
   const std::int64_t bytes =
-      model_.parameter_count() * static_cast<std::int64_t>(at::elementSize(parallel::master_type(options_.precision)));
+      model_.trained_count() * static_cast<std::int64_t>(at::elementSize(parallel::master_type(options_.precision)));
   const std::string text = comm::on_rank_0(communicator_, [&]() -> std::string {
     if (!options_.results.empty())
       require_room(options_.results, options_.keep_best ? 2 * bytes : bytes, options_.results_option);
@@ -139,10 +156,10 @@ void RunWeights::begin(std::int64_t first_step) {
         spdlog::warn("neither --results nor --save is given: nothing of this run will be kept, not even its weights");
       return "null";
     }
-    write_json(options_.results / model::kConfigFile, config());
+    write_config(options_.results);
     if (first_step == 0) return "null";
-    const fs::path best = options_.results / kBest / model::kWeightsFile;
-    put_aside(options_.results / model::kWeightsFile, first_step);
+    const fs::path best = options_.results / kBest / file_name();
+    put_aside(options_.results / file_name(), first_step);
     put_aside(best, first_step);
     return options_.keep_best ? json_text(kept_weights(best)) : "null";
   });
@@ -158,17 +175,16 @@ bool RunWeights::evaluated(const EvaluationRecord& record) {
   const fs::path folder = options_.results / kBest;
   comm::on_rank_0(communicator_, [&] {
     const NewFolders made = require_writable_folder(folder, "--keep-best");
-    write_json(folder / model::kConfigFile, config());
+    write_config(folder);
     return std::string();
   });
-  write({folder / model::kWeightsFile},
-        {{kStep, std::to_string(record.step)}, {kLoss, fmt::format("{}", record.loss)}});
+  write({folder / file_name()}, {{kStep, std::to_string(record.step)}, {kLoss, fmt::format("{}", record.loss)}});
   return true;
 }
 
 void RunWeights::finish(std::int64_t step) {
   std::vector<fs::path> paths;
-  if (!options_.results.empty()) paths.push_back(options_.results / model::kWeightsFile);
+  if (!options_.results.empty()) paths.push_back(options_.results / file_name());
   // The same file under another name would be written twice at once.
   if (!options_.save.empty() && !(paths.size() == 1 && is_same_place(options_.save, paths.front())))
     paths.push_back(options_.save);
@@ -195,7 +211,7 @@ void RunWeights::require_finite(std::int64_t step) {
 void RunWeights::write(const std::vector<fs::path>& paths, const std::map<std::string, std::string>& metadata) {
   std::unique_ptr<Files> files;  // rank 0
   if (communicator_.rank() == 0)
-    files = std::make_unique<Files>(model_, parallel::master_type(options_.precision), paths, metadata);
+    files = std::make_unique<Files>(model_, parallel::master_type(options_.precision), paths, metadata, adapter_);
   store_.gather_each([&](std::size_t block, std::size_t parameter, const at::Tensor& value) {
     if (files) files->write(block, parameter, value);
   });

@@ -26,18 +26,20 @@ struct RunWeightsOptions {
   bool keep_best = false;
   plan::Precision precision = plan::Precision::fp32;
   std::string results_option = "--results";  // that named the run directory, for messages
+  std::filesystem::path base = {};           // the weights that an adapter belongs to; empty: drawn
 };
 
-/// RUN/model.safetensors with config.json, and RUN/best with the same two. One per rank; all ranks make the same calls,
-/// with a synchronized store. Failures to write are AgreedErrors, which leave the files as they were.
+/// RUN/model.safetensors with config.json, or an adapter as PEFT has it, and RUN/best with the same two. One per rank;
+/// all ranks make the same calls, with a synchronized store. Failures to write are AgreedErrors, which leave the files
+/// as they were.
 class RunWeights {
  public:
   RunWeights(comm::Communicator& communicator, const model::Model& model, parallel::StateAccess& store,
              RunWeightsOptions options);
 
-  /// Before the first step, after `first_step` steps of the run that is resumed: writes config.json, or warns that
-  /// nothing will be kept. Throws an AgreedError where the disk has no room for them now. A best evaluation counts on.
-  /// Weights of steps that are done again get another name.
+  /// Before the first step, after `first_step` steps of the run that is resumed: writes the configuration, or warns
+  /// that nothing will be kept. Throws an AgreedError where the disk has no room for them now. A best evaluation counts
+  /// on. Weights of steps that are done again get another name.
   void begin(std::int64_t first_step);
   /// Keeps the weights if this evaluation has the least loss so far. True if it has, and they were kept.
   bool evaluated(const EvaluationRecord& record);
@@ -50,13 +52,16 @@ class RunWeights {
   nlohmann::json best() const;
 
  private:
-  nlohmann::json config() const;
+  /// Of the file that holds weights.
+  const char* file_name() const;
+  void write_config(const std::filesystem::path& folder) const;
   void write(const std::vector<std::filesystem::path>& paths, const std::map<std::string, std::string>& metadata);
 
   comm::Communicator& communicator_;
   const model::Model& model_;
   parallel::StateAccess& store_;
   RunWeightsOptions options_;
+  bool adapter_;  // is all that is trained
   struct Best {
     std::int64_t step = 0;
     double loss = 0;

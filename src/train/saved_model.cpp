@@ -2,9 +2,10 @@
 #include "lshdp/train/saved_model.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <optional>
+#include <set>
+#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,10 +15,13 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
+#include "lshdp/model/lora.h"
+#include "lshdp/model/peft.h"
 #include "lshdp/model/safetensors.h"
 #include "lshdp/model/shards.h"
 #include "lshdp/model/weights.h"
 #include "run_weights.h"
+#include "saved_step.h"
 
 namespace lshdp::train {
 namespace {
@@ -109,16 +113,16 @@ std::optional<fs::path> newest_checkpoint(const fs::path& run) {
   }
 }
 
-/// The step of the weights that a run ended with; -1 where they do not say.
-std::int64_t step_of_file(const fs::path& path) {
-  const auto metadata = model::read_safetensors_metadata(path);
-  const auto found = metadata.find("step");
-  std::int64_t step = -1;
-  if (found != metadata.end()) std::from_chars(found->second.data(), found->second.data() + found->second.size(), step);
-  return step;
+/// An adapter alone is no model.
+[[noreturn]] void refuse_adapter(const fs::path& folder, std::string_view option) {
+  throw UsageError(
+      fmt::format("{}: {} holds a LoRA adapter; give the weights of its base model here and the adapter as "
+                  "--adapter, or merge the two with 'lshdp merge-lora'",
+                  option, folder.string()));
 }
 
-SavedModel saved_in_checkpoint(const fs::path& folder, std::string note = {}) {
+SavedModel saved_in_checkpoint(const fs::path& folder, std::string_view option, std::string note = {}) {
+  if (read_checkpoint_info(folder).model.contains(model::kLoraKey)) refuse_adapter(folder, option);
   return {.kind = SavedModel::Kind::checkpoint,
           .weights = folder,
           .config = folder,
@@ -134,22 +138,25 @@ SavedModel saved_in_run(const fs::path& run, std::string_view option) {
     if (!checkpoint)
       throw UsageError(
           fmt::format("{}: the run {} has neither {} nor a checkpoint yet", option, run.string(), kWeightsFile));
-    return saved_in_checkpoint(*checkpoint, fmt::format("{} has no last weights yet; taking its newest checkpoint, {}",
-                                                        run.string(), checkpoint->filename().string()));
+    return saved_in_checkpoint(*checkpoint, option,
+                               fmt::format("{} has no last weights yet; taking its newest checkpoint, {}", run.string(),
+                                           checkpoint->filename().string()));
   }
   if (checkpoint) {
     const std::int64_t step = step_of_file(last), newer = step_in_name(*checkpoint);
     if (step >= 0 && newer > step)
       return saved_in_checkpoint(
-          *checkpoint, fmt::format("{} is of step {}, and the run has gone on since; taking its newest checkpoint, of "
-                                   "step {}",
-                                   last.string(), step, newer));
+          *checkpoint, option,
+          fmt::format("{} is of step {}, and the run has gone on since; taking its newest checkpoint, of "
+                      "step {}",
+                      last.string(), step, newer));
   }
   return saved_in_file(last, option);
 }
 
 SavedModel saved_in_folder(const fs::path& folder, std::string_view option) {
-  if (is_there(folder / kManifest)) return saved_in_checkpoint(folder);
+  if (is_there(folder / kManifest)) return saved_in_checkpoint(folder, option);
+  if (is_there(folder / model::kAdapterConfigFile)) refuse_adapter(folder, option);
   if (is_run(folder)) return saved_in_run(folder, option);
   for (const char* name : {kWeightsFile, kShardsFile}) {
     if (is_there(folder / name)) return saved_in_file(folder / name, option);
@@ -197,6 +204,18 @@ SavedModel find_saved_model(const fs::path& given, std::string_view option) {
   if (is_folder(given)) return saved_in_folder(given, option);
   if (!is_there(given)) throw UsageError(fmt::format("{}: there is no {}", option, given.string()));
   return saved_in_file(given, option);
+}
+
+std::string identity_of_weights(const SavedModel& saved) {
+  std::set<fs::path> files{saved.weights};
+  if (saved.kind == SavedModel::Kind::checkpoint) files = {saved.weights / kManifest};  // it has those of its files
+  if (saved.kind == SavedModel::Kind::shards) {
+    for (const auto& [tensor, file] : model::shards_of_index(read_json(saved.weights), saved.weights.string()))
+      files.insert(saved.weights.parent_path() / file);
+  }
+  std::vector<std::string> sums;
+  for (const fs::path& file : files) sums.push_back(describe_file(file).checksum);
+  return fmt::format("{}", fmt::join(sums, "+"));
 }
 
 std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model) {

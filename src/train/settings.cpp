@@ -52,6 +52,8 @@ Json training_settings(const TrainOptions& options) {
                 {"--crop-padding", options.augmentation.crop_padding},
                 {"--flip", options.augmentation.horizontal_flip},
                 {"--windows", options.windows == data::Windows::anywhere ? "random" : "fixed"}};
+  // A checkpoint of an adapter does not hold the weights that it belongs to.
+  if (!options.base_identity.empty()) settings["--init"] = options.base_identity;
   // A constant rate does not ask how long the run is.
   if (cosine) settings[kLengthSetting] = schedule.total_steps;
   return settings;

@@ -39,8 +39,8 @@ void StepReporter::add(const GatheredStep& gathered) {
   record.epoch = sampler_.epoch_of(step);
   record.samples = samples;
   record.batches = rebalancing_.batches_at(gathered.step);
-  record.loss = std::accumulate(gathered.losses.begin(), gathered.losses.end(), 0.0) /
-                static_cast<double>(samples * steps_.terms_per_sample);
+  record.loss =
+      std::accumulate(gathered.losses.begin(), gathered.losses.end(), 0.0) / static_cast<double>(steps_.terms(step));
   record.learning_rate = learning_rate_at(steps_.schedule, step);
   record.skipped = was_skipped(gathered);
   if (steps_.scales_loss) record.loss_scale = gathered.loss_scale;

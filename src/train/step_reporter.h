@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -16,10 +17,10 @@
 namespace lshdp::train {
 
 struct ReportedSteps {
-  std::int64_t first = 0, last = 0;   // [first, last), counted from 0
-  std::int64_t terms_per_sample = 1;  // of the loss
-  bool scales_loss = false;           // fp16
+  std::int64_t first = 0, last = 0;  // [first, last), counted from 0
+  bool scales_loss = false;          // fp16
   Schedule schedule;
+  std::function<std::int64_t(std::int64_t step)> terms;  // of the loss, over all ranks
 };
 
 /// One per rank. Rank 0's writes; on the others only require_finite() does anything.

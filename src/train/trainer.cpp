@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,16 +20,18 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/trace.h"
+#include "lshdp/model/lora.h"
 #include "lshdp/model/weights.h"
 #include "lshdp/parallel/make_store.h"
 #include "lshdp/parallel/pipeline.h"
 #include "lshdp/parallel/placement.h"
-#include "lshdp/parallel/shared_values.h"
 #include "lshdp/parallel/walker.h"
 #include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/run_claim.h"
+#include "lshdp/train/saved_adapter.h"
 #include "lshdp/train/saved_model.h"
+#include "lshdp/train/shared_weights.h"
 #include "rebalancing.h"
 #include "resume.h"
 #include "run_data.h"
@@ -51,6 +55,7 @@ class Trainer {
  private:
   void prepare_folders();
   void load_state();
+  model::BlockValues first_values();
   void take_first_values();
   void resume_state();
   void warn_of_warm_up() const;
@@ -62,6 +67,7 @@ class Trainer {
   std::vector<std::int64_t> micro_batches_of(std::int64_t step, int rank) const;
   parallel::Update update_of(std::int64_t step) const;
   void run_step(std::int64_t step);
+  void require_terms(std::int64_t step);
   double train_batch(std::int64_t step, const data::Batch& batch);
   LocalStep totals() const;
   double compute_seconds() const;
@@ -82,6 +88,7 @@ class Trainer {
 
   comm::Communicator& communicator_;
   const model::Model& model_;
+  std::optional<model::Model> base_;  // of a model with adapters
   TrainOptions options_;
   bool is_root_;
   Trace trace_;
@@ -160,6 +167,7 @@ void Trainer::load_state() {
   }
   parallel::WalkerOptions walking = measure::walker_options(options_.setup);
   walking.label_smoothing = options_.label_smoothing;
+  walking.seed = options_.seed;
   if (options_.layout) walking.ranges = parallel::ranges_of(*options_.layout, communicator_.rank());
   walker_ = std::make_unique<parallel::BlockWalker>(model_, *store_, walking, &emulator_, &trace_);
   if (!options_.layout) return;
@@ -174,13 +182,21 @@ std::optional<int> Trainer::data_rank() const {
   return plan::data_rank_of(*options_.layout, communicator_.rank());
 }
 
+/// By files or by the seed; with adapters the model's own values stay what they are here.
+model::BlockValues Trainer::first_values() {
+  if (model::lora_of(model_)) base_ = model::base_of(model_);
+  const model::Model& model = base_ ? *base_ : model_;
+  model::BlockValues values = options_.init.empty() ? model::initial_block_values(model, options_.seed)
+                                                    : saved_block_values(model, options_.init, "--init");
+  return base_ ? values_with_adapter(model_, std::move(values), options_.adapter, options_.seed) : values;
+}
+
 void Trainer::take_first_values() {
   const auto scope = measure::scope_of_values(options_.setup);
-  if (options_.init.empty())
-    return store_->take_values(
-        parallel::values_of_held_blocks(model_, placement_.get(), model::initial_block_values(model_, options_.seed)));
-  store_->take_values(
-      parallel::values_of_rank_0(communicator_, model_, saved_block_values(model_, options_.init, "--init")));
+  const bool drawn = options_.init.empty() && options_.adapter.empty();
+  store_->take_values(drawn ? parallel::values_of_held_blocks(model_, placement_.get(), first_values())
+                            : values_on_all_ranks(communicator_, model_, placement_.get(), first_values(),
+                                                  {options_.init, options_.adapter}));
 }
 
 void Trainer::resume_state() {
@@ -193,6 +209,7 @@ void Trainer::resume_state() {
     from_.changes = changes_since(written, now);
     from_.step = written.step;
   });
+  if (model::lora_of(model_)) take_first_values();  // a checkpoint holds what is trained
   load_checkpoint(communicator_, from_.checkpoint, *store_);
   if (!is_root_) return;
   spdlog::info("resumed after step {} from {}", from_.step, from_.checkpoint.string());
@@ -233,9 +250,9 @@ void Trainer::begin_run() {
   reporter_ = std::make_unique<StepReporter>(
       ReportedSteps{.first = from_.step,
                     .last = last_step_,
-                    .terms_per_sample = model_.terms_per_sample(),
                     .scales_loss = options_.setup.strategy.precision == plan::Precision::fp16,
-                    .schedule = options_.schedule},
+                    .schedule = options_.schedule,
+                    .terms = [this](std::int64_t step) { return data_.global_terms(step); }},
       *data_.sampler, *rebalancing_);
   const Json launch = describe_launch(communicator_, model_, options_, data_, last_step_, from_);
   const RunRecord record = describe_run(communicator_, model_, options_, data_.sampler->total(), from_);
@@ -247,10 +264,10 @@ void Trainer::begin_run() {
   loader_ = std::make_unique<data::PrefetchingLoader>(
       *data_.training, preparation_for(model_, options_.augmentation), [this](std::int64_t k) { return request(k); },
       options_.setup.compute_device);
-  weights_ =
-      std::make_unique<RunWeights>(communicator_, model_, *store_,
-                                   RunWeightsOptions{options_.results, options_.save, options_.keep_best,
-                                                     options_.setup.strategy.precision, options_.results_option});
+  weights_ = std::make_unique<RunWeights>(
+      communicator_, model_, *store_,
+      RunWeightsOptions{options_.results, options_.save, options_.keep_best, options_.setup.strategy.precision,
+                        options_.results_option, options_.init});
   weights_->begin(from_.step);
 }
 
@@ -292,7 +309,7 @@ parallel::Update Trainer::update_of(std::int64_t step) const {
     passes = std::max(passes, std::ssize(micro_batches_of(step, rank)));
   return {.step = step + 1,
           .learning_rate = learning_rate_at(options_.schedule, step),
-          .global_terms = data_.sampler->global_count(step) * model_.terms_per_sample(),
+          .global_terms = data_.global_terms(step),
           .clip_norm = options_.clip_norm,
           .passes = passes};
 }
@@ -302,17 +319,29 @@ void Trainer::run_step(std::int64_t step) {
   const std::optional<data::Batch> batch = loader_->next();
   if (!batch) throw std::logic_error("the loader ended before the last step");
   data_wait_seconds_ += now_seconds() - begun;
+  require_terms(step);
   const double loss = train_batch(step, *batch);
   steps_done_ = step + 1;
   collect(step, loss, batch->samples());
+}
+
+/// All ranks count alike.
+void Trainer::require_terms(std::int64_t step) {
+  if (data_.global_terms(step) > 0) return;
+  store_->synchronize();
+  throw AgreedError(fmt::format("no token of step {} is trained: its samples hold none that counts in the loss; give a "
+                                "larger --total",
+                                step + 1),
+                    1);
 }
 
 double Trainer::train_batch(std::int64_t step, const data::Batch& batch) {
   const std::optional<int> rank = data_rank();
   const std::vector<std::int64_t> micro_batches = rank ? micro_batches_of(step, *rank) : std::vector<std::int64_t>();
   try {
-    if (pipeline_) return pipeline_->train_step(update_of(step), batch.input, batch.target, micro_batches);
-    return walker_->train_step(update_of(step), batch.input, batch.target, micro_batches);
+    const std::int64_t first = rank ? data_.sampler->slice_of(step, *rank).begin : 0;
+    if (pipeline_) return pipeline_->train_step(update_of(step), batch.input, batch.target, micro_batches, first);
+    return walker_->train_step(update_of(step), batch.input, batch.target, micro_batches, first);
   } catch (const std::exception& error) {
     if (!is_out_of_memory(error)) throw;
     const std::int64_t samples = micro_batches.empty() ? 0 : std::ranges::max(micro_batches);

@@ -69,6 +69,23 @@ class Definitions(InFolder):
             self.refuses(message, cases={"x": case}, required={})
         self.refuses("beside: x is no case", beside="x")
 
+    def test_adapters_are_a_models_and_not_for_every_mode(self):
+        models = {"M": {"total": 64, "description": "gpt2", "lora": "r=4,targets=c_attn"}}
+        self.assertEqual(settings(made_up.definition(models=models))["model M"]["lora"], "r=4,targets=c_attn")
+        self.assertNotIn("lora", settings(made_up.definition())["model M"])
+        for mode in ("fsdp2", "pipeline"):
+            case = {"program": "pytorch", "mode": mode, **({"batches": "equal"} if mode == "fsdp2" else {"cut": "uniform"})}
+            self.refuses(f"cases: x: mode {mode} is not measured with lora, which M has", models=models, cases={"x": case}, required={})
+
+    def test_the_tokens_of_a_sample_are_known_of_models_of_text(self):
+        def context(description):
+            return made_up.definition(models={"M": {"total": 64, "description": description}}).models[0].context
+
+        self.assertEqual(context("gpt2-medium"), 1024)
+        self.assertEqual(context({"type": "gpt2", "n_positions": 128}), 128)
+        self.assertEqual(context({"type": "llama", "max_position_embeddings": 256}), 256)
+        self.assertIsNone(context("vit_b_32"))
+
     def test_a_file_that_is_no_yaml_is_refused_in_one_line(self):
         path = self.folder / "bad.yaml"
         path.write_text("title: [")
@@ -262,6 +279,13 @@ class Resuming(InFolder):
         self.assertIn(f"--mode pipeline --schedule 1f1b --micro-batches 8 --cut {file}", launch)
         self.assertEqual(Records(self.folder / "raw").read("M-A-pipeline-r1")["result"]["layout"], made_up.LAYOUT)
 
+    def test_adapters_and_their_data_reach_both_programs(self):
+        models = {"M": {"total": 64, "description": "gpt2", "lora": "r=4,targets=c_attn"}}
+        self.assertEqual(self.run_it(definition=made_up.definition(repetitions=1, models=models)), 0)
+        self.assertIn("--lora r=4,targets=c_attn --mode ddp", " ".join(self.commands["M-A-lshdp-solved-r1"]))
+        self.assertIn("--lora r=4,targets=c_attn --data data.h5", " ".join(self.commands["pytorch-M-A-plain-r1"]))
+        self.assertEqual(self.run_it(definition=made_up.definition(repetitions=1, models=models)), 0)
+
     def test_a_layout_that_cannot_be_planned_takes_no_other_case_along(self):
         self.assertEqual(self.run_it({"M-A-setup-layout-pipeline-profiled": 2}, self.pipelines()), 0)
         records = Records(self.folder / "raw")
@@ -340,6 +364,14 @@ class Figures(InFolder):
                                         required={})
         row = collect.rows_of(definition, made_up.write_all(self.folder, definition))[0]
         self.assertAlmostEqual(row.floor, 0.1)
+
+    def test_tables_of_text_have_tokens_a_second(self):
+        definition, records, rows = self.rows()
+        self.assertNotIn("tokens/s", tables.text(definition, rows, records))
+        definition = made_up.definition(models={"M": {"total": 64, "description": {"type": "gpt2", "n_positions": 128}}})
+        said = tables.text(definition, collect.rows_of(definition, records), records)
+        self.assertIn("| samples/s | tokens/s |", said)
+        self.assertIn(f"| {64 / 1.01:.1f} | {64 * 128 / 1.01:.0f} |", said)
 
     def test_the_best_bucket_is_taken(self):
         self.assertEqual(collect.pairs_of(self.rows()[2])["M-A"]["ddp-uneven"].bucket_mb, 2)

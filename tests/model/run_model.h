@@ -54,6 +54,15 @@ inline const nlohmann::json kSmallVit = {{"type", "vit"},    {"image_size", 8}, 
                                          {"hidden_dim", 16}, {"mlp_dim", 24},   {"num_classes", 5}};
 inline const nlohmann::json kSmallGpt = {{"type", "gpt2"}, {"n_layer", 2},     {"n_head", 2},
                                          {"n_embd", 16},   {"n_positions", 6}, {"vocab_size", 11}};
+// A head of its own, and biases. The other: keys that heads share, and the embedding as its head.
+inline const nlohmann::json kSmallLlama = {
+    {"type", "llama"},         {"num_hidden_layers", 2},   {"hidden_size", 16},
+    {"intermediate_size", 24}, {"num_attention_heads", 2}, {"max_position_embeddings", 6},
+    {"vocab_size", 11},        {"attention_bias", true},   {"mlp_bias", true}};
+inline const nlohmann::json kSmallQwen = {
+    {"type", "qwen2"},         {"num_hidden_layers", 2},       {"hidden_size", 16},
+    {"intermediate_size", 24}, {"num_attention_heads", 4},     {"num_key_value_heads", 2},
+    {"vocab_size", 11},        {"max_position_embeddings", 6}, {"tie_word_embeddings", true}};
 inline const nlohmann::json kSmallMlp = {
     {"type", "mlp"}, {"input_size", 12}, {"hidden_sizes", {8, 6}}, {"output_size", 4}};
 

@@ -8,7 +8,9 @@ namespace lshdp::model {
 namespace {
 
 using test::kSmallGpt;
+using test::kSmallLlama;
 using test::kSmallMlp;
+using test::kSmallQwen;
 using test::kSmallVit;
 
 /// Heads begin at zero, and then no gradient passes them.
@@ -118,7 +120,7 @@ TEST_P(Blocks, AWrongNumberOfParametersIsRefused) {
     EXPECT_THROW(block->forward(batch(at::kFloat).input, {}), std::invalid_argument);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Blocks, testing::Values(kSmallVit, kSmallGpt, kSmallMlp),
+INSTANTIATE_TEST_SUITE_P(Models, Blocks, testing::Values(kSmallVit, kSmallGpt, kSmallLlama, kSmallQwen, kSmallMlp),
                          [](const auto& made) { return made.param["type"].template get<std::string>(); });
 
 TEST(Gpt2, APositionDoesNotSeeLaterTokensAndShorterSequencesAreTaken) {

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "lshdp/model/model.h"
 
@@ -40,9 +41,25 @@ TEST(SummedCrossEntropy, OfBfloat16LogitsIsComputedInSinglePrecision) {
 
 TEST(SummedCrossEntropy, ATargetOutOfRangeIsAnErrorAndNotIgnored) {
   const at::Tensor logits = at::zeros({1, 3});
-  for (const std::int64_t target : {std::int64_t{3}, std::int64_t{-1}, std::int64_t{-100}}) {
+  for (const std::int64_t target : {std::int64_t{3}, std::int64_t{-1}, std::int64_t{-99}}) {
     EXPECT_THROW(summed_cross_entropy(logits, at::full({1}, target, at::kLong), 0), c10::Error) << target;
   }
+}
+
+TEST(SummedCrossEntropy, OfATargetThatIsNotTrainedIsNothing) {
+  const at::Tensor logits = at::randn({3, 4}, at::kDouble).requires_grad_();
+  const at::Tensor target = at::tensor({std::int64_t{1}, kUntrainedTarget, std::int64_t{2}}, at::kLong);
+  for (const double smoothing : {0.0, 0.1}) {
+    const at::Tensor loss = summed_cross_entropy(logits, target, smoothing);
+    const at::Tensor kept = at::tensor({std::int64_t{0}, std::int64_t{2}}, at::kLong);
+    EXPECT_NEAR(
+        loss.item<double>(),
+        summed_cross_entropy(logits.index_select(0, kept), target.index_select(0, kept), smoothing).item<double>(),
+        1e-12);
+    EXPECT_EQ(torch::autograd::grad({loss}, {logits})[0][1].abs().sum().item<double>(), 0);
+  }
+  EXPECT_EQ(count_terms(target), 2);
+  EXPECT_EQ(correct_predictions(at::zeros({3, 4}), at::full({3}, kUntrainedTarget, at::kLong)), 0);
 }
 
 TEST(CorrectPredictions, CountsWhereTheLargestLogitIsTheTarget) {

@@ -59,7 +59,11 @@ INSTANTIATE_TEST_SUITE_P(AllPresets, PresetSize,
                                          std::pair{"vit_l_16", 304'326'632}, std::pair{"vit_l_32", 306'535'400},
                                          std::pair{"vit_h_14", 632'045'800}, std::pair{"gpt2", 124'439'808},
                                          std::pair{"gpt2-medium", 354'823'168}, std::pair{"gpt2-large", 774'030'080},
-                                         std::pair{"gpt2-xl", 1'557'611'200}, std::pair{"mlp", 567'434}));
+                                         std::pair{"gpt2-xl", 1'557'611'200}, std::pair{"llama-3.2-1b", 1'235'814'400},
+                                         std::pair{"llama-3.2-3b", 3'212'749'824},
+                                         std::pair{"llama-3.1-8b", 8'030'261'248},
+                                         std::pair{"llama-2-7b", 6'738'415'616}, std::pair{"qwen2.5-0.5b", 494'032'768},
+                                         std::pair{"mlp", 567'434}));
 
 TEST(Preset, EveryNameMakesAModelOfThatNameAndADescriptionThatMakesItAgain) {
   for (const std::string& name : preset_names()) {
@@ -211,11 +215,14 @@ TEST(Description, EveryNameOfTheSameActivationIsTaken) {
 }
 
 TEST(Description, AWrongOrMissingTypeIsRefused) {
-  EXPECT_EQ(error_of({{"type", "lstm"}}), "model 'm': \"type\" is \"lstm\"; it must be \"vit\", \"gpt2\" or \"mlp\"");
+  EXPECT_EQ(
+      error_of({{"type", "lstm"}}),
+      "model 'm': \"type\" is \"lstm\"; it must be \"vit\", \"gpt2\", \"llama\", \"qwen2\", \"mistral\" or \"mlp\"");
   EXPECT_EQ(error_of(nlohmann::json::object()), "model 'm': \"type\" is missing");
   EXPECT_EQ(error_of(nlohmann::json::array()), "model 'm': a model's description must be a JSON object");
-  EXPECT_EQ(error_of({{"model_type", "bert"}}),
-            "model 'm': \"type\" is \"bert\"; it must be \"vit\", \"gpt2\" or \"mlp\"");
+  EXPECT_EQ(
+      error_of({{"model_type", "bert"}}),
+      "model 'm': \"type\" is \"bert\"; it must be \"vit\", \"gpt2\", \"llama\", \"qwen2\", \"mistral\" or \"mlp\"");
 }
 
 TEST(Description, AConfigFileOfHuggingFaceIsTakenWithWhatIsNotOfTheNetwork) {

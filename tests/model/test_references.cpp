@@ -82,7 +82,8 @@ TEST_P(Reference, Bfloat16AgreesToItsRoundingAndItsLossIsSinglePrecision) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Reference, testing::Values("vit", "gpt2", "mlp"),
+INSTANTIATE_TEST_SUITE_P(Models, Reference,
+                         testing::Values("vit", "gpt2", "mlp", "llama", "llama_wide", "llama3", "qwen2", "mistral"),
                          [](const auto& made) { return std::string(made.param); });
 
 }  // namespace

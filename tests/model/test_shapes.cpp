@@ -11,7 +11,7 @@ namespace {
 using testing::ElementsAre;
 
 TEST(ShapesOf, FollowEachOtherThroughTheModel) {
-  for (const auto& description : {test::kSmallVit, test::kSmallGpt, test::kSmallMlp}) {
+  for (const auto& description : {test::kSmallVit, test::kSmallGpt, test::kSmallLlama, test::kSmallMlp}) {
     const Model model = make_model_from_json(description, "m");
     const std::vector<BlockShapes> shapes = shapes_of(model);
     ASSERT_EQ(shapes.size(), model.blocks.size());
@@ -29,6 +29,10 @@ TEST(ShapesOf, AreOfOneSample) {
   EXPECT_THAT(gpt.front().input, ElementsAre(6));
   EXPECT_THAT(gpt.front().output, ElementsAre(6, 16));
   EXPECT_THAT(gpt.back().output, ElementsAre(6, 11));
+  const std::vector<BlockShapes> llama =
+      shapes_of(make_model("llama-3.2-1b"), 3);  // of so many that none may be computed
+  EXPECT_THAT(llama.front().input, ElementsAre(131072));
+  EXPECT_THAT(llama.back().output, ElementsAre(131072, 2048));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lshdp/model/lora.h"
 #include "lshdp/model/model.h"
 
 namespace lshdp::test {
@@ -41,6 +42,17 @@ inline model::Model small_gpt() {
   return model::make_model_from_json(
       {{"type", "gpt2"}, {"n_layer", 2}, {"n_head", 2}, {"n_embd", 16}, {"n_positions", 8}, {"vocab_size", 23}},
       "small gpt");
+}
+
+/// Adapters with dropout beside some of its layers.
+inline model::Model small_gpt_lora() {
+  return model::with_lora(small_gpt(), {.rank = 3, .alpha = 6, .dropout = 0.25, .targets = {"c_attn", "c_proj"}},
+                          "small gpt");
+}
+
+/// The first blocks and the last have none.
+inline model::Model small_vit_lora() {
+  return model::with_lora(small_vit(), {.rank = 2, .alpha = 3, .targets = {"mlp.3"}}, "small vit");
 }
 
 inline model::Model small_mlp() {

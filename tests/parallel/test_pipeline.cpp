@@ -114,7 +114,7 @@ Trained train_alone(const model::Model& model, Precision precision, const Way& w
   const auto communicator = comm::make_null_communicator(0, 1);
   const auto store = make_store(model, *communicator, store_options(precision, false));
   store->set_values(model::initial_values(model, 5));
-  BlockWalker walker(model, *store, {.precision = precision});
+  BlockWalker walker(model, *store, {.precision = precision, .seed = 3});
   Trained trained;
   for (int step = 1; step <= kSteps; ++step) {
     const model::SyntheticBatch batch = batch_of(model, way, step);
@@ -144,6 +144,7 @@ class StagedTraining {
                                             WalkerOptions{.precision = precision,
                                                           .recompute = way.recompute,
                                                           .offload_activations = way.offload_activations,
+                                                          .seed = 3,
                                                           .device = device_,
                                                           .ranges = ranges_of(layout_, world.rank())});
     pipeline_ = std::make_unique<Pipeline>(layout_, model, world, *walker_, device_, precision);
@@ -153,7 +154,7 @@ class StagedTraining {
     const model::SyntheticBatch batch = batch_of(model_, way_, number);
     const auto [begin, count] = slice(count_of(way_, number));
     loss_ += pipeline_->train_step(update_of(model_, way_, number), batch.input.narrow(0, begin, count),
-                                   batch.target.narrow(0, begin, count), micro_batches(count));
+                                   batch.target.narrow(0, begin, count), micro_batches(count), begin);
   }
 
   Trained result() {
@@ -246,6 +247,7 @@ TEST_P(StagesRounded, OwnEveryElementOnce) {
   StagedTraining training(model, *communicator_, Precision::fp32, shape, way);
   for (std::size_t block = 0; block < model.blocks.size(); ++block) {
     for (const model::Parameter& parameter : model.blocks[block]->parameters()) {
+      if (!parameter.trainable) continue;
       at::Tensor counts = at::zeros(parameter.shape, at::kDouble).flatten();
       for (const StatePiece& piece : training.owned_state())
         if (piece.name == parameter.name) counts.narrow(0, piece.begin, piece.value.numel()).add_(1);
@@ -280,8 +282,12 @@ constexpr Way kTable{.name = "Table", .micro_batch = 2, .clip = 0.05, .partial =
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {
   const auto& [make, shape, way] = info.param;
-  const char* model = make == &test::small_vit ? "Vit" : make == &test::small_gpt ? "Gpt" : "Mlp";
-  return fmt::format("{}{}{}", model, shape.name, way.name);
+  static const std::map<model::Model (*)(), const char*> names{{&test::small_vit, "Vit"},
+                                                               {&test::small_gpt, "Gpt"},
+                                                               {&test::small_mlp, "Mlp"},
+                                                               {&test::small_vit_lora, "VitLora"},
+                                                               {&test::small_gpt_lora, "GptLora"}};
+  return fmt::format("{}{}{}", names.at(make), shape.name, way.name);
 }
 
 /// Shapes of at most three stages: the MLP has three blocks.
@@ -301,6 +307,15 @@ INSTANTIATE_TEST_SUITE_P(Mlp, Stages,
 INSTANTIATE_TEST_SUITE_P(Gpt, Stages,
                          testing::Combine(testing::Values(&test::small_gpt), kClosedShapes,
                                           testing::Values(kMicroBatches, kClip, kPartial, kGpipe, kTable, kApart)),
+                         name_of);
+// Adapters: stages that train nothing, too.
+INSTANTIATE_TEST_SUITE_P(VitLora, Stages,
+                         testing::Combine(testing::Values(&test::small_vit_lora), kShapes,
+                                          testing::Values(kClip, kPartial, kGpipe, kApart)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(GptLora, Stages,
+                         testing::Combine(testing::Values(&test::small_gpt_lora), kClosedShapes,
+                                          testing::Values(kClip, kPartial, kGpipe, kApartRecompute)),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(Vit, StagesRounded,
                          testing::Combine(testing::Values(&test::small_vit), kShapes, testing::Values(kPartial)),

@@ -105,6 +105,7 @@ model::Values train(const model::Model& model, comm::Communicator& world, Precis
                      {.precision = precision,
                       .recompute = way.recompute,
                       .offload_activations = way.offload_activations,
+                      .seed = 3,
                       .device = options.device});
   for (int step = 1; step <= kSteps; ++step) {
     const std::int64_t count = split.partial && step % 5 == 0 ? kBatch / 2 + 1 : kBatch;
@@ -120,7 +121,7 @@ model::Values train(const model::Model& model, comm::Communicator& world, Precis
                        .clip_norm = split.clip,
                        .passes = passes},
                       batch.input.narrow(0, begin, end - begin), batch.target.narrow(0, begin, end - begin),
-                      micro_batches(split, {begin, end}));
+                      micro_batches(split, {begin, end}), begin);
   }
   store->synchronize();
   return store->gather_values();
@@ -169,8 +170,12 @@ constexpr Split kPartial{"PartialLastBatch", true, 4, 0, true};
 
 std::string name_of(const testing::TestParamInfo<SameMathematics::ParamType>& info) {
   const auto& [make, split, way] = info.param;
-  const char* model = make == &test::small_vit ? "Vit" : make == &test::small_gpt ? "Gpt" : "Mlp";
-  return fmt::format("{}{}{}", model, split.name, way.name);
+  static const std::map<model::Model (*)(), const char*> names{{&test::small_vit, "Vit"},
+                                                               {&test::small_gpt, "Gpt"},
+                                                               {&test::small_mlp, "Mlp"},
+                                                               {&test::small_vit_lora, "VitLora"},
+                                                               {&test::small_gpt_lora, "GptLora"}};
+  return fmt::format("{}{}{}", names.at(make), split.name, way.name);
 }
 
 constexpr Way kDdp{"Ddp", Mode::ddp, false, false, false};
@@ -233,6 +238,19 @@ INSTANTIATE_TEST_SUITE_P(Table, SameMathematicsRounded,
                                           testing::Values(kDdpTable, kDdpWeightedTable)),
                          name_of);
 
+// Adapters beside parameters that stay.
+const auto kAdapted = testing::Values(&test::small_vit_lora, &test::small_gpt_lora);
+constexpr Way kDdpRecompute{.name = "DdpRecompute", .mode = Mode::ddp, .recompute = true};
+INSTANTIATE_TEST_SUITE_P(Lora, SameMathematics,
+                         testing::Combine(kAdapted, testing::Values(kUneven, kAccumulation, kClip, kPartial),
+                                          testing::Values(kDdp, kDdpRecompute, kDdpWeightedTable, kFsdp, kFsdpOffload,
+                                                          kLsdpOneNode, kLsdpTwoNodes, kLsdpResident)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Lora, SameMathematicsRounded,
+                         testing::Combine(kAdapted, testing::Values(kAccumulation),
+                                          testing::Values(kDdp, kFsdp, kLsdpTwoNodes)),
+                         name_of);
+
 // What a device of its own memory adds: copies to and fro, in all modes.
 constexpr Way kDdpApart{.name = "DdpApart", .mode = Mode::ddp, .where = Where::apart};
 constexpr Way kDdpMixed{.name = "DdpMixedDevices",
@@ -258,6 +276,10 @@ INSTANTIATE_TEST_SUITE_P(Apart, SameMathematics,
                          name_of);
 INSTANTIATE_TEST_SUITE_P(ApartClip, SameMathematics,
                          testing::Combine(testing::Values(&test::small_mlp), testing::Values(kClip), kWaysApart),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(LoraApart, SameMathematics,
+                         testing::Combine(testing::Values(&test::small_gpt_lora), testing::Values(kAccumulation),
+                                          kWaysApart),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(TableApart, SameMathematics,
                          testing::Combine(testing::Values(&test::small_gpt), testing::Values(kAccumulation),

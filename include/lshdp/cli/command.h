@@ -35,6 +35,7 @@ int run_explore(const Arguments& arguments);
 int run_train(const Arguments& arguments);
 int run_evaluate(const Arguments& arguments);
 int run_export(const Arguments& arguments);
+int run_merge_lora(const Arguments& arguments);
 int run_generate(const Arguments& arguments);
 int run_report(const Arguments& arguments);
 int run_run(const Arguments& arguments);
@@ -53,6 +54,7 @@ Options explore_options();
 Options train_options();
 Options evaluate_options();
 Options export_options();
+Options merge_lora_options();
 Options generate_options();
 Options report_options();
 

@@ -20,9 +20,10 @@ struct InputSpec {
   std::int64_t image_size = 0;
   std::int64_t input_size = 0;
   std::int64_t classes = 0;  // image, flat: int64 targets [B] in [0, classes); logits [B, classes]
-  // tokens: int64 [B, context] in [0, vocabulary); targets the same shape; logits [B, context, vocabulary].
-  // Shorter sequences are taken as well (generation).
+  // tokens: int64 [B, context] in [0, vocabulary); targets the same shape; logits [B, context, vocabulary]. That is
+  // what training takes; sequences of any length up to `positions` are taken as well (generation).
   std::int64_t context = 0;
+  std::int64_t positions = 0;
   std::int64_t vocabulary = 0;
 };
 
@@ -44,6 +45,8 @@ struct Model {
 
   std::int64_t parameter_count() const;                   // each shared parameter once
   std::int64_t parameter_count(std::size_t block) const;  // owned by the block
+  std::int64_t trained_count() const;                     // the same of those that are trained
+  std::int64_t trained_count(std::size_t block) const;
   /// The block that owns the parameter of that name; throws std::out_of_range where none does.
   ParameterPlace owner_of(std::string_view parameter) const;
   /// Losses are sums over this many terms a sample: 1, or `context` for tokens.
@@ -55,8 +58,11 @@ struct Model {
 /// missing or unknown key, sizes that do not fit each other.
 Model make_model(const std::string& preset_or_path);
 Model make_model_from_json(const nlohmann::json& description, const std::string& name);
-/// What is written beside a model's weights as config.json: of a GPT as Hugging Face's GPT2LMHeadModel reads it, of
-/// others the arguments with their "type". make_model() takes it again. `type`: that of the weights.
+/// The same model that trains on sequences of `context` tokens. Throws UsageError: it reads no tokens, or has fewer
+/// positions.
+Model with_context(const Model& model, std::int64_t context);
+/// What is written beside a model's weights as config.json: of a model of texts as Hugging Face's class reads it, of
+/// others the arguments with their "type". make_model() takes it again, without "context". `type`: that of the weights.
 nlohmann::json config_of(const Model& model, at::ScalarType type);
 /// Names of the presets.
 std::vector<std::string> preset_names();
@@ -65,10 +71,15 @@ std::vector<std::string> preset_names();
 /// to the bit on every machine. The distributions are those of torchvision and Hugging Face.
 at::Tensor initial_value(const Parameter& parameter, std::uint64_t seed);
 
+/// In place of a target that counts in no loss.
+inline constexpr std::int64_t kUntrainedTarget = -100;
+
 /// Cross-entropy summed over samples (and positions), as a scalar of at least float32; differentiable.
-/// `logits`, `target` as InputSpec says; a target out of range is c10::Error. label_smoothing in [0, 1) as
-/// torch.nn.functional.cross_entropy defines it.
+/// `logits`, `target` as InputSpec says, or kUntrainedTarget; another target out of range is c10::Error.
+/// label_smoothing in [0, 1) as torch.nn.functional.cross_entropy defines it.
 at::Tensor summed_cross_entropy(const at::Tensor& logits, const at::Tensor& target, double label_smoothing);
+/// How many targets there are, without kUntrainedTarget.
+std::int64_t count_terms(const at::Tensor& target);
 /// How many targets the largest logit hits.
 std::int64_t correct_predictions(const at::Tensor& logits, const at::Tensor& target);
 

@@ -25,9 +25,9 @@ using Values = std::vector<std::vector<at::Tensor>>;
 using BlockValues = std::function<std::vector<at::Tensor>(std::size_t block)>;
 
 /// The parameters of a model in a source, by whatever names they have there. Names may lack Hugging Face's
-/// "transformer.", or stand behind what wrappers add to all of them ("module.", "_orig_mod.", ..); the log says so. A
-/// tied head may lack, equal the embedding within the narrower type of the two, or be there alone. Masks are passed
-/// over, whatever their type.
+/// "transformer." or "model.", or stand behind what wrappers add to all of them ("module.", "_orig_mod.", ..); the log
+/// says so. A tied head may lack, equal the embedding within the narrower type of the two, or be there alone. Masks and
+/// rotary frequencies are passed over, whatever their type.
 class WeightReader {
  public:
   /// Throws UsageError naming the tensor if one is missing, or is in the source but not in the model. Both must outlive

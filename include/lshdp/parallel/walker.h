@@ -29,6 +29,7 @@ struct WalkerOptions {
   bool recompute = false;  // keep only block inputs; run each block's forward again in backward (bitwise equal)
   bool offload_activations = false;  // with recompute: block inputs wait for backward in host memory
   double label_smoothing = 0;
+  std::uint64_t seed = 0;                              // of dropout
   std::shared_ptr<ComputeDevice> device = nullptr;     // the store's; without one: the host
   std::optional<std::vector<BlockRange>> ranges = {};  // the blocks that this rank holds, rising; none: all of them
 };
@@ -53,6 +54,7 @@ class Activations {
     at::Tensor output;  // the head of its graph; undefined: backward runs the forward again
   };
   BlockRange range_;
+  model::DropoutKey dropout_;
 
   Block& of(std::size_t block) { return blocks_[block - range_.begin]; }
 
@@ -93,10 +95,11 @@ class BlockWalker {
 
   /// One step of this rank: forward and backward of each micro-batch in turn. `input` and `target`: the rank's samples
   /// [S, ...] of the step, undefined if it has none. `micro_batches`: their sizes in samples, which add up to S, at
-  /// most update.passes of them. Returns the loss summed over all terms. All ranks must call it, also without samples;
-  /// the update and its communication may still be under way when it returns.
+  /// most update.passes of them. `first_sample`: the number of the first in the order of all ranks' samples, in which
+  /// the others follow it; dropout is drawn by these numbers. Returns the loss summed over all terms. All ranks must
+  /// call it, also without samples; the update and its communication may still be under way when it returns.
   double train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
-                    const std::vector<std::int64_t>& micro_batches);
+                    const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample = 0);
 
   /// The parts of a step, for other schedules and for measuring. Begins a step in which this rank trains so many
   /// micro-batches, at most update.passes. `input`: of all of them, or more; undefined if there are none. Takes part in
@@ -110,7 +113,8 @@ class BlockWalker {
     return forward_pass(whole_model(), input, observe);
   }
   /// The same through some of the blocks, one stage of a model that is cut.
-  Activations forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe = {});
+  Activations forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe = {},
+                           std::int64_t first_sample = 0);
   /// Through the blocks of the forward pass. `given`: with the last block the targets, else the gradient of the loss by
   /// output(). `last`: the last micro-batch of the step that this rank takes through these blocks.
   BackwardResult backward_pass(Activations activations, const at::Tensor& given, bool last);
@@ -151,8 +155,10 @@ class BlockWalker {
   void look_up(const at::Tensor& input);
   at::Tensor in_rows(const at::Tensor& input) const;
   void acquire(std::size_t block);
-  at::Tensor run_block(std::size_t block, const at::Tensor& input) const;
-  Activations::Block keep(std::size_t block, const at::Tensor& input, bool with_graph) const;
+  at::Tensor run_block(std::size_t block, const at::Tensor& input, const model::Pass& pass) const;
+  Activations::Block keep(const Activations& activations, std::size_t block, const at::Tensor& input,
+                          bool with_graph) const;
+  bool wants_input_gradient(std::size_t block, const BlockRange& range) const;
   std::unique_ptr<HostInputs> take_host_inputs();
   bool gives_loss(std::size_t block) const { return block + 1 == model_.blocks.size(); }
   at::Tensor backward_block(std::size_t block, const Activations::Block& kept, const at::Tensor& output,
@@ -171,6 +177,8 @@ class BlockWalker {
   Trace* trace_;
   std::vector<Stretch> stretches_;  // not counted yet
   at::Tensor rows_;                 // int64, rising: what the step looks up, where the store wants to know
+  std::int64_t step_ = 0;
+  std::size_t first_trained_;  // block; the number of blocks if none is
   double compute_seconds_ = 0;
   BlockSeconds block_seconds_;
 };

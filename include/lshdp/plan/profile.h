@@ -21,10 +21,11 @@ struct CurvePoint {
 /// One block of the model. Bytes of activations are of one sample, on the device.
 struct BlockProfile {
   std::string name;
-  std::int64_t parameters = 0;                // that it owns
+  std::int64_t parameters = 0;                // that it owns and that are trained
   std::int64_t activation_bytes = 0;          // that its forward leaves in memory for backward, its output among them
   std::int64_t output_bytes = 0;              // what the next block reads
   std::vector<std::size_t> shares_with = {};  // earlier blocks of which it uses a parameter (a tied embedding)
+  std::int64_t frozen_bytes = 0;              // of its parameters that are not trained, as a rank holds them
 };
 
 /// Seconds of each block, in the model's order, in one micro-batch of `batch` samples.

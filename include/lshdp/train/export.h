@@ -8,7 +8,7 @@
 
 #include "lshdp/core/file.h"
 #include "lshdp/model/model.h"
-#include "lshdp/train/saved_model.h"
+#include "lshdp/model/weights.h"
 
 namespace lshdp::train {
 
@@ -22,10 +22,10 @@ struct Exported {
 /// it returns is held until the weights are written.
 [[nodiscard]] NewFolders require_export_place(const std::filesystem::path& out);
 
-/// Writes the weights of `saved`, which are of `model`, tensor by tensor: to `out` if that is a name in ".safetensors",
-/// else to OUT/model.safetensors, with OUT/config.json. `type`: none is that of the source, but at least float32.
-/// Throws UsageError as model::WeightReader does, and for values that `type` cannot hold; WriteError.
-Exported export_weights(const model::Model& model, const SavedModel& saved, const std::filesystem::path& out,
+/// Writes `values`, which are of `model`, block by block: to `out` if that is a name in ".safetensors", else to
+/// OUT/model.safetensors, with OUT/config.json. `type`: none is that of the values. Throws UsageError as `values` does,
+/// and for values that `type` cannot hold; WriteError.
+Exported export_weights(const model::Model& model, const model::BlockValues& values, const std::filesystem::path& out,
                         std::optional<at::ScalarType> type);
 
 }  // namespace lshdp::train

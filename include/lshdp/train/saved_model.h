@@ -27,6 +27,9 @@ struct SavedModel {
 /// (the note says so); of a checkpoint's folder, all its files. Throws UsageError naming `option` where there are none.
 SavedModel find_saved_model(const std::filesystem::path& given, std::string_view option);
 
+/// The checksums of the files that hold these weights. Throws UsageError where they cannot be read.
+std::string identity_of_weights(const SavedModel& saved);
+
 /// Logs the note. The tensors of `saved`, under the names of `model`'s parameters where it is a checkpoint. Throws
 /// UsageError.
 std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model);

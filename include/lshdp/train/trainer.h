@@ -48,6 +48,8 @@ struct TrainOptions {
   data::Windows windows = data::Windows::fixed;  // of tokens to train on; evaluation has fixed ones
 
   std::filesystem::path init;                // weights to begin with, of any form; empty: fresh weights from `seed`
+  std::filesystem::path adapter;             // of a model with adapters: theirs; empty: fresh ones from `seed`
+  std::string base_identity;                 // of such a model: of the weights `init`, filled in by launch()
   std::filesystem::path save;                // safetensors to write at the end beside those in `results`; empty: none
   std::filesystem::path results;             // run directory; empty: none
   std::string results_option = "--results";  // that named it, for messages

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -15,12 +14,8 @@
 namespace lshdp::parallel {
 namespace {
 
-std::int64_t element_count(const model::Parameter& parameter) {
-  return std::accumulate(parameter.shape.begin(), parameter.shape.end(), std::int64_t{1}, std::multiplies<>());
-}
-
 void append_slot(Bucket& bucket, const model::Model& model, std::size_t block, std::size_t parameter) {
-  const std::int64_t count = element_count(model.blocks[block]->parameters()[parameter]);
+  const std::int64_t count = model.blocks[block]->parameters()[parameter].count();
   bucket.slots.push_back({block, parameter, bucket.count, count});
   bucket.count += (count + kAlignment - 1) / kAlignment * kAlignment;
 }
@@ -47,7 +42,7 @@ Bucket make_bucket(const model::Model& model, const std::optional<Bucket>& table
 std::optional<Bucket> make_table(const model::Model& model, std::int64_t min_table) {
   const model::Block& first = *model.blocks.front();
   const std::optional<std::size_t> table = first.looked_up();
-  if (!table || element_count(first.parameters()[*table]) < min_table) return std::nullopt;
+  if (!table || first.parameters()[*table].count() < min_table) return std::nullopt;
   std::vector<std::size_t> users;
   for (std::size_t block = 1; block < model.blocks.size(); ++block) {
     const std::vector<std::string>& borrowed = model.blocks[block]->borrowed();

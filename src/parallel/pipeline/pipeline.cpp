@@ -149,7 +149,7 @@ at::Tensor Pipeline::receive(const StageWork& work) {
 }
 
 double Pipeline::train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
-                            const std::vector<std::int64_t>& micro_batches) {
+                            const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample) {
   walker_.begin_step(update, std::ssize(micro_batches), input);
   if (replica_ == nullptr || micro_batches.empty()) return 0;
   const Order& order = order_of(micro_batches);
@@ -166,7 +166,8 @@ double Pipeline::train_step(const Update& update, const at::Tensor& input, const
     const std::pair key(work.stage, work.micro_batch);
     if (is_forward(work)) {
       const at::Tensor given = arrives(work) ? receive(work) : part(input, work.micro_batch);
-      const auto kept = held.emplace(key, walker_.forward_pass(range_of(work.stage), given)).first;
+      const std::int64_t first = first_sample + begins[work.micro_batch];
+      const auto kept = held.emplace(key, walker_.forward_pass(range_of(work.stage), given, {}, first)).first;
       if (leaves(work)) exchange_->send(leaving(work), kept->second.take_output());
       continue;
     }
