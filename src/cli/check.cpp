@@ -42,6 +42,7 @@ Options check_options() {
                   "mpirun --hostfile hosts lshdp check --model vit.json --data train.h5,test.h5 --results /shared/run");
   options.option("data", "FILE,..", "data sets that all nodes must have")
       .option("model", "MODEL", "a preset or a JSON file, which the data must fit")
+      .option("context", "T", "with a model of texts: tokens of a sample (default: as many as the model has positions)")
       .option("init", "FILE", "weights that rank 0 must have")
       .option("results", "DIR", "a folder that all nodes must share");
   return options;
@@ -96,7 +97,7 @@ void look_at_files(comm::Communicator& communicator, Findings& findings, const V
   if (values.has("model")) {
     const std::string name = values.text("model");
     try {
-      model = shared_model(communicator, name);
+      model = shared_model_of_samples(communicator, values);
     } catch (const AgreedError& error) {
       findings.problems.emplace_back(error.what());
     }

@@ -72,9 +72,8 @@ int run_evaluate(const Arguments& arguments) {
     std::optional<plan::Layout> layout;
     if (values.has("layout")) layout = shared_layout(communicator, model, setup, values.text("layout"));
     // By rank 0's word: the weights need not lie on other hosts.
-    const std::string training_set = comm::on_rank_0(communicator, [&] {
-      return json_text(train::training_set_of(train::find_saved_model(values.text("init"), "--init")));
-    });
+    const std::string training_set =
+        comm::on_rank_0(communicator, [&] { return json_text(train::training_set_of(given_weights(values))); });
     std::unique_ptr<data::Dataset> dataset;
     comm::agree(communicator, [&] {
       dataset = train::open_for_model(values.text("data"), model);

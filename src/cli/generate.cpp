@@ -64,7 +64,7 @@ Prompt shared_prompt(comm::Communicator& communicator, const model::Model& model
   const std::string json = comm::on_rank_0(communicator, [&] {
     if (model.input.kind != model::InputSpec::Kind::tokens) throw UsageError("only a GPT generates text");
     prompt.text = prompt_of(values);
-    const train::SavedModel saved = train::find_saved_model(values.text("init"), "--init");
+    const train::SavedModel saved = given_weights(values);
     prompt.tokenizer = tokenizer_of_weights(values, saved, model.input.vocabulary);
     const auto encoded = prompt.tokenizer->encode(prompt.text);
     std::vector<std::int64_t> tokens(encoded.begin(), encoded.end());

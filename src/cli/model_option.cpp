@@ -18,6 +18,8 @@ namespace lshdp::cli {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 model::Model shared(comm::Communicator& communicator, const std::function<model::Model()>& make) {
   const std::string text = comm::on_rank_0(communicator, [&] {
     const model::Model model = make();
@@ -92,8 +94,8 @@ void add_adapter_option(Options& options) {
       .excludes("adapter", "lora");
 }
 
-model::Model shared_model(comm::Communicator& communicator, const std::string& preset_or_path) {
-  return shared(communicator, [&] { return model::make_model(preset_or_path); });
+model::Model shared_model_of_samples(comm::Communicator& communicator, const Values& values) {
+  return shared(communicator, [&] { return with_given_context(model::make_model(values.text("model")), values); });
 }
 
 model::Model shared_model(comm::Communicator& communicator, const Values& values) {
@@ -105,6 +107,14 @@ std::string model_of_weights(const Values& values, const train::SavedModel& save
   if (!saved.config.empty()) return saved.config.string();
   throw UsageError(
       fmt::format("--model MODEL is missing: nothing says what model the weights {} are of", saved.weights.string()));
+}
+
+train::SavedModel given_weights(const Values& values) {
+  train::SavedModel saved = train::find_saved_model(values.text("init"), "--init");
+  if (!values.has("adapter")) return saved;
+  const fs::path run = train::find_saved_adapter(values.text("adapter"), "--adapter").run;
+  if (!run.empty()) saved.run = run;
+  return saved;
 }
 
 model::Model shared_model_of_weights(comm::Communicator& communicator, const Values& values, bool takes_samples) {

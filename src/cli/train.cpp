@@ -18,6 +18,7 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/core/version.h"
+#include "lshdp/model/lora.h"
 #include "lshdp/train/launch.h"
 #include "lshdp/train/run_claim.h"
 #include "lshdp/train/saved_model.h"
@@ -204,6 +205,18 @@ std::string result_text(const Json& summary) {
   return text;
 }
 
+/// An adapter is of no use without the weights that it belongs to, nor in their folder, which it would be taken for.
+void require_other_folder(const Values& values, const std::filesystem::path& results) {
+  for (const char* input : {"init", "adapter"}) {
+    if (!values.has(input) || results.empty()) continue;
+    const std::filesystem::path path = std::filesystem::weakly_canonical(values.text(input));
+    const std::filesystem::path folder = std::filesystem::is_directory(path) ? path : path.parent_path();
+    if (folder == std::filesystem::weakly_canonical(results))
+      throw UsageError(
+          fmt::format("--results: {} holds what --{} names; give the adapter another folder", results.string(), input));
+  }
+}
+
 /// Outputs are looked at before any work is done for them. Returns the folder that is to hold them.
 [[nodiscard]] NewFolders check_outputs(comm::Communicator& communicator, const Values& values) {
   NewFolders folders;
@@ -251,6 +264,7 @@ int run_train(const Arguments& arguments) {
       options.results_option = "--resume";
     }
     const model::Model model = shared_model(world, values);
+    if (model::lora_of(model)) comm::agree(world, [&] { require_other_folder(values, options.results); });
     const train::RunClaim claim =
         train::claim_run(world, {options.results, options.resume, options.overwrite, options.results_option});
     if (!options.results.empty()) comm::require_shared_folder(world, options.results, options.results_option);

@@ -116,7 +116,8 @@ std::vector<plan::BlockProfile> DryRun::measure_blocks(const MemoryBudget& budge
                       .activation_bytes = left,
                       .output_bytes = static_cast<std::int64_t>(output.nbytes()),
                       .shares_with = {},
-                      .frozen_bytes = model::frozen_bytes(*model_.blocks[block], compute_bytes)});
+                      .frozen_bytes = model::frozen_bytes(*model_.blocks[block], compute_bytes),
+                      .expanded_bytes = model::expanded_bytes(*model_.blocks[block], compute_bytes)});
   });
   backward(std::move(activations), batch, false);
   return blocks;

@@ -80,7 +80,8 @@ Json to_json(const ComputeProfile& mine, const RankSetup& setup) {
   for (const plan::CurvePoint& point : mine.curve) curve.push_back({point.batch, point.seconds});
   Json blocks = Json::array(), times = Json::array();
   for (const plan::BlockProfile& block : mine.blocks)
-    blocks.push_back({block.name, block.parameters, block.activation_bytes, block.output_bytes, block.frozen_bytes});
+    blocks.push_back({block.name, block.parameters, block.activation_bytes, block.output_bytes, block.frozen_bytes,
+                      block.expanded_bytes});
   for (const plan::BlockTimes& time : mine.block_times) times.push_back({time.batch, time.forward, time.backward});
   return {{"device", setup.compute_device->name()},
           {"threads", setup.threads},
@@ -249,7 +250,7 @@ void gather_ranks(comm::Communicator& communicator, const std::vector<MaxBatchRe
     profile.ranks.push_back(rank_profile(memory[profile.ranks.size()], rank));
     if (!profile.blocks.empty()) continue;
     for (const Json& block : rank.at("blocks"))
-      profile.blocks.push_back({block.at(0), block.at(1), block.at(2), block.at(3), {}, block.at(4)});
+      profile.blocks.push_back({block.at(0), block.at(1), block.at(2), block.at(3), {}, block.at(4), block.at(5)});
   }
 }
 

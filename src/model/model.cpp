@@ -210,6 +210,12 @@ Model with_context(const Model& model, std::int64_t context) {
   return made;
 }
 
+nlohmann::json parameters_of_description(nlohmann::json description) {
+  description.erase("context");
+  if (description.contains(kLoraKey)) description[kLoraKey].erase("base_precision");
+  return description;
+}
+
 std::vector<std::string> preset_names() {
   std::vector<std::string> names;
   for (const Preset& preset : presets()) names.emplace_back(preset.name);

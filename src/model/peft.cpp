@@ -105,6 +105,20 @@ at::Tensor checked(TensorSource& tensors, const Parameter& parameter) {
 
 std::string peft_name(const std::string& parameter) { return std::string(kPrefix) + parameter; }
 
+namespace {
+
+/// As short as they can be, and none but these layers' names.
+std::vector<std::string> target_modules(const Model& model, const std::vector<LinearLayer>& layers,
+                                        LoraSettings settings) {
+  settings.targets = target_names(layers);
+  if (targets_of(model, settings, model.name).size() == layers.size()) return settings.targets;
+  std::vector<std::string> names;
+  for (const LinearLayer& layer : layers) names.push_back(layer.name);
+  return names;
+}
+
+}  // namespace
+
 Json adapter_config(const Model& model, const std::string& base) {
   const LoraSettings settings = lora_of(model).value();
   const Model plain = base_of(model);
@@ -118,7 +132,7 @@ Json adapter_config(const Model& model, const std::string& base) {
           {"r", settings.rank},
           {"lora_alpha", whole_number_or(settings.alpha)},
           {"lora_dropout", settings.dropout},
-          {"target_modules", target_names(layers)},
+          {"target_modules", target_modules(plain, layers, settings)},
           {"bias", "none"},
           {"fan_in_fan_out", conv1d},
           {"use_rslora", settings.rank_stabilized},

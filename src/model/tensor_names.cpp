@@ -137,7 +137,8 @@ bool is_computed(const std::string& name, const TextNames& text) {
 /// What a name that does not belong to the model tells about the file; empty: nothing.
 std::string explanation(const std::string& name, bool of_texts) {
   if (name.find("lora_") != std::string::npos)
-    return "it is of a LoRA adapter; merge it into its base model first (in Python: model.merge_and_unload())";
+    return "it is of a LoRA adapter; give its folder as --adapter beside its base model, or merge the two with lshdp "
+           "merge-lora";
   if (!of_texts && (name.starts_with("vit.") || name.starts_with("embeddings.") || name.starts_with("encoder.layer.")))
     return "it is of Hugging Face's ViT; lshdp reads torchvision's VisionTransformer";
   if (!of_texts && (name.starts_with("blocks.") || name == "cls_token" || name.starts_with("patch_embed.")))

@@ -75,6 +75,14 @@ std::int64_t frozen_bytes(const Block& block, std::int64_t element_size) {
   return bytes;
 }
 
+std::int64_t expanded_bytes(const Block& block, std::int64_t element_size) {
+  std::int64_t bytes = 0;
+  for (const Parameter& parameter : block.parameters()) {
+    if (!parameter.trainable && parameter.held != BasePrecision::full) bytes += parameter.count() * element_size;
+  }
+  return bytes;
+}
+
 ParameterSplit split_of(const Model& model, std::size_t block) {
   ParameterSplit split;
   const auto add = [&](const Parameter& parameter) {

@@ -151,7 +151,8 @@ BlockCosts::BlockCosts(const Profile& profile, std::int64_t largest)
       activation_bytes_(sums_of(figures(profile.blocks, &BlockProfile::activation_bytes))),
       read_bytes_(sums_of(read_by_each(output_bytes_))),
       largest_activation_(figures(profile.blocks, &BlockProfile::activation_bytes)),
-      largest_output_(output_bytes_) {
+      largest_output_(output_bytes_),
+      largest_expanded_(figures(profile.blocks, &BlockProfile::expanded_bytes)) {
   for (RankProfile rank : profile.ranks) {
     rank.block_times = average_equal_blocks(profile.blocks, rank.block_times);
     times_.emplace_back(rank, profile.blocks.size(), largest);

@@ -95,6 +95,8 @@ class BlockCosts {
   /// Of one sample and one block.
   std::int64_t largest_activation(BlockRange range) const { return largest_activation_.of(range); }
   std::int64_t largest_output(BlockRange range) const { return largest_output_.of(range); }
+  /// Of one block: frozen parameters in few bits, as they are used.
+  std::int64_t largest_expanded(BlockRange range) const { return largest_expanded_.of(range); }
   /// Of one sample: what the range reads of the block before; 0 for the model's first.
   std::int64_t input_bytes(BlockRange range) const { return range.start == 0 ? 0 : output_bytes_[range.start - 1]; }
   /// Of one sample: what the range sends to the block after; 0 for the model's last.
@@ -104,7 +106,7 @@ class BlockCosts {
   std::vector<std::int64_t> output_bytes_;
   // Sums of the blocks before each one.
   std::vector<std::int64_t> parameters_, frozen_bytes_, activation_bytes_, read_bytes_;
-  RangeLargest largest_activation_, largest_output_;
+  RangeLargest largest_activation_, largest_output_, largest_expanded_;
   std::vector<BlockTimesOfRank> times_;
 };
 

@@ -43,7 +43,8 @@ Json blocks_to_json(const std::vector<BlockProfile>& blocks) {
                     {"activation_bytes", block.activation_bytes},
                     {"output_bytes", block.output_bytes},
                     {"shares_with", block.shares_with},
-                    {"frozen_bytes", block.frozen_bytes}});
+                    {"frozen_bytes", block.frozen_bytes},
+                    {"expanded_bytes", block.expanded_bytes}});
   }
   return json;
 }
@@ -66,7 +67,8 @@ std::vector<BlockProfile> blocks_from_json(const Json& json, const std::string& 
     blocks.push_back({json_value<std::string>(entry, "name", at), json_int(entry, "parameters", at, 0),
                       json_int(entry, "activation_bytes", at, 0), json_int(entry, "output_bytes", at, 0),
                       shares_from_json(entry, blocks.size(), at),
-                      json_value_or<std::int64_t>(entry, "frozen_bytes", 0, at)});
+                      json_value_or<std::int64_t>(entry, "frozen_bytes", 0, at),
+                      json_value_or<std::int64_t>(entry, "expanded_bytes", 0, at)});
   }
   return blocks;
 }

@@ -6,6 +6,8 @@
 namespace lshdp::plan {
 namespace {
 
+constexpr std::int64_t kSlots = 2;  // that blocks in few bits are expanded into by turns (FrozenValues)
+
 /// Of one micro-batch's sample, from forward to backward: with recompute only what each block read.
 std::int64_t kept_bytes(const BlockCosts& costs, const Strategy& strategy, BlockRange range) {
   return strategy.recompute ? costs.read_bytes(range) : costs.activation_bytes(range);
@@ -34,16 +36,18 @@ double state_bytes_per_parameter(const Strategy& strategy, std::size_t holders) 
 RankBytes rank_bytes(const BlockCosts& costs, const Strategy& strategy, std::span<const HeldStage> stages,
                      std::int64_t samples, std::size_t holders) {
   RankBytes bytes;
-  std::int64_t parameters = 0, frozen = 0;
+  std::int64_t parameters = 0, frozen = 0, expanded = 0;
   for (const HeldStage& stage : stages) {
     parameters += costs.parameters(stage.range);
     frozen += costs.frozen_bytes(stage.range);
+    expanded = std::max(expanded, costs.largest_expanded(stage.range));
     bytes.activations += stage.in_flight * samples * kept_bytes(costs, strategy, stage.range);
     bytes.messages += 2 * samples * (costs.input_bytes(stage.range) + costs.sent_bytes(stage.range));
     bytes.working = std::max(bytes.working, samples * working_bytes(costs, strategy, stage.range));
   }
-  bytes.state = frozen + static_cast<std::int64_t>(state_bytes_per_parameter(strategy, holders) *
-                                                   static_cast<double>(parameters));
+  bytes.state =
+      frozen + kSlots * expanded +
+      static_cast<std::int64_t>(state_bytes_per_parameter(strategy, holders) * static_cast<double>(parameters));
   return bytes;
 }
 

@@ -7,6 +7,7 @@
 #include "checkpoint_manifest.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/json.h"
 #include "run_data.h"
 #include "settings.h"
 
@@ -30,14 +31,30 @@ void require_steps_left(const fs::path& checkpoint, const CheckpointInfo& writte
   if (written.step < last_step) return;
   throw UsageError(
       fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs, or take its weights "
-                  "with 'lshdp export'",
+                  "as they are (lshdp export; an adapter: --adapter, lshdp merge-lora)",
                   checkpoint.string(), written.step));
 }
+
+namespace {
+
+/// What differs of two descriptions: "; lora then {..}, now {..}".
+std::string changes_of_model(const Json& then, const Json& now) {
+  std::string changes;
+  for (const auto& [key, value] : now.items()) {
+    const Json before = then.value(key, Json());
+    if (before != value) changes += fmt::format("; {} then {}, now {}", key, json_text(before), json_text(value));
+  }
+  if (then.contains("lora") && !now.contains("lora")) changes += "; it has adapters: give its --lora";
+  return changes;
+}
+
+}  // namespace
 
 void require_same_run(const fs::path& checkpoint, const CheckpointInfo& written, const CheckpointInfo& now,
                       bool with_changes) {
   if (written.model != now.model)
-    throw UsageError(fmt::format("--resume: {} was written with another model", checkpoint.string()));
+    throw UsageError(fmt::format("--resume: {} was written with another model{}", checkpoint.string(),
+                                 changes_of_model(written.model, now.model)));
   const std::vector<std::string> changes = changes_since(written, now);
   if (changes.empty() || with_changes) return;
   throw UsageError(

@@ -26,7 +26,8 @@ constexpr const char* kOfARun[] = {"run.json",
                                    "best",
                                    "adapter_model.safetensors",
                                    "adapter_config.json"};
-constexpr const char* kOfARunToo[] = {"trace.json", "report.png", "layout.json"};
+constexpr const char* kOfARunToo[] = {"trace.json",     "report.png", "layout.json",
+                                      "tokenizer.json", "vocab.json", "merges.txt"};
 
 bool holds_run(const fs::path& results) {
   return std::ranges::any_of(kOfARun, [&](const char* name) { return fs::exists(results / name); });

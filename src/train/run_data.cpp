@@ -1,7 +1,9 @@
 // Opening the data of a run.
 #include "run_data.h"
 
+#include <algorithm>
 #include <span>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -26,6 +28,14 @@ std::int64_t steps_of(std::int64_t epochs, std::int64_t steps_per_epoch) {
                                format_count(steps_per_epoch)));
 }
 
+/// Throws UsageError where no sample has a term of the loss.
+void require_trained(const data::Dataset& dataset, const fs::path& path, std::string_view option) {
+  for (std::int64_t sample = 0; sample < dataset.size(); ++sample) {
+    if (dataset.terms(std::span(&sample, 1)) > 0) return;
+  }
+  throw UsageError(fmt::format("{}: no token of {} is trained", option, path.string()));
+}
+
 /// Classes and statistics are those of the training set.
 std::unique_ptr<data::Dataset> open_evaluation(const data::Dataset& training, const model::Model& model,
                                                const TrainOptions& options) {
@@ -33,6 +43,7 @@ std::unique_ptr<data::Dataset> open_evaluation(const data::Dataset& training, co
                               data::trained_on(training.info(), options.data.string()));
   require_same_tokenizer({options.data, training.info()}, {options.eval_data, opened->info()});
   say_how_images_fit(options.eval_data, opened->info(), model);
+  require_trained(*opened, options.eval_data, "--eval-data");
   return opened;
 }
 
@@ -53,7 +64,7 @@ std::unique_ptr<data::HeterogeneousDistributedSampler> make_sampler(const data::
 }  // namespace
 
 std::int64_t RunData::global_terms(std::int64_t step) const {
-  if (training->info().masked) return training->terms(sampler->samples_of(step));
+  if (training->info().masked) return std::max<std::int64_t>(1, training->terms(sampler->samples_of(step)));
   constexpr std::int64_t any = 0;
   return sampler->global_count(step) * training->terms(std::span(&any, 1));
 }
@@ -67,6 +78,7 @@ RunData open_run_data(comm::Communicator& communicator, const model::Model& mode
   comm::agree(communicator, [&] {
     data.training = open_for_model(options.data, model, options.windows);
     require_augmentation({options.data, data.training->info()}, options.augmentation);
+    require_trained(*data.training, options.data, "--data");
     say_how_images_fit(options.data, data.training->info(), model);
     if (!options.eval_data.empty()) data.evaluation = open_evaluation(*data.training, model, options);
     data.sampler = make_sampler(*data.training, model, options);

@@ -18,7 +18,8 @@ struct RunData {
   std::unique_ptr<data::HeterogeneousDistributedSampler> sampler;
   Json identity, evaluation_identity;  // with "path"; null: no such data set
 
-  /// Terms of the loss in `step` over all ranks, the same on all of them. 0: none of its tokens is trained.
+  /// Terms of the loss in `step` over all ranks, the same on all of them; 1 where none of its tokens is trained: its
+  /// loss and its gradients are then 0.
   std::int64_t global_terms(std::int64_t step) const;
   /// Steps of the run, as --steps or --epochs say. Throws UsageError where they cannot be counted.
   std::int64_t steps(const TrainOptions& options) const;

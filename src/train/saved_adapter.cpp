@@ -16,6 +16,7 @@
 #include "lshdp/model/peft.h"
 #include "lshdp/model/safetensors.h"
 #include "lshdp/model/trained_part.h"
+#include "lshdp/train/saved_model.h"
 #include "saved_step.h"
 
 namespace lshdp::train {
@@ -40,9 +41,9 @@ std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
 
 SavedAdapter in_files(const fs::path& folder) {
   const fs::path config = folder / model::kAdapterConfigFile;
-  if (!is_there(folder / model::kAdapterFile))
-    throw UsageError(fmt::format("{}: {} has no {} beside it", kAdapterOption, config.string(), model::kAdapterFile));
-  return {.folder = folder, .settings = model::read_adapter_config(read_json(config), config.string())};
+  return {.folder = folder,
+          .settings = model::read_adapter_config(read_json(config), config.string()),
+          .run = run_around(folder)};
 }
 
 std::optional<SavedAdapter> in_checkpoint(const fs::path& folder) {
@@ -50,7 +51,8 @@ std::optional<SavedAdapter> in_checkpoint(const fs::path& folder) {
   if (!description.contains(model::kLoraKey)) return std::nullopt;
   return SavedAdapter{.folder = folder,
                       .checkpoint = true,
-                      .settings = model::lora_from_json(description.at(model::kLoraKey), folder.string())};
+                      .settings = model::lora_from_json(description.at(model::kLoraKey), folder.string()),
+                      .run = run_around(folder)};
 }
 
 /// The values of `model`'s adapters; others are undefined.
@@ -60,7 +62,8 @@ model::Values read_values(const SavedAdapter& saved, const model::Model& model) 
     const auto tensors = model::open_adapter_tensors(saved.folder / model::kAdapterFile);
     return model::read_adapter(model, *tensors);
   }
-  if (read_checkpoint_info(saved.folder).model != model.description)
+  if (model::parameters_of_description(read_checkpoint_info(saved.folder).model) !=
+      model::parameters_of_description(model.description))
     throw UsageError(fmt::format("{}: {} is an adapter of another model", kAdapterOption, saved.folder.string()));
   const model::Model trained = model::trained_part(model);
   model::Values part = read_checkpoint_values(saved.folder, trained), values;
@@ -92,7 +95,8 @@ class LazyAdapter {
 
 SavedAdapter find_saved_adapter(const fs::path& given, std::string_view option) {
   if (!is_there(given)) throw UsageError(fmt::format("{}: there is no {}", option, given.string()));
-  const bool files = is_there(given / model::kAdapterConfigFile);
+  // A run has its configuration from the begin, and the weights at the end.
+  const bool files = is_there(given / model::kAdapterConfigFile) && is_there(given / model::kAdapterFile);
   const std::optional<fs::path> checkpoint = newest_checkpoint(given);
   if (files && (!checkpoint || step_of_file(given / model::kAdapterFile) >= step_in_name(*checkpoint)))
     return in_files(given);
@@ -104,8 +108,8 @@ SavedAdapter find_saved_adapter(const fs::path& given, std::string_view option) 
       return *found;
     }
   }
-  throw UsageError(fmt::format("{}: {} holds no {}, and no checkpoint of a run that trains an adapter", option,
-                               given.string(), model::kAdapterConfigFile));
+  throw UsageError(fmt::format("{}: {} holds no {} with {}, and no checkpoint of a run that trains an adapter", option,
+                               given.string(), model::kAdapterFile, model::kAdapterConfigFile));
 }
 
 model::BlockValues values_with_adapter(const model::Model& model, model::BlockValues base, const fs::path& adapter,

@@ -45,17 +45,6 @@ bool is_run(const fs::path& folder) {
   return is_there(folder / "run.json") || is_there(folder / "metrics.jsonl") || is_folder(folder / "checkpoints");
 }
 
-/// The run directory that `path` lies in: RUN itself, RUN/best, RUN/checkpoints/step-N and what is beside them,
-/// RUN/checkpoints/abandoned-M/step-N. Where no run.json says so, the nearest folder that looks like a run.
-fs::path run_around(const fs::path& path) {
-  fs::path folder = fs::absolute(path).lexically_normal(), nearest;
-  for (int up = 0; up < 4 && folder.has_relative_path(); ++up, folder = folder.parent_path()) {
-    if (is_there(folder / "run.json")) return folder;
-    if (nearest.empty() && is_folder(folder) && is_run(folder)) nearest = folder;
-  }
-  return nearest;
-}
-
 /// "a, b and c" of a folder, for messages; few of them.
 std::string content_of(const fs::path& folder) {
   std::vector<std::string> names;
@@ -200,6 +189,16 @@ class CheckpointTensors final : public model::TensorSource {
 
 }  // namespace
 
+/// Where no run.json says so, the nearest folder that looks like a run.
+fs::path run_around(const fs::path& path) {
+  fs::path folder = fs::absolute(path).lexically_normal(), nearest;
+  for (int up = 0; up < 4 && folder.has_relative_path(); ++up, folder = folder.parent_path()) {
+    if (is_there(folder / "run.json")) return folder;
+    if (nearest.empty() && is_folder(folder) && is_run(folder)) nearest = folder;
+  }
+  return nearest;
+}
+
 SavedModel find_saved_model(const fs::path& given, std::string_view option) {
   if (is_folder(given)) return saved_in_folder(given, option);
   if (!is_there(given)) throw UsageError(fmt::format("{}: there is no {}", option, given.string()));
@@ -222,7 +221,8 @@ std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const
   if (!saved.note.empty()) spdlog::info(saved.note);
   if (saved.kind == SavedModel::Kind::shards) return model::open_shards(saved.weights);
   if (saved.kind == SavedModel::Kind::file) return model::open_safetensors(saved.weights);
-  if (read_checkpoint_info(saved.weights).model != model.description)
+  if (model::parameters_of_description(read_checkpoint_info(saved.weights).model) !=
+      model::parameters_of_description(model.description))
     throw UsageError(fmt::format("{} is of another model than --model; leave out --model, or give that of its run",
                                  saved.weights.string()));
   return std::make_unique<CheckpointTensors>(saved.weights, model);

@@ -17,10 +17,15 @@
 namespace lshdp::train {
 namespace {
 
+/// A checkpoint is read whole, which not every rank has room for.
+bool are_read_by_block(const WeightFiles& files) {
+  return files.init.empty() || find_saved_model(files.init, "--init").kind != SavedModel::Kind::checkpoint;
+}
+
 /// Of this rank; empty: it cannot read them.
 std::string identity_here(const WeightFiles& files) {
   try {
-    return identity_of(files);
+    return are_read_by_block(files) ? identity_of(files) : "";
   } catch (const Error&) {
     return "";
   }

@@ -67,7 +67,6 @@ class Trainer {
   std::vector<std::int64_t> micro_batches_of(std::int64_t step, int rank) const;
   parallel::Update update_of(std::int64_t step) const;
   void run_step(std::int64_t step);
-  void require_terms(std::int64_t step);
   double train_batch(std::int64_t step, const data::Batch& batch);
   LocalStep totals() const;
   double compute_seconds() const;
@@ -319,20 +318,9 @@ void Trainer::run_step(std::int64_t step) {
   const std::optional<data::Batch> batch = loader_->next();
   if (!batch) throw std::logic_error("the loader ended before the last step");
   data_wait_seconds_ += now_seconds() - begun;
-  require_terms(step);
   const double loss = train_batch(step, *batch);
   steps_done_ = step + 1;
   collect(step, loss, batch->samples());
-}
-
-/// All ranks count alike.
-void Trainer::require_terms(std::int64_t step) {
-  if (data_.global_terms(step) > 0) return;
-  store_->synchronize();
-  throw AgreedError(fmt::format("no token of step {} is trained: its samples hold none that counts in the loss; give a "
-                                "larger --total",
-                                step + 1),
-                    1);
 }
 
 double Trainer::train_batch(std::int64_t step, const data::Batch& batch) {
@@ -484,8 +472,9 @@ void Trainer::stop_if_interrupted(std::int64_t step) {
   throw AgreedError(
       options_.results.empty()
           ? fmt::format("interrupted after step {}; nothing was kept, because there is no --results", step)
-          : fmt::format("interrupted after step {}; continue with --resume {}, or take its weights with lshdp export",
-                        step, options_.results.string()),
+          : fmt::format("interrupted after step {}; continue with --resume {}, or take {}", step,
+                        options_.results.string(),
+                        base_ ? "its adapter as --adapter" : "its weights with lshdp export"),
       kInterruptedExitCode);
 }
 

@@ -101,6 +101,17 @@ TEST_F(Lora, ChangesWhatTheModelSaysAndMergedSaysTheSame) {
   EXPECT_THAT(generate.output, HasSubstr("holds a LoRA adapter"));
 }
 
+/// A run has its adapter_config.json from the begin, and shorter samples than the model has positions.
+TEST_F(Lora, OfACheckpointIsAnAdapterToo) {
+  const std::string common = kLora + std::string("--context 5 --init ") + base();
+  train(2, "--batches 4,6 --steps 4 --checkpoint-every 2 --results " + out("run") + common);
+  const std::string finished = evaluation("--init " + base() + " --adapter " + out("run"));
+  fs::remove(adapter_of("run"));
+  EXPECT_EQ(evaluation("--init " + base() + " --adapter " + out("run")), finished);
+  EXPECT_EQ(evaluation("--init " + base() + " --adapter " + out("run") + "/checkpoints/step-4"), finished);
+  EXPECT_NE(evaluation("--init " + base() + " --adapter " + out("run") + "/checkpoints/step-2"), finished);
+}
+
 TEST_F(Lora, KeepsTheBestAdapter) {
   train(1, kLora + std::string("--batches 10 --steps 4 --eval-every 2 --keep-best --eval-data ") +
                files_->path("gpt.h5") + " --init " + base() + " --results " + out("run"));
@@ -126,8 +137,11 @@ TEST_F(Lora, RefusesWhatDoesNotGoTogether) {
   EXPECT_THAT(refused("--lora r=2,targets=c_attn --adapter x").output, HasSubstr("exclude each other"));
   EXPECT_THAT(refused("--lora r=2,targets=c_attn --save " + out("w.safetensors")).output, HasSubstr("--save"));
   EXPECT_THAT(refused("--adapter " + out("nothing")).output, HasSubstr("there is no"));
+  const std::string in_the_same =
+      "--lora r=2,targets=c_attn --init " + base() + " --results " + fs::path(base()).parent_path().string();
+  EXPECT_THAT(refused(in_the_same).output, HasSubstr("holds what --init names"));
   fs::create_directory(out("empty"));
-  EXPECT_THAT(refused("--adapter " + out("empty")).output, HasSubstr("holds no adapter_config.json"));
+  EXPECT_THAT(refused("--adapter " + out("empty")).output, HasSubstr("holds no adapter_model.safetensors"));
 }
 
 }  // namespace

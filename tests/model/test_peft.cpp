@@ -91,6 +91,15 @@ TEST_P(SavedByPeft, AreWrittenUnderItsNames) {
 
 INSTANTIATE_TEST_SUITE_P(All, SavedByPeft, testing::Values("lora_gpt2", "lora_llama", "lora_vit"));
 
+/// "c_proj" alone would be that of the MLP as well.
+TEST(AdapterConfig, NamesNoLayersButThoseThatAreAdapted) {
+  const Model gpt = with_lora(make_model_from_json(test::kSmallGpt, "small"),
+                              {.rank = 2, .alpha = 2, .targets = {"attn.c_proj"}}, "test");
+  const LoraSettings read = read_adapter_config(adapter_config(gpt, ""), "config");
+  EXPECT_THAT(read.targets, testing::ElementsAre("transformer.h.0.attn.c_proj", "transformer.h.1.attn.c_proj"));
+  EXPECT_EQ(targets_of(base_of(gpt), read, "test").size(), 2);
+}
+
 class Refused : public testing::Test {
  protected:
   Json config_ = read_json(std::filesystem::path(LSHDP_TEST_DATA) / "lora_gpt2" / kAdapterConfigFile);

@@ -102,6 +102,7 @@ TEST(FrozenMemory, IsWhatItWasSaidToBe) {
       const auto communicator = comm::make_null_communicator(0, 1);
       const std::int64_t before = budget.used();
       const auto store = make_store(model, *communicator, options);
+      store->set_values(model::initial_values(model, 3));
       const std::int64_t used = budget.used() - before, said = store_memory(model, options, 0, 1).device.total();
       // Beside it: tables of levels of each tensor, counters of some bytes.
       EXPECT_NEAR(static_cast<double>(used), static_cast<double>(said), 0.05 * static_cast<double>(said));

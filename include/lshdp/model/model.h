@@ -64,6 +64,8 @@ Model with_context(const Model& model, std::int64_t context);
 /// What is written beside a model's weights as config.json: of a model of texts as Hugging Face's class reads it, of
 /// others the arguments with their "type". make_model() takes it again, without "context". `type`: that of the weights.
 nlohmann::json config_of(const Model& model, at::ScalarType type);
+/// What a description says of a model's parameters: without the context, and without how frozen weights are held.
+nlohmann::json parameters_of_description(nlohmann::json description);
 /// Names of the presets.
 std::vector<std::string> preset_names();
 

@@ -18,6 +18,8 @@ Model trained_part(const Model& model);
 /// Bytes of the block's own parameters that are not trained, as they are held; `element_size`: of those that are held
 /// as the computation takes them.
 std::int64_t frozen_bytes(const Block& block, std::int64_t element_size);
+/// The same of those alone that are held in few bits, as the computation takes them.
+std::int64_t expanded_bytes(const Block& block, std::int64_t element_size);
 
 /// Where each parameter of a block, its own and then those it borrows, is: with the trained ones or not.
 struct ParameterSplit {

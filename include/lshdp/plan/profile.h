@@ -26,6 +26,7 @@ struct BlockProfile {
   std::int64_t output_bytes = 0;              // what the next block reads
   std::vector<std::size_t> shares_with = {};  // earlier blocks of which it uses a parameter (a tied embedding)
   std::int64_t frozen_bytes = 0;              // of its parameters that are not trained, as a rank holds them
+  std::int64_t expanded_bytes = 0;            // of those that are held in few bits, as they are used
 };
 
 /// Seconds of each block, in the model's order, in one micro-batch of `batch` samples.

@@ -16,7 +16,8 @@ struct SavedAdapter {
   std::filesystem::path folder;
   bool checkpoint = false;  // of a run that trains an adapter; else PEFT's two files
   model::LoraSettings settings = {};
-  std::string note = {};  // what the user should know of the choice; empty: nothing
+  std::filesystem::path run = {};  // the run directory that it is of; empty: none
+  std::string note = {};           // what the user should know of the choice; empty: nothing
 };
 
 /// Finds the adapter that `given` means: a folder with adapter_model.safetensors and adapter_config.json, a checkpoint,

@@ -27,6 +27,10 @@ struct SavedModel {
 /// (the note says so); of a checkpoint's folder, all its files. Throws UsageError naming `option` where there are none.
 SavedModel find_saved_model(const std::filesystem::path& given, std::string_view option);
 
+/// The run directory that `path` lies in: RUN itself, RUN/best, RUN/checkpoints/step-N and what is beside them. Empty:
+/// none.
+std::filesystem::path run_around(const std::filesystem::path& path);
+
 /// The checksums of the files that hold these weights. Throws UsageError where they cannot be read.
 std::string identity_of_weights(const SavedModel& saved);
 

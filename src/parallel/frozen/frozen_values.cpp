@@ -9,6 +9,22 @@
 #include "lshdp/core/clock.h"
 
 namespace lshdp::parallel {
+namespace {
+
+/// Into the memory that is there, and was counted when it was made.
+void copy_into(model::QuantizedTensor& to, const model::QuantizedTensor& from) {
+  const auto copy = [](const at::Tensor& there, const at::Tensor& value) {
+    if (there.defined()) there.copy_(value);
+  };
+  copy(to.codes, from.codes);
+  copy(to.scales, from.scales);
+  copy(to.levels, from.levels);
+  copy(to.scale_codes, from.scale_codes);
+  copy(to.scale_levels, from.scale_levels);
+  to.mean_scale = from.mean_scale;
+}
+
+}  // namespace
 
 FrozenValues::FrozenValues(const model::Model& model, const StoreOptions& options)
     : model_(model),
@@ -36,6 +52,7 @@ void FrozenValues::make_source(std::size_t block) {
   source.resident = at::zeros({laid.resident}, at::TensorOptions().dtype(type_).device(device_->where()));
   source.streamed = host_memory_.take(laid.streamed, type_);
   source.quantized.resize(parameters.size());
+  source.expanded.resize(parameters.size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (laid.places[i] == FrozenPlace::quantized)
       source.quantized[i] = model::quantized_zeros(parameters[i].shape, parameters[i].held, device_->where());
@@ -56,6 +73,8 @@ void FrozenValues::make_views(std::size_t block) {
     const at::Tensor part = part_of(resident ? sources_[block].resident : slot_of(block).memory, block, i);
     // Not a view for autograd: what is copied in between uses is none of its business.
     used = at::from_blob(part.data_ptr(), part.sizes(), part.options());
+    if (laid.places[i] == FrozenPlace::quantized)
+      sources_[block].expanded[i] = at::from_blob(part.data_ptr(), part.sizes(), part.options());
   }
 }
 
@@ -67,7 +86,7 @@ void FrozenValues::take(std::size_t block, const std::vector<at::Tensor>& values
     if (laid.places[i] == FrozenPlace::resident) part_of(source.resident, block, i).copy_(values[i]);
     if (laid.places[i] == FrozenPlace::streamed) part_of(source.streamed, block, i).copy_(values[i]);
     if (laid.places[i] == FrozenPlace::quantized)
-      source.quantized[i] = model::quantize(values[i].to(device_->where()), source.quantized[i]->precision);
+      copy_into(*source.quantized[i], model::quantize(values[i].to(device_->where()), source.quantized[i]->precision));
   }
   if (wants_slot(block) && slot_of(block).holder == block) slot_of(block).holder.reset();
 }
@@ -92,7 +111,7 @@ void FrozenValues::fill(std::size_t block) {
 void FrozenValues::expand(std::size_t block) {
   const auto& quantized = sources_[block].quantized;
   for (std::size_t i = 0; i < quantized.size(); ++i) {
-    if (quantized[i]) model::dequantize_into(*quantized[i], used_[block][i]);
+    if (quantized[i]) model::dequantize_into(*quantized[i], sources_[block].expanded[i]);
   }
 }
 

@@ -53,6 +53,7 @@ class FrozenValues {
     at::Tensor resident;                                             // 1-D, on the device
     at::Tensor streamed;                                             // 1-D, in host memory
     std::vector<std::optional<model::QuantizedTensor>> quantized{};  // by parameter
+    std::vector<at::Tensor> expanded{};  // where their values go: the slot's memory, but no tensor that autograd keeps
   };
 
   void make_source(std::size_t block);
