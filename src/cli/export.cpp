@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/cli/options.h"
+#include "lshdp/core/log.h"
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/train/saved_adapter.h"
@@ -53,8 +54,8 @@ int run_export(const Arguments& arguments) {
   const NewFolders folders = train::require_export_place(out);
   const train::SavedModel saved = train::find_saved_model(values.text("weights"), "weights");
   const model::Model model = model::make_model(model_of_weights(values, saved));
-  report(model,
-         train::export_weights(model, train::saved_block_values(model, values.text("weights"), "weights"), out, type));
+  report(model, train::export_weights(model, train::saved_block_values(model, values.text("weights"), "weights"), saved,
+                                      out, type));
   return 0;
 }
 
@@ -81,9 +82,12 @@ int run_merge_lora(const Arguments& arguments) {
   const NewFolders folders = train::require_export_place(out);
   const train::SavedModel saved = train::find_saved_model(values.text("base"), "--base");
   const model::Model model = model::make_model(model_of_weights(values, saved));
+  const std::string doubt =
+      train::doubt_of_base(train::find_saved_adapter(values.text("adapter"), "--adapter"), values.text("base"));
+  if (!doubt.empty()) spdlog::warn("--adapter: {}", doubt);
   const model::BlockValues merged = train::merged_values(
       model, train::saved_block_values(model, values.text("base"), "--base"), values.text("adapter"));
-  report(model, train::export_weights(model, merged, out, type));
+  report(model, train::export_weights(model, merged, saved, out, type));
   return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
+#include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/model/lora.h"
 #include "lshdp/train/saved_adapter.h"
@@ -60,7 +61,7 @@ model::Model changed(model::Model model, const Values& values) {
   if (!lora) return model;
   model = model::with_lora(std::move(model), *lora, values.has("lora") ? "--lora" : "--adapter");
   // Files that were measured with the model alone are not of this one.
-  model.name = fmt::format("{} with LoRA r={} of {}", model.name, lora->rank, fmt::join(lora->targets, ","));
+  model.name = fmt::format("{}{}r={} of {}", model.name, kWithAdapters, lora->rank, fmt::join(lora->targets, ","));
   if (lora->base != model::BasePrecision::full) model.name += fmt::format(" over {}", model::to_text(lora->base));
   return model;
 }
@@ -112,8 +113,10 @@ std::string model_of_weights(const Values& values, const train::SavedModel& save
 train::SavedModel given_weights(const Values& values) {
   train::SavedModel saved = train::find_saved_model(values.text("init"), "--init");
   if (!values.has("adapter")) return saved;
-  const fs::path run = train::find_saved_adapter(values.text("adapter"), "--adapter").run;
-  if (!run.empty()) saved.run = run;
+  const train::SavedAdapter adapter = train::find_saved_adapter(values.text("adapter"), "--adapter");
+  if (const std::string doubt = train::doubt_of_base(adapter, values.text("init")); !doubt.empty())
+    spdlog::warn("--adapter: {}", doubt);
+  if (!adapter.run.empty()) saved.run = adapter.run;
   return saved;
 }
 

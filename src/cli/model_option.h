@@ -9,6 +9,9 @@
 
 namespace lshdp::cli {
 
+/// What follows the name of a model with adapters.
+inline constexpr const char* kWithAdapters = " with LoRA ";
+
 /// --model, with what changes the model that is named there: --context, --lora.
 void add_model_options(Options& options);
 /// --context alone, for commands that take the model of weights.

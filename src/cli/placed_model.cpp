@@ -12,6 +12,7 @@
 #include "lshdp/train/saved_adapter.h"
 #include "lshdp/train/saved_model.h"
 #include "lshdp/train/shared_weights.h"
+#include "model_option.h"
 
 namespace lshdp::cli {
 namespace {
@@ -32,7 +33,8 @@ plan::Layout shared_layout(comm::Communicator& communicator, const model::Model&
     if (!traits.replicates)
       throw UsageError(fmt::format("{}: the blocks of a stage lie on its rank as in --mode ddp; leave out --mode {}",
                                    kOption, traits.name));
-    const plan::Layout layout = plan::read_layout(path);
+    plan::Layout layout = plan::read_layout(path);
+    if (layout.model.starts_with(model.name + kWithAdapters)) layout.model = model.name;  // it has the same blocks
     plan::require_fits(layout, parallel::layout_needs(model), communicator.size(),
                        fmt::format("{}: {}", kOption, path));
     return json_text(plan::to_json(layout));

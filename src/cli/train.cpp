@@ -21,6 +21,7 @@
 #include "lshdp/model/lora.h"
 #include "lshdp/train/launch.h"
 #include "lshdp/train/run_claim.h"
+#include "lshdp/train/saved_adapter.h"
 #include "lshdp/train/saved_model.h"
 #include "model_option.h"
 #include "plan_options.h"
@@ -150,7 +151,7 @@ void require_compatible(const Values& values) {
   if (values.has("adapter") && values.has("resume"))
     throw UsageError("--adapter and --resume exclude each other: a checkpoint holds the adapter; give its --lora");
   if (!adapter && values.has("init") && values.has("resume"))
-    throw UsageError("--init and --resume exclude each other");
+    throw UsageError("--init and --resume exclude each other; a run of adapters goes on with its --lora");
   if (adapter && values.has("save"))
     throw UsageError("--save writes one file, but an adapter has two; take it from --results");
 }
@@ -209,9 +210,10 @@ std::string result_text(const Json& summary) {
 void require_other_folder(const Values& values, const std::filesystem::path& results) {
   for (const char* input : {"init", "adapter"}) {
     if (!values.has(input) || results.empty()) continue;
-    const std::filesystem::path path = std::filesystem::weakly_canonical(values.text(input));
-    const std::filesystem::path folder = std::filesystem::is_directory(path) ? path : path.parent_path();
-    if (folder == std::filesystem::weakly_canonical(results))
+    // Also its checkpoints.
+    const std::filesystem::path inside = std::filesystem::weakly_canonical(values.text(input))
+                                             .lexically_relative(std::filesystem::weakly_canonical(results));
+    if (!inside.empty() && *inside.begin() != "..")
       throw UsageError(
           fmt::format("--results: {} holds what --{} names; give the adapter another folder", results.string(), input));
   }
@@ -247,6 +249,14 @@ void warn_of_dropout(const comm::Communicator& communicator, const model::Model&
                fmt::join(model.dropout, ", "));
 }
 
+void warn_of_base(const train::TrainOptions& options) {
+  if (options.init.empty())
+    spdlog::warn("--init is missing: the adapters are trained beside weights that are drawn from --seed");
+  if (options.adapter.empty()) return;
+  const std::string doubt = train::doubt_of_base(train::find_saved_adapter(options.adapter, "--adapter"), options.init);
+  if (!doubt.empty()) spdlog::warn("--adapter: {}", doubt);
+}
+
 }  // namespace
 
 int run_train(const Arguments& arguments) {
@@ -270,6 +280,7 @@ int run_train(const Arguments& arguments) {
     if (!options.results.empty()) comm::require_shared_folder(world, options.results, options.results_option);
     const NewFolders folders = check_outputs(world, values);
     warn_of_dropout(world, model);
+    if (world.rank() == 0 && model::lora_of(model)) warn_of_base(options);
     const Json summary = train::launch(world, model, request, options);
     print_on_rank_0(world, world.rank() == 0 ? result_text(summary) : "");
   });

@@ -214,7 +214,7 @@ void convert_text(const std::vector<fs::path>& files, const Tokenizer& tokenizer
   reader.warn();
   SplitTokenWriter writer(output, static_cast<std::int64_t>(tokens.size()), tokenizer.vocabulary(), encoder.masked());
   writer.add(tokens, encoder.trained());
-  writer.commit(tokenizer.record(), fmt::format("text {}", names_of(files)));
+  writer.commit(tokenizer.record(), fmt::format("text {}", names_of(files)), options.pad_to);
 }
 
 void convert_tokens(const std::vector<fs::path>& paths, const TokenFormat& format, std::int64_t vocabulary,

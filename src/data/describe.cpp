@@ -47,6 +47,7 @@ std::string describe_tokens(const H5::H5File& file, const DatasetInfo& info) {
     file.openDataSet(kTrainedArray).read(trained.data(), H5::PredType::NATIVE_UINT8);
     table.add({"trained", format_count(info.count - std::ranges::count(trained, 0))});
   }
+  if (info.padded_to > 0) table.add({"a document fills samples of", format_count(info.padded_to)});
   table.add({"vocabulary", format_count(info.vocabulary)});
   table.add({"tokenizer", info.tokenizer.empty() ? "not known" : info.tokenizer});
   if (!info.tokenizer_checksum.empty()) table.add({"vocabulary and merges", info.tokenizer_checksum});

@@ -132,6 +132,12 @@ void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
     if (trained.getIntType() != H5::PredType::NATIVE_UINT8) refuse(path, "'trained' must hold bytes (uint8), 0 or 1");
     if (count != info.count) refuse(path, fmt::format("holds {} tokens but {} in 'trained'", info.count, count));
   }
+  if (file.attrExists(kPaddedTo)) {
+    const H5::Attribute padded = file.openAttribute(kPaddedTo);
+    if (padded.getTypeClass() != H5T_INTEGER || padded.getSpace().getSimpleExtentNpoints() != 1)
+      refuse(path, fmt::format("attribute '{}' must be one whole number", kPaddedTo));
+    padded.read(H5::PredType::NATIVE_INT64, &info.padded_to);
+  }
   info.tokenizer = read_text(file, path, "tokenizer");
   info.tokenizer_checksum = read_text(file, path, "tokenizer_checksum");
 }

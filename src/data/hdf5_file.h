@@ -16,6 +16,8 @@ inline constexpr const char *kVocabularyArray = "tokenizer_vocab.json", *kMerges
 
 /// Where it says which tokens are trained: one byte a token, 0 or 1; all are without it.
 inline constexpr const char* kTrainedArray = "trained";
+/// The attribute of DatasetInfo::padded_to.
+inline constexpr const char* kPaddedTo = "padded_to";
 
 /// What the arrays and attributes of an open file say, checked for shape and type; `classes` is 0 where there are no
 /// class names. Throws UsageError.

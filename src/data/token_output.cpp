@@ -44,9 +44,9 @@ void SplitTokenWriter::add(std::span<const std::uint32_t> tokens, std::span<cons
   if (first < tokens.size()) validation_.value().add(tokens.subspan(first), trained.subspan(masks));
 }
 
-void SplitTokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source) {
-  training_.commit(tokenizer, source);
-  if (validation_) validation_->commit(tokenizer, source);
+void SplitTokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source, std::int64_t padded_to) {
+  training_.commit(tokenizer, source, padded_to);
+  if (validation_) validation_->commit(tokenizer, source, padded_to);
 }
 
 }  // namespace lshdp::data

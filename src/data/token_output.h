@@ -15,7 +15,7 @@ class SplitTokenWriter {
   SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary, bool masked = false);
   /// See TokenWriter.
   void add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained = {});
-  void commit(const TokenizerRecord& tokenizer, const std::string& source);
+  void commit(const TokenizerRecord& tokenizer, const std::string& source, std::int64_t padded_to = 0);
 
  private:
   std::int64_t left_in_training_;

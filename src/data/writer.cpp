@@ -176,10 +176,11 @@ class TokenWriter::File {
     added_ += static_cast<std::int64_t>(tokens.size());
   }
 
-  void commit(const TokenizerRecord& tokenizer, const std::string& source) {
+  void commit(const TokenizerRecord& tokenizer, const std::string& source, std::int64_t padded_to) {
     require_complete(added_, count_);
     file_.guarded([&] {
       file_.describe("vocabulary", vocabulary_);
+      if (padded_to > 0) file_.describe(kPaddedTo, padded_to);
       file_.describe("tokenizer", tokenizer.name);
       file_.describe("tokenizer_checksum", tokenizer.checksum);
       file_.embed(kVocabularyArray, tokenizer.vocabulary_json);
@@ -206,8 +207,8 @@ void TokenWriter::add(std::span<const std::uint32_t> tokens, std::span<const std
   file_->add(tokens, trained);
 }
 
-void TokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source) {
-  file_->commit(tokenizer, source);
+void TokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source, std::int64_t padded_to) {
+  file_->commit(tokenizer, source, padded_to);
 }
 
 }  // namespace lshdp::data

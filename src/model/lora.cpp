@@ -126,6 +126,7 @@ bool ends_with_name(const std::string& layer, const std::string& target) {
 }
 
 void require_settings(const LoraSettings& settings, const std::string& source) {
+  if (settings.rank == 0) throw UsageError(fmt::format("{}: r is missing, or 0: the rank of the adapters", source));
   if (settings.rank < 1 || settings.rank > kLargestRank)
     throw UsageError(fmt::format("{}: r is {}; it must be from 1 to {}", source, settings.rank, kLargestRank));
   if (!(settings.alpha > 0))

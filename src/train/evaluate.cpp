@@ -88,6 +88,9 @@ void require_tokens(const std::string& file, const DatasetInfo& info, const Inpu
   if (info.kind != DatasetInfo::Kind::tokens)
     throw UsageError(fmt::format("{} holds images, but the model reads tokens", file));
   require_vocabulary(file, info.tokenizer, info.vocabulary, input.vocabulary);
+  if (info.padded_to > 0 && info.padded_to != input.context)
+    throw UsageError(fmt::format("{}: each document fills samples of {} tokens (--pad-to); give --context {}", file,
+                                 info.padded_to, info.padded_to));
 }
 
 /// What all ranks found together.

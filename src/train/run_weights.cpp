@@ -125,6 +125,18 @@ bool is_set_aside(const fs::path& weights) {
   return weights.filename().string().starts_with(kSetAside) && weights.extension() == kExtension;
 }
 
+namespace {
+
+/// As others load it: the folder, where the file in it is the one that they look for.
+fs::path base_of(const fs::path& init) {
+  if (init.empty()) return {};
+  const fs::path path = fs::absolute(init).lexically_normal();
+  const fs::path name = path.filename();
+  return name == model::kWeightsFile || name == model::kShardsFile ? path.parent_path() : path;
+}
+
+}  // namespace
+
 RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& model, parallel::StateAccess& store,
                        RunWeightsOptions options)
     : communicator_(communicator),
@@ -137,8 +149,7 @@ const char* RunWeights::file_name() const { return adapter_ ? model::kAdapterFil
 
 void RunWeights::write_config(const fs::path& folder) const {
   if (adapter_) {
-    const fs::path base = options_.base.empty() ? fs::path() : fs::absolute(options_.base);
-    write_json(folder / model::kAdapterConfigFile, model::adapter_config(model_, base.string()));
+    write_json(folder / model::kAdapterConfigFile, model::adapter_config(model_, base_of(options_.base).string()));
   } else {
     write_json(folder / model::kConfigFile, model::config_of(model_, parallel::master_type(options_.precision)));
   }

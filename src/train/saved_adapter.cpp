@@ -40,10 +40,13 @@ std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
 }
 
 SavedAdapter in_files(const fs::path& folder) {
-  const fs::path config = folder / model::kAdapterConfigFile;
+  const fs::path file = folder / model::kAdapterConfigFile;
+  const Json config = read_json(file);
+  const Json base = config.value("base_model_name_or_path", Json());
   return {.folder = folder,
-          .settings = model::read_adapter_config(read_json(config), config.string()),
-          .run = run_around(folder)};
+          .settings = model::read_adapter_config(config, file.string()),
+          .run = run_around(folder),
+          .base = base.is_string() ? base.get<std::string>() : ""};
 }
 
 std::optional<SavedAdapter> in_checkpoint(const fs::path& folder) {
@@ -110,6 +113,15 @@ SavedAdapter find_saved_adapter(const fs::path& given, std::string_view option) 
   }
   throw UsageError(fmt::format("{}: {} holds no {} with {}, and no checkpoint of a run that trains an adapter", option,
                                given.string(), model::kAdapterFile, model::kAdapterConfigFile));
+}
+
+std::string doubt_of_base(const SavedAdapter& adapter, const fs::path& init) {
+  // A name on a hub says nothing of what lies here.
+  if (adapter.base.empty() || init.empty() || !is_there(adapter.base)) return "";
+  const fs::path given = fs::weakly_canonical(init), named = fs::weakly_canonical(adapter.base);
+  if (given == named || given.parent_path() == named) return "";
+  return fmt::format("{} was trained beside {}; beside other weights it means something else", adapter.folder.string(),
+                     adapter.base);
 }
 
 model::BlockValues values_with_adapter(const model::Model& model, model::BlockValues base, const fs::path& adapter,

@@ -51,7 +51,7 @@ TEST_F(Lora, TrainsTheSameAdapterInEveryModeAndLayout) {
   const std::string common = kLora + std::string("--clip 0.5 --steps 5 --init ") + base() + " --results ";
   train(1, "--batches 10" + common + out("one"));
   write_file(out("layout.json"),
-             R"({"version":1,"blocks":6,"replicas":[)"
+             R"({"version":1,"model":"gpt with LoRA r=3 of c_attn,c_proj","blocks":6,"replicas":[)"
              R"({"batch":4,"micro_batches":[4],"stages":[{"rank":1,"start":0,"end":6}]},)"
              R"({"batch":6,"micro_batches":[3,3],"stages":[{"rank":0,"start":0,"end":2},{"rank":2,"start":2,"end":5},)"
              R"({"rank":0,"start":5,"end":6}]}]})");
@@ -64,6 +64,10 @@ TEST_F(Lora, TrainsTheSameAdapterInEveryModeAndLayout) {
   fs::remove_all(out("three"));
   train(3, "--layout " + out("layout.json") + common + out("three"));
   EXPECT_LT(worst_difference(adapter_of("three"), adapter_of("one")), 1e-9) << "layout";
+  const CommandResult placed =
+      run_lshdp_on(3, "evaluate --precision fp64 --log warn " + files_->options("gpt") + " --init " + base() +
+                          " --adapter " + out("three") + " --layout " + out("layout.json"));
+  EXPECT_EQ(placed.output, evaluation("--init " + base() + " --adapter " + out("one"))) << placed.errors;
 }
 
 TEST_F(Lora, GoesOnFromACheckpointOnOtherRanksAndFromAnAdapterAlone) {
@@ -95,6 +99,10 @@ TEST_F(Lora, ChangesWhatTheModelSaysAndMergedSaysTheSame) {
                                         " --adapter " + out("run") + " --out " + out("merged"));
   EXPECT_EQ(merge.exit_code, 0) << merge.output;
   EXPECT_EQ(evaluation("--init " + out("merged")), adapted);
+  const CommandResult into_the_run = run_lshdp("merge-lora --model " + files_->path("gpt.json") + " --base " + base() +
+                                               " --adapter " + out("run") + " --out " + out("run"));
+  EXPECT_EQ(into_the_run.exit_code, 2);
+  EXPECT_THAT(into_the_run.errors, HasSubstr("weights beside it would be taken for others"));
   const CommandResult generate =
       run_lshdp("generate --log warn --model " + files_->path("gpt.json") + " --init " + out("run") + " --prompt a");
   EXPECT_EQ(generate.exit_code, 2);
@@ -110,6 +118,19 @@ TEST_F(Lora, OfACheckpointIsAnAdapterToo) {
   EXPECT_EQ(evaluation("--init " + base() + " --adapter " + out("run")), finished);
   EXPECT_EQ(evaluation("--init " + base() + " --adapter " + out("run") + "/checkpoints/step-4"), finished);
   EXPECT_NE(evaluation("--init " + base() + " --adapter " + out("run") + "/checkpoints/step-2"), finished);
+}
+
+TEST_F(Lora, BesideAnotherBaseIsDoubted) {
+  train(1, kLora + std::string("--batches 10 --steps 2 --init ") + base() + " --results " + out("run"));
+  fs::copy(base(), out("other.safetensors"));
+  const CommandResult doubted = run_lshdp("evaluate --log warn " + files_->options("gpt") + " --init " +
+                                          out("other.safetensors") + " --adapter " + out("run"));
+  EXPECT_EQ(doubted.exit_code, 0);
+  EXPECT_THAT(doubted.errors, HasSubstr("was trained beside " + base()));
+  EXPECT_THAT(run_lshdp_on(1, "train --log warn --precision fp64 " + files_->options("gpt") + kLora +
+                                  "--batches 10 --steps 1 --results " + out("drawn"))
+                  .errors,
+              HasSubstr("--init is missing"));
 }
 
 TEST_F(Lora, KeepsTheBestAdapter) {

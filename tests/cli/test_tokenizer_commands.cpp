@@ -111,12 +111,16 @@ TEST_F(TokenizerCommands, CompletionsTrainTheSameOnAnySplit) {
   const auto evaluation = [](const std::string& text) { return text.substr(text.find("evaluation loss")); };
   EXPECT_EQ(evaluation(one.output), evaluation(three.output));
   // Of single samples, most hold prompts alone.
-  file("p.jsonl", "{\"prompt\": \"" + std::string("1 2 3 4 5 6 7 8 9 8 7 6 5 4 3 2 1 2 3") + "\", \"completion\": \"b\"}\n");
+  file("p.jsonl",
+       "{\"prompt\": \"" + std::string("1 2 3 4 5 6 7 8 9 8 7 6 5 4 3 2 1 2 3") + "\", \"completion\": \"b\"}\n");
   done("data text p.jsonl --jsonl prompt,completion --pad-to 8 --out p.h5" + option("llama3"));
   const CommandResult prompts = run_lshdp("train --log warn --model " + at("gpt.json") + " --data " + at("p.h5") +
                                           " --batches 1 --epochs 1 --results " + at("prompts"));
   EXPECT_EQ(prompts.exit_code, 0) << prompts.errors;
   EXPECT_THAT(read_file(at("prompts/metrics.jsonl")), HasSubstr("\"loss\":0.0,"));
+  EXPECT_THAT(refused("evaluate --log warn --context 4 --init one --data t.h5"), HasSubstr("give --context 8"));
+  done("export one --out exported --log warn");
+  EXPECT_EQ(read_file(at("exported/tokenizer.json")), read_file(at("one/tokenizer.json")));
   EXPECT_THAT(refused("data text t.jsonl --jsonl a,b,c --out u.h5" + option("llama3")), HasSubstr("3 keys"));
   EXPECT_THAT(refused("data text t.jsonl --jsonl prompt,completion --separator none --out u.h5" + option("llama3")),
               HasSubstr("are of documents"));

@@ -42,7 +42,7 @@ TEST(LoraSettings, RefuseWhatTheyDoNotKnow) {
   const auto refusal = [](const char* text) { return refusal_of([&] { parse_lora(text); }); };
   EXPECT_THAT(refusal("r=4,target=c_attn"), HasSubstr("'target' is no key"));
   EXPECT_THAT(refusal("r=4,targets=c_attn,r=5"), HasSubstr("r is given twice"));
-  EXPECT_THAT(refusal("r=0,targets=c_attn"), HasSubstr("r is 0; it must be from 1"));
+  EXPECT_THAT(refusal("r=0,targets=c_attn"), HasSubstr("r is missing, or 0"));
   EXPECT_THAT(refusal("r=4"), HasSubstr("targets is missing"));
   EXPECT_THAT(refusal("r=4,8,targets=c_attn"), HasSubstr("'8' is no key=value"));
   EXPECT_THAT(refusal("r=4,dropout=1,targets=c_attn"), HasSubstr("dropout is 1"));

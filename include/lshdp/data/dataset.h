@@ -22,6 +22,7 @@ struct DatasetInfo {
   std::vector<double> mean, deviation;   // per channel, of pixels scaled to [0, 1]
   std::int64_t vocabulary = 0;
   bool masked = false;             // not all tokens are trained: the file says which
+  std::int64_t padded_to = 0;      // tokens: each document fills samples of so many; 0: they just follow each other
   std::string tokenizer;           // TokenizerRecord::name
   std::string tokenizer_checksum;  // of what its files mean; empty for bytes and where it is not known
   std::string source;              // where it came from, for people

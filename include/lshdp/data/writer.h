@@ -52,7 +52,7 @@ class TokenWriter {
   void add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained = {});
   /// Once `count` tokens have been added. The data set carries its tokenizer, so that training and generation need no
   /// other files.
-  void commit(const TokenizerRecord& tokenizer, const std::string& source);
+  void commit(const TokenizerRecord& tokenizer, const std::string& source, std::int64_t padded_to = 0);
 
  private:
   class File;

@@ -9,6 +9,7 @@
 #include "lshdp/core/file.h"
 #include "lshdp/model/model.h"
 #include "lshdp/model/weights.h"
+#include "lshdp/train/saved_model.h"
 
 namespace lshdp::train {
 
@@ -23,9 +24,10 @@ struct Exported {
 [[nodiscard]] NewFolders require_export_place(const std::filesystem::path& out);
 
 /// Writes `values`, which are of `model`, block by block: to `out` if that is a name in ".safetensors", else to
-/// OUT/model.safetensors, with OUT/config.json. `type`: none is that of the values. Throws UsageError as `values` does,
+/// OUT/model.safetensors, with OUT/config.json, and the tokenizer that lies with `saved`. `type`: none is that of the
+/// values. Throws UsageError as `values` does,
 /// and for values that `type` cannot hold; WriteError.
-Exported export_weights(const model::Model& model, const model::BlockValues& values, const std::filesystem::path& out,
-                        std::optional<at::ScalarType> type);
+Exported export_weights(const model::Model& model, const model::BlockValues& values, const SavedModel& saved,
+                        const std::filesystem::path& out, std::optional<at::ScalarType> type);
 
 }  // namespace lshdp::train

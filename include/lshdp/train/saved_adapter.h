@@ -17,6 +17,7 @@ struct SavedAdapter {
   bool checkpoint = false;  // of a run that trains an adapter; else PEFT's two files
   model::LoraSettings settings = {};
   std::filesystem::path run = {};  // the run directory that it is of; empty: none
+  std::string base = {};           // where the weights lie that it was trained beside; empty: not known
   std::string note = {};           // what the user should know of the choice; empty: nothing
 };
 
@@ -24,6 +25,9 @@ struct SavedAdapter {
 /// or a run, of which it is the newest of the two. Throws UsageError naming `option` where there is none, and as
 /// model::read_adapter_config().
 SavedAdapter find_saved_adapter(const std::filesystem::path& given, std::string_view option);
+
+/// What the user should know where the adapter names another base than the weights `init`; empty: nothing.
+std::string doubt_of_base(const SavedAdapter& adapter, const std::filesystem::path& init);
 
 /// Values of a model with adapters: its own from `base`, which are of model::base_of(), those of its adapters from
 /// `adapter`, or drawn from `seed` where that is empty. Files are read when the first block is asked for; errors come
