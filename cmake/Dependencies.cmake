@@ -105,6 +105,9 @@ target_compile_options(lshdp_torch INTERFACE "SHELL:-idirafter ${LSHDP_TORCH_DIR
 target_link_libraries(lshdp_torch INTERFACE ${LSHDP_TORCH_DIR}/lib/libtorch_cpu.so ${LSHDP_TORCH_DIR}/lib/libc10.so)
 # OpenMP's runtime is the wheel's: a second one beside it would have threads of its own.
 file(GLOB _torch_openmp ${LSHDP_TORCH_DIR}/lib/libgomp*.so*)
+if(NOT _torch_openmp)
+  message(FATAL_ERROR "OpenMP's runtime (libgomp) is not in ${LSHDP_TORCH_DIR}/lib: this is no wheel that lshdp is built for; run scripts/setup.sh")
+endif()
 target_link_libraries(lshdp_torch INTERFACE ${_torch_openmp})
 # The wheel's libraries name others by the wheel's own rpath.
 target_link_options(lshdp_torch INTERFACE -Wl,--allow-shlib-undefined)
