@@ -2,14 +2,9 @@
 #pragma once
 #include <cstdint>
 
-namespace lshdp::data {
+#include "lshdp/core/mix.h"
 
-/// Scrambles 64 bits one to one (the finaliser of splitmix64: Steele, Lea, Flood 2014, doi 10.1145/2714064.2660195).
-constexpr std::uint64_t mix_bits(std::uint64_t bits) {
-  bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebULL;
-  return bits ^ (bits >> 31);
-}
+namespace lshdp::data {
 
 /// A stream of numbers keyed by up to three integers.
 class KeyedRandom {

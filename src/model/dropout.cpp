@@ -8,7 +8,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "mix.h"
+#include "lshdp/core/mix.h"
 
 namespace lshdp::model {
 namespace {
@@ -29,8 +29,8 @@ struct SampleKey {
 };
 
 SampleKey sample_key(std::uint64_t layer, const DropoutKey& key, std::int64_t sample) {
-  const std::uint64_t bits = mix(mix(mix(key.seed ^ layer) + static_cast<std::uint64_t>(key.step)) +
-                                 static_cast<std::uint64_t>(key.first_sample + sample));
+  const std::uint64_t bits = mix_bits(mix_bits(mix_bits(key.seed ^ layer) + static_cast<std::uint64_t>(key.step)) +
+                                      static_cast<std::uint64_t>(key.first_sample + sample));
   return {static_cast<std::uint32_t>(bits), static_cast<std::uint32_t>(bits >> 32)};
 }
 
@@ -98,7 +98,5 @@ at::Tensor keyed_dropout(const at::Tensor& input, double probability, std::uint6
   if (input.numel() / input.size(0) > kLow) throw std::invalid_argument("a sample of more than 2^32 - 1 elements");
   return input * mask_of(input.detach(), probability, layer, key);
 }
-
-std::uint64_t layer_number(std::string_view name) { return hash_of(name); }
 
 }  // namespace lshdp::model

@@ -1,7 +1,6 @@
 // Dropout that is a function of the run, the step, the layer, the sample and the place in it: no split changes it.
 #pragma once
 #include <cstdint>
-#include <string_view>
 
 #include <ATen/core/Tensor.h>
 
@@ -12,8 +11,5 @@ namespace lshdp::model {
 /// `input` [B, ..] with each element zero with this probability and divided by its complement otherwise. `layer` tells
 /// the layers of a model apart. The same elements for the same numbers, whatever the type, the device and B.
 at::Tensor keyed_dropout(const at::Tensor& input, double probability, std::uint64_t layer, const DropoutKey& key);
-
-/// A number that tells layers of this name from others.
-std::uint64_t layer_number(std::string_view name);
 
 }  // namespace lshdp::model

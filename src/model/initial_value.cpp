@@ -8,8 +8,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "lshdp/core/mix.h"
 #include "lshdp/model/model.h"
-#include "mix.h"
 
 namespace lshdp::model {
 namespace {
@@ -17,12 +17,12 @@ namespace {
 constexpr std::uint64_t kGoldenGamma = 0x9e3779b97f4a7c15U;
 
 std::uint64_t key_of(const std::string& name, std::uint64_t seed) {
-  return mix(mix(seed + kGoldenGamma) ^ hash_of(name));
+  return mix_bits(mix_bits(seed + kGoldenGamma) ^ hash_of(name));
 }
 
 /// Uniform in (0, 1): the middles of 2^53 equal parts.
 double uniform(std::uint64_t key, std::int64_t index) {
-  const std::uint64_t bits = mix(key + (static_cast<std::uint64_t>(index) + 1) * kGoldenGamma);
+  const std::uint64_t bits = mix_bits(key + (static_cast<std::uint64_t>(index) + 1) * kGoldenGamma);
   return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53;
 }
 
@@ -67,7 +67,7 @@ double truncated_normal(std::uint64_t key, std::int64_t index, double deviation)
   while (true) {
     const double value = deviation * normal_quantile(uniform(key, index));
     if (std::abs(value) <= 2) return value;
-    key = mix(key + kGoldenGamma);
+    key = mix_bits(key + kGoldenGamma);
   }
 }
 

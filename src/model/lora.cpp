@@ -12,10 +12,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "dropout.h"
 #include "layers.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
+#include "lshdp/core/mix.h"
 #include "lshdp/core/text.h"
 
 namespace lshdp::model {
@@ -53,7 +53,7 @@ class AdaptedBlock final : public Block {
                BasePrecision held)
       : base_(std::move(base)), parameters_(adapted_parameters(*base_, layers, settings.rank, held)) {
     for (const LinearLayer& layer : layers)
-      adapters_.push_back({layer.weight.parameter, settings.scale(), settings.dropout, layer_number(layer.name)});
+      adapters_.push_back({layer.weight.parameter, settings.scale(), settings.dropout, hash_of(layer.name)});
   }
 
   const std::string& name() const override { return base_->name(); }

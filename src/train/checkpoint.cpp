@@ -261,6 +261,14 @@ fs::path find_checkpoint(const fs::path& path) {
   return found.rbegin()->second;
 }
 
+std::optional<fs::path> newest_checkpoint(const fs::path& path) {
+  try {
+    return find_checkpoint(path);
+  } catch (const UsageError&) {
+    return std::nullopt;
+  }
+}
+
 fs::path find_good_checkpoint(comm::Communicator& communicator, const fs::path& path) {
   const std::string newest = comm::on_rank_0(communicator, [&] { return find_checkpoint(path).string(); });
   std::vector<std::string> damages{damage_of(communicator, newest)};

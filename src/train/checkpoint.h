@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,9 @@ void write_checkpoint(comm::Communicator& communicator, const std::filesystem::p
 /// The newest complete checkpoint of a run directory, or `path` itself if it is one. Throws UsageError if there is
 /// none. The contents of rank files are not looked at.
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);
+
+/// The same; none where there is none.
+std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& path);
 
 /// The run directory of RUN/checkpoints/step-N.
 std::filesystem::path run_of(const std::filesystem::path& checkpoint);

@@ -31,14 +31,6 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, error);
 }
 
-std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
-  try {
-    return find_checkpoint(folder);
-  } catch (const UsageError&) {
-    return std::nullopt;
-  }
-}
-
 SavedAdapter in_files(const fs::path& folder) {
   const fs::path file = folder / model::kAdapterConfigFile;
   const Json config = read_json(file);

@@ -94,14 +94,6 @@ SavedModel saved_in_file(const fs::path& path, std::string_view option) {
   return saved;
 }
 
-std::optional<fs::path> newest_checkpoint(const fs::path& run) {
-  try {
-    return find_checkpoint(run);
-  } catch (const UsageError&) {
-    return std::nullopt;
-  }
-}
-
 /// An adapter alone is no model.
 [[noreturn]] void refuse_adapter(const fs::path& folder, std::string_view option) {
   throw UsageError(
