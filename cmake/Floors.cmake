@@ -4,6 +4,8 @@
 add_library(lshdp_options INTERFACE)
 # -Wrestrict of GCC 12 reports std::string::insert itself (GCC bug 105651).
 target_compile_options(lshdp_options INTERFACE -Wall -Wextra -Wshadow -Wpedantic -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+# The library's own checks: an empty optional that is read, or an index out of range, ends the process at once.
+target_compile_definitions(lshdp_options INTERFACE _GLIBCXX_ASSERTIONS)
 target_include_directories(lshdp_options INTERFACE ${PROJECT_SOURCE_DIR}/include)
 if(LSHDP_SANITIZE)
   target_compile_options(lshdp_options INTERFACE -fsanitize=${LSHDP_SANITIZE} -fno-omit-frame-pointer)

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string>
 
 #include <gtest/gtest.h>
 #include <mpi.h>
@@ -22,14 +23,30 @@ class AgreeOnFailure : public testing::EmptyTestEventListener {
   bool any_failed = false;
 };
 
+/// An exception that leaves a test would let the other ranks wait for ever.
+[[noreturn]] void abort_all_ranks() {
+  const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
+  const std::string name = test == nullptr ? "" : std::string(test->test_suite_name()) + '.' + test->name();
+  std::string what = "an unknown exception";
+  try {
+    if (std::current_exception()) std::rethrow_exception(std::current_exception());
+  } catch (const std::exception& error) {
+    what = error.what();
+  } catch (...) {
+  }
+  std::fprintf(stderr, "%s: %s\n", name.c_str(), what.c_str());
+  MPI_Abort(MPI_COMM_WORLD, 3);
+  std::abort();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
-  // An exception that leaves a test would let the other ranks wait for ever.
-  std::set_terminate([] { MPI_Abort(MPI_COMM_WORLD, 3); });
+  std::set_terminate(abort_all_ranks);
   testing::InitGoogleTest(&argc, argv);
+  GTEST_FLAG_SET(catch_exceptions, false);
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   auto& listeners = testing::UnitTest::GetInstance()->listeners();

@@ -115,7 +115,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   std::shared_ptr<ComputeDevice> device_;
   Trace* trace_;
   BlockLayout layout_;
-  std::optional<HostArena> wire_memory_;             // where it copies
+  HostArena wire_memory_{0};                         // where it copies
   std::vector<BucketState> buckets_;                 // as the layout has them
   std::vector<std::size_t> held_;                    // of them, rising
   std::vector<std::vector<at::Tensor>> parameters_;  // by block: its own, then those it borrows, as leaves
@@ -193,12 +193,12 @@ void ReplicatedStore::make_wire_memory() {
   for (const std::size_t index : held_) {
     if (copies_for_wire(*device_, *group_of(index))) bytes += wire_bytes(layout_.buckets()[index].count, options_);
   }
-  if (bytes > 0) wire_memory_.emplace(bytes, *device_);
+  wire_memory_ = HostArena(bytes, *device_);
 }
 
 /// What the network uses in place of an arena of the device.
 at::Tensor ReplicatedStore::on_wire(const BucketState& bucket, const at::Tensor& arena) {
-  return bucket.copies ? wire_memory_->take(arena.numel(), arena.scalar_type()) : arena;
+  return bucket.copies ? wire_memory_.take(arena.numel(), arena.scalar_type()) : arena;
 }
 
 BucketState ReplicatedStore::make_bucket(std::size_t index) {
@@ -498,7 +498,7 @@ void ReplicatedStore::synchronize() {
 }
 
 std::int64_t ReplicatedStore::host_bytes() const {
-  std::int64_t bytes = wire_memory_ ? wire_memory_->bytes() : 0;
+  std::int64_t bytes = wire_memory_.bytes();
   for (const std::size_t index : held_) bytes += device_->has_own_memory() ? buckets_[index].scratch.numel() : 0;
   return bytes;
 }

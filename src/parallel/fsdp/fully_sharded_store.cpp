@@ -104,7 +104,7 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   Trace* trace_;
   BlockLayout layout_;
   SlotAssignment parameter_slots_of_, gradient_slots_of_;
-  std::optional<HostArena> wire_memory_;  // where it copies
+  HostArena wire_memory_{0};  // where it copies
   std::vector<BucketState> buckets_;
   std::vector<std::vector<at::Tensor>> parameters_;     // by block: its own, then those it borrows, as leaves
   std::vector<std::optional<std::size_t>> occupants_;   // by parameter slot: the bucket last gathered there
@@ -191,7 +191,7 @@ void FullyShardedStore::make_wire_memory() {
     bytes += HostArena::bytes_of(count, compute_type(options_.strategy.precision));
   for (const std::int64_t count : gradient_slots_of_.counts)
     bytes += HostArena::bytes_of(count, master_type(options_.strategy.precision));
-  wire_memory_.emplace(bytes, *device_);
+  wire_memory_ = HostArena(bytes, *device_);
   host_bytes_ += bytes;
 }
 
@@ -199,7 +199,7 @@ void FullyShardedStore::make_wire_memory() {
 std::vector<at::Tensor> FullyShardedStore::on_wire(const std::vector<at::Tensor>& slots) {
   if (!copies_) return slots;
   std::vector<at::Tensor> there;
-  for (const at::Tensor& slot : slots) there.push_back(wire_memory_->take(slot.numel(), slot.scalar_type()));
+  for (const at::Tensor& slot : slots) there.push_back(wire_memory_.take(slot.numel(), slot.scalar_type()));
   return there;
 }
 
