@@ -15,6 +15,7 @@
 #include "lshdp/core/host.h"
 #include "lshdp/core/output.h"
 #include "lshdp/core/program.h"
+#include "rank_options.h"
 #include "same_start.h"
 #include "separate_starts.h"
 
@@ -49,12 +50,12 @@ void require_same_command(comm::Communicator& communicator, const std::string& c
 
 /// Runs `body` under the policy of with_ranks.
 int run_in_session(const std::string& command, const std::function<void(comm::Communicator&)>& body,
-                   double connection_seconds = comm::kConnectionLimit) {
+                   double connection_seconds = comm::kConnectionLimit, const comm::EngineOptions& engine = {}) {
   comm::MpiSession session(nullptr, nullptr);
   std::unique_ptr<comm::Communicator> communicator;
   try {
     comm::require_connections(session, connection_seconds);
-    communicator = comm::make_mpi_communicator(session);
+    communicator = comm::make_mpi_communicator(session, engine);
     body(*communicator);
     return 0;
   } catch (const AgreedError& error) {
@@ -71,10 +72,8 @@ int run_in_session(const std::string& command, const std::function<void(comm::Co
   }
 }
 
-}  // namespace
-
-int with_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body,
-               double connection_seconds) {
+int on_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body,
+             double connection_seconds, const comm::EngineOptions& engine) {
   const std::optional<OtherLauncher> launcher = other_launcher();
   if (launcher && !launcher->has_pmi) return refuse_separate_starts(command, *launcher);
   int refused = 0;
@@ -87,8 +86,15 @@ int with_ranks(const std::string& command, const std::function<void(comm::Commun
     require_same_command(communicator, command);
     body(communicator);
   };
-  const int code = run_in_session(command, whole, connection_seconds);
+  const int code = run_in_session(command, whole, connection_seconds, engine);
   return refused != 0 ? refused : code;
+}
+
+}  // namespace
+
+int with_ranks(const std::string& command, const std::function<void(comm::Communicator&)>& body,
+               double connection_seconds) {
+  return on_ranks(command, body, connection_seconds, {});
 }
 
 int fail_before_ranks(const std::string& command, const std::string& message, int exit_code) {
@@ -125,10 +131,11 @@ void print_on_rank_0(comm::Communicator& communicator, const std::string& text) 
 }
 
 int with_ranks(const std::string& command, const Values& values, const std::function<void(comm::Communicator&)>& body) {
-  return with_ranks(command, [&](comm::Communicator& communicator) {
+  const auto whole = [&](comm::Communicator& communicator) {
     require_same_start(communicator, values);
     body(communicator);
-  });
+  };
+  return on_ranks(command, whole, comm::kConnectionLimit, engine_options(values));
 }
 
 }  // namespace lshdp::cli

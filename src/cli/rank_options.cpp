@@ -12,6 +12,8 @@
 namespace lshdp::cli {
 namespace {
 
+constexpr double kLeastStandstill = 1;  // seconds; a busy machine is late by less
+
 /// Blocks of the model that stay on the device; none: as many as fit.
 std::optional<std::size_t> resident_blocks(const Values& values, plan::Mode mode) {
   if (values.has("resident") && !plan::traits_of(mode).streams)
@@ -69,6 +71,8 @@ void add_rank_options(Options& options) {
               "budget of a rank's tensors (default: 80 % of what the host has free over its ranks)")
       .option("threads", "T,..", "threads a rank computes with (default: the host's cores over its ranks)")
       .option("emulate-speed", "S,..", "pretend that ranks have these shares of a core, e.g. 0.7,0.7,0.35,0.18")
+      .option("standstill", "SECONDS", "name a rank that stands still within this time", "10")
+      .option("operation-limit", "SECONDS", "end the run when a rank has stood still for so long (0: never)", "900")
       .per_rank({"device", "memory", "threads", "emulate-speed"});
 }
 
@@ -80,6 +84,16 @@ measure::RankRequest rank_request(const Values& values) {
   if (values.has("threads")) request.threads = values.integers("threads", 1);
   if (values.has("emulate-speed")) request.speeds = values.reals("emulate-speed");
   return request;
+}
+
+comm::EngineOptions engine_options(const Values& values) {
+  comm::EngineOptions options;
+  if (values.has("standstill")) options.standstill_seconds = values.real("standstill", kLeastStandstill);
+  if (values.has("operation-limit")) options.operation_limit_seconds = values.real("operation-limit", 0);
+  if (options.operation_limit_seconds > 0 && options.operation_limit_seconds < options.standstill_seconds)
+    throw UsageError(
+        "--operation-limit: a rank must be named before it ends the run; take at least --standstill, or 0");
+  return options;
 }
 
 void add_communicator_option(Options& options) {

@@ -9,8 +9,10 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include "abort_ranks.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/log.h"
 
 namespace lshdp::comm {
 namespace {
@@ -21,6 +23,9 @@ constexpr double kIdleSleep = 20e-3;
 constexpr double kUnbegunSleep = 5e-3;
 constexpr double kGapWeight = 0.2;  // of the newest gap between two events in the typical one
 constexpr double kMaxGap = 4e-3;    // longer ones were waits for a rank, not for the wire
+constexpr double kBetweenNotes = 0.25;
+constexpr double kBeatsInStandstill = 5;  // at least, so that a late one is no standstill
+constexpr double kTimeToFail = 20;        // for threads whose operations have failed to end the process
 
 std::string text_of(int code) {
   char text[MPI_MAX_ERROR_STRING] = {};
@@ -63,10 +68,12 @@ std::set<int> peers_of(const std::vector<Message>& messages) {
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options, std::vector<int> members, std::shared_ptr<Meter> meter)
+Engine::Engine(const EngineOptions& options, std::vector<int> members, std::shared_ptr<Meter> meter,
+               std::shared_ptr<EngineGroup> group)
     : options_(options),
       members_(std::move(members)),
       meter_(std::move(meter)),
+      group_(std::move(group)),
       sends_in_flight_(options.sends_in_flight) {
   std::promise<void> ready;
   auto opened = ready.get_future();
@@ -88,10 +95,10 @@ Engine::~Engine() {
   thread_.join();
 }
 
-Work Engine::submit(Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small) {
+Work Engine::submit(const char* kind, Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small) {
   auto work = std::make_shared<EngineWork>(how.deferred, wakeup_, meter_);
   auto active = std::make_unique<Active>(
-      Active{.operation = Operation(std::move(schedule), vector, how, small, work), .mpi_tag = mpi_tag});
+      Active{.kind = kind, .operation = Operation(std::move(schedule), vector, how, small, work), .mpi_tag = mpi_tag});
   {
     const std::lock_guard lock(mutex_);
     if (how.tag != kInOrder && !tags_.insert(how.tag).second)
@@ -129,6 +136,7 @@ void Engine::run(std::promise<void>& ready) {
       serve();
       break;
     } catch (const std::exception& error) {
+      if (heartbeat_) heartbeat_->leave();
       fail_all(error.what());
     }
   }
@@ -143,12 +151,15 @@ void Engine::open() {
   check(MPI_Comm_rank(data_, &rank_), "MPI_Comm_rank");
   check(MPI_Comm_size(data_, &size_), "MPI_Comm_size");
   if (members_.empty() && size_ > 1)
-    heartbeat_.emplace(rank_, size_, HeartbeatTimes{options_.beat_seconds, options_.standstill_seconds});
+    heartbeat_.emplace(HeartbeatTimes{std::min(options_.beat_seconds, options_.standstill_seconds / kBeatsInStandstill),
+                                      options_.standstill_seconds, options_.operation_limit_seconds},
+                       *group_, *meter_);
 }
 
 void Engine::close() {
   const bool whole = failure_.empty() && active_.empty();
   heartbeat_.reset();
+  group_->note(this, {});
   fail_all("the communicator was destroyed while an operation was under way");
   // Freeing is collective: not where ranks may have gone different ways.
   if (!whole) return;
@@ -161,7 +172,13 @@ void Engine::serve() {
   while (true) {
     const bool stopping = stopping_;
     if (abandoned_ && failure_.empty()) throw RunError("communication was given up after an error on this rank");
-    if (heartbeat_) heartbeat_->tick(now_seconds());
+    const double now = now_seconds();
+    if (heartbeat_) heartbeat_->tick(now);
+    note_waiting(now);
+    if (group_->ended()) {
+      if (failure_.empty()) throw RunError(group_->why());
+      leave_no_rank_waiting(now);
+    }
     bool moved = take_submitted();
     moved = make_progress() || moved;
     if (stopping) return;
@@ -171,6 +188,26 @@ void Engine::serve() {
       sleep_seconds_ = 0;
     }
   }
+}
+
+/// What the oldest operation waits for that has begun here.
+void Engine::note_waiting(double now) {
+  if (now < last_note_ + kBetweenNotes) return;
+  last_note_ = now;
+  for (const auto& active : active_) {
+    const std::optional<int> peer = active->operation.waits_for();
+    if (!active->operation.begun() || !peer) continue;
+    const int rank = members_.empty() ? *peer : members_[static_cast<std::size_t>(*peer)];
+    return group_->note(this, waiting_operation(active->kind, active->operation.tag(), rank));
+  }
+  group_->note(this, {});
+}
+
+/// Every operation has failed, but a thread may wait for something else, such as a device.
+void Engine::leave_no_rank_waiting(double now) const {
+  if (now < failed_at_ + kTimeToFail) return;
+  spdlog::error("{}", group_->why());
+  abort_ranks(1);
 }
 
 /// The next sleep begins with a quarter of the time that usually passes between two events: each test costs the core it
@@ -392,7 +429,10 @@ void Engine::retire(Active& active, const std::string& error) {
 
 /// Ends every operation with `error`, and all that come later.
 void Engine::fail_all(const std::string& error) {
-  if (failure_.empty()) failure_ = error;
+  if (failure_.empty()) {
+    failure_ = error;
+    failed_at_ = now_seconds();
+  }
   {
     const std::lock_guard lock(mutex_);
     for (auto& active : submitted_) active_.push_back(std::move(active));

@@ -15,6 +15,7 @@
 
 #include <mpi.h>
 
+#include "engine_group.h"
 #include "heartbeat.h"
 #include "lshdp/comm/communicator.h"
 #include "lshdp/comm/mpi_communicator.h"
@@ -33,8 +34,9 @@ namespace lshdp::comm {
 class Engine {
  public:
   /// Starts the thread and makes the communicators of `members` (ranks of MPI_COMM_WORLD; empty: all), which all must
-  /// call it; `meter` may count for other engines, too. Throws RunError.
-  Engine(const EngineOptions& options, std::vector<int> members, std::shared_ptr<Meter> meter);
+  /// call it; `meter` and `group` may serve other engines, too. Throws RunError.
+  Engine(const EngineOptions& options, std::vector<int> members, std::shared_ptr<Meter> meter,
+         std::shared_ptr<EngineGroup> group);
   /// Ends the thread. Operations still under way fail.
   ~Engine();
   Engine(const Engine&) = delete;
@@ -42,9 +44,9 @@ class Engine {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// Enqueues an operation whose messages carry `mpi_tag`. Throws std::invalid_argument if how.tag is under way
-  /// already.
-  Work submit(Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small);
+  /// Enqueues an operation of a `kind`, in words, whose messages carry `mpi_tag`. Throws std::invalid_argument if
+  /// how.tag is under way already.
+  Work submit(const char* kind, Schedule schedule, Buffer vector, const Transfer& how, int mpi_tag, bool small);
   /// Nothing submitted is left to finish.
   bool idle() const;
   /// From the next send on.
@@ -54,6 +56,7 @@ class Engine {
   void abandon();
   Counters counters() const;
   const std::shared_ptr<Meter>& meter() const { return meter_; }
+  const std::shared_ptr<EngineGroup>& group() const { return group_; }
 
  private:
   struct Sending {
@@ -67,6 +70,7 @@ class Engine {
   };
   /// An operation with its requests, the oldest first in each list.
   struct Active {
+    const char* kind;
     Operation operation;
     int mpi_tag;
     std::deque<MPI_Request> clears_to_send = {};  // of the ranks it sends to, as far as they have not come
@@ -100,12 +104,15 @@ class Engine {
   bool sleep();
   double max_sleep() const;
   void note_move();
+  void note_waiting(double now);
+  void leave_no_rank_waiting(double now) const;
 
   const EngineOptions options_;
   const std::vector<int> members_;
   int rank_ = 0, size_ = 1;
   const std::shared_ptr<Wakeup> wakeup_ = std::make_shared<Wakeup>();
   const std::shared_ptr<Meter> meter_;
+  const std::shared_ptr<EngineGroup> group_;
 
   // Shared with callers, under mutex_.
   mutable std::mutex mutex_;
@@ -122,7 +129,8 @@ class Engine {
   int in_flight_ = 0;
   double sleep_seconds_ = 0;
   double last_move_ = 0, typical_gap_ = 0;  // seconds
-  std::string failure_;                     // once MPI has failed, every operation does
+  double last_note_ = 0, failed_at_ = 0;
+  std::string failure_;  // once MPI has failed, every operation does
   std::vector<MPI_Request> requests_;
   std::vector<Owner> owners_;
   std::vector<int> indices_;

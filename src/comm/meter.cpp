@@ -72,4 +72,9 @@ Counters Meter::read(double now) const {
   return counters;
 }
 
+bool Meter::is_awaited() const {
+  const std::lock_guard lock(mutex_);
+  return exposed_.is_open();
+}
+
 }  // namespace lshdp::comm

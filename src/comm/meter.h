@@ -15,6 +15,7 @@ class OpenTime {
   void enter(double now);
   void leave(double now);
   double total(double now) const;
+  bool is_open() const { return open_ > 0; }
 
  private:
   int open_ = 0;
@@ -34,6 +35,8 @@ class Meter {
   void thread_began(clockid_t clock);
   void thread_ends(clockid_t clock);
   Counters read(double now) const;
+  /// A thread stands in a wait.
+  bool is_awaited() const;
 
  private:
   mutable std::mutex mutex_;

@@ -43,7 +43,9 @@ void validate_sizes(const SendSizes& sizes) {
 
 EngineOptions checked(const EngineOptions& options) {
   validate_sizes({options.segment_bytes, options.sends_in_flight});
-  if (!(options.max_sleep_seconds > 0)) throw std::invalid_argument("engine options out of range");
+  if (!(options.max_sleep_seconds > 0 && options.beat_seconds > 0 && options.standstill_seconds > 0 &&
+        options.operation_limit_seconds >= 0))
+    throw std::invalid_argument("engine options out of range");
   require_tags();
   return options;
 }
@@ -51,11 +53,12 @@ EngineOptions checked(const EngineOptions& options) {
 class MpiCommunicator : public Communicator {
  public:
   /// `members`: ranks of MPI_COMM_WORLD; empty: all of it.
-  MpiCommunicator(const EngineOptions& options, const std::vector<int>& members, std::shared_ptr<Meter> meter)
+  MpiCommunicator(const EngineOptions& options, const std::vector<int>& members, std::shared_ptr<Meter> meter,
+                  std::shared_ptr<EngineGroup> group)
       : options_(options),
         members_(members),
         segment_bytes_(options.segment_bytes),
-        engine_(checked(options), members, std::move(meter)),
+        engine_(checked(options), members, std::move(meter), std::move(group)),
         sends_in_order_(static_cast<std::size_t>(size())),
         receives_in_order_(static_cast<std::size_t>(size())) {}
 
@@ -64,12 +67,14 @@ class MpiCommunicator : public Communicator {
 
   Work reduce_scatter_sum(Buffer vector, const Shards& shards, const Transfer& how) override {
     validate_sum(vector, shards, how, rank(), size());
-    return submit(exchange_reduce_scatter(shards, rank(), segment(vector, how)), vector, how, collective_tag(how));
+    return submit("reduce-scatter", exchange_reduce_scatter(shards, rank(), segment(vector, how)), vector, how,
+                  collective_tag(how));
   }
 
   Work all_gather(Buffer vector, const Shards& shards, const Transfer& how) override {
     validate_gather(vector, shards, how, size());
-    return submit(exchange_all_gather(shards, rank(), segment(vector, how)), vector, how, collective_tag(how));
+    return submit("all-gather", exchange_all_gather(shards, rank(), segment(vector, how)), vector, how,
+                  collective_tag(how));
   }
 
   Work all_to_all(Buffer out, const Shards& out_shards, Buffer in, const Shards& in_shards,
@@ -78,8 +83,8 @@ class MpiCommunicator : public Communicator {
     Transfer arriving = how;
     arriving.scratch = {static_cast<std::byte*>(in.data), static_cast<std::size_t>(in.count) * size_of(in.type)};
     // Ranks whose buffers differ in length would not agree on what is small.
-    return engine_.submit(exchange_all_to_all(out_shards, in_shards, rank(), segment(out, how)), out, arriving,
-                          collective_tag(how), false);
+    return engine_.submit("all-to-all", exchange_all_to_all(out_shards, in_shards, rank(), segment(out, how)), out,
+                          arriving, collective_tag(how), false);
   }
 
   Work all_reduce_sum(Buffer vector, const Transfer& how) override {
@@ -87,25 +92,25 @@ class MpiCommunicator : public Communicator {
     auto schedule = small(vector)
                         ? direct_all_reduce(vector.count, rank(), size())
                         : ring_all_reduce(all_reduce_shards(vector.count, size()), rank(), segment(vector, how));
-    return submit(std::move(schedule), vector, how, collective_tag(how));
+    return submit("all-reduce", std::move(schedule), vector, how, collective_tag(how));
   }
 
   Work broadcast(Buffer vector, int root, const Transfer& how) override {
     validate_broadcast(vector, root, how, size());
     auto schedule = small(vector) ? direct_broadcast(vector.count, root, rank(), size())
                                   : chain_broadcast(vector.count, root, rank(), size(), segment(vector, how));
-    return submit(std::move(schedule), vector, how, collective_tag(how));
+    return submit("broadcast", std::move(schedule), vector, how, collective_tag(how));
   }
 
   Work send(Buffer vector, int to, const Transfer& how) override {
     validate_message(vector, to, how, rank(), size());
-    return submit(message_to(to, vector.count, segment(vector, how)), vector, how,
+    return submit("send", message_to(to, vector.count, segment(vector, how)), vector, how,
                   message_tag(how, to, sends_in_order_));
   }
 
   Work receive(Buffer vector, int from, const Transfer& how) override {
     validate_message(vector, from, how, rank(), size());
-    return submit(message_from(from, vector.count, segment(vector, how)), vector, how,
+    return submit("receive", message_from(from, vector.count, segment(vector, how)), vector, how,
                   message_tag(how, from, receives_in_order_));
   }
 
@@ -122,8 +127,9 @@ class MpiCommunicator : public Communicator {
                                 .segment_bytes = segment_bytes_,
                                 .max_sleep_seconds = options_.max_sleep_seconds,
                                 .beat_seconds = options_.beat_seconds,
-                                .standstill_seconds = options_.standstill_seconds};
-    return std::make_unique<MpiCommunicator>(options, members, engine_.meter());
+                                .standstill_seconds = options_.standstill_seconds,
+                                .operation_limit_seconds = options_.operation_limit_seconds};
+    return std::make_unique<MpiCommunicator>(options, members, engine_.meter(), engine_.group());
   }
 
   void set_send_sizes(const SendSizes& sizes) override {
@@ -184,8 +190,8 @@ class MpiCommunicator : public Communicator {
     return how.tag != kInOrder ? how.tag : 2 * kTagRange + next(in_order[static_cast<std::size_t>(peer)]);
   }
 
-  Work submit(Schedule schedule, const Buffer& vector, const Transfer& how, int mpi_tag) {
-    return engine_.submit(std::move(schedule), vector, how, mpi_tag, small(vector));
+  Work submit(const char* kind, Schedule schedule, const Buffer& vector, const Transfer& how, int mpi_tag) {
+    return engine_.submit(kind, std::move(schedule), vector, how, mpi_tag, small(vector));
   }
 
   const EngineOptions options_;
@@ -200,7 +206,8 @@ class MpiCommunicator : public Communicator {
 
 std::unique_ptr<Communicator> make_mpi_communicator(const MpiSession& session, const EngineOptions& options) {
   static_cast<void>(session);
-  return std::make_unique<MpiCommunicator>(options, std::vector<int>{}, std::make_shared<Meter>());
+  return std::make_unique<MpiCommunicator>(options, std::vector<int>{}, std::make_shared<Meter>(),
+                                           std::make_shared<EngineGroup>());
 }
 
 }  // namespace lshdp::comm

@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 #include <mpi.h>
-#include <unistd.h>
 
+#include "abort_ranks.h"
 #include "lshdp/comm/mpi_communicator.h"
 #include "lshdp/core/error.h"
 
@@ -69,9 +69,6 @@ std::string mpi_version() {
   return all.substr(0, all.find_first_of(",\n"));
 }
 
-void MpiSession::abort(int exit_code) {
-  MPI_Abort(MPI_COMM_WORLD, exit_code);
-  _exit(exit_code);
-}
+void MpiSession::abort(int exit_code) { abort_ranks(exit_code); }
 
 }  // namespace lshdp::comm

@@ -101,6 +101,12 @@ bool Operation::finished() const {
   return begun_ && worked_in_ == schedule_.receives.size() && through_ == schedule_.sends.size();
 }
 
+std::optional<int> Operation::waits_for() const {
+  if (arrived_ < schedule_.receives.size()) return schedule_.receives[arrived_].peer;
+  if (through_ < schedule_.sends.size()) return schedule_.sends[through_].peer;
+  return std::nullopt;
+}
+
 void Operation::finish() {
   if (!schedule_.sums_copies) return;
   std::memset(vector_.data, 0, static_cast<std::size_t>(vector_.count * element_bytes_));

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine_work.h"
@@ -47,6 +48,8 @@ class Operation {
   /// Works in what has arrived, once the operation has started. True if there was something to do.
   bool advance();
   bool finished() const;
+  /// Whose message, or whose receiving, is missing; none where nothing is.
+  std::optional<int> waits_for() const;
   /// The last local work; then the vector is the caller's again.
   void finish();
 

@@ -13,6 +13,7 @@
 
 #include "host_inputs.h"
 #include "layout/bucket_transfer.h"
+#include "lshdp/core/activity.h"
 #include "lshdp/core/clock.h"
 
 namespace lshdp::parallel {
@@ -70,6 +71,7 @@ double BlockWalker::train_step(const Update& update, const at::Tensor& input, co
 void BlockWalker::begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input) {
   stretches_.clear();  // of a step that ended with an error
   step_ = update.step;
+  note_activity(Doing::forward, step_);
   store_.begin_step(update);
   if (store_.looks_up_rows()) look_up(input);
   const std::int64_t passes = store_.gathers_every_pass() ? update.passes : std::max<std::int64_t>(micro_batches, 1);
@@ -120,6 +122,7 @@ at::Tensor BlockWalker::forward(const BlockRange& range, const at::Tensor& input
   at::Tensor x = to_compute_type(device_->upload(input));
   for (std::size_t block = range.begin; block < range.end; ++block) {
     acquire(block);
+    note_activity(Doing::evaluating, kSameStep, static_cast<std::int32_t>(block));
     x = run_block(block, x, {});
     store_.release(block);
   }
@@ -132,6 +135,7 @@ at::Tensor BlockWalker::forward_next(const BlockRange& range, const at::Tensor& 
   at::Tensor x = device_->upload(input);
   for (std::size_t block = range.begin; block < range.end; ++block) {
     acquire(block);
+    note_activity(Doing::evaluating, kSameStep, static_cast<std::int32_t>(block));
     x = model_.blocks[block]->forward_next(x, store_.parameters(block), caches[block]);
     store_.release(block);
   }
@@ -150,6 +154,7 @@ at::Tensor BlockWalker::to_compute_type(const at::Tensor& input) const {
 }
 
 void BlockWalker::acquire(std::size_t block) {
+  note_activity(Doing::waiting_for_parameters, kSameStep, static_cast<std::int32_t>(block));
   const double begun = now_seconds();
   store_.acquire(block);
   const double ended = now_seconds();
@@ -290,6 +295,8 @@ at::Tensor BlockWalker::backward_block(std::size_t block, const Activations::Blo
 }
 
 void BlockWalker::compute(Phase phase, std::size_t block, const std::function<void()>& work) {
+  note_activity(phase == Phase::forward ? Doing::forward : Doing::backward, kSameStep,
+                static_cast<std::int32_t>(block));
   const Event begun = device_->record_event();
   work();
   if (emulator_ != nullptr) emulator_->pay();

@@ -305,5 +305,17 @@ TEST_F(Totals, OfCpuSecondsStaySmallWhileARankWaits) {
   EXPECT_LT(communicator().counters().cpu_seconds - before, 0.2) << "the engine spins";
 }
 
+class Communicators : public OnRanks {};
+
+TEST_F(Communicators, FollowEachOtherWhileBeatsOfTheOneBeforeAreOnTheirWay) {
+  for (int round = 0; round < 20; ++round) {
+    make({.beat_seconds = 1e-3});  // ranks end the one before without a barrier
+    float sum = 1;
+    communicator().all_reduce_sum({&sum, 1, DataType::float32}).wait();
+    EXPECT_EQ(sum, static_cast<float>(size()));
+    sleep_until(now_seconds() + 1e-3 * rank());
+  }
+}
+
 }  // namespace
 }  // namespace lshdp::comm

@@ -9,7 +9,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from experiments import allreduce, neighbours, neighbours_report, wire_curves  # noqa: E402
+from experiments import allreduce, neighbours, neighbours_report, standstill, standstill_report, wire_curves  # noqa: E402
 from experiments.cells import DONE, Records  # noqa: E402
 from experiments.definitions import Case, Cluster, Definition, Model  # noqa: E402
 
@@ -129,6 +129,41 @@ class AllReduce(InFolder):
                       "alone, and the computation is 7.5 % slower", said)
         self.assertIn("| lshdp beside a computation | 2 | 16 | 0.152 | 0.200 | 76.2 % | 1.00 | 20 % | 15 % |", said)
         self.assertEqual(len((self.folder / "allreduce.csv").read_text().splitlines()), 4)
+
+
+class Standstill(InFolder):
+    def record(self, kind, named, said="W nothing has come from rank 1 (node1) for 8 s; last known of it: forward of block 3 of step 17"):
+        return {"kind": kind, "rank": 1, "step": 16, "named_seconds": named, "told_work_seconds": named, "named_by": {"rank 0": named, "mpirun": named},
+                "said": [[named, "rank 0", said]], "rank_end_seconds": 20.0, "left": [], "mpirun_end_seconds": None, "exit_code": None,
+                "made": {"machine": "a machine", "revision": "abc"}, "settings": {"standstill": 10, "operation_limit": 20, "cpus": [45, 45, 45]}}
+
+    def test_a_line_names_a_rank_with_its_host_or_by_its_process(self):
+        self.assertTrue(standstill.names("W rank 2 (node2) has stood still for 8 s", 2))
+        self.assertTrue(standstill.names("mpirun noticed that process rank 2 with PID 77 on node node2 exited on signal 9 (Killed).", 2))
+        self.assertFalse(standstill.names("rank 1 (node1): waiting for rank 2 in all-reduce", 2))
+        all_ranks = "this run is being ended; last known of its ranks: rank 2 (node2): forward of block 1 of step 4"
+        self.assertFalse(standstill.names(all_ranks, 2))
+        self.assertTrue(standstill.tells_work(all_ranks, 2))
+        self.assertTrue(standstill.tells_work("rank 2 (node2) has stood still for 8 s in reading data of step 4", 2))
+        self.assertFalse(standstill.tells_work("mpirun noticed that process rank 2 with PID 77 exited on signal 9", 2))
+
+    def test_lines_are_taken_whole_and_once_and_without_colours(self):
+        launcher = self.folder / "launcher.log"
+        speech = standstill.Speech(self.folder, launcher)
+        launcher.write_text("\x1b[33mW\x1b[m one\ntw")
+        speech.look(1.0)
+        launcher.write_text("\x1b[33mW\x1b[m one\ntwo\n")
+        speech.look(2.0)
+        self.assertEqual(speech.lines, [(1.0, "mpirun", "W one"), (2.0, "mpirun", "two")])
+
+    def test_the_report_has_median_worst_and_what_never_happened(self):
+        records = Records(self.folder / "raw")
+        for number, named in enumerate((8.0, 9.0, 9.5, None)):
+            records.write(f"freeze-{number}", DONE, **self.record("freeze", named))
+        standstill_report.write_report(self.folder)
+        text = (self.folder / "standstill.md").read_text()
+        self.assertIn("| process frozen (SIGSTOP) | 4 | 9.0 / 9.5 (1 of 4 never) | 9.0 / 9.5 (1 of 4 never) | 20.0 / 20.0 | - | 1 |", text)
+        self.assertEqual(len((self.folder / "standstill.csv").read_text().splitlines()), 5)
 
 
 if __name__ == "__main__":

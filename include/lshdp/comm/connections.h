@@ -8,7 +8,7 @@
 
 namespace lshdp::comm {
 
-inline constexpr double kConnectionLimit = 30;
+inline constexpr double kConnectionLimit = 25;  // with the start of MPI, a pair is named within 30 s
 
 /// Every two ranks exchange a small message. Where one does not come within `limit_seconds`, throws RunError on the
 /// rank that waits for it, the lowest first, naming both hosts and the setting of Open MPI that chooses the network;

@@ -38,8 +38,11 @@ struct EngineOptions {
   int sends_in_flight = SendSizes{}.sends_in_flight;
   std::int64_t segment_bytes = SendSizes{}.segment_bytes;
   double max_sleep_seconds = 2e-3;  // between tests for completion; a quarter of it while a small message is awaited
-  double beat_seconds = 2;          // ranks tell each other so often that they work
-  double standstill_seconds = 10;   // a rank that has not for so long is told of
+  double beat_seconds = 2;          // ranks tell each other so often what they do, or oftener
+  // A rank that stands still is named in the log within so long: one that gives no sign of life, or that waits for a
+  // disk or its memory while others wait for it.
+  double standstill_seconds = 10;
+  double operation_limit_seconds = 900;  // if it stands still for so long, all operations fail; 0: never
 };
 
 /// A Communicator over all ranks of MPI_COMM_WORLD, on its own duplicated MPI communicator with its own engine thread.
