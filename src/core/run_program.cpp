@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 
@@ -58,12 +59,32 @@ class SpawnActions {
   posix_spawn_file_actions_t actions_{};
 };
 
+/// No signal is blocked: this process may block some.
+class SpawnAttributes {
+ public:
+  SpawnAttributes() {
+    ::posix_spawnattr_init(&attributes_);
+    sigset_t none;
+    sigemptyset(&none);
+    ::posix_spawnattr_setsigmask(&attributes_, &none);
+    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
+  }
+  ~SpawnAttributes() { ::posix_spawnattr_destroy(&attributes_); }
+  SpawnAttributes(const SpawnAttributes&) = delete;
+  SpawnAttributes& operator=(const SpawnAttributes&) = delete;
+  const posix_spawnattr_t* get() const { return &attributes_; }
+
+ private:
+  posix_spawnattr_t attributes_{};
+};
+
 pid_t spawn(std::vector<std::string>& arguments, const SpawnActions& actions) {
   std::vector<char*> pointers;
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
   pid_t child = 0;
-  const int error = ::posix_spawnp(&child, pointers[0], actions.get(), nullptr, pointers.data(), environ);
+  const SpawnAttributes attributes;
+  const int error = ::posix_spawnp(&child, pointers[0], actions.get(), attributes.get(), pointers.data(), environ);
   if (error != 0) throw RunError(fmt::format("cannot start {}: {}", arguments[0], std::strerror(error)));
   return child;
 }
