@@ -20,6 +20,7 @@ const std::vector<Command>& commands() {
       {"train", "trains a model on unequal ranks", true, run_train, train_options},
       {"evaluate", "computes loss and accuracy of saved weights", true, run_evaluate, evaluate_options},
       {"generate", "samples text from a trained GPT", true, run_generate, generate_options},
+      {"checkpoint", "lists, describes, verifies and exports checkpoints", false, run_checkpoint},
       {"export", "writes saved weights as others load them", false, run_export, export_options},
       {"merge-lora", "adds an adapter to its base model's weights", false, run_merge_lora, merge_lora_options},
       {"run", "runs the command of a file, with its options, on its hosts", true, run_run},

@@ -18,6 +18,7 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/data/identity.h"
+#include "lshdp/train/auto_resume.h"
 
 namespace lshdp::cli {
 namespace {
@@ -151,7 +152,8 @@ void require_same_start(comm::Communicator& communicator, const Values& values) 
   }
   for (const char* name : {"data", "eval-data", "trained-on"})
     refuse(differences_of_file(views, values, name, data_fact, true), "copy one data set to all nodes");
-  refuse(differences_of_file(views, values, "resume", run_fact, true), "give a folder that all nodes share");
+  if (!values.has("resume") || values.text("resume") != train::kResumeAuto)
+    refuse(differences_of_file(views, values, "resume", run_fact, true), "give a folder that all nodes share");
   for (const std::string& difference : differences_of_file(views, values, "init", sample_of_files, false))
     if (communicator.rank() == 0) spdlog::warn("{}; all ranks begin with those of rank 0", difference);
   warn_of_hosts(communicator);

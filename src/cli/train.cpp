@@ -1,6 +1,8 @@
 // lshdp train: trains a model on unequal ranks, measuring and solving first if asked to.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <optional>
 #include <variant>
 
 #include <fmt/format.h>
@@ -19,6 +21,7 @@
 #include "lshdp/core/text.h"
 #include "lshdp/core/version.h"
 #include "lshdp/model/lora.h"
+#include "lshdp/train/auto_resume.h"
 #include "lshdp/train/launch.h"
 #include "lshdp/train/run_claim.h"
 #include "lshdp/train/saved_adapter.h"
@@ -69,7 +72,9 @@ void add_file_options(Options& options) {
       .option("checkpoint-every", "K",
               "checkpoint every K steps, or by time: 90s, 10min, 2h (0: only when interrupted)", "0")
       .option("keep-checkpoints", "N", "keep the newest N checkpoints", "2")
-      .option("resume", "DIR", "continue from a checkpoint, or from the newest of a run directory")
+      .option("resume", "DIR",
+              "continue from a checkpoint, or from the newest of a run directory; auto: from the newest of --results, "
+              "or begin where it has none")
       .flag("resume-with-changes", "continue although data or settings differ from those of the checkpoint")
       .flag("trace", "write trace.json: what every rank did when (opens in Perfetto)");
 }
@@ -131,9 +136,15 @@ void read_checkpoint_interval(const Values& values, train::TrainOptions& options
   }
 }
 
+bool resumes_by_itself(const Values& values) {
+  return values.has("resume") && values.text("resume") == train::kResumeAuto;
+}
+
 void read_folders(const Values& values, train::TrainOptions& options) {
   options.results = path_or_none(values, "results");
-  options.resume = path_or_none(values, "resume");
+  if (!resumes_by_itself(values)) options.resume = path_or_none(values, "resume");
+  if (resumes_by_itself(values) && options.results.empty())
+    throw UsageError("--resume auto needs --results, the run directory to look into (a folder named auto is ./auto)");
   options.overwrite = values.flag("overwrite");
   options.resume_with_changes = values.flag("resume-with-changes");
   read_checkpoint_interval(values, options);
@@ -145,12 +156,14 @@ void read_folders(const Values& values, train::TrainOptions& options) {
   if (!keeps && checkpoints) throw UsageError("--checkpoint-every needs --results, the folder to write into");
 }
 
-/// What an adapter's run may be given, and others not, and the reverse.
+/// What an adapter's run may be given, and others not, and the reverse. With --resume auto, --init and --adapter are
+/// for the beginning.
 void require_compatible(const Values& values) {
   const bool adapter = values.has("lora") || values.has("adapter");
-  if (values.has("adapter") && values.has("resume"))
+  const bool resumes = values.has("resume") && !resumes_by_itself(values);
+  if (values.has("adapter") && resumes)
     throw UsageError("--adapter and --resume exclude each other: a checkpoint holds the adapter; give its --lora");
-  if (!adapter && values.has("init") && values.has("resume"))
+  if (!adapter && values.has("init") && resumes)
     throw UsageError("--init and --resume exclude each other; a run of adapters goes on with its --lora");
   if (adapter && values.has("save"))
     throw UsageError("--save writes one file, but an adapter has two; take it from --results");
@@ -257,9 +270,27 @@ void warn_of_base(const train::TrainOptions& options) {
   if (!doubt.empty()) spdlog::warn("--adapter: {}", doubt);
 }
 
+/// Samples a step, where the command line says them.
+std::optional<std::int64_t> given_total(const train::PlanRequest& request) {
+  if (request.total || !train::is_batch_list(request.batches)) return request.total;
+  const std::vector<std::int64_t> batches = parse_int_list(request.batches, "--batches");
+  return std::accumulate(batches.begin(), batches.end(), std::int64_t{0});
+}
+
+train::AutoResume find_auto_resume(comm::Communicator& world, const model::Model& model,
+                                   const train::LaunchRequest& request, train::TrainOptions options) {
+  options.setup.strategy = request.ranks.strategy;
+  const train::AutoResume found = train::find_auto_resume(world, model, options, given_total(request.plan));
+  if (found.kind == train::AutoResume::Kind::finished)
+    print_on_rank_0(world,
+                    fmt::format("{} holds the finished run of {} steps\n", options.results.string(), found.steps));
+  return found;
+}
+
 }  // namespace
 
 int run_train(const Arguments& arguments) {
+  watch_interrupts();
   const Values values = train_options().parse(arguments);
   if (values.help()) return 0;
   const train::LaunchRequest request{
@@ -267,7 +298,6 @@ int run_train(const Arguments& arguments) {
   train::TrainOptions options = read_options(values);
   options.invocation = {
       .command = command_line("train", arguments), .options = values.to_json(), .program = program_version()};
-  watch_interrupts();
   return with_ranks("train", values, [&](comm::Communicator& world) {
     if (options.results.empty() && !options.resume.empty()) {
       options.results = train::results_of_resume(world, options.resume);
@@ -275,8 +305,16 @@ int run_train(const Arguments& arguments) {
     }
     const model::Model model = shared_model(world, values);
     if (model::lora_of(model)) comm::agree(world, [&] { require_other_folder(values, options.results); });
-    const train::RunClaim claim =
-        train::claim_run(world, {options.results, options.resume, options.overwrite, options.results_option});
+    const train::RunClaim claim = train::claim_run(world, {.results = options.results,
+                                                           .resume = options.resume,
+                                                           .overwrite = options.overwrite,
+                                                           .resume_auto = resumes_by_itself(values),
+                                                           .option = options.results_option});
+    if (resumes_by_itself(values)) {
+      const train::AutoResume found = find_auto_resume(world, model, request, options);
+      if (found.kind == train::AutoResume::Kind::finished) return;
+      options.resume = found.resume;
+    }
     if (!options.results.empty()) comm::require_shared_folder(world, options.results, options.results_option);
     const NewFolders folders = check_outputs(world, values);
     warn_of_dropout(world, model);

@@ -33,18 +33,6 @@ namespace {
 constexpr int kMaxSteps = 8;
 constexpr int kMaxPlans = 3;  // that are tried out where estimates of memory were too large
 
-std::vector<std::int64_t> data_shape(const model::InputSpec& input) {
-  switch (input.kind) {
-    case model::InputSpec::Kind::image:
-      return {input.channels, input.image_size, input.image_size};
-    case model::InputSpec::Kind::flat:
-      return {input.input_size};
-    case model::InputSpec::Kind::tokens:
-      return {input.context};
-  }
-  return {};
-}
-
 plan::NetworkProfile measure_network(comm::Communicator& communicator, std::int64_t largest_bytes, double seconds) {
   const comm::NetworkMeasurement measured = comm::probe_network(communicator, largest_bytes, seconds);
   plan::NetworkProfile network{.latency_seconds = measured.latency_seconds,
@@ -300,6 +288,18 @@ void measure_ranks(comm::Communicator& communicator, const model::Model& model, 
 }
 
 }  // namespace
+
+std::vector<std::int64_t> data_shape(const model::InputSpec& input) {
+  switch (input.kind) {
+    case model::InputSpec::Kind::image:
+      return {input.channels, input.image_size, input.image_size};
+    case model::InputSpec::Kind::flat:
+      return {input.input_size};
+    case model::InputSpec::Kind::tokens:
+      return {input.context};
+  }
+  return {};
+}
 
 plan::Profile measure_profile(comm::Communicator& communicator, const model::Model& model, const RankSetup& setup,
                               MemoryBudget& budget, const ProfileOptions& options) {

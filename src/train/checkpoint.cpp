@@ -1,13 +1,10 @@
-// Checkpoints in HDF5: /PARAMETER/{value, first_moment, second_moment}, each a run of elements with its first index.
+// Finding, judging and reading checkpoints.
 #include "checkpoint.h"
 
-#include <algorithm>
 #include <map>
-#include <numeric>
 #include <vector>
 
 #include <ATen/ATen.h>
-#include <H5Cpp.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -17,9 +14,8 @@
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
-#include "lshdp/data/hdf5_input.h"
-#include "lshdp/data/hdf5_output.h"
 #include "lshdp/parallel/precision.h"
+#include "rank_file.h"
 
 namespace lshdp::train {
 namespace {
@@ -27,139 +23,14 @@ namespace {
 namespace fs = std::filesystem;
 using parallel::StatePiece;
 
-std::string file_name(int rank) { return fmt::format("rank-{}.h5", rank); }
-
-/// A parameter's name as HDF5 takes it: its own slashes would be groups.
-std::string group_name(const std::string& parameter) {
-  std::string name = "/";
-  for (const char c : parameter) name += c == '/' ? "%2F" : c == '%' ? "%25" : std::string(1, c);
-  return name;
-}
-
-const H5::PredType& stored_type(at::ScalarType type) {
-  return type == at::kDouble ? H5::PredType::NATIVE_DOUBLE : H5::PredType::NATIVE_FLOAT;
-}
-
-void write_tensor(data::Hdf5Output& output, const std::string& name, const at::Tensor& tensor) {
-  const at::Tensor host = tensor.to(at::kCPU).contiguous();  // HDF5 reads host memory only
-  const H5::PredType& type = stored_type(host.scalar_type());
-  output.create(name, type, {static_cast<hsize_t>(host.numel())}, {}).write(host.const_data_ptr(), type);
-}
-
-void write_piece(data::Hdf5Output& output, const StatePiece& piece) {
-  const std::string name = group_name(piece.name);
-  output.create_group(name)
-      .createAttribute("begin", H5::PredType::NATIVE_INT64, H5::DataSpace(H5S_SCALAR))
-      .write(H5::PredType::NATIVE_INT64, &piece.begin);
-  write_tensor(output, name + "/value", piece.value);
-  write_tensor(output, name + "/first_moment", piece.first_moment);
-  write_tensor(output, name + "/second_moment", piece.second_moment);
-}
-
-void write_rank_file(const fs::path& path, std::int64_t step, const std::vector<StatePiece>& pieces) {
-  data::Hdf5Output output(path);
-  output.guarded([&] {
-    output.describe("step", step);
-    for (const StatePiece& piece : pieces) write_piece(output, piece);
-  });
-  output.commit();
-}
-
-/// Writes this rank's file; returns what every rank's file must be from now on.
-std::vector<StoredFile> write_rank_files(comm::Communicator& communicator, const fs::path& folder, std::int64_t step,
-                                         const std::vector<StatePiece>& pieces) {
-  Json mine;
-  comm::agree(communicator, [&] {
-    const fs::path path = folder / file_name(communicator.rank());
-    write_rank_file(path, step, pieces);
-    const StoredFile file = describe_file(path);
-    mine = {{"bytes", file.bytes}, {"checksum", file.checksum}};
-  });
-  std::vector<StoredFile> files;
-  for (const std::string& text : comm::all_gather_text(communicator, json_text(mine))) {
-    const Json file = text.empty() ? mine : Json::parse(text);
-    files.push_back({file_name(static_cast<int>(files.size())), file["bytes"], file["checksum"]});
-  }
-  return files;
-}
-
-void remove_checkpoint(const fs::path& folder) {
-  // The manifest goes first: half a checkpoint must not look like a whole one.
-  std::error_code ignored;
-  fs::remove(folder / kManifest, ignored);
-  fs::remove_all(folder, ignored);
-}
-
-/// All but the newest `keep`, and what was never finished; `written` stays in any case.
-void remove_old(const fs::path& run, const fs::path& written, int keep) {
-  std::map<std::int64_t, fs::path> found = checkpoints_of(run);
-  std::erase_if(found, [&](const auto& entry) { return entry.second == written; });
-  for (; found.size() + 1 > static_cast<std::size_t>(std::max(keep, 1)); found.erase(found.begin()))
-    remove_checkpoint(found.begin()->second);
-  for (const fs::path& folder : unfinished_checkpoints_of(run)) remove_checkpoint(folder);
-}
-
-void require_step(const H5::H5File& file, const fs::path& path, std::int64_t expected) {
-  std::int64_t step = -1;
-  if (file.attrExists("step")) file.openAttribute("step").read(H5::PredType::NATIVE_INT64, &step);
-  if (step == expected) return;
-  throw UsageError(step < 0
-                       ? fmt::format("{} does not say of which step it is", path.string())
-                       : fmt::format("{} is of step {}, its checkpoint of step {}", path.string(), step, expected));
-}
-
-/// A run of one parameter's elements in a rank's file.
-struct StoredRun {
-  H5::Group group;
-  std::int64_t begin = 0, count = 0;
-};
-
-StoredRun open_run(const H5::Group& group) {
-  StoredRun run{group};
-  group.openAttribute("begin").read(H5::PredType::NATIVE_INT64, &run.begin);
-  run.count = group.openDataSet("value").getSpace().getSimpleExtentNpoints();
-  return run;
-}
-
-void read_part(const StoredRun& run, const char* name, std::int64_t begin, const at::Tensor& into) {
-  const H5::DataSet set = run.group.openDataSet(name);
-  const H5::DataSpace space = set.getSpace();
-  const hsize_t count = static_cast<hsize_t>(into.numel()), offset = static_cast<hsize_t>(begin - run.begin);
-  space.selectHyperslab(H5S_SELECT_SET, &count, &offset);
-  at::Tensor values = at::empty({into.numel()}, into.scalar_type());
-  set.read(values.data_ptr(), stored_type(into.scalar_type()), H5::DataSpace(1, &count), space);
-  into.copy_(values);
-}
-
-/// Reads the elements of `piece` that a run holds; returns how many. Moments are read where the piece has them.
-std::int64_t read_from_run(const StoredRun& run, const StatePiece& piece) {
-  const std::int64_t end = piece.begin + piece.value.numel();
-  const std::int64_t from = std::max(piece.begin, run.begin), to = std::min(end, run.begin + run.count);
-  if (from >= to) return 0;
-  const auto part = [&](const at::Tensor& tensor) { return tensor.narrow(0, from - piece.begin, to - from); };
-  read_part(run, "value", from, part(piece.value));
-  if (piece.first_moment.defined()) read_part(run, "first_moment", from, part(piece.first_moment));
-  if (piece.second_moment.defined()) read_part(run, "second_moment", from, part(piece.second_moment));
-  return to - from;
-}
-
 /// Fills the pieces from whichever files hold their elements, one file open at a time.
 void read_pieces(const fs::path& checkpoint, const Manifest& manifest, const std::vector<StatePiece>& pieces) {
-  std::vector<std::int64_t> filled(pieces.size());
-  for (const StoredFile& stored : manifest.files) {
-    const fs::path path = checkpoint / stored.name;
-    const H5::H5File file = data::open_hdf5(path);
-    data::reading_hdf5(path, [&] {
-      require_step(file, path, manifest.info.step);
-      for (std::size_t i = 0; i < pieces.size(); ++i) {
-        const std::string name = group_name(pieces[i].name);
-        if (file.nameExists(name)) filled[i] += read_from_run(open_run(file.openGroup(name)), pieces[i]);
-      }
-    });
-  }
+  std::vector<std::vector<ElementRun>> filled(pieces.size());
+  for (const StoredFile& stored : manifest.files)
+    read_rank_file(checkpoint / stored.name, manifest.info.step, pieces, filled);
   for (std::size_t i = 0; i < pieces.size(); ++i) {
-    if (filled[i] == pieces[i].value.numel()) continue;
-    throw UsageError(fmt::format("{}: elements of {} are missing", checkpoint.string(), pieces[i].name));
+    const std::string gap = gap_in(filled[i], {pieces[i].begin, pieces[i].begin + pieces[i].value.numel()});
+    if (!gap.empty()) throw UsageError(fmt::format("{}: {}: {}", checkpoint.string(), pieces[i].name, gap));
   }
 }
 
@@ -211,10 +82,6 @@ std::string damage_or_error_of(comm::Communicator& communicator, const fs::path&
                     2);
 }
 
-fs::path folder_of(const fs::path& run, std::int64_t step) {
-  return run / "checkpoints" / fmt::format("step-{}", step);
-}
-
 /// Checkpoints of a run before `before`, the newest first, by rank 0's word.
 std::vector<fs::path> earlier_checkpoints(comm::Communicator& communicator, const fs::path& run, std::int64_t before) {
   const std::string text = comm::on_rank_0(communicator, [&] {
@@ -226,29 +93,11 @@ std::vector<fs::path> earlier_checkpoints(comm::Communicator& communicator, cons
   });
   std::vector<fs::path> candidates;
   for (const auto& step : Json::parse(text.empty() ? "[]" : text))
-    candidates.push_back(folder_of(run, step.get<std::int64_t>()));
+    candidates.push_back(checkpoint_folder(run, step.get<std::int64_t>()));
   return candidates;
 }
 
 }  // namespace
-
-void write_checkpoint(comm::Communicator& communicator, const fs::path& run, parallel::StateAccess& store,
-                      const CheckpointInfo& info, int keep) {
-  const fs::path folder = folder_of(run, info.step);
-  comm::on_rank_0(communicator, [&] {
-    std::error_code error;
-    fs::remove(folder / kManifest, error);  // of an earlier run that came this far
-    fs::create_directories(folder, error);
-    if (error) throw WriteError(folder.string(), error.message());
-    return std::string();
-  });
-  const std::vector<StoredFile> files = write_rank_files(communicator, folder, info.step, store.owned_state());
-  comm::on_rank_0(communicator, [&] {
-    write_json(folder / kManifest, to_json({.info = info, .files = files, .loss_scale = store.loss_scale()}));
-    remove_old(run, folder, keep);
-    return std::string();
-  });
-}
 
 fs::path find_checkpoint(const fs::path& path) {
   std::error_code error;

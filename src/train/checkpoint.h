@@ -27,13 +27,6 @@ struct CheckpointInfo {
   std::string program = {};  // "lshdp 0.1.0"
 };
 
-/// Writes RUN/checkpoints/step-N, then removes all but the newest `keep` complete ones (at least 1) and never the one
-/// just written. The folder must be one that all ranks see. Checkpoints of other steps are not touched before the new
-/// one is complete. All ranks must call it, with a synchronized store. Throws an AgreedError on every rank if any rank
-/// could not write.
-void write_checkpoint(comm::Communicator& communicator, const std::filesystem::path& run, parallel::StateAccess& store,
-                      const CheckpointInfo& info, int keep);
-
 /// The newest complete checkpoint of a run directory, or `path` itself if it is one. Throws UsageError if there is
 /// none. The contents of rank files are not looked at.
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);

@@ -59,8 +59,7 @@ void require_our_version(const Json& json, const std::string& source) {
                                version, kVersion));
 }
 
-Json parse_manifest(const fs::path& path) {
-  const std::string text = read_file(path);
+Json parse_manifest(const std::string& text, const fs::path& path) {
   try {
     return parse_json(text, path.string());
   } catch (const UsageError&) {
@@ -113,13 +112,17 @@ Json to_json(const Manifest& manifest) {
 Manifest read_manifest(const fs::path& checkpoint) {
   const fs::path path = checkpoint / kManifest;
   const std::string source = path.string();
-  const Json json = parse_manifest(path);
+  const std::string text = read_file(path);
+  const Json json = parse_manifest(text, path);
   if (json.is_object() && json.contains("version")) require_our_version(json, source);
-  if (!json.is_object() || json.value(kChecksum, Json()) != checksum_of(json))
+  // What parses to the same values may be damaged, too: the text is what write_json() writes.
+  if (!json.is_object() || json.value(kChecksum, Json()) != checksum_of(json) || text != json_text(json, 2) + "\n")
     throw DamagedCheckpoint(source + " is damaged: it is not what was written");
   Manifest manifest{.info = info_from_json(json, source), .files = {}, .loss_scale = {}};
   const Json contents = json_value<Json>(json, "contents", source);
   for (const auto& name : json_value<std::vector<std::string>>(json, "files", source)) {
+    if (name.empty() || fs::path(name).filename() != name || name == "." || name == "..")
+      throw UsageError(fmt::format("{}: files: '{}' is not the name of a file beside it", source, printable(name)));
     const Json file = json_value<Json>(contents, name, source);
     manifest.files.push_back({name, json_value<std::int64_t>(file, "bytes", source + ": " + name),
                               json_value<std::string>(file, "checksum", source + ": " + name)});
@@ -156,6 +159,10 @@ fs::path run_of(const fs::path& checkpoint) {
   if (!folder.has_filename()) folder = folder.parent_path();
   const bool abandoned = folder.parent_path().filename().string().starts_with("abandoned-");
   return (abandoned ? folder.parent_path() : folder).parent_path().parent_path();
+}
+
+fs::path checkpoint_folder(const fs::path& run, std::int64_t step) {
+  return run / "checkpoints" / fmt::format("step-{}", step);
 }
 
 std::int64_t step_in_name(const fs::path& folder) {

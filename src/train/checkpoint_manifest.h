@@ -48,6 +48,9 @@ Manifest read_manifest(const std::filesystem::path& checkpoint);
 /// cannot be read.
 void require_intact(const std::filesystem::path& checkpoint, const Manifest& manifest, const StoredFile& file);
 
+/// RUN/checkpoints/step-N.
+std::filesystem::path checkpoint_folder(const std::filesystem::path& run, std::int64_t step);
+
 /// N of a folder "step-N"; -1 of anything else.
 std::int64_t step_in_name(const std::filesystem::path& folder);
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "choose_layout.h"
 #include "lshdp/comm/agree.h"
@@ -78,6 +79,16 @@ void check_plan(const plan::Plan& plan, const model::Model& model, const measure
   }
 }
 
+/// Longer sequences take longer.
+void require_data_shape(const std::vector<std::int64_t>& measured, const model::Model& model,
+                        const std::string& source) {
+  const std::vector<std::int64_t> now = measure::data_shape(model.input);
+  if (measured == now) return;
+  throw UsageError(fmt::format("{} was measured with samples of [{}], but this run's are [{}]; measure anew{}", source,
+                               fmt::join(measured, ", "), fmt::join(now, ", "),
+                               model.input.kind == model::InputSpec::Kind::tokens ? ", or give its --context" : ""));
+}
+
 /// The profile of --profile as optimize plans with it, by rank 0's word only.
 plan::Profile given_profile(comm::Communicator& communicator, const model::Model& model,
                             const measure::RankSetup& setup, const std::string& path) {
@@ -87,6 +98,7 @@ plan::Profile given_profile(comm::Communicator& communicator, const model::Model
     require_ranks(profile.ranks.size(), communicator.size(), source);
     require_model(profile.model, model, source);
     require_strategy(profile.strategy, setup, source);
+    require_data_shape(profile.data_shape, model, source);
     return json_text(plan::to_json(plan::pool_alike_ranks(profile).profile));
   });
   return plan::profile_from_json(parse_json(text, "--profile"), "--profile");

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lshdp/comm/agree.h"
+#include "lshdp/core/activity.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/memory.h"
 #include "lshdp/core/text.h"
@@ -15,6 +16,7 @@
 #include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/shared_weights.h"
+#include "lshdp/train/weights_tokenizer.h"
 
 namespace lshdp::train {
 namespace {
@@ -76,17 +78,30 @@ std::string shared_base_identity(comm::Communicator& communicator, const std::fi
   return comm::on_rank_0(communicator, [&] { return init.empty() ? "none" : identity_of({init, {}}); });
 }
 
+/// Wrong tokens would train without a word.
+void warn_of_other_tokens(comm::Communicator& communicator, const TrainOptions& options) {
+  if (options.init.empty() || !options.resume.empty()) return;
+  comm::on_rank_0(communicator, [&] {
+    const std::string doubt = doubt_of_tokens(find_saved_model(options.init, "--init"), options.data);
+    if (!doubt.empty()) spdlog::warn("{}", doubt);
+    return std::string();
+  });
+}
+
 }  // namespace
 
 nlohmann::json launch(comm::Communicator& world, const model::Model& model, const LaunchRequest& request,
                       TrainOptions options) {
+  note_activity(Doing::starting);
   if (model::lora_of(model)) options.base_identity = shared_base_identity(world, options.init);
   options.setup = measure::set_up_rank(world, with_data(world, request.ranks, options, model));
   measure::require_host_room(world, model, options.setup, /*alone=*/true);
   require_resumable(world, model, options);
+  warn_of_other_tokens(world, options);
   const auto between_devices = measure::make_device_communicator(world, request.communicator, options.setup);
   comm::Communicator& communicator = between_devices ? *between_devices : world;
   MemoryBudget budget(*options.setup.compute_device);
+  note_activity(Doing::measuring);
   choose(communicator, model, request.plan, budget, options);
   decide_resident_blocks(communicator, model, budget, options);
   budget.set_limit(options.setup.memory_bytes);
@@ -98,6 +113,7 @@ nlohmann::json launch(comm::Communicator& world, const model::Model& model, cons
   }
   budget.reset_peak();
   options.memory = &budget;
+  note_activity(Doing::starting, 0);
   return train(communicator, model, options);
 }
 

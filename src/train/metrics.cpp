@@ -49,11 +49,24 @@ std::string lines_up_to(const std::string& text, std::int64_t step) {
   return kept;
 }
 
-template <typename Field>
-double mean(const std::vector<StepRecord>& steps, Field field) {
-  double sum = 0;
-  for (const StepRecord& step : steps) sum += field(step);
-  return steps.empty() ? 0 : sum / static_cast<double>(steps.size());
+constexpr std::size_t kMostWarmUp = 10;
+
+std::size_t warm_up_of(std::size_t steps) {
+  const std::size_t skipped = std::min(kMostWarmUp, (steps + 9) / 10);
+  return skipped < steps ? skipped : 0;
+}
+
+void add_each(std::vector<double>& sums, const std::vector<double>& values) {
+  sums.resize(std::max(sums.size(), values.size()));
+  for (std::size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
+}
+
+double mean(double sum, const StepTotals& totals) {
+  return totals.count == 0 ? 0 : sum / static_cast<double>(totals.count);
+}
+
+double mean_of(const std::vector<double>& sums, std::size_t rank, const StepTotals& totals) {
+  return rank < sums.size() ? mean(sums[rank], totals) : 0;
 }
 
 }  // namespace
@@ -119,7 +132,20 @@ Json to_json(const RebalanceRecord& record) {
           {"profiled", record.profiled}};
 }
 
-MetricsWriter::MetricsWriter(const fs::path& folder, RunRecord run) : run_(std::move(run)) {
+void StepTotals::add(const StepRecord& step) {
+  ++count;
+  samples += step.samples;
+  step_seconds += step.step_seconds;
+  add_each(compute_seconds, step.compute_seconds);
+  add_each(communication_seconds, step.communication_seconds);
+  add_each(wait_seconds, step.wait_seconds);
+  add_each(cpu_seconds, step.cpu_seconds);
+  add_each(communication_cpu_seconds, step.communication_cpu_seconds);
+  each_step_seconds.push_back(static_cast<float>(step.step_seconds));
+}
+
+MetricsWriter::MetricsWriter(const fs::path& folder, RunRecord run)
+    : run_(std::move(run)), last_step_(run_.resumed_after) {
   if (folder.empty()) return;
   const fs::path path = folder / "metrics.jsonl";
   std::string kept;
@@ -129,7 +155,14 @@ MetricsWriter::MetricsWriter(const fs::path& folder, RunRecord run) : run_(std::
 }
 
 void MetricsWriter::add(const StepRecord& record) {
-  steps_.push_back(record);
+  if (first_.size() < kMostWarmUp)
+    first_.push_back(record);
+  else
+    later_.add(record);
+  last_step_ = record.step;
+  last_loss_ = record.loss;
+  samples_ += record.samples;
+  skipped_steps_ += record.skipped ? 1 : 0;
   write(to_json(record));
 }
 
@@ -151,38 +184,41 @@ void MetricsWriter::write(const Json& line) {
   if (file_) file_->write(json_text(line));
 }
 
+/// Of the steps that timing figures are taken from, as without_warm_up() says.
+StepTotals MetricsWriter::timed() const {
+  StepTotals totals = later_;
+  const std::size_t skipped = warm_up_of(first_.size() + static_cast<std::size_t>(later_.count));
+  for (std::size_t i = skipped; i < first_.size(); ++i) totals.add(first_[i]);
+  return totals;
+}
+
 Json MetricsWriter::summary(double seconds, bool finished) const {
-  const std::vector<StepRecord> timed = without_warm_up(steps_);
-  std::vector<double> step_seconds;
-  for (const StepRecord& step : timed) step_seconds.push_back(step.step_seconds);
-  const double typical = median(step_seconds), average = mean(timed, [](const StepRecord&s) { return s.step_seconds; });
+  const StepTotals timed = this->timed();
+  const double typical = median({timed.each_step_seconds.begin(), timed.each_step_seconds.end()});
+  const double average = mean(timed.step_seconds, timed);
   Json ranks = Json::array();
   for (std::size_t r = 0; r < run_.ranks.size(); ++r) {
     Json rank = rank_json(run_.ranks[r]);
-    rank["compute_seconds"] = mean(timed, [r](const StepRecord& s) { return s.compute_seconds[r]; });
-    rank["communication_seconds"] = mean(timed, [r](const StepRecord& s) { return s.communication_seconds[r]; });
-    rank["wait_seconds"] = mean(timed, [r](const StepRecord& s) { return s.wait_seconds[r]; });
-    rank["cpu_seconds"] = mean(timed, [r](const StepRecord& s) { return s.cpu_seconds[r]; });
-    rank["communication_cpu_seconds"] =
-        mean(timed, [r](const StepRecord& s) { return s.communication_cpu_seconds[r]; });
+    rank["compute_seconds"] = mean_of(timed.compute_seconds, r, timed);
+    rank["communication_seconds"] = mean_of(timed.communication_seconds, r, timed);
+    rank["wait_seconds"] = mean_of(timed.wait_seconds, r, timed);
+    rank["cpu_seconds"] = mean_of(timed.cpu_seconds, r, timed);
+    rank["communication_cpu_seconds"] = mean_of(timed.communication_cpu_seconds, r, timed);
     ranks.push_back(std::move(rank));
   }
   const bool predicted = run_.predicted && run_.predicted->step_seconds > 0 && typical > 0;
   Json rebalances = Json::array();
   for (const RebalanceRecord& rebalance : rebalances_) rebalances.push_back(to_json(rebalance));
-  std::int64_t samples = 0;
-  for (const StepRecord& step : steps_) samples += step.samples;
-  const double rate =
-      average > 0 ? mean(timed, [](const StepRecord& s) { return static_cast<double>(s.samples); }) / average : 0;
+  const double rate = average > 0 ? mean(static_cast<double>(timed.samples), timed) / average : 0;
   Json json{
       {"version", 1},
       {"finished", finished},
       {"time", utc_time_text()},
       {"model", run_.model},
       {"total", run_.total},
-      {"steps", steps_.empty() ? run_.resumed_after : steps_.back().step},
-      {"samples", samples},
-      {"skipped_steps", std::ranges::count_if(steps_, &StepRecord::skipped)},
+      {"steps", last_step_},
+      {"samples", samples_},
+      {"skipped_steps", skipped_steps_},
       {"seconds", seconds},
       {"step_seconds", {{"median", typical}, {"mean", average}}},
       {"samples_per_second", rate},
@@ -190,7 +226,7 @@ Json MetricsWriter::summary(double seconds, bool finished) const {
        run_.tokens_per_sample > 0 ? Json(rate * static_cast<double>(run_.tokens_per_sample)) : Json()},
       {"predicted", prediction_json(run_.predicted)},
       {"prediction_error", predicted ? Json(run_.predicted->step_seconds / typical - 1) : Json()},
-      {"loss", steps_.empty() ? Json() : number_or_null(steps_.back().loss)},
+      {"loss", last_loss_ ? number_or_null(*last_loss_) : Json()},
       {"evaluation", evaluation_ ? Json{{"loss", number_or_null(evaluation_->loss)},
                                         {"accuracy", evaluation_->accuracy ? Json(*evaluation_->accuracy) : Json()}}
                                  : Json()},
@@ -201,9 +237,7 @@ Json MetricsWriter::summary(double seconds, bool finished) const {
 }
 
 std::vector<StepRecord> without_warm_up(const std::vector<StepRecord>& steps) {
-  const std::size_t skipped = std::min<std::size_t>(10, (steps.size() + 9) / 10);
-  if (skipped >= steps.size()) return steps;
-  return {steps.begin() + static_cast<std::ptrdiff_t>(skipped), steps.end()};
+  return {steps.begin() + static_cast<std::ptrdiff_t>(warm_up_of(steps.size())), steps.end()};
 }
 
 }  // namespace lshdp::train

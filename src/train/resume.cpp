@@ -9,11 +9,21 @@
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "run_data.h"
+#include "saved_step.h"
 #include "settings.h"
 
 namespace lshdp::train {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+/// Whether a run that came to `step` has not written its weights of it.
+bool lacks_weights(const fs::path& run, std::int64_t step) {
+  return fs::exists(run / "run.json") && step_of_last_weights(run) != step;
+}
+
+}  // namespace
 
 CheckpointInfo checkpoint_info(const model::Model& model, const TrainOptions& options, const nlohmann::json& data,
                                std::int64_t step, std::int64_t total) {
@@ -27,8 +37,17 @@ CheckpointInfo checkpoint_info(const model::Model& model, const TrainOptions& op
           .program = options.invocation.program};
 }
 
+CheckpointInfo known_info(const model::Model& model, const TrainOptions& options, const nlohmann::json& data,
+                          const CheckpointInfo& written) {
+  TrainOptions known = options;
+  known.schedule.total_steps = options.steps.value_or(0);
+  CheckpointInfo now = checkpoint_info(model, known, data, written.step, written.total);
+  if (!options.steps) now.training.erase(kLengthSetting);
+  return now;
+}
+
 void require_steps_left(const fs::path& checkpoint, const CheckpointInfo& written, std::int64_t last_step) {
-  if (written.step < last_step) return;
+  if (written.step < last_step || (written.step == last_step && lacks_weights(run_of(checkpoint), last_step))) return;
   throw UsageError(
       fmt::format("--resume: {} has done {} steps already; ask for more --steps or --epochs, or take its weights "
                   "as they are (lshdp export; an adapter: --adapter, lshdp merge-lora)",
@@ -74,12 +93,7 @@ void require_resumable(comm::Communicator& communicator, const model::Model& mod
       return std::string();  // another one may be taken in its place
     }
     if (options.steps) require_steps_left(checkpoint, written, *options.steps);
-    TrainOptions known = options;
-    known.schedule.total_steps = options.steps.value_or(0);
-    // The total is known when batches are.
-    CheckpointInfo now = checkpoint_info(model, known, data, written.step, written.total);
-    if (!options.steps) now.training.erase(kLengthSetting);
-    require_same_run(checkpoint, written, now, options.resume_with_changes);
+    require_same_run(checkpoint, written, known_info(model, options, data, written), options.resume_with_changes);
     return std::string();
   });
 }

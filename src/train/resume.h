@@ -13,7 +13,13 @@ namespace lshdp::train {
 CheckpointInfo checkpoint_info(const model::Model& model, const TrainOptions& options, const nlohmann::json& data,
                                std::int64_t step, std::int64_t total);
 
-/// Throws UsageError where the checkpoint is of step `last_step` or later.
+/// The same of what is known before batches are: `written`, the checkpoint to go on from, says step and total. Without
+/// options.steps the length of the run is not there.
+CheckpointInfo known_info(const model::Model& model, const TrainOptions& options, const nlohmann::json& data,
+                          const CheckpointInfo& written);
+
+/// Throws UsageError where the checkpoint is of step `last_step` or later, unless the run was killed after that step
+/// and before its weights were written.
 void require_steps_left(const std::filesystem::path& checkpoint, const CheckpointInfo& written, std::int64_t last_step);
 
 /// Throws UsageError where what was written would change the mathematics unnoticed: another model, or without

@@ -50,7 +50,8 @@ bool belongs_to_run(const fs::path& folder) {
 }
 
 void require_no_earlier_run(const ClaimRequest& request) {
-  if (request.overwrite || continues(request.resume, request.results) || !holds_run(request.results)) return;
+  if (request.overwrite || request.resume_auto || !holds_run(request.results)) return;
+  if (continues(request.resume, request.results)) return;
   const std::string folder = request.results.string();
   const bool resumable = !checkpoints_of(request.results).empty();
   throw UsageError(

@@ -168,7 +168,6 @@ void RunWeights::begin(std::int64_t first_step) {
       return "null";
     }
     write_config(options_.results);
-    if (first_step == 0) return "null";
     const fs::path best = options_.results / kBest / file_name();
     put_aside(options_.results / file_name(), first_step);
     put_aside(best, first_step);

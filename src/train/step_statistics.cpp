@@ -1,6 +1,7 @@
 // Gathering of step figures behind the next steps.
 #include "step_statistics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 
@@ -22,6 +23,7 @@ enum Field : std::size_t {
   kSeconds,
   kInterrupted,
   kCheckpointDue,
+  kCheckpointProgress,
   kFields
 };
 
@@ -78,6 +80,7 @@ std::vector<GatheredStep> StepStatistics::end_step(const LocalStep& local) {
   mine[kSeconds] = now - last_end_;
   mine[kInterrupted] = local.interrupted ? 1 : 0;
   mine[kCheckpointDue] = local.checkpoint_due ? 1 : 0;
+  mine[kCheckpointProgress] = static_cast<double>(local.checkpoint_progress);
   under_way_ = std::move(round);  // before it is sent: its memory stays where it is from here
   under_way_->work = communicator_.all_gather(
       {under_way_->values.data(), static_cast<std::int64_t>(under_way_->values.size()), comm::DataType::float64},
@@ -112,6 +115,7 @@ GatheredStep StepStatistics::complete(const Round& round, double global_squared_
                     column(round.values, kLoss),
                     sum(column(round.values, kInterrupted)) > 0,
                     sum(column(round.values, kCheckpointDue)) > 0,
+                    static_cast<std::int64_t>(std::ranges::min(column(round.values, kCheckpointProgress))),
                     round.loss_scale,
                     {}};
   step.record.step = round.step;

@@ -20,17 +20,19 @@ struct LocalStep {
   double compute_seconds = 0, communication_seconds = 0, wait_seconds = 0;
   double cpu_seconds = 0, communication_cpu_seconds = 0;  // of the process, and of them its engine thread's
   bool interrupted = false;
-  bool checkpoint_due = false;  // by this rank's clock
+  bool checkpoint_due = false;           // by this rank's clock
+  std::int64_t checkpoint_progress = 0;  // CheckpointWriter::progress()
 };
 
 /// One step as all ranks saw it.
 struct GatheredStep {
   std::int64_t step = 0;
-  std::vector<double> losses;   // by rank, summed over its terms
-  bool interrupted = false;     // some rank was
-  bool checkpoint_due = false;  // some rank says so
-  double loss_scale = 1;        // fp16
-  StepRecord record;            // step, gradient_norm, step_seconds and the vectors; the rest is the caller's
+  std::vector<double> losses;            // by rank, summed over its terms
+  bool interrupted = false;              // some rank was
+  bool checkpoint_due = false;           // some rank says so
+  std::int64_t checkpoint_progress = 0;  // the least of all ranks
+  double loss_scale = 1;                 // fp16
+  StepRecord record;                     // step, gradient_norm, step_seconds and the vectors; the rest is the caller's
 };
 
 /// All ranks make the same calls in the same order. A step's figures come out two steps later, because its gradient

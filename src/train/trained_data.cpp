@@ -9,12 +9,12 @@
 #include "lshdp/train/run_file.h"
 
 namespace lshdp::train {
-namespace {
 
 namespace fs = std::filesystem;
 
-/// The part that tells tokens apart.
-data::DatasetInfo tokens_of(const Json& record, const std::string& source) {
+data::DatasetInfo trained_tokens_of(const Json& training_set) {
+  const Json& record = training_set.at("data");
+  const std::string source = training_set.at("source");
   data::DatasetInfo info;
   info.kind = data::DatasetInfo::Kind::tokens;
   info.vocabulary = json_value_or<std::int64_t>(record, "vocabulary", 0, source);
@@ -22,8 +22,6 @@ data::DatasetInfo tokens_of(const Json& record, const std::string& source) {
   info.tokenizer_checksum = json_value_or<std::string>(record, "tokenizer_checksum", "", source);
   return info;
 }
-
-}  // namespace
 
 Json training_set_of(const SavedModel& saved) {
   if (saved.run.empty()) return nullptr;
@@ -47,7 +45,7 @@ std::unique_ptr<data::Dataset> as_trained(std::unique_ptr<data::Dataset> dataset
   const fs::path name = json_value_or<std::string>(record, "path", source, source);
   if (json_value<std::string>(record, "kind", source) == "images")
     return data::matched(std::move(dataset), path.string(), data::trained_on(record, name.string()));
-  const data::DatasetInfo trained = tokens_of(record, source);
+  const data::DatasetInfo trained = trained_tokens_of(training_set);
   require_same_tokenizer({name, trained}, {path, dataset->info()});
   return dataset;
 }

@@ -10,7 +10,9 @@
 #include <fmt/ranges.h>
 
 #include "checkpoint.h"
+#include "checkpoint_writer.h"
 #include "lshdp/comm/agree.h"
+#include "lshdp/core/activity.h"
 #include "lshdp/core/clock.h"
 #include "lshdp/core/emulate.h"
 #include "lshdp/core/error.h"
@@ -19,6 +21,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/memory.h"
+#include "lshdp/core/text.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/model/lora.h"
 #include "lshdp/model/weights.h"
@@ -46,6 +49,9 @@ namespace lshdp::train {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr double kTellWaitSeconds = 0.1;
+constexpr double kSlowSaveSeconds = 1;
 
 class Trainer {
  public:
@@ -81,6 +87,9 @@ class Trainer {
   bool is_checkpoint_due(std::int64_t step) const;
   bool ask_for_checkpoint();
   void checkpoint(std::int64_t step);
+  void advance_checkpoint(std::int64_t progress);
+  void finish_checkpoint();
+  void note_checkpoint(const WrittenCheckpoint& written);
   void stop_if_interrupted(std::int64_t step);
   void finish();
   std::string write_summary(bool finished);
@@ -103,6 +112,7 @@ class Trainer {
   std::unique_ptr<Rebalancing> rebalancing_;
   std::unique_ptr<StepReporter> reporter_;
   std::unique_ptr<RunWeights> weights_;
+  std::optional<CheckpointWriter> checkpoints_;  // with a run directory
   ResumePoint from_;
   std::int64_t last_step_ = 0;   // one past the last, counted from 0
   std::int64_t steps_done_ = 0;  // on this rank; the last one's update may be under way
@@ -111,7 +121,8 @@ class Trainer {
   bool interrupted_anywhere_ = false;
   bool checkpoint_due_ = false;  // on all ranks alike
   std::int64_t checkpointed_step_ = -1;
-  double last_checkpoint_ = 0;  // rank 0: when the last one was written, or asked for
+  double last_checkpoint_ = 0;  // rank 0: when the last one was begun, or asked for
+  bool told_of_slow_saves_ = false;
   std::optional<EvaluationRecord> last_evaluation_;
   double begun_ = 0;
 };
@@ -210,6 +221,12 @@ void Trainer::resume_state() {
   });
   if (model::lora_of(model_)) take_first_values();  // a checkpoint holds what is trained
   load_checkpoint(communicator_, from_.checkpoint, *store_);
+  // Where no step is left, it is not written again over itself.
+  const bool own = comm::on_rank_0(communicator_, [&] {
+                     const fs::path own_folder = checkpoint_folder(options_.results, from_.step);
+                     return fs::weakly_canonical(from_.checkpoint) == fs::weakly_canonical(own_folder) ? "own" : "";
+                   }) == "own";
+  if (own) checkpointed_step_ = from_.step;
   if (!is_root_) return;
   spdlog::info("resumed after step {} from {}", from_.step, from_.checkpoint.string());
   if (!from_.changes.empty()) spdlog::warn("--resume-with-changes: {}", fmt::join(from_.changes, ", "));
@@ -231,7 +248,10 @@ void Trainer::write_files_of_run(const Json& launch) {
   } else if (options_.overwrite) {
     remove_earlier_run(options_.results);
   }
-  if (options_.layout) plan::write_layout(options_.results / "layout.json", *options_.layout);
+  if (options_.layout)
+    plan::write_layout(options_.results / "layout.json", *options_.layout);
+  else
+    fs::remove(options_.results / "layout.json");  // of an earlier launch
   if (options_.measured) plan::write_profile(options_.results / "profile.json", *options_.measured);
   plan::write_plan(options_.results / "batches.json", options_.plan);
   write_run_file(options_.results, launch, !from_.checkpoint.empty());
@@ -268,6 +288,9 @@ void Trainer::begin_run() {
       RunWeightsOptions{options_.results, options_.save, options_.keep_best, options_.setup.strategy.precision,
                         options_.results_option, options_.init});
   weights_->begin(from_.step);
+  if (!options_.results.empty())
+    checkpoints_.emplace(communicator_, *store_, CheckpointFolder{options_.results, options_.keep_checkpoints},
+                         options_.setup.compute_device);
 }
 
 Json Trainer::run() {
@@ -315,11 +338,13 @@ parallel::Update Trainer::update_of(std::int64_t step) const {
 
 void Trainer::run_step(std::int64_t step) {
   const double begun = now_seconds();
+  note_activity(Doing::reading_data, step + 1);
   const std::optional<data::Batch> batch = loader_->next();
   if (!batch) throw std::logic_error("the loader ended before the last step");
   data_wait_seconds_ += now_seconds() - begun;
   const double loss = train_batch(step, *batch);
   steps_done_ = step + 1;
+  note_activity(Doing::ending_step);
   collect(step, loss, batch->samples());
 }
 
@@ -368,6 +393,7 @@ void Trainer::collect(std::int64_t step, double loss, std::int64_t samples) {
   LocalStep local = totals();
   local.loss = loss;
   local.checkpoint_due = ask_for_checkpoint();
+  if (checkpoints_) local.checkpoint_progress = checkpoints_->progress();
   if (step > from_.step) {
     const parallel::StepReport previous = store_->report_of(step);
     local.squared_norm_of_previous = previous.local_squared_norm;
@@ -380,6 +406,7 @@ void Trainer::report(const std::vector<GatheredStep>& steps) {
   for (const GatheredStep& gathered : steps) {
     if (const std::string failure = reporter_->failure_of(gathered); !failure.empty()) {
       store_->synchronize();  // all ranks come here: what they have under way can end
+      finish_checkpoint();
       throw AgreedError(failure, 1);
     }
     interrupted_anywhere_ = interrupted_anywhere_ || gathered.interrupted;
@@ -387,6 +414,7 @@ void Trainer::report(const std::vector<GatheredStep>& steps) {
     if (data_.sampler->global_count(gathered.step - 1) == data_.sampler->total())
       rebalancing_->observe(gathered.record);
     reporter_->add(gathered);
+    advance_checkpoint(gathered.checkpoint_progress);
   }
 }
 
@@ -417,6 +445,7 @@ void Trainer::share_micro_batches() {
 }
 
 void Trainer::run_evaluation(std::int64_t step) {
+  note_activity(Doing::evaluating, step);
   report_pending();
   if (!data_.evaluation) return;
   const EvaluationRecord record = evaluated(step);
@@ -452,21 +481,50 @@ bool Trainer::ask_for_checkpoint() {
 }
 
 void Trainer::checkpoint(std::int64_t step) {
+  note_activity(Doing::saving, step);
   report_pending();
   checkpoint_due_ = false;
   last_checkpoint_ = now_seconds();
   checkpointed_step_ = step;
-  if (options_.results.empty()) return;
-  write_checkpoint(communicator_, options_.results, *store_,
-                   checkpoint_info(model_, options_, data_.identity, step, data_.sampler->total()),
-                   options_.keep_checkpoints);
-  reporter_->message(fmt::format("checkpoint of step {} written", step));
+  if (!checkpoints_) return;
+  const double begun = now_seconds();
+  finish_checkpoint();
+  if (const double waited = now_seconds() - begun; is_root_ && waited > kSlowSaveSeconds && !told_of_slow_saves_) {
+    told_of_slow_saves_ = true;
+    spdlog::warn("--checkpoint-every: at step {} training waited {} for the checkpoint before; fewer cost less", step,
+                 format_seconds(waited));
+  }
+  checkpoints_->begin(checkpoint_info(model_, options_, data_.identity, step, data_.sampler->total()));
   begin_timing();
+}
+
+/// `progress`: the least of all ranks.
+void Trainer::advance_checkpoint(std::int64_t progress) {
+  if (!checkpoints_) return;
+  try {
+    if (const auto written = checkpoints_->advance(progress)) note_checkpoint(*written);
+  } catch (const AgreedError&) {
+    store_->synchronize();  // as in report()
+    throw;
+  }
+}
+
+void Trainer::finish_checkpoint() {
+  if (checkpoints_ && checkpoints_->under_way()) note_checkpoint(checkpoints_->finish());
+}
+
+void Trainer::note_checkpoint(const WrittenCheckpoint& written) {
+  reporter_->message(
+      fmt::format("checkpoint of step {} written in {}{}", written.step, format_seconds(written.seconds),
+                  written.waited_seconds < kTellWaitSeconds
+                      ? ""
+                      : fmt::format("; this rank waited {} for it", format_seconds(written.waited_seconds))));
 }
 
 void Trainer::stop_if_interrupted(std::int64_t step) {
   if (!interrupted_anywhere_ || step == last_step_) return;
   if (checkpointed_step_ != step) checkpoint(step);
+  finish_checkpoint();
   write_summary(false);
   reporter_->finish();
   throw AgreedError(
@@ -479,11 +537,13 @@ void Trainer::stop_if_interrupted(std::int64_t step) {
 }
 
 void Trainer::finish() {
+  note_activity(Doing::finishing);
   report_pending();
   weights_->require_finite(last_step_);
   if (data_.evaluation) run_evaluation(last_step_);
   const bool wanted = options_.checkpoint_every > 0 || options_.checkpoint_seconds > 0;
   if (wanted && checkpointed_step_ != last_step_) checkpoint(last_step_);
+  finish_checkpoint();
   weights_->finish(last_step_);
   reporter_->finish();
 }

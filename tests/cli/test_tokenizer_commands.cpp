@@ -16,6 +16,7 @@ namespace {
 using testing::AllOf;
 using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 class TokenizerCommands : public testing::Test {
@@ -36,6 +37,12 @@ class TokenizerCommands : public testing::Test {
     EXPECT_EQ(result.exit_code, 2) << arguments << "\n" << result.output;
     EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
     return result.errors;
+  }
+  /// What it says while it succeeds.
+  std::string warned(const std::string& arguments) {
+    const CommandResult result = run(arguments);
+    EXPECT_EQ(result.exit_code, 0) << arguments << "\n" << result.output << result.errors;
+    return result.output + result.errors;
   }
   static std::string option(const std::string& kind) {
     return " --tokenizer " LSHDP_TOKENIZERS "/" + kind + "/tokenizer.json ";
@@ -61,6 +68,21 @@ TEST_F(TokenizerCommands, ARunKeepsTheTokenizerOfItsDataAndGeneratesWithIt) {
   EXPECT_THAT(refused("evaluate --log warn --init run --data qwen.h5"), HasSubstr("'tokenizer.json' with 1206 tokens"));
   EXPECT_THAT(refused(generate + option("qwen")), HasSubstr("was trained with another vocabulary or other merges"));
   EXPECT_THAT(refused(generate + " --tokenizer byte"), HasSubstr("'tokenizer.json', not 'byte'"));
+}
+
+/// A model that is taken further on tokens of another tokenizer would learn nonsense without a word.
+TEST_F(TokenizerCommands, TrainingWarnsOfTokensThatTheWeightsDoNotKnow) {
+  file("t", "the nodes train together, and the slowest one is not late; the nodes train together.\n");
+  done("data text t t t --separator file --out llama.h5" + option("llama3"));
+  done("data text t t t --separator file --out qwen.h5" + option("qwen"));
+  file("gpt.json", R"({"type":"gpt2","n_layer":1,"n_head":2,"n_embd":16,"n_positions":8,"vocab_size":1536})");
+  done("train --model gpt.json --data llama.h5 --batches 1 --steps 2 --log warn --results run");
+  done("export run --out folder");
+  for (const std::string weights : {"run", "folder"}) {
+    const std::string train = "train --model gpt.json --batches 1 --steps 1 --log warn --init " + weights + " --data ";
+    EXPECT_THAT(warned(train + "qwen.h5"), HasSubstr("was not trained on tokens as qwen.h5 has them"));
+    EXPECT_THAT(warned(train + "llama.h5"), Not(HasSubstr("was not trained on")));
+  }
 }
 
 TEST_F(TokenizerCommands, DataIsMadeOfRecords) {

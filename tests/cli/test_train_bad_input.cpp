@@ -137,6 +137,16 @@ TEST_F(BadInput, APlanOrAProfileOfAnotherMode) {
   refused(vit() + "--steps 1 --batches 1,1 --profile " + out("lsdp.json"), "is for mode", 2, {2});
 }
 
+TEST_F(BadInput, AProfileOfOtherSamples) {
+  plan::Profile profile =
+      plan::test::make_profile({plan::test::linear_rank(8, 0, 1e-3), plan::test::linear_rank(8, 0, 1e-3)});
+  profile.model = "vit";
+  profile.data_shape = {7, 24, 24};
+  plan::write_profile(folder_ / "other.json", profile);
+  refused(vit() + "--steps 1 --batches 1,1 --profile " + out("other.json"), "was measured with samples of [7, 24, 24]",
+          2, {2});
+}
+
 TEST_F(BadInput, DataThatDoNotFit) {
   refused("--model " + files_->path("vit.json") + " --steps 1 --batches 1 --data " + files_->path("gpt.h5"),
           "gpt.h5 holds tokens, but the model reads images", 2, {1});

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "checkpoint.h"
+#include "checkpoint_writer.h"
 #include "lshdp/comm/null_communicator.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
@@ -55,7 +56,7 @@ class Checkpoint : public testing::Test {
             .program = "lshdp 1"};
   }
   void write(parallel::ParameterStore& store, std::int64_t step, int keep = 10) {
-    write_checkpoint(*communicator_, folder_.path(), store, info(step), keep);
+    write_checkpoint(*communicator_, store, {folder_.path(), keep}, info(step));
   }
   fs::path step_folder(int step) const { return folder_.path() / "checkpoints" / ("step-" + std::to_string(step)); }
 
@@ -146,7 +147,7 @@ TEST_F(Checkpoint, GoesOnWithTheLossScaleOfFp16) {
   const auto through = fp16(256), first = fp16(256), second = fp16(1);
   train(*through, 1, 9, plan::Precision::fp16);
   train(*first, 1, 4, plan::Precision::fp16);
-  write_checkpoint(*communicator_, folder_.path(), *first, written, 1);
+  write_checkpoint(*communicator_, *first, {folder_.path(), 1}, written);
   EXPECT_EQ(read_json(step_folder(4) / "manifest.json")["loss_scale"],
             Json({{"scale", 256.0}, {"good_steps", 1}, {"skipped_steps", 1}}));
   load_checkpoint(*communicator_, step_folder(4), *second);
@@ -287,6 +288,16 @@ TEST_F(Checkpoint, FindsAFlippedByteInTheManifest) {
   write_file(step_folder(1) / "manifest.json", manifest);
   EXPECT_NE(refusal(step_folder(1)).find("manifest.json is damaged: it is not what was written"), std::string::npos);
   EXPECT_THROW(read_checkpoint_info(step_folder(1)), UsageError);
+}
+
+TEST_F(Checkpoint, FindsDamageOfTheManifestThatParsesToTheSame) {
+  write(*store(1), 1);
+  const fs::path path = step_folder(1) / "manifest.json";
+  const std::string whole = read_file(path);
+  for (const std::string& damaged : {whole + "\n", whole.substr(0, whole.size() - 1), " " + whole}) {
+    write_file(path, damaged);
+    EXPECT_NE(refusal(step_folder(1)).find("manifest.json is damaged"), std::string::npos);
+  }
 }
 
 TEST_F(Checkpoint, FindsAFileOfAnotherStep) {

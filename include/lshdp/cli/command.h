@@ -23,6 +23,7 @@ const std::vector<Command>& commands();
 
 // One file per command, src/cli/NAME.cpp. Each returns an exit code or throws an Error; `--help` prints and returns 0.
 int run_check(const Arguments& arguments);
+int run_checkpoint(const Arguments& arguments);
 int run_data(const Arguments& arguments);
 int run_init(const Arguments& arguments);
 int run_max_batch(const Arguments& arguments);

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "lshdp/comm/communicator.h"
 #include "lshdp/core/memory.h"
@@ -31,6 +32,9 @@ struct ProfileOptions {
   /// Steps of all ranks together are of the layout that this leads to; none: of the split of batches.
   std::optional<plan::LayoutOptions> layout = {};
 };
+
+/// Of one sample, as a profile has it.
+std::vector<std::int64_t> data_shape(const model::InputSpec& input);
 
 /// What `model` does on these ranks: the network and each rank's link where no two ranks share a host; from then on
 /// `communicator` sends, and stores are made, in the sizes that follow (plan/transfer_sizes.h); the largest micro-batch

@@ -57,7 +57,12 @@ struct StatePiece {
   std::string name;        // model::Parameter::name
   std::int64_t begin = 0;  // first element, in the parameter's own row-major order
   at::Tensor value, first_moment, second_moment;
+  std::size_t bucket = 0;  // whose pieces change together
 };
+
+/// Called before a step changes the pieces of `bucket` that this rank owns, on the thread that changes them: they stay
+/// as they are until it returns.
+using BeforeUpdate = std::function<void(std::size_t bucket)>;
 
 /// Takes model.blocks[block]->parameters()[parameter].
 using TakeValue = std::function<void(std::size_t block, std::size_t parameter, const at::Tensor& value)>;
@@ -136,6 +141,8 @@ class StateAccess {
   model::Values gather_values();
   /// The pieces this rank owns: over all ranks they cover every element once.
   virtual std::vector<StatePiece> owned_state() = 0;
+  /// From the next step on; once for each bucket of owned_state() that a step changes. Empty: nobody is asked any more.
+  virtual void set_before_update(BeforeUpdate before) = 0;
   /// The tensors of owned_state() were written to: brings the values to every rank. All ranks must call it.
   virtual void publish() = 0;
   /// fp16: where the loss scale stands, the same on all ranks.

@@ -78,6 +78,17 @@ nlohmann::json to_json(const StepRecord& record);
 nlohmann::json to_json(const EvaluationRecord& record);
 nlohmann::json to_json(const RebalanceRecord& record);
 
+/// Sums over steps: what is kept of them must not grow with a run of months, but for four bytes a step.
+struct StepTotals {
+  std::int64_t count = 0, samples = 0;
+  double step_seconds = 0;
+  std::vector<double> compute_seconds, communication_seconds, wait_seconds, cpu_seconds,
+      communication_cpu_seconds;         // by rank
+  std::vector<float> each_step_seconds;  // for their median
+
+  void add(const StepRecord& step);
+};
+
 /// Collects records and writes them as they come. Rank 0 has one.
 class MetricsWriter {
  public:
@@ -87,16 +98,19 @@ class MetricsWriter {
   void add(const StepRecord& record);
   void add(const EvaluationRecord& record);
   void add(const RebalanceRecord& record);
-  const std::vector<StepRecord>& steps() const { return steps_; }
   /// Medians and means over the steps of this launch, without the first ones (warm-up), beside the prediction.
   /// `finished`: the run came to its last step.
   nlohmann::json summary(double seconds, bool finished) const;
 
  private:
   void write(const nlohmann::json& line);
+  StepTotals timed() const;
 
   RunRecord run_;
-  std::vector<StepRecord> steps_;
+  std::vector<StepRecord> first_;  // as many as may belong to the warm-up
+  StepTotals later_;
+  std::int64_t last_step_, samples_ = 0, skipped_steps_ = 0;
+  std::optional<double> last_loss_;
   std::vector<RebalanceRecord> rebalances_;
   std::optional<EvaluationRecord> evaluation_;
   std::optional<LineWriter> file_;

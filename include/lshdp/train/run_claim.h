@@ -15,6 +15,7 @@ struct ClaimRequest {
   std::filesystem::path results;     // the run directory; empty: none
   std::filesystem::path resume;      // what the run continues; empty: it begins anew
   bool overwrite = false;            // an earlier run there may be replaced
+  bool resume_auto = false;          // what becomes of an earlier run there is for find_auto_resume() to say
   std::string option = "--results";  // that named `results`, for messages
 };
 

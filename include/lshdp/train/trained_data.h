@@ -14,6 +14,9 @@ namespace lshdp::train {
 /// UsageError: run.json is damaged.
 nlohmann::json training_set_of(const SavedModel& saved);
 
+/// Of a `training_set` of tokens, what training_set_of() gave: the part that tells tokens apart.
+data::DatasetInfo trained_tokens_of(const nlohmann::json& training_set);
+
 /// `dataset`, opened from `path`, with the classes and statistics of the images of `training_set`, which is what
 /// training_set_of() gave; as it is, with a warning for images, where that is null. Throws UsageError where it does not
 /// fit: other classes or channels, tokens of another tokenizer.

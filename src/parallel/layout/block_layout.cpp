@@ -126,7 +126,8 @@ void BlockLayout::append_pieces(std::vector<StatePiece>& pieces, std::size_t buc
     if (begin >= end) continue;
     const auto part = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin - shard_begin, end - begin); };
     pieces.push_back({slot.block, slot.parameter, model_.blocks[slot.block]->parameters()[slot.parameter].name,
-                      begin - slot.offset, part(shard.master), part(shard.first_moment), part(shard.second_moment)});
+                      begin - slot.offset, part(shard.master), part(shard.first_moment), part(shard.second_moment),
+                      bucket});
   }
 }
 

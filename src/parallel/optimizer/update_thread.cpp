@@ -122,6 +122,22 @@ void UpdateThread::set_loss_scale(const LossScale& state) {
   if (scaler_) scaler_->set_state(state);
 }
 
+void UpdateThread::set_before_update(BeforeUpdate before) {
+  auto shared = before ? std::make_shared<const BeforeUpdate>(std::move(before)) : nullptr;
+  const std::scoped_lock lock(mutex_);
+  before_update_ = std::move(shared);
+}
+
+/// What it waits for is no work of the optimizer.
+void UpdateThread::ask_before_update(std::size_t bucket) {
+  std::shared_ptr<const BeforeUpdate> before;
+  {
+    const std::scoped_lock lock(mutex_);
+    before = before_update_;
+  }
+  if (before) (*before)(bucket);
+}
+
 double UpdateThread::update_seconds() const {
   const std::scoped_lock lock(mutex_);
   return update_seconds_;
@@ -215,6 +231,7 @@ void UpdateThread::end_empty_step(const Delivery& delivery) {
 
 /// Without a scale: parameters travel as they were.
 void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, std::optional<double> scale) {
+  if (scale) ask_before_update(bucket);
   const double begun = now_seconds();
   if (scale) {
     work_.update(bucket, delivery.update, *scale);
