@@ -11,7 +11,7 @@ FLOORS = {
     "data": {"core"},
     "model": {"core"},
     "plan": {"core"},
-    "explore": {"core"},
+    "explore": {"core", "plan"},
     "parallel": {"core", "comm", "model", "plan"},
     "measure": {"core", "comm", "data", "model", "plan", "parallel"},
     "train": {"core", "comm", "data", "model", "plan", "parallel", "measure"},

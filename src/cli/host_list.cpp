@@ -16,6 +16,7 @@ namespace lshdp::cli {
 namespace {
 
 constexpr std::int64_t kMostRanks = 100'000;
+constexpr std::int64_t kMostNumber = 1'000'000'000'000;  // in a host's name
 
 bool is_host_name(std::string_view text) {
   const auto fits = [](char c) {
@@ -85,7 +86,7 @@ std::vector<std::string> numbers_of_range(const std::string& range) {
   if (dash == std::string::npos) return {first};
   const std::string what = "Slurm's list of nodes";
   const std::int64_t from = parse_int(first, what), to = parse_int(range.substr(dash + 1), what);
-  if (from < 0 || to < from || to - from >= kMostRanks) refuse_slurm(range);
+  if (from < 0 || to < from || to >= kMostNumber || to - from >= kMostRanks) refuse_slurm(range);
   std::vector<std::string> numbers;
   for (std::int64_t number = from; number <= to; ++number)
     numbers.push_back(fmt::format("{:0{}}", number, first.size()));
@@ -103,6 +104,7 @@ std::vector<std::string> names_of_slurm(const std::string& part) {
     const std::string before = part.substr(0, open), behind = part.substr(close + 1);
     for (const std::string& range : split_list(part.substr(open + 1, close - open - 1), "Slurm's list of nodes")) {
       for (const std::string& number : numbers_of_range(range)) names.push_back(before + number + behind);
+      if (std::ssize(names) > kMostRanks) refuse_slurm(part);
     }
   }
   for (const std::string& name : names)
@@ -120,6 +122,7 @@ std::vector<std::int64_t> tasks_of_slurm(std::string_view text) {
     const std::int64_t count =
         times == std::string::npos ? 1 : ranks_in(part.substr(times + 2, part.size() - times - 3), what);
     tasks.insert(tasks.end(), static_cast<std::size_t>(count), ranks_in(part.substr(0, times), what));
+    if (std::ssize(tasks) > kMostRanks) refuse_slurm(text);
   }
   return tasks;
 }
@@ -160,6 +163,7 @@ std::vector<HostRanks> parse_slurm_hosts(std::string_view nodes, std::string_vie
   std::vector<HostRanks> hosts;
   for (const std::string& part : split_outside_brackets(nodes)) {
     for (std::string& name : names_of_slurm(part)) hosts.push_back({std::move(name)});
+    if (std::ssize(hosts) > kMostRanks) refuse_slurm(nodes);
   }
   if (tasks.empty()) return hosts;
   const std::vector<std::int64_t> counts = tasks_of_slurm(tasks);

@@ -9,8 +9,33 @@
 #include "lshdp/core/file_kind.h"
 
 namespace lshdp {
+namespace {
+
+/// Lists and objects in each other: trees are copied, written and destroyed by recursion.
+constexpr int kDeepest = 200;
+
+/// Of brackets outside of text.
+int depth_of(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool quoted = false;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (quoted && c == '\\')
+      ++at;
+    else if (c == '"')
+      quoted = !quoted;
+    else if (!quoted)
+      depth += (c == '[' || c == '{') ? 1 : (c == ']' || c == '}') ? -1 : 0;
+    deepest = std::max(deepest, depth);
+  }
+  return deepest;
+}
+
+}  // namespace
 
 Json parse_json(std::string_view text, const std::string& source) {
+  if (depth_of(text) > kDeepest)
+    throw UsageError(fmt::format("{}: lists and objects are nested more than {} deep", source, kDeepest));
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {

@@ -41,6 +41,30 @@ H5::DataSet integer_array(const H5::H5File& file, const fs::path& path, const st
   return array;
 }
 
+/// Parts that were never written take no room, so that a small file may claim any number of values, and whoever makes
+/// room for them has none left. Compression leaves a thousandth at best.
+void require_stored(const fs::path& path, const H5::DataSet& array, const std::string& name) {
+  const H5::DSetCreatPropList properties = array.getCreatePlist();
+  if (properties.getExternalCount() > 0)
+    refuse(path, fmt::format("'{}' lies in another file; copy it into this", name));
+  const H5D_layout_t layout = properties.getLayout();
+  if (layout != H5D_CHUNKED && layout != H5D_CONTIGUOUS) return;
+  constexpr double most = 4096;  // bytes of a stored one
+  double bytes = static_cast<double>(array.getDataType().getSize());
+  for (const hsize_t length : shape_of(array)) bytes *= static_cast<double>(length);
+  const hsize_t stored = array.getStorageSize();
+  if (bytes > most * static_cast<double>(stored))
+    refuse(path,
+           fmt::format("'{}' claims {:.3g} bytes, of which {} are stored; was it never written?", name, bytes, stored));
+}
+
+/// One dimension, as integer_array(), and stored.
+H5::DataSet stored_integers(const H5::H5File& file, const fs::path& path, const std::string& name) {
+  H5::DataSet array = integer_array(file, path, name, 1);
+  require_stored(path, array, name);
+  return array;
+}
+
 H5::Attribute attribute(const H5::H5File& file, const fs::path& path, const char* name, const char* meaning) {
   if (!file.attrExists(name)) refuse(path, fmt::format("has no attribute '{}' ({})", name, meaning));
   return file.openAttribute(name);
@@ -104,8 +128,9 @@ void read_image_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
   if (shape[1] > most || shape[2] > most / shape[1] || shape[3] > most / shape[1] / shape[2])
     refuse(path, fmt::format("'images' holds images of {} x {} x {}, which no memory can hold", shape[1], shape[2],
                              shape[3]));
+  require_stored(path, images, "images");
   if (!file.nameExists("labels")) refuse(path, "has 'images' but no 'labels'");
-  const std::vector<hsize_t> labels = shape_of(integer_array(file, path, "labels", 1));
+  const std::vector<hsize_t> labels = shape_of(stored_integers(file, path, "labels"));
   if (labels[0] != shape[0]) refuse(path, fmt::format("holds {} images but {} labels", shape[0], labels[0]));
   info.mean = read_numbers(file, path, "mean", info.channels);
   info.deviation = read_numbers(file, path, "deviation", info.channels);
@@ -116,7 +141,7 @@ void read_image_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
 
 void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& info) {
   info.kind = DatasetInfo::Kind::tokens;
-  info.count = static_cast<std::int64_t>(shape_of(integer_array(file, path, "tokens", 1))[0]);
+  info.count = static_cast<std::int64_t>(shape_of(stored_integers(file, path, "tokens"))[0]);
   const H5::Attribute vocabulary = attribute(file, path, "vocabulary", "how many different tokens there can be");
   if (vocabulary.getTypeClass() != H5T_INTEGER || vocabulary.getSpace().getSimpleExtentNpoints() != 1) {
     refuse(path, "attribute 'vocabulary' must be one whole number");
@@ -127,7 +152,7 @@ void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
   }
   info.masked = file.nameExists(kTrainedArray);
   if (info.masked) {
-    const H5::DataSet trained = integer_array(file, path, kTrainedArray, 1);
+    const H5::DataSet trained = stored_integers(file, path, kTrainedArray);
     const auto count = static_cast<std::int64_t>(shape_of(trained)[0]);
     if (trained.getIntType() != H5::PredType::NATIVE_UINT8) refuse(path, "'trained' must hold bytes (uint8), 0 or 1");
     if (count != info.count) refuse(path, fmt::format("holds {} tokens but {} in 'trained'", info.count, count));
@@ -145,7 +170,7 @@ void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
 /// Bytes that a data set keeps; empty if there are none.
 std::string read_bytes(const H5::H5File& file, const fs::path& path, const char* name) {
   if (!file.nameExists(name)) return {};
-  const H5::DataSet array = integer_array(file, path, name, 1);
+  const H5::DataSet array = stored_integers(file, path, name);
   std::string content(shape_of(array)[0], '\0');
   array.read(content.data(), H5::PredType::NATIVE_UINT8);
   return content;
@@ -193,7 +218,7 @@ TokenizerRecord read_tokenizer(const H5::H5File& file, const fs::path& path) {
 
 std::vector<std::int64_t> read_labels(const H5::H5File& file, const fs::path& path) {
   return reading_hdf5(path, [&] {
-    const H5::DataSet array = integer_array(file, path, "labels", 1);
+    const H5::DataSet array = stored_integers(file, path, "labels");
     std::vector<std::int64_t> labels(shape_of(array)[0]);
     array.read(labels.data(), H5::PredType::NATIVE_INT64);
     return labels;

@@ -14,6 +14,7 @@ namespace lshdp::model {
 namespace {
 
 constexpr std::size_t kMaxDimensions = 64;  // at::Tensor takes no more
+constexpr int kDeepest = 8;                 // lists and objects in each other; trees are copied by recursion
 
 struct NamedType {
   std::string_view name;
@@ -38,7 +39,8 @@ constexpr std::array<NamedType, 15> kTypes{{{"F64", at::kDouble},
 /// nlohmann keeps the last of two equal keys; in this format two are an error.
 Json parse_without_duplicates(std::string_view text, const std::string& source) {
   std::vector<std::set<std::string>> open;
-  const auto watch = [&](int, Json::parse_event_t event, Json& value) {
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (depth > kDeepest) throw UsageError(source + ": the header is nested too deeply; the file is damaged");
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
     if (event == Json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second) {

@@ -16,6 +16,8 @@ namespace lshdp::plan {
 inline constexpr std::int64_t kLargestBatch = 1'000'000'000;
 /// Thirty years: longer times are typing errors, and their sums could become infinite.
 inline constexpr double kMaxSeconds = 1e9;
+/// Far less than anything measured; what is divided by it stays finite.
+inline constexpr double kLeastPositive = 1e-12;
 
 /// A whole number from `low` to `high`. Throws UsageError naming `source` and `key`.
 inline std::int64_t json_int(const Json& object, std::string_view key, const std::string& source, std::int64_t low,
@@ -35,10 +37,12 @@ inline double json_figure(const Json& object, std::string_view key, const std::s
   return value;
 }
 
-/// A figure above 0, as json_figure.
+/// A figure above 0, at least kLeastPositive, as json_figure.
 inline double json_positive(const Json& object, std::string_view key, const std::string& source, double high) {
   const double value = json_figure(object, key, source, high);
   if (value <= 0) throw_wrong_key(source, key, "must be above 0");
+  if (value < kLeastPositive)
+    throw_wrong_key(source, key, fmt::format("must be at least {:g}, not {:g}", kLeastPositive, value));
   return value;
 }
 

@@ -50,6 +50,16 @@ TEST(Hostfile, IsOpenMpis) {
   EXPECT_EQ(message("# none\n"), "hosts: names no host");
 }
 
+TEST(SlurmHosts, AreRefusedWhereThereAreMoreThanAnyoneHas) {
+  const auto refusal = [](const std::string& nodes, const std::string& tasks) {
+    return message_of([&] { return parse_slurm_hosts(nodes, tasks); });
+  };
+  EXPECT_THAT(refusal("a[9223372036854775800-9223372036854775807]", ""), HasSubstr("cannot be read here"));
+  EXPECT_THAT(refusal("a[1-99999,1-99999]", ""), HasSubstr("cannot be read here"));
+  EXPECT_THAT(refusal("a[1-99999],b[1-99999]", ""), HasSubstr("cannot be read here"));
+  EXPECT_THAT(refusal("a", "1(x99999),1(x99999)"), HasSubstr("cannot be read here"));
+}
+
 TEST(SlurmHosts, AreWrittenOut) {
   EXPECT_EQ(text_of(parse_slurm_hosts("login", "")), "login:1");
   EXPECT_EQ(text_of(parse_slurm_hosts("gpu[08-11,3],login", "")), "gpu08:1,gpu09:1,gpu10:1,gpu11:1,gpu3:1,login:1");

@@ -35,6 +35,13 @@ TEST(ParseJson, SaysWhereTheTextBreaks) {
   }
 }
 
+TEST(ParseJson, RefusesTreesTooDeepForTheStack) {
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_EQ(json_text(parse_json(nested(200), "p.json")), nested(200));
+  EXPECT_THAT(message_of([&] { parse_json(nested(1'000'000), "p.json"); }), HasSubstr("nested more than 200 deep"));
+  EXPECT_EQ(parse_json('"' + std::string(1000, '[') + "\\\"{\"", "p.json"), std::string(1000, '[') + "\"{");
+}
+
 TEST(JsonText, TakesNamesOfAnyBytes) {
   EXPECT_EQ(json_text(Json{{"file", "n\351.json"}}), "{\"file\":\"n\uFFFD.json\"}");
   EXPECT_EQ(json_text(Json{1, 2}, 1), "[\n 1,\n 2\n]");

@@ -190,6 +190,39 @@ TEST_F(OpenDataset, RefusesImagesOfMoreBytesThanCanBeCounted) {
   EXPECT_THAT(error(), HasSubstr("images of 1 x 4294967296 x 4294967296, which no memory can hold"));
 }
 
+TEST_F(OpenDataset, RefusesArraysThatWereNeverWritten) {
+  const hsize_t many = hsize_t{1} << 50, chunk = 16;
+  H5::DSetCreatPropList layout;
+  layout.setChunk(1, &chunk);
+  {
+    H5::H5File file = create();
+    file.createDataSet("tokens", H5::PredType::STD_U8LE, H5::DataSpace(1, &many), layout);
+    test::add_number(file, "vocabulary", 50);
+  }
+  EXPECT_THAT(error(), HasSubstr("'tokens' claims 1.13e+15 bytes, of which 0 are stored"));
+  {
+    H5::H5File file = create();
+    add_tokens(file, 9);
+    test::add_number(file, "vocabulary", 50);
+    file.createDataSet("tokenizer.json", H5::PredType::STD_U8LE, H5::DataSpace(1, &many), layout);
+  }
+  EXPECT_EQ(open_dataset(path_, 4)->size(), 2);
+  EXPECT_THAT(test::usage_error([&] { read_tokenizer(path_); }), HasSubstr("'tokenizer.json' claims"));
+}
+
+TEST_F(OpenDataset, RefusesArraysThatLieInOtherFiles) {
+  write_file(folder_ / "secret", "0123456789");
+  {
+    H5::H5File file = create();
+    const hsize_t count = 10;
+    H5::DSetCreatPropList elsewhere;
+    elsewhere.setExternal((folder_ / "secret").c_str(), 0, count);
+    file.createDataSet("tokens", H5::PredType::STD_U8LE, H5::DataSpace(1, &count), elsewhere);
+    test::add_number(file, "vocabulary", 256);
+  }
+  EXPECT_THAT(error(), HasSubstr("'tokens' lies in another file; copy it into this"));
+}
+
 TEST_F(OpenDataset, RefusesWhatIsNoDataSet) {
   EXPECT_THAT(error(), HasSubstr("No such file"));
   write_file(path_, "text");

@@ -1,191 +1,27 @@
-// Mutations of bytes and of JSON trees from one seeded generator.
+// Runs a reader and tells what went wrong.
 #include "driver.h"
 
 #include <algorithm>
-#include <array>
+#include <csignal>
 #include <exception>
-#include <random>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "lshdp/core/clock.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/file.h"
+#include "mutate.h"
 
 namespace lshdp::test {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr double kSlowSeconds = 2;
-constexpr std::size_t kMaxInput = 1 << 16;
-
-class Random {
- public:
-  /// In [0, bound); 0 if bound is 0.
-  std::size_t below(std::size_t bound) { return bound == 0 ? 0 : generator_() % bound; }
-  template <typename Container>
-  const auto& of(const Container& container) {
-    return container[below(container.size())];
-  }
-  char byte() { return static_cast<char>(generator_() & 0xff); }
-
- private:
-  std::mt19937_64 generator_{20240229};
-};
-
-/// What breaks parsers: limits of integer types, numbers that are none, and structure.
-const std::vector<std::string>& tokens() {
-  static const std::vector<std::string> all{"0",
-                                            "-1",
-                                            "1",
-                                            "2147483648",
-                                            "4294967296",
-                                            "9223372036854775807",
-                                            "9223372036854775808",
-                                            "18446744073709551616",
-                                            "1e308",
-                                            "1e999",
-                                            "-0.0",
-                                            "0.5",
-                                            "nan",
-                                            "inf",
-                                            "null",
-                                            "true",
-                                            "{}",
-                                            "[]",
-                                            "\"\"",
-                                            "\"x\"",
-                                            ",",
-                                            ":",
-                                            "[",
-                                            "]",
-                                            "{",
-                                            "}",
-                                            std::string(1, '\0'),
-                                            "\xff\xff\xff\xff",
-                                            std::string("\x00\x00\x00\x80", 4),
-                                            std::string(8, '\xff'),
-                                            std::string(8, '\0'),
-                                            "GiB",
-                                            "-",
-                                            ".",
-                                            " ",
-                                            "\n",
-                                            "\"version\":",
-                                            "\xc3\x28"};
-  return all;
-}
-
-/// Replaces a run of digits, if there is one, by an extreme number.
-void replace_number(std::string& text, Random& random) {
-  const std::size_t begin = text.find_first_of("0123456789", random.below(text.size() + 1));
-  if (begin == std::string::npos) return;
-  const std::size_t end = std::min(text.find_first_not_of("0123456789.", begin), text.size());
-  text.replace(begin, end - begin, random.of(tokens()));
-}
-
-void mutate(std::string& text, const std::vector<std::string>& corpus, Random& random) {
-  const std::size_t at = random.below(text.size() + 1);
-  const std::size_t length = random.below(std::min<std::size_t>(text.size() - at, 64) + 1);
-  switch (random.below(9)) {
-    case 0:
-      if (at < text.size()) text[at] = static_cast<char>(text[at] ^ (1 << random.below(8)));
-      break;
-    case 1:
-      if (at < text.size()) text[at] = random.byte();
-      break;
-    case 2:
-      text.erase(at, length);
-      break;
-    case 3:
-      text.insert(at, text.substr(at, length));
-      break;
-    case 4:
-      text.insert(at, random.of(tokens()));
-      break;
-    case 5:
-      text.resize(at);
-      break;
-    case 6:
-      replace_number(text, random);
-      break;
-    case 7: {
-      const std::string& token = random.of(tokens());
-      text.replace(at, std::min(token.size(), text.size() - at), token);
-      break;
-    }
-    default: {
-      const std::string& other = random.of(corpus);
-      text.replace(at, length, other.substr(random.below(other.size() + 1), random.below(64)));
-    }
-  }
-  if (text.size() > kMaxInput) text.resize(kMaxInput);
-}
-
-/// Every value of the tree, the root first.
-void collect(Json& value, std::vector<Json*>& values) {
-  values.push_back(&value);
-  if (value.is_structured()) {
-    for (auto& child : value) collect(child, values);
-  }
-}
-
-Json extreme_value(Random& random) {
-  static const std::vector<Json> all{nullptr,
-                                     true,
-                                     0,
-                                     1,
-                                     -1,
-                                     2,
-                                     0.5,
-                                     1e308,
-                                     -1e308,
-                                     1e-308,
-                                     2147483648LL,
-                                     4294967297LL,
-                                     INT64_MAX,
-                                     INT64_MIN,
-                                     UINT64_MAX,
-                                     "",
-                                     "x",
-                                     "1",
-                                     std::string(1000, 'y'),
-                                     Json::array(),
-                                     Json::object(),
-                                     Json::array({1, 2, 3}),
-                                     Json::array({Json::array()}),
-                                     Json{{"a", 1}}};
-  return random.of(all);
-}
-
-void mutate(Json& tree, Random& random) {
-  std::vector<Json*> values;
-  collect(tree, values);
-  Json& value = *random.of(values);
-  switch (random.below(4)) {
-    case 0:
-      value = extreme_value(random);
-      break;
-    case 1: {  // removes a child
-      if (!value.is_structured() || value.empty()) break;
-      const auto index = static_cast<std::ptrdiff_t>(random.below(value.size()));
-      value.erase(std::next(value.begin(), index));
-      break;
-    }
-    case 2: {  // repeats a child
-      if (value.is_array() && !value.empty()) {
-        const Json child = value[random.below(value.size())];
-        value.insert(value.begin() + static_cast<std::ptrdiff_t>(random.below(value.size() + 1)), child);
-      } else if (value.is_object()) {
-        value["unknown"] = extreme_value(random);
-      }
-      break;
-    }
-    default: {  // copies another value of the tree
-      const Json copy = *random.of(values);
-      value = copy;
-    }
-  }
-}
+constexpr std::uint64_t kSeed = 20240229;
 
 std::string hexadecimal(const std::string& bytes) {
   std::string text;
@@ -193,11 +29,32 @@ std::string hexadecimal(const std::string& bytes) {
   return text;
 }
 
-/// Runs `parse`; returns a description of what went wrong, or nothing.
-std::string problem_with(const std::function<void()>& parse) {
+/// As text where it can be read.
+std::string shown(const std::string& input) {
+  const bool printable = std::all_of(input.begin(), input.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  return printable ? input : hexadecimal(input);
+}
+
+const std::string* being_read = nullptr;
+
+/// A reader that ends the process leaves its input in the current folder.
+void keep_input(int signal) {
+  std::signal(signal, SIG_DFL);
+  if (being_read != nullptr) {
+    const int file = open("lshdp-fuzz-input", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    const bool written = file >= 0 && write(file, being_read->data(), being_read->size()) >= 0;
+    constexpr std::string_view note = "the input is in lshdp-fuzz-input\n";
+    if (written) static_cast<void>(!write(STDERR_FILENO, note.data(), note.size()));
+  }
+  std::raise(signal);
+}
+
+/// Runs the reader; returns a description of what went wrong, or nothing.
+std::string problem_with(const Reader& reader, const std::string& input) {
   const double begun = thread_cpu_seconds();
+  being_read = &input;
   try {
-    parse();
+    reader.read(input);
   } catch (const Error&) {
     // What a bad input shall lead to.
   } catch (const std::exception& error) {
@@ -205,37 +62,56 @@ std::string problem_with(const std::function<void()>& parse) {
   } catch (...) {
     return "threw something that is no exception";
   }
+  being_read = nullptr;
   const double seconds = thread_cpu_seconds() - begun;
   return seconds > kSlowSeconds ? fmt::format("took {:.1f} s", seconds) : "";
 }
 
-/// Feeds mutated copies of `corpus`' entries to `parse` until the bound is reached or an input fails.
-template <typename Input, typename Parse, typename Mutate, typename Print>
-void fuzz(const std::vector<Input>& corpus, const Parse& parse, const Mutate& mutate_once, const Print& print,
-          Bound bound) {
-  for (const Input& input : corpus) ASSERT_NO_THROW(parse(input)) << "the corpus must be valid: " << print(input);
-  Random random;
-  const double deadline = now_seconds() + bound.seconds;
-  for (std::int64_t i = 0; i < bound.inputs && now_seconds() < deadline; ++i) {
-    Input input = random.of(corpus);
-    for (std::size_t k = 1 + random.below(4); k > 0; --k) mutate_once(input, random);
-    const std::string problem = problem_with([&] { parse(input); });
-    ASSERT_EQ(problem, "") << "input " << i << ": " << print(input);
+/// One to four mutations.
+std::string mutated(const Reader& reader, const std::vector<std::string>& inputs, Random& random) {
+  std::string input = random.of(inputs);
+  const bool as_json = reader.mutation == Mutation::json && random.below(2) == 0;
+  for (std::size_t k = 1 + random.below(4); k > 0; --k) {
+    if (!as_json || !mutate_json(input, random)) mutate_bytes(input, inputs, random);
   }
+  return input;
 }
 
 }  // namespace
 
-void fuzz_bytes(const std::vector<std::string>& corpus, const std::function<void(const std::string&)>& parse,
-                Bound bound) {
-  fuzz(
-      corpus, parse, [&](std::string& input, Random& random) { mutate(input, corpus, random); }, hexadecimal, bound);
+Reader json_reader(const std::string& name, const std::function<std::vector<Json>()>& seeds,
+                   const std::function<void(const Json&)>& read, Bound bound) {
+  const auto texts = [seeds] {
+    std::vector<std::string> result;
+    for (const Json& seed : seeds()) result.push_back(json_text(seed));
+    return result;
+  };
+  return {name, texts, [read](const std::string& text) { read(parse_json(text, "F")); }, Mutation::json, bound};
 }
 
-void fuzz_json(const std::vector<Json>& corpus, const std::function<void(const Json&)>& read, Bound bound) {
-  const auto print = [](const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); };
-  fuzz(
-      corpus, read, [](Json& input, Random& random) { mutate(input, random); }, print, bound);
+std::vector<std::string> corpus_of(const fs::path& corpus, const Reader& reader) {
+  std::vector<fs::path> paths;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(corpus / reader.name, none)) paths.push_back(entry.path());
+  std::sort(paths.begin(), paths.end());
+  std::vector<std::string> contents;
+  for (const fs::path& path : paths) contents.push_back(read_file(path));
+  return contents;
+}
+
+void fuzz(const Reader& reader, const std::vector<std::string>& found) {
+  for (const int signal : {SIGABRT, SIGSEGV, SIGFPE}) std::signal(signal, keep_input);
+  std::vector<std::string> inputs = reader.seeds();
+  for (const std::string& input : inputs) ASSERT_NO_THROW(reader.read(input)) << "a seed: " << shown(input);
+  for (const std::string& input : found)
+    ASSERT_EQ(problem_with(reader, input), "") << "of the corpus: " << shown(input);
+  inputs.insert(inputs.end(), found.begin(), found.end());
+  Random random(kSeed);
+  const double deadline = now_seconds() + reader.bound.seconds;
+  for (std::int64_t i = 0; i < reader.bound.inputs && now_seconds() < deadline; ++i) {
+    const std::string input = mutated(reader, inputs, random);
+    ASSERT_EQ(problem_with(reader, input), "") << "input " << i << ": " << shown(input);
+  }
 }
 
 }  // namespace lshdp::test

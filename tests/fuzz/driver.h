@@ -1,29 +1,21 @@
-// A small mutational fuzzer: seeded, bounded in time, checking that a parser gives a value or an lshdp::Error, nothing
-// else.
+// Drives one reader: its seeds, the inputs that were once found, and mutations of both, seeded and bounded in time.
 #pragma once
-#include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "lshdp/core/json.h"
+#include "reader.h"
 
 namespace lshdp::test {
 
-/// What ends a fuzzing: whichever comes first.
-struct Bound {
-  std::int64_t inputs = 200'000;
-  double seconds = 4;
-};
+/// Files of a reader's folder in the corpus: what coverage-guided fuzzing kept, and what it found. None where there is
+/// no such folder.
+std::vector<std::string> corpus_of(const std::filesystem::path& corpus, const Reader& reader);
 
-/// Calls `parse` with every entry of `corpus`, which it must accept, and then with mutations of them: flipped bits,
-/// bytes changed, cut, repeated, inserted and moved between entries, and numbers replaced by extreme ones. A test
-/// failure, with the input in hexadecimal, is anything thrown but an lshdp::Error, and an input that takes longer than
-/// two seconds.
-void fuzz_bytes(const std::vector<std::string>& corpus, const std::function<void(const std::string&)>& parse,
-                Bound bound = {});
-
-/// As fuzz_bytes for what reads parsed JSON: values of the tree are replaced, removed, repeated and swapped.
-void fuzz_json(const std::vector<Json>& corpus, const std::function<void(const Json&)>& read, Bound bound = {});
+/// Calls the reader with every seed, which it must accept, then with `found`, then with mutations of all of them. A
+/// failure of the test, with the input in hexadecimal, is anything thrown but an lshdp::Error, and an input that takes
+/// longer than two seconds.
+void fuzz(const Reader& reader, const std::vector<std::string>& found);
 
 }  // namespace lshdp::test

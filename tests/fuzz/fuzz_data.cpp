@@ -1,13 +1,15 @@
-// Fuzzes the formats that data sets are published in.
+// Readers of the formats that data sets are published in.
 #include <filesystem>
 
 #include <gtest/gtest.h>
 #include <zlib.h>
 
-#include "driver.h"
 #include "image.h"
 #include "lshdp/core/file.h"
 #include "lshdp/data/formats.h"
+#include "reader.h"
+#include "scratch_file.h"
+#include "token_file.h"
 
 namespace lshdp::test {
 namespace {
@@ -18,48 +20,85 @@ std::string idx(const std::string& header, std::size_t values) {
   return std::string("\0\0\x08", 3) + header + std::string(values, 'v');
 }
 
-TEST(Fuzz, Idx) {
-  const std::vector<std::string> corpus{idx(std::string("\1\0\0\0\5", 5), 5),
-                                        idx(std::string("\3\0\0\0\2\0\0\0\3\0\0\0\2", 13), 12),
-                                        idx(std::string("\2\0\0\0\0\xff\xff\xff\xff", 9), 0)};
-  fuzz_bytes(corpus, [](const std::string& file) {
-    const data::IdxArray array = data::parse_idx(bytes(file), "F");
-    std::int64_t count = 1;
-    for (const std::int64_t length : array.shape) count *= length;
-    EXPECT_EQ(array.values.size(), static_cast<std::size_t>(count));
-  });
+std::vector<std::string> idx_files() {
+  return {idx(std::string("\1\0\0\0\5", 5), 5), idx(std::string("\3\0\0\0\2\0\0\0\3\0\0\0\2", 13), 12),
+          idx(std::string("\2\0\0\0\0\xff\xff\xff\xff", 9), 0)};
 }
 
-TEST(Fuzz, Cifar10) {
+void read_idx(const std::string& file) {
+  const data::IdxArray array = data::parse_idx(bytes(file), "F");
+  std::int64_t count = 1;
+  for (const std::int64_t length : array.shape) count *= length;
+  EXPECT_EQ(array.values.size(), static_cast<std::size_t>(count));
+}
+
+std::vector<std::string> cifar10_files() {
   const std::string record = '\7' + std::string(3072, 'p');
-  fuzz_bytes({record, record + record}, [](const std::string& file) {
-    const data::Cifar10Batch batch = data::parse_cifar10(bytes(file), "F");
-    EXPECT_EQ(batch.pixels.size(), batch.labels.size() * 3072);
-    for (const std::int64_t label : batch.labels) EXPECT_TRUE(label >= 0 && label <= 9);
-  });
+  return {record, record + record};
 }
 
-TEST(Fuzz, NumpyHeader) {
-  const auto file = [](const std::string& dictionary) {
-    return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(dictionary.size()) + '\0' + dictionary;
+void read_cifar10(const std::string& file) {
+  const data::Cifar10Batch batch = data::parse_cifar10(bytes(file), "F");
+  EXPECT_EQ(batch.pixels.size(), batch.labels.size() * 3072);
+  for (const std::int64_t label : batch.labels) EXPECT_TRUE(label >= 0 && label <= 9);
+}
+
+std::string numpy_file(const std::string& dictionary, std::size_t data_bytes) {
+  return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(dictionary.size()) + '\0' + dictionary +
+         std::string(data_bytes, '\1');
+}
+
+std::vector<std::string> numpy_files() {
+  return {numpy_file("{'descr': '<u2', 'fortran_order': False, 'shape': (400,), }\n", 0),
+          numpy_file("{'descr': '>i8', 'fortran_order': True, 'shape': (3,), }\n", 0)};
+}
+
+void read_numpy_header(const std::string& text) {
+  const data::NumpyHeader header = data::parse_numpy_header(bytes(text), "F");
+  EXPECT_LE(header.offset, static_cast<std::int64_t>(text.size()));
+  EXPECT_FALSE(data::to_text(header.type).empty());
+}
+
+/// NumPy's, llm.c's two versions, and raw tokens.
+std::vector<std::string> token_files() {
+  std::string shard(1024, '\0');
+  shard.replace(0, 12, std::string("\x88\xd8\x34\x01\1\0\0\0\2\0\0\0", 12));  // 20240520, version 1, 2 tokens
+  std::string wide = shard;
+  wide.replace(0, 4, std::string("\xa1\xd9\x34\x01", 4));  // 20240801
+  return {numpy_file("{'descr': '<u2', 'fortran_order': False, 'shape': (4,), }\n", 8), shard + std::string(4, '\1'),
+          wide + std::string("\1\0\0\0\2\0\0\0", 8), std::string("\1\2\3\4\5\6\7\10", 8)};
+}
+
+/// As raw 16-bit integers where the file has no header.
+void read_token_file(const std::string& content) {
+  const ScratchFile file(content);
+  const auto tokens_of = [&](const data::TokenFormat& format) {
+    const data::TokenFile tokens(file.path(), format);
+    std::int64_t count = 0;
+    tokens.for_each_block([&](std::span<const std::uint32_t> block, std::int64_t first) {
+      EXPECT_EQ(first, count);
+      count += std::ssize(block);
+    });
+    EXPECT_EQ(count, tokens.count());
+    tokens.doubt();
   };
-  const std::vector<std::string> corpus{file("{'descr': '<u2', 'fortran_order': False, 'shape': (400,), }\n"),
-                                        file("{'descr': '>i8', 'fortran_order': True, 'shape': (3,), }\n")};
-  fuzz_bytes(corpus, [](const std::string& text) {
-    const data::NumpyHeader header = data::parse_numpy_header(bytes(text), "F");
-    EXPECT_LE(header.offset, static_cast<std::int64_t>(text.size()));
-    EXPECT_FALSE(data::to_text(header.type).empty());
-  });
+  try {
+    tokens_of({});
+  } catch (const UsageError&) {
+    tokens_of({.type = data::IntegerType{.bytes = 2}});
+  }
 }
 
-TEST(Fuzz, Gzip) {
-  // "hello hello hello hello" by gzip -9, without a name.
+/// "hello hello hello hello" by gzip -9, without a name.
+std::vector<std::string> gzip_files() {
   const std::string file(
       "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x27\x01\xe3\x51\x3d\x8d\x17\x00\x00"
       "\x00",
       28);
-  fuzz_bytes({file, file + file, "plain"}, [](const std::string& text) { data::decompressed(bytes(text), "F"); });
+  return {file, file + file, "plain"};
 }
+
+void unpack(const std::string& text) { data::decompressed(bytes(text), "F"); }
 
 /// The images that tests/data decodes whose names begin with `prefix`.
 std::vector<std::string> images(const std::string& prefix) {
@@ -99,11 +138,22 @@ std::string repaired(std::string png) {
   return png;
 }
 
-TEST(Fuzz, Jpeg) { fuzz_bytes(images("jpeg-"), decode); }
-TEST(Fuzz, Webp) { fuzz_bytes(images("webp-"), decode); }
-TEST(Fuzz, Png) {
-  fuzz_bytes(images("png-"), [](const std::string& file) { decode(repaired(file)); });
-}
+std::vector<std::string> jpeg_files() { return images("jpeg-"); }
+std::vector<std::string> webp_files() { return images("webp-"); }
+std::vector<std::string> png_files() { return images("png-"); }
+void decode_repaired(const std::string& file) { decode(repaired(file)); }
 
 }  // namespace
+
+std::vector<Reader> readers() {
+  return {{"Idx", idx_files, read_idx},
+          {"Cifar10", cifar10_files, read_cifar10},
+          {"NumpyHeader", numpy_files, read_numpy_header},
+          {"TokenFile", token_files, read_token_file},
+          {"Gzip", gzip_files, unpack},
+          {"Jpeg", jpeg_files, decode},
+          {"Webp", webp_files, decode},
+          {"Png", png_files, decode_repaired}};
+}
+
 }  // namespace lshdp::test

@@ -1,8 +1,10 @@
-// Fuzzes descriptions of models.
+// Readers of descriptions of models, which may be Hugging Face's config.json, and of PEFT's adapter_config.json.
 #include <gtest/gtest.h>
 
-#include "driver.h"
+#include "lshdp/model/lora.h"
 #include "lshdp/model/model.h"
+#include "lshdp/model/peft.h"
+#include "reader.h"
 
 namespace lshdp::test {
 namespace {
@@ -69,13 +71,36 @@ void build(const Json& description) {
   EXPECT_EQ(model::make_model_from_json(model.description, "again").parameter_count(), model.parameter_count());
 }
 
-TEST(Fuzz, ModelTree) { fuzz_json(descriptions(), build); }
+std::vector<Json> adapter_configs() {
+  return {{{"peft_type", "LORA"},
+           {"task_type", "CAUSAL_LM"},
+           {"r", 2},
+           {"lora_alpha", 4},
+           {"lora_dropout", 0.5},
+           {"target_modules", {"c_attn", "c_proj"}},
+           {"bias", "none"},
+           {"fan_in_fan_out", true},
+           {"use_rslora", true},
+           {"init_lora_weights", "gaussian"},
+           {"modules_to_save", nullptr},
+           {"rank_pattern", Json::object()}},
+          {{"peft_type", "LORA"}, {"r", 1}, {"lora_alpha", 1.5}, {"target_modules", "all-linear"}}};
+}
 
-TEST(Fuzz, ModelText) {
-  std::vector<std::string> texts;
-  for (const Json& description : descriptions()) texts.push_back(description.dump());
-  fuzz_bytes(texts, [](const std::string& text) { build(parse_json(text, "model.json")); });
+/// What is accepted fits a model, or is refused with it, and is read back the same.
+void adapt(const Json& config) {
+  const model::LoraSettings settings = model::read_adapter_config(config, "adapter_config.json");
+  const model::Model adapted =
+      model::with_lora(model::make_model_from_json(descriptions()[1], "model.json"), settings, "adapter_config.json");
+  const model::LoraSettings again = model::read_adapter_config(model::adapter_config(adapted, ""), "again");
+  EXPECT_EQ(again.rank, settings.rank);
+  EXPECT_EQ(again.alpha, settings.alpha);
 }
 
 }  // namespace
+
+std::vector<Reader> readers() {
+  return {json_reader("ModelConfig", descriptions, build), json_reader("AdapterConfig", adapter_configs, adapt)};
+}
+
 }  // namespace lshdp::test

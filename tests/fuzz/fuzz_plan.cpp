@@ -1,9 +1,8 @@
-// Fuzzes profile.json, batches.json and layout.json, as text and as trees, and the solver behind them.
+// Readers of profile.json, batches.json and layout.json, and the solver behind them.
 #include <numeric>
 
 #include <gtest/gtest.h>
 
-#include "driver.h"
 #include "lshdp/core/text.h"
 #include "lshdp/plan/alike_ranks.h"
 #include "lshdp/plan/layout.h"
@@ -11,6 +10,7 @@
 #include "lshdp/plan/profile.h"
 #include "lshdp/plan/solver.h"
 #include "lshdp/plan/stage_schedule.h"
+#include "reader.h"
 
 namespace lshdp::test {
 namespace {
@@ -104,61 +104,51 @@ const Json kShortPlan = {{"version", 1}, {"batches", {16, 16, 48, 48}}};
 const Json kShortLayout = {{"version", 1},
                            {"replicas", {{{"batch", 4}, {"stages", {{{"rank", 0}, {"start", 0}, {"end", 6}}}}}}}};
 
-TEST(Fuzz, ProfileTree) { fuzz_json({sample_profile()}, read_profile_tree); }
-TEST(Fuzz, LayoutTree) { fuzz_json({sample_layout(), kShortLayout}, read_layout_tree); }
-TEST(Fuzz, PlanTree) { fuzz_json({sample_plan(), kShortPlan}, read_plan_tree); }
+std::vector<Json> profiles() { return {sample_profile()}; }
+std::vector<Json> plans() { return {sample_plan(), kShortPlan}; }
+std::vector<Json> layouts() { return {sample_layout(), kShortLayout}; }
+std::vector<std::string> batches() { return {"8,8,24,24", "0,1", "5"}; }
 
 // What the reader lets through, the solver must be able to take.
-TEST(Fuzz, SolverOfAFixedTotal) {
-  fuzz_json({sample_profile()}, [](const Json& json) {
-    const plan::Solution solution = plan::solve(plan::profile_from_json(json, "profile.json"), {.total = 48});
-    std::int64_t total = 0;
-    for (const auto& rank : solution.plan.ranks) total += rank.batch;
-    EXPECT_EQ(total, 48);
-  });
+void solve_a_fixed_total(const Json& json) {
+  const plan::Solution solution = plan::solve(plan::profile_from_json(json, "profile.json"), {.total = 48});
+  std::int64_t total = 0;
+  for (const auto& rank : solution.plan.ranks) total += rank.batch;
+  EXPECT_EQ(total, 48);
 }
 
-TEST(Fuzz, SolverOfAlikeRanks) {
+void solve_the_best_total(const Json& json) {
+  EXPECT_GT(plan::solve(plan::profile_from_json(json, "profile.json"), {}).plan.total, 0);
+}
+
+std::vector<Json> profiles_of_alike_ranks() {
   Json sample = sample_profile();
   sample["ranks"][1]["speed"] = sample["ranks"][0]["speed"];
   sample["ranks"][1]["cores"] = sample["ranks"][0]["cores"];
   sample["ranks"][1]["curve"][1]["seconds"] = 0.31;
-  fuzz_json({sample}, [](const Json& json) {
-    const plan::PooledProfile pooled = plan::pool_alike_ranks(plan::profile_from_json(json, "profile.json"));
-    read_profile_tree(plan::to_json(pooled.profile));
-    EXPECT_GT(plan::solve(pooled.profile, {.total = 48}).plan.predicted.step_seconds, 0);
-  });
+  return {sample};
 }
 
-TEST(Fuzz, SolverOfTheBestTotal) {
-  fuzz_json({sample_profile()}, [](const Json& json) {
-    EXPECT_GT(plan::solve(plan::profile_from_json(json, "profile.json"), {}).plan.total, 0);
-  });
+void solve_alike_ranks(const Json& json) {
+  const plan::PooledProfile pooled = plan::pool_alike_ranks(plan::profile_from_json(json, "profile.json"));
+  read_profile_tree(plan::to_json(pooled.profile));
+  EXPECT_GT(plan::solve(pooled.profile, {.total = 48}).plan.predicted.step_seconds, 0);
 }
 
-TEST(Fuzz, ProfileText) {
-  fuzz_bytes({sample_profile().dump()},
-             [](const std::string& text) { read_profile_tree(parse_json(text, "profile.json")); });
-}
-
-TEST(Fuzz, PlanText) {
-  fuzz_bytes({sample_plan().dump(), kShortPlan.dump()},
-             [](const std::string& text) { read_plan_tree(parse_json(text, "batches.json")); });
-}
-
-TEST(Fuzz, LayoutText) {
-  fuzz_bytes({sample_layout().dump(), kShortLayout.dump()},
-             [](const std::string& text) { read_layout_tree(parse_json(text, "layout.json")); });
-}
-
-TEST(Fuzz, BatchesOfTheCommandLine) {
-  fuzz_bytes({"8,8,24,24", "0,1", "5"},
-             [](const std::string& text) {
-               const plan::Plan plan = plan::plan_from_batches(parse_int_list(text, "--batches"));
-               EXPECT_GT(plan.total, 0);
-             },
-             {100'000, 2});
+void read_batches(const std::string& text) {
+  EXPECT_GT(plan::plan_from_batches(parse_int_list(text, "--batches")).total, 0);
 }
 
 }  // namespace
+
+std::vector<Reader> readers() {
+  return {json_reader("Profile", profiles, read_profile_tree),
+          json_reader("Plan", plans, read_plan_tree),
+          json_reader("Layout", layouts, read_layout_tree),
+          json_reader("SolveAFixedTotal", profiles, solve_a_fixed_total),
+          json_reader("SolveTheBestTotal", profiles, solve_the_best_total),
+          json_reader("SolveAlikeRanks", profiles_of_alike_ranks, solve_alike_ranks),
+          {"Batches", batches, read_batches, Mutation::bytes, {100'000, 1}}};
+}
+
 }  // namespace lshdp::test

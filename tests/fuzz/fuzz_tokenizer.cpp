@@ -1,12 +1,13 @@
-// Fuzzes tokenizer.json, the patterns in it, and Unicode's form C.
+// Readers of tokenizer.json, of GPT-2's two files, of the patterns in them; and Unicode's form C.
 #include <filesystem>
 
 #include <gtest/gtest.h>
 
 #include "composer.h"
-#include "driver.h"
 #include "json_tokenizer.h"
 #include "lshdp/core/file.h"
+#include "reader.h"
+#include "scratch_file.h"
 #include "split_pattern.h"
 #include "word_splitter.h"
 
@@ -36,33 +37,61 @@ Json small(const char* kind) {
   return file;
 }
 
-TEST(Fuzz, TokenizerJson) {
-  fuzz_json({small("llama3"), small("qwen"), small("gpt2")}, [](const Json& file) {
-    const auto tokenizer = data::parse_tokenizer(json_text(file), "F");
-    for (const std::uint32_t token : tokenizer->encode_special(kText)) EXPECT_LT(token, tokenizer->vocabulary());
-  });
+std::vector<Json> tokenizer_files() { return {small("llama3"), small("qwen"), small("gpt2")}; }
+
+void read_tokenizer(const Json& file) {
+  const auto tokenizer = data::parse_tokenizer(json_text(file), "F");
+  for (const std::uint32_t token : tokenizer->encode_special(kText)) EXPECT_LT(token, tokenizer->vocabulary());
 }
 
-TEST(Fuzz, SplitPattern) {
+std::filesystem::path gpt2_files() { return tokenizers().parent_path() / "bpe"; }
+
+void encode_and_decode(const data::Tokenizer& tokenizer) {
+  const std::vector<std::uint32_t> tokens = tokenizer.encode(kText);
+  EXPECT_EQ(tokenizer.decode(std::vector<std::int64_t>(tokens.begin(), tokens.end())), kText);
+}
+
+void read_vocabulary(const Json& vocabulary) {
+  const ScratchFile file(json_text(vocabulary));
+  encode_and_decode(*data::make_gpt2_tokenizer(file.path(), gpt2_files() / "merges.txt"));
+}
+
+void read_merges(const std::string& merges) {
+  const ScratchFile file(merges);
+  encode_and_decode(*data::make_gpt2_tokenizer(gpt2_files() / "vocab.json", file.path()));
+}
+
+std::vector<std::string> patterns() {
   const Json llama3 = read_json(tokenizers() / "llama3" / "tokenizer.json");
   const std::string pattern = llama3["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"];
-  fuzz_bytes({std::string(data::kGpt2SplitPattern), pattern, R"([^\r\n\p{L}]?+\p{L}{1,3}|(?:a|b(?=c))++)"},
-             [](const std::string& text) {
-               std::string joined;
-               data::WordSplitter(text, "F").for_each_word(kText, [&](std::string_view word) { joined += word; });
-               EXPECT_EQ(joined, kText);
-             });
+  return {std::string(data::kGpt2SplitPattern), pattern, R"([^\r\n\p{L}]?+\p{L}{1,3}|(?:a|b(?=c))++)"};
 }
 
-TEST(Fuzz, Composer) {
-  const data::Composer composer;
-  fuzz_bytes(
-      {kText, "e\u0301\u0316\u0344", "\u1100\u1161\u11a8\uac00\u11a8", "\u0cc6\u0cc2\u0cd5 \U0001109b\U000110ba"},
-      [&](const std::string& text) {
-        const std::string once = composer(text);
-        EXPECT_EQ(composer(once), once);
-      });
+void split_by(const std::string& pattern) {
+  std::string joined;
+  data::WordSplitter(pattern, "F").for_each_word(kText, [&](std::string_view word) { joined += word; });
+  EXPECT_EQ(joined, kText);
+}
+
+std::vector<std::string> texts() {
+  return {kText, "e\u0301\u0316\u0344", "\u1100\u1161\u11a8\uac00\u11a8", "\u0cc6\u0cc2\u0cd5 \U0001109b\U000110ba"};
+}
+
+void compose(const std::string& text) {
+  static const data::Composer composer;
+  const std::string once = composer(text);
+  EXPECT_EQ(composer(once), once);
 }
 
 }  // namespace
+
+std::vector<Reader> readers() {
+  return {json_reader("Tokenizer", tokenizer_files, read_tokenizer),
+          json_reader(
+              "Vocabulary", [] { return std::vector{read_json(gpt2_files() / "vocab.json")}; }, read_vocabulary),
+          {"Merges", [] { return std::vector{read_file(gpt2_files() / "merges.txt")}; }, read_merges},
+          {"SplitPattern", patterns, split_by},
+          {"Composer", texts, compose}};
+}
+
 }  // namespace lshdp::test

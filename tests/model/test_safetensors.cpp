@@ -105,6 +105,12 @@ TEST(Safetensors, AHeaderLengthBeyondTheFileIsRefused) {
   }
 }
 
+TEST(Safetensors, AHeaderTooDeepForTheStackIsRefused) {
+  EXPECT_THAT(
+      error_of(file_of(R"({"__metadata__":)" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}", "")),
+      HasSubstr("nested too deeply"));
+}
+
 TEST(Safetensors, AHeaderThatIsNoObjectIsRefused) {
   EXPECT_EQ(error_of(file_of("[]", "")), "w: the header must be a JSON object");
   EXPECT_THAT(error_of(file_of("{\"a\":", "")), HasSubstr("not valid JSON"));

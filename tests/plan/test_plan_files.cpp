@@ -217,6 +217,7 @@ TEST(ProfileFile, IsRefusedWithACurveThatDoesNotRise) {
 TEST(ProfileFile, IsRefusedWithFiguresThatCannotBe) {
   EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", -0.1), HasSubstr("\"seconds\""));
   EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", 0), HasSubstr("must be above 0"));
+  EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", 1e-308), HasSubstr("must be at least 1e-12, not 1e-308"));
   EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", nullptr), HasSubstr("must be a number"));
   EXPECT_THAT(profile_refusal("/ranks/0/curve/0/seconds", std::numeric_limits<double>::infinity()),
               HasSubstr("must be a finite number"));

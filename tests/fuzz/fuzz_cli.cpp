@@ -1,0 +1,111 @@
+// Readers of the command line: options of every command, lists of hosts, and the file of `lshdp run`.
+#include <algorithm>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
+#include "host_list.h"
+#include "lshdp/cli/command.h"
+#include "lshdp/cli/options.h"
+#include "reader.h"
+#include "run_config.h"
+#include "scratch_file.h"
+
+namespace lshdp::test {
+namespace {
+
+using cli::Arguments;
+using cli::Options;
+
+std::vector<std::string> command_lines() {
+  return {"optimize\nprofile.json\n--out\nb.json\n--total\n512",
+          "train\n--model\nmlp\n--data\nd.h5\n--steps\n10\n--lr=1e-3\n--results\nr\n--checkpoint-every\n10min",
+          "max-batch\n--model\nvit\n--memory\n2GiB,1GiB\n--", "explore\nmixtral-8x7b\n+ngpus_range=[8,128]",
+          "report\na\n--out\n--help"};
+}
+
+/// Reads the value as whatever it may be; a value that is of no such kind is refused.
+void read_value(const cli::Values& values, const std::string& name) {
+  const auto attempt = [](auto read) {
+    try {
+      read();
+    } catch (const UsageError&) {
+      // Of another kind.
+    }
+  };
+  attempt([&] { values.integer(name, 0); });
+  attempt([&] { values.real(name, 0); });
+  attempt([&] { values.size(name); });
+  attempt([&] { values.integers(name); });
+  attempt([&] { values.reals(name); });
+  attempt([&] { values.sizes(name); });
+  attempt([&] { values.count_or_seconds(name); });
+  attempt([&] { values.choice(name, {"a", "b"}); });
+}
+
+/// One argument in each line, the first one the command.
+void parse_command_line(const std::string& text) {
+  Arguments arguments;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) arguments.push_back(line);
+  if (arguments.empty()) throw UsageError("no command");
+  const bool asks_for_help = std::ranges::any_of(arguments, [](const auto& a) { return a == "-h" || a == "--help"; });
+  if (asks_for_help) return;  // which would be printed
+  const Options options = cli::described_command(arguments.front(), "F").options();
+  const cli::Values values = options.parse(arguments);
+  for (const Options::Definition& definition : options.definitions()) {
+    if (values.has(definition.name) && definition.kind != Options::Kind::flag) read_value(values, definition.name);
+  }
+  EXPECT_EQ(values.to_json().size(), values.as_read().size());
+}
+
+std::vector<std::string> host_lists() {
+  return {"a:1,b:2", "a,b", "node1 slots=2 max_slots=4\n# comment\nnode2\n", "gpu[01-03,7],login"};
+}
+
+/// In whichever of the three forms it is.
+void read_hosts(const std::string& text) {
+  int forms = 0;
+  const auto attempt = [&](auto read) {
+    try {
+      EXPECT_FALSE(read().empty());
+      ++forms;
+    } catch (const UsageError&) {
+      // Another form.
+    }
+  };
+  attempt([&] { return cli::parse_host_list(text, "--hosts"); });
+  attempt([&] { return cli::parse_hostfile(text, "F"); });
+  attempt([&] { return cli::parse_slurm_hosts(text, ""); });
+  attempt([&] { return cli::parse_slurm_hosts("a[1-3]", text); });
+  if (forms == 0) throw UsageError("no list of hosts");
+}
+
+std::vector<std::string> run_files() {
+  return {
+      "command: train\noptions:\n  model: mlp\n  data: d.h5\n  steps: 3\n  batches: [8, 8]\n  recompute: true\nhosts:\n"
+      "  - {host: a, ranks: 2, device: cpu}\n  - {host: b, device: cuda}\nmpirun: [--mca, btl, \"tcp,self\"]\n"
+      "environment: {OMP_NUM_THREADS: 2}\n",
+      "options: {model: mlp, data: d.h5, epochs: 1}\nhosts: a:2,b:1\n",
+      "command: optimize\noptions: {profile: p.json, out: b.json}\n"};
+}
+
+/// A file whose arguments the command's own parser may still refuse.
+void read_run_file(const std::string& text) {
+  const ScratchFile file(text);
+  const cli::RunConfig config = cli::read_run_config(file.path().string(), {"log=warn"});
+  EXPECT_FALSE(config.arguments.empty());
+  EXPECT_EQ(config.command->options().parse(config.arguments).help(), false);
+}
+
+}  // namespace
+
+std::vector<Reader> readers() {
+  return {{"CommandLine", command_lines, parse_command_line},
+          {"Hosts", host_lists, read_hosts},
+          {"RunFile", run_files, read_run_file}};
+}
+
+}  // namespace lshdp::test
