@@ -1,4 +1,6 @@
 // Layouts a second that a search gives; its goal is a million on one core.
+#include <optional>
+
 #include <benchmark/benchmark.h>
 
 #include "lshdp/explore/ranking.h"
@@ -7,6 +9,7 @@
 namespace {
 
 using lshdp::explore::Candidate;
+using lshdp::explore::Hardware;
 using lshdp::explore::Model;
 using lshdp::explore::SearchSpace;
 
@@ -42,14 +45,23 @@ SearchSpace wide_space(std::int64_t most_stages) {
   return space;
 }
 
-void run(benchmark::State& state, const Model& model) {
+/// Nodes of 8 H100.
+Hardware nodes() {
+  Hardware hardware;
+  hardware.device = {.name = "H100", .memory_bytes = 80LL << 30, .float16_flops = 989e12, .memory_bandwidth = 3.35e12};
+  hardware.cluster = {
+      .name = "nodes", .devices_per_node = 8, .within_node = {450e9, 3e-6}, .between_nodes = {50e9, 10e-6}};
+  return hardware;
+}
+
+void run(benchmark::State& state, const Model& model, const std::optional<Hardware>& hardware) {
   SearchSpace space = wide_space(state.range(0));
   if (model.has_experts()) space.expert = {1, 2, 4, 8, 16, 32, 64, 128, 256};
   std::int64_t valid = 0;
   for (auto _ : state) {
-    lshdp::explore::Top top(10, lshdp::explore::RankBy::memory);
+    lshdp::explore::Top top(10, hardware ? lshdp::explore::RankBy::time : lshdp::explore::RankBy::memory);
     lshdp::explore::ParetoFront pareto;
-    const auto counts = lshdp::explore::search(model, {}, space, [&](const Candidate& candidate) {
+    const auto counts = lshdp::explore::search(model, {}, space, hardware, [&](const Candidate& candidate) {
       top.offer(candidate);
       pareto.offer(candidate);
     });
@@ -59,11 +71,15 @@ void run(benchmark::State& state, const Model& model) {
   state.SetLabel("goal 1e6 layouts/s");
 }
 
-void search_dense(benchmark::State& state) { run(state, dense()); }
-void search_experts(benchmark::State& state) { run(state, experts()); }
+void search_dense(benchmark::State& state) { run(state, dense(), std::nullopt); }
+void search_experts(benchmark::State& state) { run(state, experts(), std::nullopt); }
+void search_dense_by_time(benchmark::State& state) { run(state, dense(), nodes()); }
+void search_experts_by_time(benchmark::State& state) { run(state, experts(), nodes()); }
 
 BENCHMARK(search_dense)->ArgName("stages")->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
 BENCHMARK(search_experts)->ArgName("stages")->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
+BENCHMARK(search_dense_by_time)->ArgName("stages")->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
+BENCHMARK(search_experts_by_time)->ArgName("stages")->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 

@@ -45,9 +45,11 @@ explore::ExploreRequest request_of(const Values& values) {
                                  fmt::join(explore::names_in(request.folders, ""), ", ")));
   if (values.has("override")) request.overrides = values.texts("override");
   request.top = static_cast<std::size_t>(values.integer("top", 0, 1000));
-  request.by = values.choice("by", {"memory", "gpus"}) == "gpus" ? explore::RankBy::devices : explore::RankBy::memory;
+  const std::string by = values.choice("by", {"memory", "gpus", "time"});
+  request.by = by == "gpus" ? explore::RankBy::devices : by == "time" ? explore::RankBy::time : explore::RankBy::memory;
   if (values.has("csv")) request.csv = values.text("csv");
   if (values.has("json")) request.json = values.text("json");
+  if (values.has("trace")) request.trace = values.text("trace");
   return request;
 }
 
@@ -55,14 +57,16 @@ explore::ExploreRequest request_of(const Values& values) {
 
 Options explore_options() {
   Options options(
-      "explore", "Finds the layouts of a model over devices and the memory that each takes; docs/explore.md",
+      "explore", "Finds the layouts of a model over devices, and the memory and time that each takes; docs/explore.md",
       "lshdp explore --config-name llama3.1-405b +ngpus_range='[1024,2048]' device=h100-80gb --top 5 --by gpus");
   options.option("config-name", "NAME", "configuration: a file of configs/explore, or a path")
       .option("model", "FILE", "instead: a config.json of Hugging Face, or its folder")
       .option("top", "K", "how many layouts to show", "10")
-      .option("by", "WHAT", "which come first: memory (the least) or gpus (the fewest)", "memory")
+      .option("by", "WHAT", "which come first: memory (the least), gpus (the fewest) or time (the shortest step)",
+              "memory")
       .option("csv", "FILE", "where to write every layout that is possible")
       .option("json", "FILE", "where to write what is shown, with the memory of each stage")
+      .option("trace", "FILE", "where to write the simulated step of the first layout, as Chrome trace events")
       .optional_positionals("override", "as Hydra takes them: key=value, +key=value, ++key=value, ~key")
       .excludes("config-name", "model");
   return options;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "sizes.h"
+
 namespace lshdp::explore {
 namespace {
 
@@ -10,46 +12,8 @@ namespace {
 constexpr double kMask = 1;
 constexpr double kFloat32 = 4;
 
-double number(std::int64_t value) { return static_cast<double>(value); }
-
-/// The sizes that the formulas are written in.
-struct Sizes {
-  Sizes(const Model& model, const Trainer& trainer, const Layout& layout)
-      : element(bytes_of(trainer.param_dtype)),
-        t(number(layout.tensor)),
-        // What is not cut over TP is cut by sequence parallelism (arXiv 2205.05198, section 4.2.2).
-        u(layout.sequence_parallel ? t : 1),
-        sequence(number(model.seq_length)),
-        tokens(sequence / number(layout.context) * number(layout.micro_batch)),
-        h(number(model.hidden_size)),
-        heads(number(model.num_attention_heads)) {}
-  double element;  // bytes
-  double t, u;
-  double sequence;  // tokens that each token may attend to
-  double tokens;    // of a micro-batch, on this context parallel rank
-  double h, heads;
-};
-
 double hidden_mask(const Model& model, const Sizes& s) {
   return model.hidden_dropout > 0 ? kMask * s.tokens * s.h / s.u : 0;
-}
-
-/// Width of queries, keys, values, and the attention's output, of all heads.
-struct AttentionWidths {
-  double query = 0, key = 0, value = 0, output = 0;
-  double compressed = 0;  // latent attention: compressed vectors, before and after their norms
-};
-
-AttentionWidths widths_of(const Model& model) {
-  if (!model.latent_attention) {
-    const double query = number(model.query_width()), key = number(model.key_width());
-    return {query, key, key, query, 0};
-  }
-  const LatentAttention& latent = *model.latent_attention;
-  const double heads = number(model.num_attention_heads);
-  const double key = heads * number(latent.qk_nope_head_dim + latent.qk_rope_head_dim);
-  const double value = heads * number(latent.v_head_dim);
-  return {key, key, value, value, number(2 * (latent.q_lora_rank + latent.kv_lora_rank) + latent.qk_rope_head_dim)};
 }
 
 /// Standard attention keeps the softmax, and with dropout its mask and output (arXiv 2205.05198, section 4.1: 5 a s^2 b
@@ -63,7 +27,7 @@ double attention_core(const Model& model, const Trainer& trainer, const Sizes& s
 /// Inputs of the norm, of the three projections (one for all), of the core and of the output projection (arXiv
 /// 2205.05198, section 4.1). Norms over queries and keys keep their inputs.
 double attention(const Model& model, const Sizes& s) {
-  const AttentionWidths width = widths_of(model);
+  const AttentionWidths width = attention_widths(model);
   const double normed = model.qk_norm ? width.query + width.key : 0;
   const double whole = (2 * s.h + width.compressed) / s.u;
   const double cut = (width.query + width.key + width.value + width.output + normed) / s.t;
@@ -80,12 +44,6 @@ double mlp(const Model& model, const Sizes& s) {
          hidden_mask(model, s);
 }
 
-/// Tokens that come to this device's experts, over its own tokens: each goes to k experts, and where experts are spread
-/// over devices the busiest gets more than the mean.
-double dispatched(const Model& model, const Layout& layout) {
-  return number(model.moe.k) * (layout.expert > 1 ? model.moe.token_imbalance_hypothesis : 1);
-}
-
 /// The router's input, scores and probabilities (float32); shared experts read the same input. Routed experts keep what
 /// is sent to them, their hidden layer, and their output, which the router's gradient needs (arXiv 2211.15841).
 double moe(const Model& model, const Layout& layout, const Sizes& s, double dispatch_cut) {
@@ -94,25 +52,41 @@ double moe(const Model& model, const Layout& layout, const Sizes& s, double disp
   const double shared = hidden_layer(model, s, number(moe.num_shared_experts * moe.ffn_hidden_size));
   const double to_and_from = 2 * s.element * s.tokens * s.h / dispatch_cut;
   const double routed = to_and_from + hidden_layer(model, s, number(moe.ffn_hidden_size));
-  return router + shared + dispatched(model, layout) * routed + hidden_mask(model, s);
+  return router + shared + dispatched_tokens(model, layout) * routed + hidden_mask(model, s);
 }
 
 /// Gradients within an MLP: of the hidden layer's tensors.
 double mlp_gradients(const Model& model, const Layout& layout, const Sizes& s, bool expert_layer) {
   if (!expert_layer) return hidden_layer(model, s, number(model.ffn_hidden_size));
   const double shared = hidden_layer(model, s, number(model.moe.num_shared_experts * model.moe.ffn_hidden_size));
-  return std::max(shared, dispatched(model, layout) *
+  return std::max(shared, dispatched_tokens(model, layout) *
                               (hidden_layer(model, s, number(model.moe.ffn_hidden_size)) + s.element * s.tokens * s.h));
 }
 
 /// Gradients of queries, keys and values; without flash attention, also of the scores before and after the softmax.
 double attention_gradients(const Model& model, const Trainer& trainer, const Sizes& s) {
-  const AttentionWidths width = widths_of(model);
+  const AttentionWidths width = attention_widths(model);
   const double scores = trainer.flash_attention ? 0 : 2 * s.heads * s.sequence;
   return s.element * s.tokens * (width.query + width.key + width.value + scores) / s.t;
 }
 
 }  // namespace
+
+AttentionWidths attention_widths(const Model& model) {
+  if (!model.latent_attention) {
+    const double query = number(model.query_width()), key = number(model.key_width());
+    return {query, key, key, query, 0};
+  }
+  const LatentAttention& latent = *model.latent_attention;
+  const double heads = number(model.num_attention_heads);
+  const double key = heads * number(latent.qk_nope_head_dim + latent.qk_rope_head_dim);
+  const double value = heads * number(latent.v_head_dim);
+  return {key, key, value, value, number(2 * (latent.q_lora_rank + latent.kv_lora_rank) + latent.qk_rope_head_dim)};
+}
+
+double dispatched_tokens(const Model& model, const Layout& layout) {
+  return number(model.moe.k) * (layout.expert > 1 ? model.moe.token_imbalance_hypothesis : 1);
+}
 
 LayerActivations layer_activations(const Model& model, const Trainer& trainer, const Layout& layout) {
   const Sizes s(model, trainer, layout);
@@ -180,7 +154,7 @@ double communication_buffers(const Model& model, const Trainer& trainer, const L
   if (layout.pipeline > 1) buffers += 2 * hidden / s.u;
   // Keys and values of another rank come while those before are computed with (arXiv 2310.01889).
   if (layout.context > 1) {
-    const AttentionWidths width = widths_of(model);
+    const AttentionWidths width = attention_widths(model);
     buffers += 2 * s.element * s.tokens * (width.key + width.value) / s.t;
   }
   // Tokens in the order in which they are sent, beside those that have come.

@@ -44,6 +44,18 @@ class Row {
   bool first_ = true;
 };
 
+void append_times(const Settings& settings, const Candidate& candidate, Row& row) {
+  if (const StepTime& time = candidate.time; time.seconds > 0) {
+    const Throughput throughput = throughput_of(settings, candidate);
+    row.add(time.seconds).add(throughput.tokens_per_second).add(throughput.utilization).add(time.compute);
+    row.add(time.exchange).add(time.bubble).add(time.gradients).add(time.optimizer);
+    throughput.price > 0 ? row.add(throughput.price) : row.add("");
+    return;
+  }
+  constexpr int kTimes = 9;
+  for (int column = 0; column < kTimes; ++column) row.add("");
+}
+
 }  // namespace
 
 const std::vector<std::string>& csv_columns() {
@@ -57,7 +69,10 @@ const std::vector<std::string>& csv_columns() {
       // ours
       "interleaving", "recompute", "sequence_parallel", "layer_split", "worst_stage", "weights_gb", "gradients_gb",
       "master_weights_gb", "moments_gb", "working_set_gb", "buffers_gb", "framework_context_gb",
-      "fragmentation_margin_gb", "device", "verdict"};
+      "fragmentation_margin_gb", "device", "verdict",
+      // empty without a cluster
+      "step_seconds", "tokens_per_second", "model_flops_utilization", "compute_seconds", "exchange_seconds",
+      "bubble_seconds", "gradient_seconds", "optimizer_seconds", "price_per_million_tokens"};
   return columns;
 }
 
@@ -79,7 +94,9 @@ void append_csv_row(const Settings& settings, const Candidate& candidate, std::s
   row.add(worst.master / kGB).add(worst.moments / kGB).add(worst.working_set / kGB).add(worst.buffers / kGB);
   row.add(worst.context / kGB).add(worst.margin / kGB);
   row.add(settings.device ? quoted(settings.device->name) : "");
-  row.add(settings.device ? name_of(verdict(worst, *settings.device)) : "").end();
+  row.add(settings.device ? name_of(verdict(worst, *settings.device)) : "");
+  append_times(settings, candidate, row);
+  row.end();
 }
 
 }  // namespace lshdp::explore

@@ -14,6 +14,7 @@
 #include "lshdp/core/text.h"
 #include "lshdp/explore/config.h"
 #include "lshdp/explore/report.h"
+#include "lshdp/explore/simulated_step.h"
 #include "lshdp/explore/verdict.h"
 
 namespace lshdp::explore {
@@ -72,21 +73,24 @@ class Gathering {
     DevicesSummary& summary = summaries_[candidate.layout.devices];
     if (summary.valid++ == 0 || comes_before(candidate, summary.least, RankBy::memory)) summary.least = candidate;
     all_.offer(candidate);
-    pareto_.offer(candidate);
+    // Times of what does not fit are of no use, where anything fits.
+    const bool timed = candidate.time.seconds > 0;
+    if (!timed || !any_fits_) pareto_.offer(candidate);
     if (settings_.device) judge(candidate, summary);
     if (csv_) csv_->add(settings_, candidate);
   }
 
   Found finish(const SearchCounts& counts, double seconds) {
     if (csv_ && counts.valid > 0) csv_->finish();
-    Found found{.counts = counts, .seconds = seconds, .pareto = pareto_.candidates()};
+    Found found{.counts = counts, .seconds = seconds};
     auto reason = counts.last_refusal.begin();  // both are in rising order of devices
     for (auto& [devices, summary] : summaries_) {
       if (summary.valid == 0) summary.what_leaves_nothing = *reason;
       found.by_devices.push_back(summary);
       ++reason;
     }
-    found.some_fit = !fitting_.candidates().empty();
+    found.some_fit = any_fits_;
+    found.pareto = (found.some_fit && settings_.cluster ? fitting_pareto_ : pareto_).candidates();
     found.top = (found.some_fit ? fitting_ : all_).candidates();
     return found;
   }
@@ -96,21 +100,24 @@ class Gathering {
     const Verdict judged = verdict(candidate.worst, *settings_.device);
     if (judged == Verdict::does_not_fit) return;
     ++(judged == Verdict::fits ? summary.fits : summary.tight);
+    any_fits_ = true;
     fitting_.offer(candidate);
+    if (candidate.time.seconds > 0) fitting_pareto_.offer(candidate);
   }
 
   const Settings& settings_;
   std::map<std::int64_t, DevicesSummary> summaries_;  // by devices
   Top fitting_, all_;
-  ParetoFront pareto_;
+  ParetoFront pareto_, fitting_pareto_;
+  bool any_fits_ = false;
   std::optional<CsvFile> csv_;
 };
 
 Found search_all(const Settings& settings, const ExploreRequest& request) {
   Gathering gathering(settings, request);
   const auto begin = std::chrono::steady_clock::now();
-  const SearchCounts counts =
-      search(settings.model, settings.trainer, settings.space, [&](const Candidate& one) { gathering.add(one); });
+  const SearchCounts counts = search(settings.model, settings.trainer, settings.space, settings.hardware(),
+                                     [&](const Candidate& one) { gathering.add(one); });
   return gathering.finish(counts, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
 }
 
@@ -144,19 +151,38 @@ Configuration configuration_of(const ExploreRequest& request) {
                  request.overrides);
 }
 
+using Output = std::pair<const char*, const fs::path*>;
+
+void refuse_same_file(const Output& output, const Output& other) {
+  if (!output.second->empty() && fs::weakly_canonical(*output.second) == fs::weakly_canonical(*other.second))
+    throw UsageError(fmt::format("{}: this is the file of {}; choose another name", output.first, other.first));
+}
+
 /// Before any work is done for them. Returns the folders that are to hold them.
 std::vector<NewFolders> check_outputs(const ExploreRequest& request, std::vector<fs::path> inputs) {
   inputs.push_back(request.hugging_face);
   std::vector<NewFolders> folders;
-  const std::pair<const char*, const fs::path*> outputs[] = {{"--csv", &request.csv}, {"--json", &request.json}};
+  const Output outputs[] = {{"--csv", &request.csv}, {"--json", &request.json}, {"--trace", &request.trace}};
   for (const auto& [option, output] : outputs) {
     if (output->empty()) continue;
     refuse_overwriting(option, *output, inputs);
     folders.push_back(require_writable_file(*output, option));
   }
-  if (!request.csv.empty() && fs::weakly_canonical(request.csv) == fs::weakly_canonical(request.json))
-    throw UsageError("--json: this is the file of --csv; choose another name");
+  for (std::size_t i = 0; i < std::size(outputs); ++i) {
+    for (std::size_t before = 0; before < i; ++before) refuse_same_file(outputs[i], outputs[before]);
+  }
   return folders;
+}
+
+/// Times are computed where a cluster is chosen.
+void require_times(const Settings& settings, const ExploreRequest& request, const std::string& source) {
+  const char* asked = !request.trace.empty() ? "--trace" : request.by == RankBy::time ? "--by time" : nullptr;
+  if (asked == nullptr) return;
+  if (!request.trace.empty() && request.top == 0) throw UsageError("--trace: it shows the first layout; give --top");
+  if (settings.hardware()) return;
+  throw UsageError(fmt::format("{}: {} is missing, and {} needs it; choose one by {}=NAME", source,
+                               settings.cluster ? "device" : "cluster", asked,
+                               settings.cluster ? "device" : "cluster"));
 }
 
 }  // namespace
@@ -166,9 +192,11 @@ std::string explore(const ExploreRequest& request) {
   const Configuration configuration = configuration_of(request);
   const std::vector<NewFolders> made = check_outputs(request, configuration.files);
   const Settings settings = read_settings(configuration.tree, source);
+  require_times(settings, request, source);
   const Found found = search_all(settings, request);
   if (found.counts.valid == 0) refuse_empty(found.counts, source);
   if (!request.json.empty()) write_json(request.json, to_json(settings, found));
+  if (!request.trace.empty()) write_file(request.trace, json_text(simulated_trace(settings, found.top.front().layout)));
   return describe(settings, found, request.by);
 }
 

@@ -2,6 +2,7 @@
 #include "lshdp/explore/ranking.h"
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 
 namespace lshdp::explore {
@@ -14,11 +15,14 @@ bool differ_in_name_only(const Candidate& one, const Candidate& other) {
   return layout == other.layout && one.worst.total_with_margin() == other.worst.total_with_margin();
 }
 
+double memory_of(const Candidate& candidate) { return candidate.worst.total_with_margin(); }
+
 }  // namespace
 
 bool comes_before(const Candidate& one, const Candidate& other, RankBy by) {
-  const double memory = one.worst.total_with_margin(), other_memory = other.worst.total_with_margin();
-  if (by == RankBy::devices && one.layout.devices != other.layout.devices)
+  const double memory = memory_of(one), other_memory = memory_of(other);
+  if (by == RankBy::time && one.time.seconds != other.time.seconds) return one.time.seconds < other.time.seconds;
+  if (by != RankBy::memory && one.layout.devices != other.layout.devices)
     return one.layout.devices < other.layout.devices;
   if (memory != other_memory) return memory < other_memory;
   return std::tie(one.layout.devices, one.layout) < std::tie(other.layout.devices, other.layout);
@@ -39,17 +43,34 @@ void Top::offer(const Candidate& candidate) {
 }
 
 void ParetoFront::offer(const Candidate& candidate) {
-  const auto [found, is_new] = best_.try_emplace(candidate.layout.devices, candidate);
-  if (!is_new && comes_before(candidate, found->second, RankBy::memory)) found->second = candidate;
+  Front& front = fronts_[candidate.layout.devices];
+  const double seconds = candidate.time.seconds;
+  // Of those that take as long or less, the longest has the least memory.
+  const auto longer = front.upper_bound(seconds);
+  if (longer != front.begin()) {
+    const Candidate& other = std::prev(longer)->second;
+    const bool same = other.time.seconds == seconds && memory_of(other) == memory_of(candidate);
+    if (same ? !comes_before(candidate, other, RankBy::memory) : memory_of(other) <= memory_of(candidate)) return;
+  }
+  auto beaten = front.lower_bound(seconds);
+  while (beaten != front.end() && memory_of(beaten->second) >= memory_of(candidate)) beaten = front.erase(beaten);
+  front.insert_or_assign(seconds, candidate);
 }
 
 std::vector<Candidate> ParetoFront::candidates() const {
-  std::vector<Candidate> front;
-  for (const auto& [devices, candidate] : best_) {
-    if (front.empty() || candidate.worst.total_with_margin() < front.back().worst.total_with_margin())
-      front.push_back(candidate);
+  std::vector<Candidate> candidates;
+  const auto beaten = [&](const Candidate& one) {
+    return std::ranges::any_of(candidates, [&](const Candidate& other) {
+      return other.layout.devices < one.layout.devices && memory_of(other) <= memory_of(one) &&
+             other.time.seconds <= one.time.seconds;
+    });
+  };
+  for (const auto& [devices, front] : fronts_) {
+    for (const auto& [seconds, candidate] : front) {
+      if (!beaten(candidate)) candidates.push_back(candidate);
+    }
   }
-  return front;
+  return candidates;
 }
 
 }  // namespace lshdp::explore

@@ -2,6 +2,7 @@
 #include "lshdp/explore/report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 
 #include "lshdp/core/text.h"
 #include "lshdp/explore/parameters.h"
+#include "lshdp/explore/simulated_step.h"
 #include "lshdp/explore/stages.h"
 #include "lshdp/explore/verdict.h"
 
@@ -53,11 +55,27 @@ Json layout_json(const Model& model, const Layout& layout) {
           {"bubble_rate", bubble_rate(model, layout)}};
 }
 
+Json time_json(const Settings& settings, const Candidate& candidate) {
+  const StepTime& time = candidate.time;
+  const Throughput throughput = throughput_of(settings, candidate);
+  Json json = {{"step_seconds", time.seconds},
+               {"compute_seconds", time.compute},
+               {"exchange_seconds", time.exchange},
+               {"bubble_seconds", time.bubble},
+               {"gradient_seconds", time.gradients},
+               {"optimizer_seconds", time.optimizer},
+               {"tokens_per_second", throughput.tokens_per_second},
+               {"model_flops_utilization", throughput.utilization}};
+  if (throughput.price > 0) json["price_per_million_tokens"] = throughput.price;
+  return json;
+}
+
 Json candidate_json(const Settings& settings, const Candidate& candidate) {
   Json json = {{"layout", layout_json(settings.model, candidate.layout)}, {"worst_stage", candidate.worst.stage}};
   json["stages"] = Json::array();
   for (const StageMemory& stage : estimate(settings.model, settings.trainer, candidate.layout).stages)
     json["stages"].push_back(memory_json(stage));
+  if (candidate.time.seconds > 0) json["time"] = time_json(settings, candidate);
   if (!settings.device) return json;
   const Verdict judged = verdict(candidate.worst, *settings.device);
   json["verdict"] = name_of(judged);
@@ -69,6 +87,16 @@ Json candidate_json(const Settings& settings, const Candidate& candidate) {
 Json candidates_json(const Settings& settings, const std::vector<Candidate>& candidates) {
   Json list = Json::array();
   for (const Candidate& candidate : candidates) list.push_back(candidate_json(settings, candidate));
+  return list;
+}
+
+/// Of the best, also their steps event by event.
+Json top_json(const Settings& settings, const std::vector<Candidate>& candidates) {
+  Json list = candidates_json(settings, candidates);
+  const std::optional<Hardware> hardware = settings.hardware();
+  for (std::size_t i = 0; hardware && i < candidates.size(); ++i)
+    list[i]["time"]["simulated_step_seconds"] =
+        simulate_step(settings.model, settings.trainer, *hardware, candidates[i].layout).seconds;
   return list;
 }
 
@@ -117,6 +145,16 @@ std::vector<std::string> memory_cells(const StageMemory& worst) {
           gib(worst.working_set + worst.buffers + worst.context), gib(worst.total()), std::to_string(worst.stage)};
 }
 
+std::vector<std::string> time_cells(const Settings& settings, const Candidate& candidate) {
+  const Throughput throughput = throughput_of(settings, candidate);
+  std::vector<std::string> cells{
+      format_seconds(candidate.time.seconds),
+      format_count(std::llround(throughput.tokens_per_second / static_cast<double>(candidate.layout.devices))),
+      fmt::format("{:.1f} %", 100 * throughput.utilization)};
+  if (settings.device->price_per_hour > 0) cells.push_back(fmt::format("{:.4g}", throughput.price));
+  return cells;
+}
+
 std::vector<std::string> verdict_cells(const Settings& settings, const Candidate& candidate) {
   const Verdict judged = verdict(candidate.worst, *settings.device);
   if (judged == Verdict::fits) return {std::string(name_of(judged)), ""};
@@ -128,6 +166,9 @@ std::string candidate_table(const Settings& settings, const std::vector<Candidat
   std::vector<std::string> header{"devices",     "TP",          "PP",     "EP",        "CP",        "DP",
                                   "micro-batch", "chunks",      "layers", "recompute", "seq. par.", "sharding",
                                   "states",      "activations", "other",  "GiB",       "stage"};
+  const bool timed = settings.hardware().has_value();
+  if (timed) header.insert(header.end(), {"step", "tokens/s/device", "MFU"});
+  if (timed && settings.device->price_per_hour > 0) header.emplace_back("price/M tokens");
   if (settings.device) header.insert(header.end(), {"verdict", "fits with"});
   Table table(header);
   const auto append = [](std::vector<std::string>& row, std::vector<std::string> cells) {
@@ -136,6 +177,7 @@ std::string candidate_table(const Settings& settings, const std::vector<Candidat
   for (const Candidate& candidate : candidates) {
     std::vector<std::string> row = layout_cells(settings.model, candidate.layout);
     append(row, memory_cells(candidate.worst));
+    if (timed) append(row, time_cells(settings, candidate));
     if (settings.device) append(row, verdict_cells(settings, candidate));
     table.add(std::move(row));
   }
@@ -182,14 +224,37 @@ std::string search_line(const Found& found) {
                      static_cast<double>(found.counts.valid) / std::max(found.seconds, 1e-9) / 1e6);
 }
 
+std::string_view name_of(RankBy by) {
+  switch (by) {
+    case RankBy::memory:
+      return "memory";
+    case RankBy::devices:
+      return "devices";
+    case RankBy::time:
+      break;
+  }
+  return "time";
+}
+
 /// What stands over the best layouts.
 std::string top_title(const Settings& settings, const Found& found, RankBy by) {
-  const std::string which =
-      fmt::format("The first {} by {}", found.top.size(), by == RankBy::memory ? "memory" : "devices");
+  const std::string which = fmt::format("The first {} by {}", found.top.size(), name_of(by));
   if (!settings.device) return which + " (memory of the fullest stage, GiB)\n";
   if (!found.some_fit) return fmt::format("No layout fits {}. {}, GiB:\n", settings.device->name, which);
   return fmt::format("{} of those that fit {} ({:.2f} GiB):\n", which, settings.device->name,
                      static_cast<double>(settings.device->memory_bytes) / kGiB);
+}
+
+std::string pareto_text(const Settings& settings, const std::vector<Candidate>& pareto) {
+  if (!settings.hardware()) return "Less memory only with more devices:\n" + candidate_table(settings, pareto);
+  constexpr std::size_t kMost = 20;
+  const std::vector<Candidate> shown(pareto.begin(),
+                                     pareto.begin() + static_cast<std::ptrdiff_t>(std::min(kMost, pareto.size())));
+  const std::string rest = pareto.size() > kMost ? fmt::format(" (the first {} of {}; --json has all)", kMost,
+                                                               format_count(std::ssize(pareto)))
+                                                 : "";
+  return fmt::format("Shorter steps or less memory only at the cost of the other, or of devices{}:\n", rest) +
+         candidate_table(settings, shown);
 }
 
 }  // namespace
@@ -209,10 +274,11 @@ Json to_json(const Settings& settings, const Found& found) {
                {"valid", found.counts.valid},
                {"refused", refused},
                {"by_devices", by_devices_json(settings, found.by_devices)},
-               {"top", candidates_json(settings, found.top)},
+               {"top", top_json(settings, found.top)},
                {"pareto", candidates_json(settings, found.pareto)}};
   if (settings.device)
     json["device"] = {{"name", settings.device->name}, {"memory_bytes", settings.device->memory_bytes}};
+  if (settings.cluster) json["cluster"] = settings.cluster->name;
   return json;
 }
 
@@ -220,9 +286,17 @@ std::string describe(const Settings& settings, const Found& found, RankBy by) {
   std::string text = model_line(settings.model) + search_line(found) + refused_table(found.counts) +
                      devices_table(settings, found.by_devices);
   if (!found.top.empty()) text += '\n' + top_title(settings, found, by) + candidate_table(settings, found.top);
-  if (found.pareto.size() > 1)
-    text += "\nLess memory only with more devices:\n" + candidate_table(settings, found.pareto);
+  if (found.pareto.size() > 1) text += '\n' + pareto_text(settings, found.pareto);
   return text;
+}
+
+Throughput throughput_of(const Settings& settings, const Candidate& candidate) {
+  const double seconds = candidate.time.seconds, tokens = tokens_per_step(settings.model);
+  const double device_hours = static_cast<double>(candidate.layout.devices) * seconds / 3600;
+  return {.tokens_per_second = tokens / seconds,
+          .utilization =
+              model_flops_utilization(settings.model, settings.trainer, *settings.device, candidate.layout, seconds),
+          .price = device_hours * settings.device->price_per_hour / tokens * 1e6};
 }
 
 }  // namespace lshdp::explore

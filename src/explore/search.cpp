@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "stage_memory.h"
+#include "step_clock.h"
 
 namespace lshdp::explore {
 namespace {
@@ -15,9 +16,9 @@ std::int64_t count(std::size_t values) { return static_cast<std::int64_t>(values
 
 class Search {
  public:
-  Search(const Model& model, const Trainer& trainer, const SearchSpace& space,
+  Search(const Model& model, const Trainer& trainer, const SearchSpace& space, const std::optional<Hardware>& hardware,
          const std::function<void(const Candidate&)>& visit)
-      : model_(model), trainer_(trainer), space_(space), visit_(visit) {
+      : model_(model), trainer_(trainer), space_(space), hardware_(hardware), visit_(visit) {
     counts_.last_refusal.resize(space.devices.size());
   }
 
@@ -62,6 +63,7 @@ class Search {
           if (refused(refuse_stages(model_, layout_), contexts_inside())) continue;
           stages_ = cut_into_stages(model_, layout_);
           parameters_ = stage_parameters(model_, layout_, stages_);
+          units_ = unit_parameters(model_, layout_);
           each_context();
         }
       }
@@ -107,6 +109,8 @@ class Search {
   struct Activations {
     MicroBatchActivations micro_batch;
     std::vector<StageActivations> stages;
+    MicroBatchTimes times;        // of these and the next, nothing without hardware
+    std::vector<StageWork> work;  // by stage
   };
 
   /// Micro-batch, recomputation, and micro-batches in flight.
@@ -122,7 +126,11 @@ class Search {
   }
 
   Activations compute_activations(std::int64_t micro_batches) {
-    Activations activations{micro_batch_activations(model_, trainer_, layout_), {}};
+    Activations activations{micro_batch_activations(model_, trainer_, layout_), {}, {}, {}};
+    if (hardware_) {
+      activations.times = micro_batch_times(model_, trainer_, *hardware_, layout_);
+      activations.work = stage_work(stages_, activations.times);
+    }
     const std::vector<std::vector<InFlight>>& moments = moments_of(micro_batches);
     for (std::size_t stage = 0; stage < stages_.size(); ++stage)
       activations.stages.push_back(stage_activations(stages_[stage], moments[stage], activations.micro_batch));
@@ -157,6 +165,11 @@ class Search {
     candidate_.loss = activations.micro_batch.loss;
     candidate_.mlp = activations.micro_batch.layer.mlp;
     candidate_.moe = activations.micro_batch.layer.practice_moe;
+    if (hardware_) {
+      candidate_.time =
+          clock_.time({&model_, &trainer_, &*hardware_, &units_, &parameters_, &activations.times, &activations.work},
+                      layout_, shared);
+    }
     ++counts_.valid;
     visit_(candidate_);
   }
@@ -164,11 +177,14 @@ class Search {
   const Model& model_;
   const Trainer& trainer_;
   const SearchSpace& space_;
+  const std::optional<Hardware>& hardware_;
   const std::function<void(const Candidate&)>& visit_;
   SearchCounts counts_;
   Layout layout_;
   std::vector<Stage> stages_;
   std::vector<StageParameters> parameters_;
+  UnitParameters units_;
+  StepClock clock_;
   std::map<ActivationsKey, Activations> activations_;
   std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, std::vector<std::vector<InFlight>>> moments_;
   Candidate candidate_;
@@ -179,8 +195,8 @@ class Search {
 std::int64_t SearchCounts::all() const { return std::accumulate(refused.begin(), refused.end(), valid); }
 
 SearchCounts search(const Model& model, const Trainer& trainer, const SearchSpace& space,
-                    const std::function<void(const Candidate&)>& visit) {
-  return Search(model, trainer, space, visit).run();
+                    const std::optional<Hardware>& hardware, const std::function<void(const Candidate&)>& visit) {
+  return Search(model, trainer, space, hardware, visit).run();
 }
 
 }  // namespace lshdp::explore

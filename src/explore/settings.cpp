@@ -16,16 +16,34 @@ namespace {
 constexpr std::array kDataTypes{std::pair{"float16", DataType::float16}, std::pair{"bfloat16", DataType::float16},
                                 std::pair{"float32", DataType::float32}};
 
-const std::vector<std::string> kRootKeys{"model",           "trainer",
-                                         "device",          "ngpus_range",
-                                         "tp_range",        "pp_range",
-                                         "ep_range",        "cp_range",
-                                         "mbs_range",       "interleaving_range",
-                                         "recompute_range", "sequence_parallel_range",
-                                         "sharding_range",  "layer_split_range"};
-const std::vector<std::string> kTrainerKeys{
-    "data_parallel_sharding_strategy", "param_dtype",  "grad_dtype", "flash_attention", "loss_in_float32",
-    "framework_context_gib",           "fragmentation"};
+const std::vector<std::string> kRootKeys{"model",
+                                         "trainer",
+                                         "device",
+                                         "cluster",
+                                         "ngpus_range",
+                                         "tp_range",
+                                         "pp_range",
+                                         "ep_range",
+                                         "cp_range",
+                                         "mbs_range",
+                                         "interleaving_range",
+                                         "recompute_range",
+                                         "sequence_parallel_range",
+                                         "sharding_range",
+                                         "layer_split_range"};
+const std::vector<std::string> kTrainerKeys{"data_parallel_sharding_strategy", "param_dtype",     "grad_dtype",
+                                            "separate_accumulators",           "flash_attention", "loss_in_float32",
+                                            "framework_context_gib",           "fragmentation"};
+
+const std::vector<std::string> kDeviceKeys{
+    "name",         "memory",          "float16_tflops", "float32_tflops", "memory_bandwidth_gb_s",
+    "matmul_share", "attention_share", "price_per_hour"};
+const std::vector<std::string> kClusterKeys{"name",
+                                            "devices_per_node",
+                                            "bandwidth_within_node_gb_s",
+                                            "latency_within_node_us",
+                                            "bandwidth_between_nodes_gb_s",
+                                            "latency_between_nodes_us"};
 
 /// Pairs of each value's name and the value.
 template <typename Value, std::size_t count>
@@ -66,6 +84,7 @@ Trainer read_trainer(const Section& section) {
   trainer.grad_dtype = type("grad_dtype", "float32");
   if (trainer.param_dtype == DataType::float32 && trainer.grad_dtype == DataType::float16)
     section.refuse("grad_dtype", "must be float32 where param_dtype is");
+  trainer.separate_accumulators = section.boolean_or("separate_accumulators", false);
   trainer.flash_attention = section.boolean_or("flash_attention", true);
   trainer.loss_in_float32 = section.boolean_or("loss_in_float32", true);
   trainer.framework_context_gib = section.real_or("framework_context_gib", trainer.framework_context_gib, 0, 1e6);
@@ -106,12 +125,47 @@ SearchSpace read_space(const Section& root, const Section& model_section, const 
   return space;
 }
 
+constexpr double kTera = 1e12, kGB = 1e9, kMicro = 1e-6;
+
 Device read_device(const Section& section) {
   Device device;
   device.name = section.text("name");
   device.memory_bytes = parse_size(section.text("memory"), section.source() + ": device.memory");
   if (device.memory_bytes == 0) section.refuse("memory", "must be above 0");
+  device.float16_flops = kTera * section.real_or("float16_tflops", 0, 1e-3, 1e9);
+  device.float32_flops = kTera * section.real_or("float32_tflops", 0, 1e-3, 1e9);
+  device.memory_bandwidth = kGB * section.real_or("memory_bandwidth_gb_s", 0, 1e-3, 1e9);
+  device.matmul_share = section.real_or("matmul_share", device.matmul_share, 1e-3, 1);
+  device.attention_share = section.real_or("attention_share", device.attention_share, 1e-3, 1);
+  device.price_per_hour = section.real_or("price_per_hour", 0, 0, 1e9);
   return device;
+}
+
+double required(const Section& section, const std::string& key, double least, double most) {
+  if (!section.has(key)) section.refuse(key, "is missing, and times need it");
+  return section.real_or(key, 0, least, most);
+}
+
+Link read_link(const Section& section, const std::string& which) {
+  return {kGB * required(section, "bandwidth_" + which + "_gb_s", 1e-6, 1e9),
+          kMicro * required(section, "latency_" + which + "_us", 0, 1e9)};
+}
+
+Cluster read_cluster(const Section& section) {
+  Cluster cluster;
+  cluster.name = section.text("name");
+  cluster.devices_per_node = section.integer("devices_per_node");
+  cluster.within_node = read_link(section, "within_node");
+  cluster.between_nodes = read_link(section, "between_nodes");
+  return cluster;
+}
+
+/// Of a configuration that has a cluster.
+void require_device_times(const Section& root, const Trainer& trainer) {
+  if (!root.has("device")) root.refuse("device", "is missing, and times need it; choose one by device=NAME");
+  const Section device = root.section("device", kDeviceKeys);
+  required(device, trainer.param_dtype == DataType::float16 ? "float16_tflops" : "float32_tflops", 1e-3, 1e9);
+  required(device, "memory_bandwidth_gb_s", 1e-3, 1e9);
 }
 
 /// More of any of these are typing errors, and would take the search long.
@@ -147,8 +201,17 @@ Settings read_settings(const Json& tree, const std::string& source) {
   settings.trainer = read_trainer(trainer);
   settings.space = read_space(root, model, trainer, settings.model);
   check_ranges(settings.space, source);
-  if (root.has("device")) settings.device = read_device(root.section("device", {"name", "memory"}));
+  if (root.has("device")) settings.device = read_device(root.section("device", kDeviceKeys));
+  if (root.has("cluster")) {
+    settings.cluster = read_cluster(root.section("cluster", kClusterKeys));
+    require_device_times(root, settings.trainer);
+  }
   return settings;
+}
+
+std::optional<Hardware> Settings::hardware() const {
+  if (!device || !cluster) return std::nullopt;
+  return Hardware{.device = *device, .cluster = *cluster};
 }
 
 }  // namespace lshdp::explore

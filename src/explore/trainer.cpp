@@ -12,7 +12,8 @@ constexpr double kMoments = 2 * kFloat32;
 
 BytesPerParameter bytes_per_parameter(const Trainer& trainer, Sharding sharding, double ranks) {
   const bool half = trainer.param_dtype == DataType::float16;
-  const double own_gradient = bytes_of(trainer.grad_dtype);
+  const bool separate = half && trainer.grad_dtype == DataType::float32 && trainer.separate_accumulators;
+  const double own_gradient = bytes_of(trainer.grad_dtype) + (separate ? bytes_of(trainer.param_dtype) : 0);
   const double gradient_copy = trainer.grad_dtype == DataType::float16 ? kFloat32 : 0;
   BytesPerParameter bytes{.weights = bytes_of(trainer.param_dtype),
                           .gradients = own_gradient,

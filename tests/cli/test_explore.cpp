@@ -1,4 +1,5 @@
 // lshdp explore: what it prints and writes, and each bad input.
+#include <algorithm>
 #include <sstream>
 
 #include <gmock/gmock.h>
@@ -69,6 +70,54 @@ TEST(Explore, TakesAConfigurationByPathAndOneOfHuggingFace) {
   EXPECT_THAT(taken.output, AllOf(HasSubstr("8,030,261,248 parameters"), HasSubstr("fit NVIDIA A100 80GB")));
 }
 
+TEST(Explore, RanksByTimeWhereThereIsACluster) {
+  TemporaryDirectory folder;
+  const std::string json = (folder / "best.json").string(), csv = (folder / "all.csv").string();
+  const std::string trace = (folder / "step.json").string();
+  const CommandResult result = run_lshdp(
+      "explore --config-name llama3.1-8b +ngpus_range='[8,16]' +pp_range='[1,2]' device=a100-80gb cluster=dgx-a100 "
+      "--by "
+      "time --top 3 --json " +
+      json + " --csv " + csv + " --trace " + trace);
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("The first 3 by time of those that fit"), HasSubstr("tokens/s/device"),
+                                   HasSubstr("MFU"), HasSubstr("Shorter steps or less memory")));
+  const Json best = read_json(json);
+  double before = 0;
+  for (const Json& candidate : best["top"]) {
+    const Json& time = candidate["time"];
+    double sum = 0;
+    for (const char* part : {"compute", "exchange", "bubble", "gradient", "optimizer"})
+      sum += time[std::string(part) + "_seconds"].get<double>();
+    EXPECT_NEAR(sum, time["step_seconds"], 1e-9 * sum);
+    EXPECT_NEAR(time["simulated_step_seconds"], time["step_seconds"], 0.05 * sum);
+    EXPECT_GE(time["step_seconds"], before);
+    before = time["step_seconds"];
+  }
+  const std::string lines = read_file(csv);
+  EXPECT_THAT(lines.substr(0, lines.find('\n')), HasSubstr(",device,verdict,step_seconds,tokens_per_second,"));
+  const Json events = read_json(trace);
+  EXPECT_TRUE(std::ranges::any_of(events, [](const Json& event) { return event["name"] == "update"; }));
+}
+
+TEST(Explore, NamesWhatTimesNeed) {
+  const std::string config = "--config-name llama3.1-8b +ngpus_range=8 ";
+  expect_refusal(config + "device=a100-80gb --by time", "cluster is missing, and --by time needs it");
+  expect_refusal(config + "cluster=dgx-a100", "device is missing, and times need it");
+  expect_refusal(config + "cluster=dgx-a1000 device=a100-80gb", "there is no cluster 'dgx-a1000'");
+  expect_refusal(config + "cluster=dgx-a100 device=mi300x-192gb",
+                 "device.float16_tflops is missing, and times need it");
+  expect_refusal(config + "cluster=dgx-a100 device=a100-80gb ~device.memory_bandwidth_gb_s",
+                 "device.memory_bandwidth_gb_s is missing, and times need it");
+  expect_refusal(config + "cluster=dgx-a100 device=a100-80gb ~cluster.bandwidth_between_nodes_gb_s",
+                 "cluster.bandwidth_between_nodes_gb_s is missing, and times need it");
+  expect_refusal(config + "cluster=dgx-a100 device=a100-80gb cluster.bandwidth_within_node_gb_s=0",
+                 "cluster.bandwidth_within_node_gb_s must be from");
+  expect_refusal(config + "cluster=dgx-a100 device=a100-80gb cluster.devices_per_node=0", "must be at least 1, not 0");
+  expect_refusal(config + "cluster=dgx-a100 device=a100-80gb device.matmul_share=2", "must be from 0.001 to 1, not 2");
+  expect_refusal(config + "device=a100-80gb cluster=dgx-a100 --top 0 --trace x", "--trace: it shows the first layout");
+}
+
 TEST(Explore, SaysWhatWouldFitWhereNothingDoes) {
   const CommandResult result =
       run_lshdp("explore --config-name llama3.1-70b device=a100-40gb +ngpus_range=8 +sharding_range=NO_OP --top 1");
@@ -93,7 +142,7 @@ TEST(Explore, RefusesWhatItCannotDoInOneLine) {
   expect_refusal(config + "+tp_range=7", "what leaves nothing: num_attention_heads is not divisible by TP");
   expect_refusal(config + "+ngpus_range=3", "what leaves nothing: global_batch_size is not divisible");
   expect_refusal(config + "model.name", "a value is missing");
-  expect_refusal(config + "--by time", "--by: 'time' is not known");
+  expect_refusal(config + "--by speed", "--by: 'speed' is not known");
   expect_refusal(config + "--model x", "exclude each other");
   expect_refusal("--model /nowhere", "cannot read /nowhere");
 }

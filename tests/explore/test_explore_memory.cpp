@@ -41,6 +41,16 @@ TEST(Memory, TakesTheBytesAParameterOfEachShardingLevel) {
   }
 }
 
+TEST(Memory, HoldsGradientsTwiceWhereTheirSumsAreSeparate) {
+  Trainer trainer = trainer_of(DataType::float16, DataType::float32);
+  trainer.separate_accumulators = true;
+  EXPECT_DOUBLE_EQ(bytes_per_parameter(trainer, Sharding::no_op, 4).gradients, 4 + 2);
+  EXPECT_DOUBLE_EQ(bytes_per_parameter(trainer, Sharding::optimizer_states, 4).gradients, 4 + 2);
+  EXPECT_DOUBLE_EQ(bytes_per_parameter(trainer, Sharding::optimizer_states_and_grads, 4).gradients, 6 / 4.0);
+  trainer.grad_dtype = DataType::float16;
+  EXPECT_DOUBLE_EQ(bytes_per_parameter(trainer, Sharding::no_op, 4).sum(), 20);
+}
+
 TEST(Memory, OfOneDeviceIsThatOfTheWholeModel) {
   const Model model = llama(32, 4096, 32, 8, 14336, 128256);
   const Memory memory = estimate(model, Trainer{}, {});

@@ -1,5 +1,6 @@
 // The search against every combination judged by itself, and what is kept of it.
 #include <algorithm>
+#include <array>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,6 +16,13 @@ namespace {
 using testing::HasSubstr;
 
 constexpr std::int64_t kGiB = 1LL << 30;
+
+/// Nodes of 4 devices.
+Hardware nodes() {
+  return {.device = {.name = "device", .memory_bytes = 80 * kGiB, .float16_flops = 300e12, .memory_bandwidth = 2e12},
+          .cluster = {
+              .name = "nodes", .devices_per_node = 4, .within_node = {300e9, 3e-6}, .between_nodes = {25e9, 10e-6}}};
+}
 
 /// Calls `visit` with every combination of `space`, in the order of Layout.
 template <typename Visit>
@@ -37,7 +45,8 @@ void each_combination(const SearchSpace& space, Visit visit) {
 
 void expect_same_as_one_by_one(const Model& model, const SearchSpace& space) {
   std::vector<Candidate> found;
-  const SearchCounts counts = search(model, Trainer{}, space, [&](const Candidate& one) { found.push_back(one); });
+  const SearchCounts counts =
+      search(model, Trainer{}, space, nodes(), [&](const Candidate& one) { found.push_back(one); });
   SearchCounts wanted;
   auto next = found.begin();
   each_combination(space, [&](const Layout& layout) {
@@ -52,6 +61,7 @@ void expect_same_as_one_by_one(const Model& model, const SearchSpace& space) {
     ASSERT_EQ(next->worst.stage, memory.worst_stage().stage);
     ASSERT_EQ(next->worst.total_with_margin(), memory.worst_stage().total_with_margin());
     ASSERT_EQ(next->loss, memory.loss);
+    ASSERT_EQ(next->time.seconds, step_time(model, Trainer{}, nodes(), layout).seconds);
     ++next;
   });
   EXPECT_EQ(next, found.end());
@@ -91,7 +101,7 @@ TEST(Ranking, IsTheSameInWhateverOrderCandidatesCome) {
   SearchSpace space;
   space.devices = {8, 16, 64};
   std::vector<Candidate> all;
-  search(model, Trainer{}, space, [&](const Candidate& one) { all.push_back(one); });
+  search(model, Trainer{}, space, std::nullopt, [&](const Candidate& one) { all.push_back(one); });
   const auto rank = [&](RankBy by) {
     Top top(20, by);
     for (const Candidate& candidate : all) top.offer(candidate);
@@ -118,7 +128,7 @@ TEST(Ranking, KeepsTheBestOfAll) {
   space.devices = {4, 8};
   std::vector<Candidate> all;
   Top top(5, RankBy::memory);
-  search(model, Trainer{}, space, [&](const Candidate& one) {
+  search(model, Trainer{}, space, std::nullopt, [&](const Candidate& one) {
     all.push_back(one);
     top.offer(one);
   });
@@ -138,7 +148,7 @@ TEST(Ranking, NamesLevelsOfShardingOnceWhereTheyShareNothingOut) {
   space.devices = space.tensor = space.pipeline = space.context = space.micro_batch = {1};
   space.recompute = {Recompute::full};
   Top top(10, RankBy::memory);
-  search(model, Trainer{}, space, [&](const Candidate& one) { top.offer(one); });
+  search(model, Trainer{}, space, std::nullopt, [&](const Candidate& one) { top.offer(one); });
   ASSERT_EQ(top.candidates().size(), 2U);  // fully sharded weights are their own master weights
   EXPECT_EQ(top.candidates()[0].layout.sharding, Sharding::fully_shard);
   EXPECT_EQ(top.candidates()[1].layout.sharding, Sharding::no_op);
@@ -149,13 +159,62 @@ TEST(Ranking, OnTheFrontTradesDevicesForMemory) {
   SearchSpace space;
   space.devices = {1, 2, 4, 8, 16};
   ParetoFront pareto;
-  search(model, Trainer{}, space, [&](const Candidate& one) { pareto.offer(one); });
+  search(model, Trainer{}, space, std::nullopt, [&](const Candidate& one) { pareto.offer(one); });
   const std::vector<Candidate> front = pareto.candidates();
   ASSERT_GE(front.size(), 3U);
   for (std::size_t i = 1; i < front.size(); ++i) {
     EXPECT_GT(front[i].layout.devices, front[i - 1].layout.devices);
     EXPECT_LT(front[i].worst.total_with_margin(), front[i - 1].worst.total_with_margin());
   }
+}
+
+/// Whether `one` is at least as good as `other` in everything, and not the same.
+bool beats(const Candidate& one, const Candidate& other) {
+  const auto measures = [](const Candidate& of) {
+    return std::array{static_cast<double>(of.layout.devices), of.worst.total_with_margin(), of.time.seconds};
+  };
+  const auto mine = measures(one), its = measures(other);
+  return mine != its && std::ranges::equal(mine, its, std::ranges::less_equal());
+}
+
+TEST(Ranking, OnTheFrontNothingBeatsAnotherInMemoryTimeAndDevices) {
+  const Model model = llama(32, 4096, 32, 8, 14336, 128256);
+  SearchSpace space;
+  space.devices = {1, 2, 4, 8, 16};
+  std::vector<Candidate> all;
+  search(model, Trainer{}, space, nodes(), [&](const Candidate& one) { all.push_back(one); });
+  const auto front_of = [&] {
+    ParetoFront pareto;
+    for (const Candidate& candidate : all) pareto.offer(candidate);
+    return pareto.candidates();
+  };
+  const std::vector<Candidate> front = front_of();
+  ASSERT_GE(front.size(), 10U);
+  for (const Candidate& candidate : all) {
+    const bool on_it = std::ranges::any_of(front, [&](const Candidate& one) { return one.layout == candidate.layout; });
+    const bool beaten = std::ranges::any_of(front, [&](const Candidate& one) { return beats(one, candidate); });
+    EXPECT_FALSE(on_it && beaten);
+    const bool matched = std::ranges::any_of(front, [&](const Candidate& one) { return !beats(candidate, one); });
+    EXPECT_TRUE(on_it || beaten || matched);
+  }
+  std::ranges::reverse(all);
+  EXPECT_EQ(layouts_of(front_of()), layouts_of(front));
+}
+
+TEST(Ranking, ByTimePutsTheShortestStepFirst) {
+  const Model model = llama(32, 4096, 32, 8, 14336, 128256);
+  SearchSpace space;
+  space.devices = {8, 16};
+  std::vector<Candidate> all;
+  Top top(5, RankBy::time);
+  search(model, Trainer{}, space, nodes(), [&](const Candidate& one) {
+    all.push_back(one);
+    top.offer(one);
+  });
+  const auto shortest = std::ranges::min_element(all, {}, [](const Candidate& one) { return one.time.seconds; });
+  ASSERT_EQ(top.candidates().size(), 5U);
+  EXPECT_EQ(top.candidates().front().time.seconds, shortest->time.seconds);
+  EXPECT_TRUE(std::ranges::is_sorted(top.candidates(), {}, [](const Candidate& one) { return one.time.seconds; }));
 }
 
 TEST(Verdict, IsTightWhereOnlyTheMarginIsMissing) {

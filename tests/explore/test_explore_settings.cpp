@@ -61,6 +61,27 @@ TEST(Presets, OfDevicesHaveMemory) {
   }
 }
 
+TEST(Presets, OfClustersAndOfTheirDevicesHaveAllThatTimesNeed) {
+  for (const std::string& name : names_in({kConfigs}, "cluster")) {
+    const Settings settings = preset("llama3.1-8b", {"device=v100-32gb", "cluster=" + name});
+    ASSERT_TRUE(settings.hardware()) << name;
+    const Cluster& cluster = *settings.cluster;
+    EXPECT_EQ(cluster.devices_per_node, 8) << name;
+    EXPECT_GT(cluster.within_node.bytes_per_second, 2 * cluster.between_nodes.bytes_per_second) << name;
+    EXPECT_LT(cluster.within_node.latency_seconds, 1e-4) << name;
+  }
+  for (const std::string name : {"a100-40gb", "a100-80gb", "h100-80gb", "h100-pcie-80gb", "h200-141gb", "v100-32gb",
+                                 "l40s-48gb", "l4-24gb", "a10-24gb", "t4-16gb", "rtx3090-24gb", "rtx4090-24gb"}) {
+    const Device device = *preset("llama3.1-8b", {"device=" + name, "cluster=pcie4-100g"}).device;
+    // A peak of 2 x 10^13 to 10^15 operations a second, at 70 to 500 operations a byte; less in float32.
+    EXPECT_GT(device.float16_flops, 2e13) << name;
+    EXPECT_LT(device.float16_flops, 1e15) << name;
+    EXPECT_LT(device.float32_flops, device.float16_flops) << name;
+    EXPECT_GT(device.float16_flops / device.memory_bandwidth, 70) << name;
+    EXPECT_LT(device.float16_flops / device.memory_bandwidth, 500) << name;
+  }
+}
+
 TEST(Settings, SearchWhatIsNotFixed) {
   EXPECT_THAT(preset("llama3.1-8b").space.micro_batch, ElementsAre(1, 2, 4));
   EXPECT_THAT(preset("llama3.1-8b", {"model.micro_batch_size=2"}).space.micro_batch, ElementsAre(2));
@@ -114,6 +135,9 @@ TEST(Settings, ThatAreWrongAreRefusedByKey) {
               HasSubstr("more than 2^63"));
   EXPECT_THAT(refusal({"device=h100"}), HasSubstr("there is no device 'h100'; did you mean h100-80gb?"));
   EXPECT_THAT(refusal({"+device.price=1"}), HasSubstr("device.price is not known"));
+  EXPECT_THAT(refusal({"cluster=dgx"}), HasSubstr("there is no cluster 'dgx'"));
+  EXPECT_THAT(refusal({"device=a100-80gb", "cluster=dgx-a100", "device.memory_bandwidth_gb_s=fast"}),
+              HasSubstr("device.memory_bandwidth_gb_s must be a number"));
   EXPECT_THAT(refusal({"trainer.param_dtype=flaot16"}), HasSubstr("did you mean float16?"));
   EXPECT_THAT(refusal({"trainer.param_dtype=float32", "trainer.grad_dtype=float16"}), HasSubstr("must be float32"));
   EXPECT_THAT(refusal({"+sharding_range=[ZERO]"}), HasSubstr("must be one of NO_OP"));

@@ -16,7 +16,7 @@ struct ExploreRequest {
   std::vector<std::string> overrides = {};
   std::size_t top = 10;
   RankBy by = RankBy::memory;
-  std::filesystem::path csv = {}, json = {};  // empty: not written
+  std::filesystem::path csv = {}, json = {}, trace = {};  // empty: not written
 };
 
 /// Composes the configuration, searches, writes the files that are asked for, and returns what to print. Throws

@@ -9,8 +9,9 @@
 namespace lshdp::explore {
 
 enum class RankBy : std::uint8_t {
-  memory,  // of the worst stage, with its margin; then devices
-  devices  // then memory
+  memory,   // of the worst stage, with its margin; then devices
+  devices,  // then memory
+  time      // seconds of a step; then devices, then memory
 };
 
 /// True if `one` comes before `other`. Layouts of equal rank stand in the order of Layout, so that the order of two
@@ -31,16 +32,18 @@ class Top {
   std::vector<Candidate> best_;
 };
 
-/// Candidates that none beats in both memory and devices: the least memory for each number of devices, where more
-/// devices take less.
+/// Candidates that none beats in memory, devices and, where it is computed, the time of a step: without times, the
+/// least memory for each number of devices, where more devices take less.
 class ParetoFront {
  public:
   void offer(const Candidate& candidate);
-  /// By devices, rising.
+  /// By devices, rising, and then by time.
   std::vector<Candidate> candidates() const;
 
  private:
-  std::map<std::int64_t, Candidate> best_;  // by devices
+  /// Of one number of devices, by time: the longer, the less memory.
+  using Front = std::map<double, Candidate>;
+  std::map<std::int64_t, Front> fronts_;  // by devices
 };
 
 }  // namespace lshdp::explore

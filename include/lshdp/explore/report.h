@@ -25,6 +25,14 @@ struct DevicesSummary {
   std::optional<Refusal> what_leaves_nothing;   // where none is valid
 };
 
+/// What a step's time means. Without hardware there is none.
+struct Throughput {
+  double tokens_per_second = 0;  // of all devices
+  double utilization = 0;        // model operations over the peak of all devices (step_time.h)
+  double price = 0;              // of a million tokens, in the currency of device.price_per_hour; 0: not given
+};
+Throughput throughput_of(const Settings& settings, const Candidate& candidate);
+
 struct Found {
   SearchCounts counts = {};
   double seconds = 0;  // that the search took
@@ -36,7 +44,7 @@ struct Found {
 
 /// Everything but the time that it took, which is never the same.
 Json to_json(const Settings& settings, const Found& found);
-/// Tables. `by` is how `found.top` is ranked.
+/// Tables. `by` is how `found.top` is ranked. Of `found.pareto` as many lines as fit a screen.
 std::string describe(const Settings& settings, const Found& found, RankBy by);
 
 }  // namespace lshdp::explore

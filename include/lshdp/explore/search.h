@@ -8,6 +8,7 @@
 
 #include "lshdp/explore/memory.h"
 #include "lshdp/explore/search_space.h"
+#include "lshdp/explore/step_time.h"
 
 namespace lshdp::explore {
 
@@ -16,6 +17,7 @@ struct Candidate {
   Layout layout;
   StageMemory worst;
   double loss = 0, mlp = 0, moe = 0;  // as in Memory
+  StepTime time = {};                 // of a step; 0 without hardware
 };
 
 struct SearchCounts {
@@ -27,9 +29,10 @@ struct SearchCounts {
   std::int64_t all() const;
 };
 
-/// Calls `visit` with each layout of `space` that can be, in rising order of Layout. Equal to refusal_of() and
-/// estimate() for every combination, at a fraction of their time: what several layouts share is computed once.
+/// Calls `visit` with each layout of `space` that can be, in rising order of Layout. Equal to refusal_of(), estimate()
+/// and, with `hardware`, step_time() for every combination, at a fraction of their time: what several layouts share is
+/// computed once.
 SearchCounts search(const Model& model, const Trainer& trainer, const SearchSpace& space,
-                    const std::function<void(const Candidate&)>& visit);
+                    const std::optional<Hardware>& hardware, const std::function<void(const Candidate&)>& visit);
 
 }  // namespace lshdp::explore

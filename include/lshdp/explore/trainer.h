@@ -19,6 +19,8 @@ inline double bytes_of(DataType type) { return type == DataType::float16 ? 2 : 4
 struct Trainer {
   DataType param_dtype = DataType::float16;
   DataType grad_dtype = DataType::float32;
+  bool separate_accumulators =
+      false;                         // float16 gradients are kept beside their float32 sums (DeepSpeed, BF16_Optimizer)
   bool flash_attention = true;       // scores are never kept
   bool loss_in_float32 = true;       // logits are converted before the loss
   double framework_context_gib = 1;  // CUDA context, NCCL's buffers, workspaces of libraries
@@ -28,7 +30,7 @@ struct Trainer {
 /// Bytes that one parameter takes on one of `ranks` ranks that share it out.
 struct BytesPerParameter {
   double weights = 0;
-  double gradients = 0;  // with the float32 copy that AdamW reads where gradients are float16
+  double gradients = 0;  // with the float32 copy that AdamW reads where gradients are float16, or the float16 beside it
   double master = 0;     // float32 weights that the optimizer updates
   double moments = 0;
   double sum() const { return weights + gradients + master + moments; }

@@ -1,0 +1,57 @@
+// The machines whose step times are computed: a kind of device, the links between devices, and how much of either is
+// reached.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "lshdp/explore/trainer.h"
+
+namespace lshdp::explore {
+
+/// A kind of accelerator. Times need the peak of the type that is trained in, and the bandwidth; 0: not given.
+struct Device {
+  std::string name = {};
+  std::int64_t memory_bytes = 0;  // that its driver reports
+  double float16_flops = 0;       // floating-point operations a second at most, dense matrices, 16-bit
+  double float32_flops = 0;       // the same of float32
+  double memory_bandwidth = 0;    // bytes a second, read and written
+  /// Of the peak that large matrix products reach, and that attention reaches; calibrated where a preset says so.
+  double matmul_share = 0.745;
+  double attention_share = 0.316;
+  double price_per_hour = 0;  // of one device, in any currency; 0: not given
+
+  double peak_flops(DataType type) const { return type == DataType::float16 ? float16_flops : float32_flops; }
+};
+
+/// What one device sends, and at the same time receives.
+struct Link {
+  double bytes_per_second = 0;
+  double latency_seconds = 0;  // of one message
+};
+
+/// Nodes of alike devices. Each device has its own share of its node's network.
+struct Cluster {
+  std::string name = {};
+  std::int64_t devices_per_node = 8;
+  Link within_node = {};
+  Link between_nodes = {};
+};
+
+/// Shares of what data sheets promise, alike for all devices. Found by benchmarks/calibrate_explore on the part
+/// `calibration` of tests/explore/data/published; docs/explore.md says how far they carry.
+struct Efficiency {
+  /// A product of an m x k and a k x n matrix reaches matmul_share / ((1 + s/m) (1 + s/n) (1 + s/k)) of the peak, s
+  /// this size: matrices that do not fill the tiles of all multiprocessors.
+  double half_size = 111;
+  double memory = 0.39;          // of the memory's bandwidth, in kernels as frameworks run them
+  double link = 0.376;           // of a link's bandwidth, in collectives
+  double launch_seconds = 6e-6;  // between the begins of two kernels, at least
+};
+
+struct Hardware {
+  Device device = {};
+  Cluster cluster = {};
+  Efficiency efficiency = {};
+};
+
+}  // namespace lshdp::explore
