@@ -162,7 +162,9 @@ stop() {
     trap - "$1"
     kill "-$1" $$
   fi
-  stopping=true asked_at=$(now_us)
+  # Without a subshell: a second signal could come while one is waited for, and find the time missing.
+  asked_at=${EPOCHREALTIME//[!0-9]/}
+  stopping=true
   say "SIG$1: the run ends at its next step, with a checkpoint"
   [[ -z $run_pid ]] || kill -USR1 "$run_pid" 2>/dev/null || true
 }

@@ -99,9 +99,11 @@ void read_rank_file(const Json& content) {
   const ScratchFile file("");
   write_hdf5(content, file.path());
   const std::vector<parallel::StatePiece> pieces{piece("0.weight", 0, 6), piece("a/b", 0, 1)};
-  std::vector<std::int64_t> filled(pieces.size());
+  std::vector<std::vector<train::ElementRun>> filled(pieces.size());
   train::read_rank_file(file.path(), kStep, pieces, filled);
-  for (std::size_t i = 0; i < pieces.size(); ++i) EXPECT_LE(filled[i], pieces[i].value.numel());
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    for (const train::ElementRun& run : filled[i]) EXPECT_LE(run.end - run.begin, pieces[i].value.numel());
+  }
 }
 
 }  // namespace

@@ -410,6 +410,8 @@ void LocallyShardedStore::take_values(const model::BlockValues& source) {
     }
   });
   values_changed();
+  // The one that leads writes for all ranks of the node: before it has, another must not change its shard.
+  waiting([&] { slots_.wait_for_all_versions(); });
 }
 
 /// The whole bucket's master weights, from all ranks.
