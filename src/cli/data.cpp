@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "kinds.h"
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/core/error.h"
@@ -266,36 +267,14 @@ const std::vector<Command>& kinds() {
   return table;
 }
 
-std::string overview() {
-  Table table({"Kinds", ""});
-  for (const Command& kind : kinds()) table.add({"  " + kind.name, kind.help});
-  return fmt::format(
-      "Converts data sets and tells what is in them\n\nUsage: lshdp data KIND [options]\n\n{}\n"
-      "Example:\n  lshdp data synthetic-images --count 1000 --out images.h5\n\n"
-      "lshdp data KIND --help explains a kind and gives an example.\n",
-      table.to_string());
-}
-
-std::vector<std::string> names() {
-  std::vector<std::string> result;
-  for (const Command& kind : kinds()) result.push_back(kind.name);
-  return result;
-}
-
 }  // namespace
 
 int run_data(const Arguments& arguments) {
-  if (arguments.size() < 2)
-    throw UsageError(fmt::format("the kind is missing; choose from {}", fmt::join(names(), ", ")));
-  if (arguments[1] == "--help" || arguments[1] == "-h") {
-    print_output(overview());
-    return 0;
-  }
-  for (const Command& kind : kinds()) {
-    if (kind.name == arguments[1]) return kind.run(Arguments(arguments.begin() + 1, arguments.end()));
-  }
-  throw UsageError(fmt::format("unknown kind '{}'; choose from {}{}", arguments[1], fmt::join(names(), ", "),
-                               did_you_mean(arguments[1], names())));
+  return run_kind({.command = "data",
+                   .summary = "Converts data sets and tells what is in them",
+                   .example = "lshdp data synthetic-images --count 1000 --out images.h5",
+                   .kinds = kinds()},
+                  arguments);
 }
 
 }  // namespace lshdp::cli
