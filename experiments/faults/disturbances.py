@@ -9,7 +9,7 @@ from experiments.faults.training import checkpoint_folders
 from experiments.machines import ROOT, CommandFailed
 
 # Percent of a core. Nodes 0 to 2 are disturbed; of the others, two each are for runs that are left alone.
-SHARES = (45, 45, 30, 15, 15, 15, 15)
+SHARES = (16, 16, 12, 6, 6, 6, 6)
 DISTURBED = (0, 1, 2)
 SHORT_SECONDS, LONG_SECONDS = (1, 4), (15, 40)  # of freezes, cut and lossy links
 
@@ -67,6 +67,7 @@ class Disturbances:
     def __init__(self, rng, cluster, disk, limit):
         self.rng, self.cluster, self.disk, self.limit = rng, cluster, disk, limit
         self.damaged = None  # the newest checkpoint, where the last one has damaged it
+        self.killed = False  # a rank, since this was set
         self.by_name = {"kill": self.kill, "kill in a save": self.kill_in_save, "freeze": self.freeze, "link cut": self.cut,
                         "link loses all": self.lose, "disk full": self.fill, "checkpoint damaged": self.kill_and_damage,
                         "CPU share": self.share}
@@ -83,6 +84,7 @@ class Disturbances:
         rank, pid = self.one_rank(attempt)
         if pid:
             send(pid, signal.SIGKILL)
+            self.killed = True
         return f"rank {rank}"
 
     def kill_in_save(self, attempt):
@@ -128,18 +130,16 @@ class Disturbances:
 
     def kill_and_damage(self, attempt):
         """The newest checkpoint of a killed run, where there is one before it."""
-        rank, pid = self.one_rank(attempt)
-        if pid:
-            send(pid, signal.SIGKILL)
+        killed = self.kill(attempt)
         if attempt.wait(self.limit) is None:
-            return f"rank {rank}"
+            return killed
         attempt.left_behind()
         complete, _ = checkpoint_folders(attempt.run)
         if len(complete) < 2:
-            return f"rank {rank}; no checkpoint but one to damage"
+            return f"{killed}; no checkpoint but one to damage"
         kind, files = damage.damage(self.rng, complete[-1], complete[-2])
         self.damaged = complete[-1].name
-        return f"rank {rank}; {kind} in {', '.join(files)} of {complete[-1].name}"
+        return f"{killed}; {kind} in {', '.join(files)} of {complete[-1].name}"
 
     def share(self, _):
         node = self.rng.choice(DISTURBED)

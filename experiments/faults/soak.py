@@ -144,26 +144,33 @@ class Soak:
             return self.problems_of_end(attempt, disturbed=False)
         problems = self.problems_of_begin(attempt, complete, damaged)
         disturbed = False
-        while not attempt.has_ended():
-            attempt.wait(20 * self.limit if self.is_over() else self.rng.uniform(*PAUSE_SECONDS))
-            disturbed = False
-            if self.is_over() or attempt.has_ended():
+        while not disturbed and attempt.wait(self.rng.uniform(*PAUSE_SECONDS)) is None:
+            if self.is_over():
+                attempt.wait(20 * self.limit)
                 break
-            self.disturb(attempt, number)
-            disturbed = True
-            if not attempt.wait_for_step(self.limit, beyond=attempt.step() or 0):
-                break
-            self.events[-1]["outcome"] = "went on"
+            disturbed = not self.goes_on_after_disturbance(attempt, number)
         problems += self.problems_of_end(attempt, disturbed)
         if disturbed:
             self.events[-1] |= {"outcome": f"exit code {attempt.code()}", "said": attempt.message() if attempt.has_ended() else "nothing"}
         return problems
 
+    def goes_on_after_disturbance(self, attempt, number):
+        killed = self.disturb(attempt, number)
+        if killed:  # the last steps may still be written
+            attempt.wait(self.limit)
+        if killed or not attempt.wait_for_step(self.limit, beyond=attempt.step() or 0):
+            return False
+        self.events[-1]["outcome"] = "went on"
+        return True
+
     def disturb(self, attempt, number):
+        """Whether a rank was killed by it."""
         kind = self.rng.choice(sorted(self.disturbances.by_name))
         event = {"seconds": self.seconds(), "round": number, "kind": kind, "step": attempt.step()}
         self.events.append(event)
+        self.disturbances.killed = False
         event["what"] = self.disturbances.by_name[kind](attempt)
+        return self.disturbances.killed
 
     def problems_of_begin(self, attempt, complete, damaged):
         """It must go on from the newest checkpoint; if that is damaged, say so and take the one before."""

@@ -54,6 +54,14 @@ void remove_old(const fs::path& run, const fs::path& written, int keep) {
   for (const fs::path& folder : unfinished_checkpoints_of(run)) remove_checkpoint(folder);
 }
 
+/// Each rank does so before its file is there: no manifest of an earlier run that came this far stays beside new files.
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::remove(folder / kManifest, error);
+  fs::create_directories(folder, error);
+  if (error) throw WriteError(folder.string(), error.message());
+}
+
 /// In the order in which a step changes them, which begins at the model's end. With clipping it begins at its start:
 /// then the gate lets those go first that are waited for.
 std::vector<std::size_t> buckets_of(const std::vector<StatePiece>& pieces) {
@@ -65,49 +73,45 @@ std::vector<std::size_t> buckets_of(const std::vector<StatePiece>& pieces) {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(comm::Communicator& communicator, parallel::StateAccess& store,
-                                   CheckpointFolder folder, const std::shared_ptr<ComputeDevice>& device)
+                                   CheckpointFolder folder, std::int64_t step,
+                                   const std::shared_ptr<ComputeDevice>& device)
     : communicator_(communicator),
       store_(store),
       folder_(std::move(folder)),
-      gate_(std::make_shared<StateGate>()),
+      gate_(std::make_shared<StateGate>(step)),
       thread_(helping(device)) {
   require_thread_safe_hdf5();
-  store_.set_before_update([gate = gate_](std::size_t bucket) { gate->wait(bucket); });
+  store_.observe_state(gate_);
 }
 
 CheckpointWriter::~CheckpointWriter() {
-  store_.set_before_update({});
+  store_.observe_state(nullptr);
   given_up_ = true;
   gate_->open();
 }
 
 void CheckpointWriter::begin(const CheckpointInfo& info) {
   if (save_) throw std::logic_error("a checkpoint begins before the one before it is complete");
-  const fs::path folder = checkpoint_folder(folder_.run, info.step);
-  comm::on_rank_0(communicator_, [&] {
-    std::error_code error;
-    fs::remove(folder / kManifest, error);  // of an earlier run that came this far
-    fs::create_directories(folder, error);
-    if (error) throw WriteError(folder.string(), error.message());
-    return std::string();
-  });
   save_ = Save{.info = info,
-               .folder = folder,
+               .folder = checkpoint_folder(folder_.run, info.step),
                .loss_scale = store_.loss_scale(),
                .progress_before = progress_,
                .begun = now_seconds(),
                .waited_before = gate_->waited_seconds()};
   finish_seconds_ = 0;
   std::vector<StatePiece> pieces = store_.owned_state();
-  gate_->close(buckets_of(pieces));
-  thread_.post([this, pieces = std::move(pieces), path = folder / rank_file_name(communicator_.rank()),
-                step = info.step] { write_file(pieces, path, step); });
+  gate_->close(buckets_of(pieces), info.step);
+  thread_.post([this, pieces = std::move(pieces), folder = save_->folder, step = info.step] {
+    write_file(pieces, folder, step);
+  });
 }
 
-void CheckpointWriter::write_file(const std::vector<StatePiece>& pieces, const fs::path& path, std::int64_t step) {
+void CheckpointWriter::write_file(const std::vector<StatePiece>& pieces, const fs::path& folder, std::int64_t step) {
   const c10::NoGradGuard no_grad;
   const BackgroundActivity saving(Doing::saving, step);
   try {
+    make_folder(folder);
+    const fs::path path = folder / rank_file_name(communicator_.rank());
     RankFileWriter file(path, step);
     while (const auto bucket = gate_->next()) {
       for (const StatePiece& piece : pieces) {
@@ -184,7 +188,7 @@ WrittenCheckpoint CheckpointWriter::finish() {
 
 void write_checkpoint(comm::Communicator& communicator, parallel::StateAccess& store, const CheckpointFolder& folder,
                       const CheckpointInfo& info) {
-  CheckpointWriter writer(communicator, store, folder);
+  CheckpointWriter writer(communicator, store, folder, info.step);
   writer.begin(info);
   static_cast<void>(writer.finish());
 }

@@ -32,33 +32,38 @@ struct WrittenCheckpoint {
   double waited_seconds = 0;  // updates of this rank's state waited to be written, or finish() for the rest
 };
 
-/// One checkpoint at a time, each in three parts: begin() holds the state as it is, a thread of each rank writes its
-/// file, and when all files are there rank 0 writes the manifest, which makes it complete, and removes old ones. No
-/// copy of the state is made: a step that would change a bucket waits until it is written (StateGate), which takes as
-/// long as the file system takes to accept it; it is flushed to disk after that.
+/// One checkpoint at a time, each in three parts: begin() names the step, a thread of each rank writes its file, and
+/// when all files are there rank 0 writes the manifest, which makes it complete, and removes old ones. No copy of the
+/// state is made: each bucket is written once it has taken the step's update, and a later step that would change it
+/// waits for that (StateGate), which takes as long as the file system takes to accept it; it is flushed to disk
+/// afterwards.
 ///
 /// All ranks make the same calls in the same order. Errors of any rank are thrown on all of them, as an AgreedError, by
 /// the call that learns of them. HDF5 must be thread-safe (RunError).
 class CheckpointWriter {
  public:
-  /// `store` must outlive it; `device`, on which the state lies, may be null (the host).
+  /// `store` must outlive it, is synchronized and has the state of `step`; `device`, on which the state lies, may be
+  /// null (the host).
   CheckpointWriter(comm::Communicator& communicator, parallel::StateAccess& store, CheckpointFolder folder,
-                   const std::shared_ptr<ComputeDevice>& device = nullptr);
+                   std::int64_t step, const std::shared_ptr<ComputeDevice>& device = nullptr);
   /// What is under way is given up: it leaves no complete checkpoint.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// The store is synchronized, and no other checkpoint is under way. Checkpoints of other steps are not touched before
-  /// the new one is complete.
+  /// Of the last step that was begun; no other checkpoint is under way. Its updates may still be under way, but for
+  /// fp16 and devices of their own memory, which need a synchronized store. Waits for nobody. Checkpoints of other
+  /// steps are not touched before the new one is complete.
   void begin(const CheckpointInfo& info);
   bool under_way() const { return save_.has_value(); }
+  /// Of the checkpoint under way.
+  std::int64_t step() const { return save_->info.step; }
   /// How far this rank is, rising with every part that is done. No call of all ranks.
   std::int64_t progress() const { return progress_; }
   /// Goes on as far as all ranks are: `least` is the least progress() of all ranks, as all of them know it by now. Does
   /// not wait for the disk. Returns the checkpoint if it is complete.
   std::optional<WrittenCheckpoint> advance(std::int64_t least);
-  /// Waits until the checkpoint under way is complete.
+  /// Waits until the checkpoint under way is complete. The store is synchronized.
   WrittenCheckpoint finish();
 
  private:
@@ -71,7 +76,7 @@ class CheckpointWriter {
     bool files_known = false;
   };
 
-  void write_file(const std::vector<parallel::StatePiece>& pieces, const std::filesystem::path& path,
+  void write_file(const std::vector<parallel::StatePiece>& pieces, const std::filesystem::path& folder,
                   std::int64_t step);
   void share_files();
   void write_manifest(const Manifest& manifest, const std::filesystem::path& folder);

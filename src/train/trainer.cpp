@@ -86,6 +86,7 @@ class Trainer {
   EvaluationRecord evaluated(std::int64_t step);
   bool is_checkpoint_due(std::int64_t step) const;
   bool ask_for_checkpoint();
+  bool settles_before_checkpoint() const;
   void checkpoint(std::int64_t step);
   void advance_checkpoint(std::int64_t progress);
   void finish_checkpoint();
@@ -290,7 +291,7 @@ void Trainer::begin_run() {
   weights_->begin(from_.step);
   if (!options_.results.empty())
     checkpoints_.emplace(communicator_, *store_, CheckpointFolder{options_.results, options_.keep_checkpoints},
-                         options_.setup.compute_device);
+                         from_.step, options_.setup.compute_device);
 }
 
 Json Trainer::run() {
@@ -406,7 +407,8 @@ void Trainer::report(const std::vector<GatheredStep>& steps) {
   for (const GatheredStep& gathered : steps) {
     if (const std::string failure = reporter_->failure_of(gathered); !failure.empty()) {
       store_->synchronize();  // all ranks come here: what they have under way can end
-      finish_checkpoint();
+      if (checkpoints_ && checkpoints_->under_way() && checkpoints_->step() < gathered.step)
+        note_checkpoint(checkpoints_->finish());
       throw AgreedError(failure, 1);
     }
     interrupted_anywhere_ = interrupted_anywhere_ || gathered.interrupted;
@@ -480,9 +482,15 @@ bool Trainer::ask_for_checkpoint() {
   return true;
 }
 
+/// As CheckpointWriter::begin() asks.
+bool Trainer::settles_before_checkpoint() const {
+  const auto& device = options_.setup.compute_device;
+  return options_.setup.strategy.precision == plan::Precision::fp16 || (device && device->has_own_memory());
+}
+
 void Trainer::checkpoint(std::int64_t step) {
   note_activity(Doing::saving, step);
-  report_pending();
+  if (settles_before_checkpoint()) report_pending();
   checkpoint_due_ = false;
   last_checkpoint_ = now_seconds();
   checkpointed_step_ = step;
@@ -509,8 +517,11 @@ void Trainer::advance_checkpoint(std::int64_t progress) {
   }
 }
 
+/// The figures of its step are written before it is complete: a run that goes on from it has them.
 void Trainer::finish_checkpoint() {
-  if (checkpoints_ && checkpoints_->under_way()) note_checkpoint(checkpoints_->finish());
+  if (!checkpoints_ || !checkpoints_->under_way()) return;
+  report_pending();
+  if (checkpoints_->under_way()) note_checkpoint(checkpoints_->finish());
 }
 
 void Trainer::note_checkpoint(const WrittenCheckpoint& written) {

@@ -148,7 +148,7 @@ class Writer : public test::RankSuite<testing::TestWithParam<Way>> {
 
 TEST_P(Writer, WritesTwoInARowWhileTrainingGoesOn) {
   const auto store = make();
-  CheckpointWriter writer(*communicator_, *store, {path_, 2});
+  CheckpointWriter writer(*communicator_, *store, {path_, 2}, 0);
   train(*store, 1, 3);
   store->synchronize();
   const auto third = copies(*store);
@@ -159,15 +159,34 @@ TEST_P(Writer, WritesTwoInARowWhileTrainingGoesOn) {
   const auto sixth = copies(*store);
   writer.begin(info(6));
   train(*store, 7, 9);
-  EXPECT_EQ(writer.finish().step, 6);
   store->synchronize();
+  EXPECT_EQ(writer.finish().step, 6);
   expect_holds(3, third);
   expect_holds(6, sixth);
 }
 
+/// Begun while the step's sums and updates are still under way.
+TEST_P(Writer, WritesTheStateOfAStepThatIsNotDoneYet) {
+  const auto store = make();
+  CheckpointWriter writer(*communicator_, *store, {path_, 2}, 0);
+  train(*store, 1, 2);
+  writer.begin(info(2));
+  store->synchronize();
+  const auto second = copies(*store);
+  train(*store, 3, 3);
+  while (writer.under_way()) writer.advance(least(writer));
+  train(*store, 4, 5);
+  writer.begin(info(5));
+  store->synchronize();
+  const auto fifth = copies(*store);
+  EXPECT_EQ(writer.finish().step, 5);
+  expect_holds(2, second);
+  expect_holds(5, fifth);
+}
+
 TEST_P(Writer, HoldsTheStateWhileTheDiskDoesNotAnswer) {
   const auto store = make();
-  CheckpointWriter writer(*communicator_, *store, {path_, 2});
+  CheckpointWriter writer(*communicator_, *store, {path_, 2}, 0);
   train(*store, 1, 2);
   store->synchronize();
   const auto second = copies(*store);
@@ -175,16 +194,15 @@ TEST_P(Writer, HoldsTheStateWhileTheDiskDoesNotAnswer) {
   writer.begin(info(2));
   train(*store, 3, 3);  // its gradients are on their way; no update may pass
   disk.release();
+  store->synchronize();
   EXPECT_EQ(writer.finish().step, 2);
   train(*store, 4, 4);
-  store->synchronize();
   expect_holds(2, second);
 }
 
 TEST_P(Writer, IsCompleteOnceAllRanksKnowThatItIs) {
   const auto store = make();
-  CheckpointWriter writer(*communicator_, *store, {path_, 2});
-  store->synchronize();
+  CheckpointWriter writer(*communicator_, *store, {path_, 2}, 1);
   EXPECT_FALSE(writer.advance(100));
   writer.begin(info(1));
   EXPECT_FALSE(writer.advance(0));  // as the figures of the step before said
@@ -193,6 +211,7 @@ TEST_P(Writer, IsCompleteOnceAllRanksKnowThatItIs) {
   EXPECT_EQ(written->step, 1);
   EXPECT_FALSE(writer.under_way());
   EXPECT_TRUE(fs::exists(step_folder(1) / "manifest.json"));
+  train(*store, 2, 2);
   writer.begin(info(2));
   while (writer.under_way()) writer.advance(least(writer));
   EXPECT_TRUE(fs::exists(step_folder(2) / "manifest.json"));
@@ -201,8 +220,7 @@ TEST_P(Writer, IsCompleteOnceAllRanksKnowThatItIs) {
 TEST_P(Writer, GivenUpLeavesNoCheckpointAndLetsTrainingGoOn) {
   const auto store = make();
   {
-    CheckpointWriter writer(*communicator_, *store, {path_, 2});
-    store->synchronize();
+    CheckpointWriter writer(*communicator_, *store, {path_, 2}, 1);
     writer.begin(info(1));
   }
   train(*store, 1, 1);
@@ -213,8 +231,7 @@ TEST_P(Writer, GivenUpLeavesNoCheckpointAndLetsTrainingGoOn) {
 /// Whatever keeps one rank from writing ends the save on all, and no update waits for it.
 TEST_P(Writer, FailsOnAllRanksWhereOneCannotWrite) {
   const auto store = make();
-  CheckpointWriter writer(*communicator_, *store, {path_, 2});
-  store->synchronize();
+  CheckpointWriter writer(*communicator_, *store, {path_, 2}, 1);
   comm::on_rank_0(*communicator_, [&] {
     fs::create_directories(step_folder(1) / ("rank-" + std::to_string(ranks() - 1) + ".h5.tmp"));
     return std::string();

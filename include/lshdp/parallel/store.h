@@ -60,9 +60,17 @@ struct StatePiece {
   std::size_t bucket = 0;  // whose pieces change together
 };
 
-/// Called before a step changes the pieces of `bucket` that this rank owns, on the thread that changes them: they stay
-/// as they are until it returns.
-using BeforeUpdate = std::function<void(std::size_t bucket)>;
+/// Hears of the steps that change the pieces this rank owns, on the thread that changes them. `step` is Update::step.
+class StateObserver {
+ public:
+  virtual ~StateObserver() = default;
+  /// The step is about to change the bucket's pieces: they stay as they are until this returns. Not called where fp16
+  /// skips the step.
+  virtual void before_update(std::size_t bucket, std::int64_t step) = 0;
+  /// The step is done with the bucket's pieces; on a device of its own memory, its work may still be under way. Comes
+  /// before synchronize() returns.
+  virtual void after_update(std::size_t bucket, std::int64_t step) = 0;
+};
 
 /// Takes model.blocks[block]->parameters()[parameter].
 using TakeValue = std::function<void(std::size_t block, std::size_t parameter, const at::Tensor& value)>;
@@ -122,7 +130,7 @@ class ParameterAccess {
 };
 
 /// Parameters, moments and loss scale from outside of steps: what checkpoints and files of weights need. All calls
-/// follow synchronize().
+/// follow synchronize(), but for owned_state() and observe_state().
 class StateAccess {
  public:
   virtual ~StateAccess() = default;
@@ -141,8 +149,8 @@ class StateAccess {
   model::Values gather_values();
   /// The pieces this rank owns: over all ranks they cover every element once.
   virtual std::vector<StatePiece> owned_state() = 0;
-  /// From the next step on; once for each bucket of owned_state() that a step changes. Empty: nobody is asked any more.
-  virtual void set_before_update(BeforeUpdate before) = 0;
+  /// From the next update on, once for each bucket of owned_state() and step. Null: nobody.
+  virtual void observe_state(std::shared_ptr<StateObserver> observer) = 0;
   /// The tensors of owned_state() were written to: brings the values to every rank. All ranks must call it.
   virtual void publish() = 0;
   /// fp16: where the loss scale stands, the same on all ranks.

@@ -82,7 +82,7 @@ class PartlyFrozenStore final : public ParameterStore {
     for (StatePiece& piece : pieces) piece.parameter = splits_[piece.block].numbers[piece.parameter];
     return pieces;
   }
-  void set_before_update(BeforeUpdate before) override { trained_->set_before_update(std::move(before)); }
+  void observe_state(std::shared_ptr<StateObserver> observer) override { trained_->observe_state(std::move(observer)); }
   void publish() override { trained_->publish(); }
   LossScale loss_scale() const override { return trained_->loss_scale(); }
   void set_loss_scale(const LossScale& state) override { trained_->set_loss_scale(state); }

@@ -71,7 +71,7 @@ class FullyShardedStore final : public ParameterStore, private BucketWork {
   void take_values(const model::BlockValues& source) override;
   void gather_each(const TakeValue& take) override;
   std::vector<StatePiece> owned_state() override;
-  void set_before_update(BeforeUpdate before) override { thread_.set_before_update(std::move(before)); }
+  void observe_state(std::shared_ptr<StateObserver> observer) override { thread_.observe_state(std::move(observer)); }
   void publish() override { forget_gathered(); }
 
  private:

@@ -122,20 +122,14 @@ void UpdateThread::set_loss_scale(const LossScale& state) {
   if (scaler_) scaler_->set_state(state);
 }
 
-void UpdateThread::set_before_update(BeforeUpdate before) {
-  auto shared = before ? std::make_shared<const BeforeUpdate>(std::move(before)) : nullptr;
+void UpdateThread::observe_state(std::shared_ptr<StateObserver> observer) {
   const std::scoped_lock lock(mutex_);
-  before_update_ = std::move(shared);
+  observer_ = std::move(observer);
 }
 
-/// What it waits for is no work of the optimizer.
-void UpdateThread::ask_before_update(std::size_t bucket) {
-  std::shared_ptr<const BeforeUpdate> before;
-  {
-    const std::scoped_lock lock(mutex_);
-    before = before_update_;
-  }
-  if (before) (*before)(bucket);
+std::shared_ptr<StateObserver> UpdateThread::observer() const {
+  const std::scoped_lock lock(mutex_);
+  return observer_;
 }
 
 double UpdateThread::update_seconds() const {
@@ -185,7 +179,7 @@ void UpdateThread::handle(Delivery delivery) {
   delivery.update.backward_scale = backward_scale(delivery.update);
   const bool all_reduced = note_norm(delivery);
   if (delivery.update.clip_norm == 0 && !scaler_) {
-    apply(delivery.bucket, delivery, 1);
+    apply(delivery.bucket, delivery, delivery.update, 1);
   } else if (all_reduced) {
     clip_and_apply(delivery);
   }
@@ -229,12 +223,14 @@ void UpdateThread::end_empty_step(const Delivery& delivery) {
   changed_.notify_all();
 }
 
-/// Without a scale: parameters travel as they were.
-void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, std::optional<double> scale) {
-  if (scale) ask_before_update(bucket);
+/// `update`: of the steps that were not skipped. Without a scale, parameters travel as they were.
+void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, const Update& update,
+                         std::optional<double> scale) {
+  const std::shared_ptr<StateObserver> observing = observer();
+  if (observing && scale) observing->before_update(bucket, delivery.update.step);
   const double begun = now_seconds();
   if (scale) {
-    work_.update(bucket, delivery.update, *scale);
+    work_.update(bucket, update, *scale);
   } else {
     work_.drop_gradients(bucket);
   }
@@ -244,6 +240,8 @@ void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, std::opti
     const std::scoped_lock lock(mutex_);
     update_seconds_ += ended - begun;
   }
+  // Before anything by which another thread could know that the step is done.
+  if (observing) observing->after_update(bucket, delivery.update.step);
   work_.send_parameters(bucket);
   const std::scoped_lock lock(mutex_);
   steps_[bucket].updated = delivery.step;
@@ -251,7 +249,7 @@ void UpdateThread::apply(std::size_t bucket, const Delivery& delivery, std::opti
 }
 
 /// The norm over all ranks decides, so all ranks decide alike.
-void UpdateThread::clip_and_apply(Delivery delivery) {
+void UpdateThread::clip_and_apply(const Delivery& delivery) {
   double squared = 0;
   {
     const std::scoped_lock lock(mutex_);
@@ -259,17 +257,18 @@ void UpdateThread::clip_and_apply(Delivery delivery) {
   }
   communicator_.all_reduce_sum({&squared, 1, comm::DataType::float64}, {.tag = norm_tag_, .priority = kNormPriority})
       .wait();
+  Update update = delivery.update;
   std::optional<double> scale = 1;
   // As torch.nn.utils.clip_grad_norm_ computes it.
   if (delivery.update.clip_norm > 0) scale = std::min(1.0, delivery.update.clip_norm / (std::sqrt(squared) + 1e-6));
   if (scaler_) {
     const std::scoped_lock lock(mutex_);
-    delivery.update.step -= scaler_->state().skipped_steps;
+    update.step -= scaler_->state().skipped_steps;
     if (!std::isfinite(squared)) scale.reset();
     scaler_->end_step(scale.has_value());
   }
   for (std::size_t bucket = 0; bucket < steps_.size(); ++bucket) {
-    if (!is_absent(bucket)) apply(bucket, delivery, scale);
+    if (!is_absent(bucket)) apply(bucket, delivery, update, scale);
   }
 }
 

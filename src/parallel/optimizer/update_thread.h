@@ -98,7 +98,7 @@ class UpdateThread {
   double backward_scale(const Update& update) const;
   LossScale loss_scale() const;
   void set_loss_scale(const LossScale& state);
-  void set_before_update(BeforeUpdate before);
+  void observe_state(std::shared_ptr<StateObserver> observer);
   double update_seconds() const;
 
  private:
@@ -131,9 +131,9 @@ class UpdateThread {
   void reduce(const Delivery& delivery);
   bool note_norm(const Delivery& delivery);
   void end_step(const Delivery& delivery);
-  void ask_before_update(std::size_t bucket);
-  void apply(std::size_t bucket, const Delivery& delivery, std::optional<double> scale);
-  void clip_and_apply(Delivery delivery);
+  std::shared_ptr<StateObserver> observer() const;
+  void apply(std::size_t bucket, const Delivery& delivery, const Update& update, std::optional<double> scale);
+  void clip_and_apply(const Delivery& delivery);
   void end_empty_step(const Delivery& delivery);
 
   BucketWork& work_;
@@ -160,7 +160,7 @@ class UpdateThread {
   std::int64_t empty_steps_ = 0;       // delivered and not done
   std::array<Done, 2> done_{};         // the last two steps
   std::optional<LossScaler> scaler_;
-  std::shared_ptr<const BeforeUpdate> before_update_;  // null: none
+  std::shared_ptr<StateObserver> observer_;  // null: none
   double update_seconds_ = 0;
   std::thread thread_;
 };

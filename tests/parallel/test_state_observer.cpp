@@ -1,7 +1,9 @@
-// Whoever writes the state behind the next step is asked before each bucket changes, and finds it as it was.
+// Whoever writes the state behind the next step hears of each bucket before it changes, and after it has.
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -61,7 +63,47 @@ class Snapshot {
   std::map<std::size_t, std::vector<std::vector<at::Tensor>>> copies_;
 };
 
-class BeforeUpdates : public test::RankSuite<testing::TestWithParam<Case>> {
+/// What a store says, beside the state as it was before the step.
+class Observer final : public StateObserver {
+ public:
+  void expect(std::unique_ptr<const Snapshot> before, std::int64_t step) {
+    const std::scoped_lock lock(mutex_);
+    before_ = std::move(before);
+    step_ = step;
+    calls_.clear();
+  }
+  void before_update(std::size_t bucket, std::int64_t step) override {
+    const std::scoped_lock lock(mutex_);
+    EXPECT_EQ(step, step_);
+    EXPECT_TRUE(before_->is_unchanged(bucket)) << "bucket " << bucket << " at step " << step;
+    calls_[bucket] += "before";
+  }
+  void after_update(std::size_t bucket, std::int64_t step) override {
+    const std::scoped_lock lock(mutex_);
+    EXPECT_EQ(step, step_);
+    calls_[bucket] += " after";
+  }
+  /// To be asked after synchronize().
+  void expect_each_changed_once() const {
+    const std::scoped_lock lock(mutex_);
+    for (const std::size_t bucket : before_->buckets()) {
+      EXPECT_EQ(calls_.at(bucket), "before after") << "bucket " << bucket;
+      EXPECT_FALSE(before_->is_unchanged(bucket)) << "bucket " << bucket;
+    }
+  }
+  bool has_heard() const {
+    const std::scoped_lock lock(mutex_);
+    return !calls_.empty();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::unique_ptr<const Snapshot> before_;
+  std::int64_t step_ = 0;
+  std::map<std::size_t, std::string> calls_;
+};
+
+class StateObservers : public test::RankSuite<testing::TestWithParam<Case>> {
  protected:
   static std::unique_ptr<ParameterStore> make(const model::Model& model, const Case& each,
                                               const std::shared_ptr<ComputeDevice>& device) {
@@ -87,43 +129,31 @@ class BeforeUpdates : public test::RankSuite<testing::TestWithParam<Case>> {
   }
 };
 
-TEST_P(BeforeUpdates, FindTheStateOfTheStepBeforeOnceForEachBucket) {
+TEST_P(StateObservers, FindTheStateOfTheStepBeforeOnceForEachBucket) {
   const Case& each = GetParam();
   const model::Model model = each.model();
   const std::shared_ptr<ComputeDevice> device =
       each.apart ? std::make_shared<test::DetachedDevice>() : make_host_device();
   const auto store = make(model, each, device);
   BlockWalker walker(model, *store, {.precision = each.precision, .device = device});
-  std::mutex mutex;
-  std::map<std::size_t, int> asked;
-  bool unchanged = true;
-  std::unique_ptr<const Snapshot> snapshot;
-  store->set_before_update([&](std::size_t bucket) {
-    const std::scoped_lock lock(mutex);
-    ++asked[bucket];
-    unchanged = unchanged && snapshot->is_unchanged(bucket);
-  });
+  const auto observer = std::make_shared<Observer>();
+  store->observe_state(observer);
   for (int number = 1; number <= 3; ++number) {
     store->synchronize();
-    snapshot = std::make_unique<Snapshot>(*store);
-    asked.clear();
+    observer->expect(std::make_unique<Snapshot>(*store), number);
     step(model, walker, each.clip, number);
     store->synchronize();
-    EXPECT_TRUE(unchanged) << "step " << number;
-    for (const std::size_t bucket : snapshot->buckets()) {
-      EXPECT_EQ(asked[bucket], 1) << "bucket " << bucket;
-      EXPECT_FALSE(snapshot->is_unchanged(bucket)) << "bucket " << bucket;
-    }
+    observer->expect_each_changed_once();
   }
-  store->set_before_update({});
-  asked.clear();
+  store->observe_state(nullptr);
+  observer->expect(nullptr, 4);
   step(model, walker, each.clip, 4);
   store->synchronize();
-  EXPECT_TRUE(asked.empty());
+  EXPECT_FALSE(observer->has_heard());
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Stores, BeforeUpdates,
+    Stores, StateObservers,
     testing::Values(Case{"Ddp"}, Case{.name = "DdpClip", .clip = 0.05},
                     Case{.name = "DdpRoundedWire", .wire = Wire::bf16}, Case{.name = "DdpApart", .apart = true},
                     Case{.name = "DdpFp16", .precision = Precision::fp16},
