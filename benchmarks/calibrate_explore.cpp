@@ -1,4 +1,4 @@
-// Finds the shares of data sheets' figures that explore's times assume, on the published runs that are there for it.
+// Finds the constants of explore's times and memory on the published runs that are there for it.
 //
 // calibrate_explore [DATA CONFIGS]: prints the constants that are in the presets and in Efficiency, those that fit the
 // calibration part best, and the errors of both on both parts. It writes nothing.
@@ -120,6 +120,36 @@ void print(const std::vector<PublishedRun>& runs, const Constants& constants, co
   fmt::print("{}\n", table.to_string());
 }
 
+/// With these constants in place of those of the framework's preset.
+PublishedRun with_memory(PublishedRun run, double communicator_gib, double fragmentation) {
+  run.settings.trainer.framework.communicator_gib = communicator_gib;
+  run.settings.trainer.framework.fragmentation = fragmentation;
+  return run;
+}
+
+/// The least mean error over a grid of steps of 0.05 GiB a communicator and of 0.05 of margin: finer is noise.
+void print_memory(const std::vector<PublishedRun>& runs) {
+  constexpr int kCommunicators = 40, kFragmentations = 10;
+  constexpr double kStep = 0.05;
+  double best = 1e9, communicator = 0, fragmentation = 0;
+  for (int i = 0; i <= kCommunicators * kFragmentations; ++i) {
+    const double gib = kStep * (i % kCommunicators), share = kStep * (i / kCommunicators);
+    std::vector<double> errors;
+    for (const PublishedRun& run : runs) {
+      if (run.calibration && run.memory_gib > 0) errors.push_back(memory_error(with_memory(run, gib, share)));
+    }
+    if (const double mean = test::summary_of(errors).mean; mean < best) {
+      best = mean;
+      communicator = gib;
+      fragmentation = share;
+    }
+  }
+  fmt::print(
+      "Of memory, found on the calibration part (mean error {:.1f} %)\n  communicator_gib {:.2f}\n"
+      "  fragmentation {:.2f}\n",
+      100 * best, communicator, fragmentation);
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -129,5 +159,6 @@ int main(int count, char** arguments) {
   const Constants constants = constants_of(runs);
   print(runs, constants, "As they are");
   print(runs, calibrated(runs, constants), "Found on the calibration part");
+  print_memory(runs);
   return 0;
 }

@@ -103,6 +103,8 @@ def main():
     arguments = parser.parse_args()
     try:
         found = json.loads(arguments.found.read_text())
+        if "types" in found:
+            raise ValueError("layouts over several types of devices are not drawn")
         draw(found).savefig(arguments.out, dpi=120)
     except (OSError, ValueError, KeyError) as error:
         print(f"plot_explore.py: {arguments.found}: {error}", file=sys.stderr)

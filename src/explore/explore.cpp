@@ -13,6 +13,8 @@
 #include "lshdp/core/file.h"
 #include "lshdp/core/text.h"
 #include "lshdp/explore/config.h"
+#include "lshdp/explore/mixed_report.h"
+#include "lshdp/explore/profiled_cluster.h"
 #include "lshdp/explore/report.h"
 #include "lshdp/explore/simulated_step.h"
 #include "lshdp/explore/verdict.h"
@@ -185,13 +187,35 @@ void require_times(const Settings& settings, const ExploreRequest& request, cons
                                settings.cluster ? "device" : "cluster"));
 }
 
+std::string explore_mixed(const Settings& settings, const ExploreRequest& request, const std::string& source) {
+  for (const auto& [option, path] : {Output{"--csv", &request.csv}, Output{"--trace", &request.trace}}) {
+    if (!path->empty())
+      throw UsageError(
+          fmt::format("{}: not written for a cluster of several types of devices; leave it out, --json "
+                      "holds what is shown",
+                      option));
+  }
+  const MixedFound found = search_mixed(settings.model, settings.trainer, settings.space, *settings.cluster, request.by,
+                                        request.top, settings.efficiency);
+  if (found.valid == 0) {
+    std::vector<std::string> reasons;
+    for (const auto& [reason, combinations] : found.refused)
+      reasons.push_back(fmt::format("{} ({})", reason, format_count(combinations)));
+    throw UsageError(fmt::format("{}: no combination is possible: {}", source, fmt::join(reasons, "; ")));
+  }
+  if (!request.json.empty()) write_json(request.json, to_json(settings, found));
+  return describe(settings, found, request.by);
+}
+
 }  // namespace
 
 std::string explore(const ExploreRequest& request) {
   const std::string source = request.hugging_face.empty() ? request.config_name : request.hugging_face.string();
-  const Configuration configuration = configuration_of(request);
+  Configuration configuration = configuration_of(request);
+  read_profiled_cluster(configuration.tree, source);
   const std::vector<NewFolders> made = check_outputs(request, configuration.files);
   const Settings settings = read_settings(configuration.tree, source);
+  if (settings.cluster && settings.cluster->is_mixed()) return explore_mixed(settings, request, source);
   require_times(settings, request, source);
   const Found found = search_all(settings, request);
   if (found.counts.valid == 0) refuse_empty(found.counts, source);

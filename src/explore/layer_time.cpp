@@ -2,6 +2,7 @@
 #include "lshdp/explore/layer_time.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "lshdp/explore/collectives.h"
 #include "sizes.h"
@@ -33,9 +34,10 @@ class Kernels {
     backward_ += copies * (std::max(flops, bytes / bandwidth_) + std::max(flops, weight_bytes / bandwidth_));
     count(1, 2);
   }
-  /// A batch of products of two activations.
+  /// A batch of products of two activations, whose widths nobody pads.
   void batched_product(double m, double n, double k, double copies) {
-    const double flops = 2 * m * n * k / (peak_ * matmul_share(hardware_, m, n, k));
+    const double peak = fills_tensor_cores(n) && fills_tensor_cores(k) ? peak_ : peak_without_tensor_cores();
+    const double flops = 2 * m * n * k / (peak * matmul_share(hardware_, m, n, k));
     const double bytes = element_ * (m * k + k * n + m * n);
     forward_ += copies * std::max(flops, bytes / bandwidth_);
     backward_ += 2 * copies * std::max(flops, bytes / bandwidth_);
@@ -61,6 +63,17 @@ class Kernels {
   double backward() const { return std::max(backward_, backward_kernels_ * hardware_.efficiency.launch_seconds); }
 
  private:
+  /// Rows of 16-bit matrices must be multiples of 16 bytes (NVIDIA, "Matrix Multiplication Background User's Guide",
+  /// "Requirements to Use Tensor Cores").
+  bool fills_tensor_cores(double width) const {
+    constexpr double kBytes = 16;
+    return element_ >= kFloat32 || std::fmod(width * element_, kBytes) == 0;
+  }
+  /// Those of float32, as far as the device's are known.
+  double peak_without_tensor_cores() const {
+    const double float32 = hardware_.device.float32_flops;
+    return float32 > 0 ? std::min(peak_, float32) : peak_;
+  }
   void count(double forward, double backward) {
     forward_kernels_ += forward;
     backward_kernels_ += backward;

@@ -24,6 +24,28 @@ double unit_bytes(const Trainer& trainer, const Layout& layout) {
   return layout.sharding == Sharding::optimizer_states_and_grads ? gradients : 0;
 }
 
+/// Autograd makes a tensor's gradient whole before it adds it up, which matters where tensors are large: those of
+/// embedding and head (accumulate_grad.h of PyTorch). Float32 sums beside 16-bit gradients take a float32 copy of it
+/// (DeepSpeed, BF16_Optimizer.update_hp_grads). Fully sharded, gradients of units are buffers already.
+double table_bytes(const Trainer& trainer, const Layout& layout) {
+  if (layout.sharding == Sharding::fully_shard) return 0;
+  const bool separate = trainer.param_dtype == DataType::float16 && trainer.separate_accumulators;
+  return bytes_of(trainer.param_dtype) + (separate ? bytes_of(DataType::float32) : 0);
+}
+
+double buckets(const Trainer& trainer, const Layout& layout) {
+  const Framework& framework = trainer.framework;
+  const bool gathers = layout.data() > 1 && layout.sharding != Sharding::no_op;
+  return number(framework.reduce_bucket_elements) * bytes_of(trainer.grad_dtype) +
+         (gathers ? number(framework.gather_bucket_elements) * bytes_of(trainer.param_dtype) : 0);
+}
+
+/// Groups of more than one device, each of which has a communicator.
+double communicators(const Layout& layout) {
+  const std::int64_t sizes[] = {layout.tensor, layout.expert, layout.pipeline, layout.context, layout.data()};
+  return number(std::ranges::count_if(sizes, [](std::int64_t size) { return size > 1; }));
+}
+
 StageParameters parameters_of(const Model& model, const Layout& layout, const Stage& stage) {
   const LayerParameters dense = layer_parameters(model, false, layout.tensor, layout.expert);
   const LayerParameters expert =
@@ -39,8 +61,11 @@ StageParameters parameters_of(const Model& model, const Layout& layout, const St
   for (const Chunk& chunk : stage) {
     add(number(dense.dense()), 0, chunk.dense_layers);
     add(number(expert.dense()), number(expert.experts), chunk.expert_layers);
-    if (chunk.has_embedding) add(number(embedding_parameters(model, layout.tensor)), 0, 1);
-    if (chunk.has_head) add(number(head_parameters(model, layout.tensor, has_embedding)), 0, 1);
+    const double embedding = number(embedding_parameters(model, layout.tensor));
+    const double head = number(head_parameters(model, layout.tensor, has_embedding));
+    if (chunk.has_embedding) add(embedding, 0, 1);
+    if (chunk.has_head) add(head, 0, 1);
+    sum.table = std::max({sum.table, chunk.has_embedding ? embedding : 0, chunk.has_head ? head : 0});
   }
   return sum;
 }
@@ -124,8 +149,10 @@ SharedOut::SharedOut(const Trainer& trainer, const Layout& layout)
       dense_bytes(dense.sum()),
       expert_bytes(expert.sum()),
       unit_bytes(explore::unit_bytes(trainer, layout)),
-      context(trainer.framework_context_gib * kGiB),
-      fragmentation(trainer.fragmentation) {}
+      table_bytes(explore::table_bytes(trainer, layout)),
+      buckets(explore::buckets(trainer, layout)),
+      context(kGiB * (trainer.framework.context_gib + trainer.framework.communicator_gib * communicators(layout))),
+      fragmentation(trainer.framework.fragmentation) {}
 
 StageMemory stage_memory(std::int64_t stage, const SharedOut& shared, const StageParameters& parameters,
                          const StageActivations& activations) {
@@ -145,7 +172,7 @@ StageMemory stage_memory(std::int64_t stage, const SharedOut& shared, const Stag
   memory.other_activations = activations.other;
   memory.loss = activations.loss;
   memory.working_set = activations.working_set;
-  memory.buffers = activations.buffers + parameters.largest_unit * shared.unit_bytes;
+  memory.buffers = activations.buffers + shared.buffers(parameters);
   memory.context = shared.context;
   memory.margin = shared.fragmentation * (memory.practice_activations() + memory.working_set + memory.buffers);
   return memory;

@@ -13,11 +13,14 @@
 #include "lshdp/explore/simulated_step.h"
 #include "lshdp/explore/stages.h"
 #include "lshdp/explore/verdict.h"
+#include "report_parts.h"
 
 namespace lshdp::explore {
 namespace {
 
 constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+}  // namespace
 
 Json memory_json(const StageMemory& stage) {
   return {{"stage", stage.stage},
@@ -36,6 +39,30 @@ Json memory_json(const StageMemory& stage) {
           {"total_bytes", stage.total()},
           {"fragmentation_margin_bytes", stage.margin}};
 }
+
+std::string gib(double bytes) { return fmt::format("{:.2f}", bytes / kGiB); }
+
+std::string model_line(const Model& model) {
+  std::string text = fmt::format("{}: {} parameters", model.name, format_count(total_parameters(model)));
+  if (model.has_experts()) text += fmt::format(" ({} a token)", format_count(active_parameters(model)));
+  return text + fmt::format(", {} layers; {} {} of {} tokens a step\n", model.num_layers,
+                            format_count(model.global_batch_size), model.vision ? "images" : "sequences",
+                            format_count(model.seq_length));
+}
+
+std::string_view name_of(RankBy by) {
+  switch (by) {
+    case RankBy::memory:
+      return "memory";
+    case RankBy::devices:
+      return "devices";
+    case RankBy::time:
+      break;
+  }
+  return "time";
+}
+
+namespace {
 
 Json layout_json(const Model& model, const Layout& layout) {
   return {{"devices", layout.devices},
@@ -114,8 +141,6 @@ Json by_devices_json(const Settings& settings, const std::vector<DevicesSummary>
   }
   return list;
 }
-
-std::string gib(double bytes) { return fmt::format("{:.2f}", bytes / kGiB); }
 
 /// Layers of a chunk: "8", or "7-8" where chunks differ.
 std::string layers_text(const Model& model, const Layout& layout) {
@@ -210,30 +235,10 @@ std::string devices_table(const Settings& settings, const std::vector<DevicesSum
   return table.to_string();
 }
 
-std::string model_line(const Model& model) {
-  std::string text = fmt::format("{}: {} parameters", model.name, format_count(total_parameters(model)));
-  if (model.has_experts()) text += fmt::format(" ({} a token)", format_count(active_parameters(model)));
-  return text + fmt::format(", {} layers; {} {} of {} tokens a step\n", model.num_layers,
-                            format_count(model.global_batch_size), model.vision ? "images" : "sequences",
-                            format_count(model.seq_length));
-}
-
 std::string search_line(const Found& found) {
   return fmt::format("{} combinations, {} possible; searched (and written) in {}, {:.2g} million layouts a second\n\n",
                      format_count(found.counts.all()), format_count(found.counts.valid), format_seconds(found.seconds),
                      static_cast<double>(found.counts.valid) / std::max(found.seconds, 1e-9) / 1e6);
-}
-
-std::string_view name_of(RankBy by) {
-  switch (by) {
-    case RankBy::memory:
-      return "memory";
-    case RankBy::devices:
-      return "devices";
-    case RankBy::time:
-      break;
-  }
-  return "time";
 }
 
 /// What stands over the best layouts.

@@ -16,24 +16,20 @@ namespace {
 constexpr std::array kDataTypes{std::pair{"float16", DataType::float16}, std::pair{"bfloat16", DataType::float16},
                                 std::pair{"float32", DataType::float32}};
 
-const std::vector<std::string> kRootKeys{"model",
-                                         "trainer",
-                                         "device",
-                                         "cluster",
-                                         "ngpus_range",
-                                         "tp_range",
-                                         "pp_range",
-                                         "ep_range",
-                                         "cp_range",
-                                         "mbs_range",
-                                         "interleaving_range",
-                                         "recompute_range",
-                                         "sequence_parallel_range",
-                                         "sharding_range",
-                                         "layer_split_range"};
+const std::vector<std::string> kRootKeys{
+    "model",          "trainer",          "framework",          "device",          "cluster",
+    "efficiency",     "ngpus_range",      "tp_range",           "pp_range",        "ep_range",
+    "cp_range",       "mbs_range",        "interleaving_range", "recompute_range", "sequence_parallel_range",
+    "sharding_range", "layer_split_range"};
 const std::vector<std::string> kTrainerKeys{"data_parallel_sharding_strategy", "param_dtype",     "grad_dtype",
-                                            "separate_accumulators",           "flash_attention", "loss_in_float32",
-                                            "framework_context_gib",           "fragmentation"};
+                                            "separate_accumulators",           "flash_attention", "loss_in_float32"};
+const std::vector<std::string> kFrameworkKeys{"name",
+                                              "context_gib",
+                                              "communicator_gib",
+                                              "fragmentation",
+                                              "reduce_bucket_elements",
+                                              "gather_bucket_elements",
+                                              "flat_gradients"};
 
 const std::vector<std::string> kDeviceKeys{
     "name",         "memory",          "float16_tflops", "float32_tflops", "memory_bandwidth_gb_s",
@@ -43,7 +39,8 @@ const std::vector<std::string> kClusterKeys{"name",
                                             "bandwidth_within_node_gb_s",
                                             "latency_within_node_us",
                                             "bandwidth_between_nodes_gb_s",
-                                            "latency_between_nodes_us"};
+                                            "latency_between_nodes_us",
+                                            "types"};
 
 /// Pairs of each value's name and the value.
 template <typename Value, std::size_t count>
@@ -87,9 +84,19 @@ Trainer read_trainer(const Section& section) {
   trainer.separate_accumulators = section.boolean_or("separate_accumulators", false);
   trainer.flash_attention = section.boolean_or("flash_attention", true);
   trainer.loss_in_float32 = section.boolean_or("loss_in_float32", true);
-  trainer.framework_context_gib = section.real_or("framework_context_gib", trainer.framework_context_gib, 0, 1e6);
-  trainer.fragmentation = section.real_or("fragmentation", trainer.fragmentation, 0, 1);
   return trainer;
+}
+
+Framework read_framework(const Section& section) {
+  Framework framework;
+  framework.name = section.text("name");
+  framework.context_gib = section.real_or("context_gib", framework.context_gib, 0, 1e6);
+  framework.communicator_gib = section.real_or("communicator_gib", framework.communicator_gib, 0, 1e6);
+  framework.fragmentation = section.real_or("fragmentation", framework.fragmentation, 0, 1);
+  framework.reduce_bucket_elements = section.integer_or("reduce_bucket_elements", 0, 0);
+  framework.gather_bucket_elements = section.integer_or("gather_bucket_elements", 0, 0);
+  framework.flat_gradients = section.boolean_or("flat_gradients", false);
+  return framework;
 }
 
 /// EP may take each power of two that divides the experts.
@@ -125,6 +132,9 @@ SearchSpace read_space(const Section& root, const Section& model_section, const 
   return space;
 }
 
+/// More of any of these are typing errors, and would take the search long.
+constexpr std::int64_t kMaxDevices = 100'000'000, kMaxOfASize = 100'000, kMaxChunks = 1'000;
+
 constexpr double kTera = 1e12, kGB = 1e9, kMicro = 1e-6;
 
 Device read_device(const Section& section) {
@@ -132,8 +142,8 @@ Device read_device(const Section& section) {
   device.name = section.text("name");
   device.memory_bytes = parse_size(section.text("memory"), section.source() + ": device.memory");
   if (device.memory_bytes == 0) section.refuse("memory", "must be above 0");
-  device.float16_flops = kTera * section.real_or("float16_tflops", 0, 1e-3, 1e9);
-  device.float32_flops = kTera * section.real_or("float32_tflops", 0, 1e-3, 1e9);
+  device.float16_flops = kTera * section.real_or("float16_tflops", 0, 1e-9, 1e9);
+  device.float32_flops = kTera * section.real_or("float32_tflops", 0, 1e-9, 1e9);
   device.memory_bandwidth = kGB * section.real_or("memory_bandwidth_gb_s", 0, 1e-3, 1e9);
   device.matmul_share = section.real_or("matmul_share", device.matmul_share, 1e-3, 1);
   device.attention_share = section.real_or("attention_share", device.attention_share, 1e-3, 1);
@@ -151,25 +161,67 @@ Link read_link(const Section& section, const std::string& which) {
           kMicro * required(section, "latency_" + which + "_us", 0, 1e9)};
 }
 
-Cluster read_cluster(const Section& section) {
+void require_device_times(const Section& device, const Trainer& trainer) {
+  required(device, trainer.param_dtype == DataType::float16 ? "float16_tflops" : "float32_tflops", 1e-9, 1e9);
+  required(device, "memory_bandwidth_gb_s", 1e-3, 1e9);
+}
+
+/// The search tries every order of types along a pipeline.
+constexpr std::size_t kMaxTypes = 4;
+
+/// {NAME: {nodes: N, device: {..}}, ..}
+std::vector<DeviceType> read_types(const Section& cluster, std::int64_t devices_per_node, const Trainer& trainer) {
+  const Json& tree = cluster.value("types");
+  if (!tree.is_object() || tree.empty() || tree.size() > kMaxTypes)
+    cluster.refuse("types",
+                   fmt::format("must be a dictionary of 1 to {} types: NAME: {{nodes: N, device: {{..}}}}", kMaxTypes));
+  std::vector<DeviceType> types;
+  for (const auto& [name, entry] : tree.items()) {
+    const Section type(entry, fmt::format("cluster.types.{}.", printable(name)), cluster.source(), {"nodes", "device"});
+    const std::int64_t nodes = type.integer("nodes");
+    const std::int64_t most = kMaxOfASize / devices_per_node;
+    if (nodes > most) type.refuse("nodes", fmt::format("must be at most {}, not {}", most, nodes));
+    if (!type.has("device"))
+      type.refuse("device",
+                  fmt::format("is missing; choose one by +device@cluster.types.{}.device=NAME", printable(name)));
+    const Section device = type.section("device", kDeviceKeys);
+    require_device_times(device, trainer);
+    types.push_back({name, read_device(device), nodes * devices_per_node});
+  }
+  return types;
+}
+
+Cluster read_cluster(const Section& section, const Trainer& trainer) {
   Cluster cluster;
   cluster.name = section.text("name");
   cluster.devices_per_node = section.integer("devices_per_node");
   cluster.within_node = read_link(section, "within_node");
   cluster.between_nodes = read_link(section, "between_nodes");
+  if (cluster.devices_per_node > kMaxOfASize)
+    section.refuse("devices_per_node", fmt::format("must be at most {}", kMaxOfASize));
+  if (section.has("types")) cluster.types = read_types(section, cluster.devices_per_node, trainer);
   return cluster;
 }
 
-/// Of a configuration that has a cluster.
-void require_device_times(const Section& root, const Trainer& trainer) {
-  if (!root.has("device")) root.refuse("device", "is missing, and times need it; choose one by device=NAME");
-  const Section device = root.section("device", kDeviceKeys);
-  required(device, trainer.param_dtype == DataType::float16 ? "float16_tflops" : "float32_tflops", 1e-3, 1e9);
-  required(device, "memory_bandwidth_gb_s", 1e-3, 1e9);
+Efficiency read_efficiency(const Section& section) {
+  Efficiency efficiency;
+  efficiency.half_size = section.real_or("half_size", efficiency.half_size, 0, 1e6);
+  efficiency.memory = section.real_or("memory", efficiency.memory, 1e-3, 1);
+  efficiency.link = section.real_or("link", efficiency.link, 1e-3, 1);
+  efficiency.launch_seconds = kMicro * section.real_or("launch_us", efficiency.launch_seconds / kMicro, 0, 1e6);
+  return efficiency;
 }
 
-/// More of any of these are typing errors, and would take the search long.
-constexpr std::int64_t kMaxDevices = 100'000'000, kMaxOfASize = 100'000, kMaxChunks = 1'000;
+/// What the devices of a cluster are is said once.
+void check_devices(const Section& root, const Trainer& trainer, const Cluster& cluster) {
+  if (!cluster.is_mixed()) {
+    if (!root.has("device")) root.refuse("device", "is missing, and times need it; choose one by device=NAME");
+    return require_device_times(root.section("device", kDeviceKeys), trainer);
+  }
+  if (root.has("device")) root.refuse("device", "is given beside cluster.types, which says it; leave it out");
+  if (root.has("ngpus_range"))
+    root.refuse("ngpus_range", "is given beside cluster.types, whose nodes are the devices; leave it out");
+}
 
 void check_ranges(const SearchSpace& space, const std::string& source) {
   const std::tuple<const char*, const std::vector<std::int64_t>*, std::int64_t> ranges[] = {
@@ -199,19 +251,22 @@ Settings read_settings(const Json& tree, const std::string& source) {
   settings.model = read_model(model);
   check(settings.model, source + ": model");
   settings.trainer = read_trainer(trainer);
+  if (root.has("framework")) settings.trainer.framework = read_framework(root.section("framework", kFrameworkKeys));
   settings.space = read_space(root, model, trainer, settings.model);
   check_ranges(settings.space, source);
   if (root.has("device")) settings.device = read_device(root.section("device", kDeviceKeys));
   if (root.has("cluster")) {
-    settings.cluster = read_cluster(root.section("cluster", kClusterKeys));
-    require_device_times(root, settings.trainer);
+    if (root.has("efficiency"))
+      settings.efficiency = read_efficiency(root.section("efficiency", {"half_size", "memory", "link", "launch_us"}));
+    settings.cluster = read_cluster(root.section("cluster", kClusterKeys), settings.trainer);
+    check_devices(root, settings.trainer, *settings.cluster);
   }
   return settings;
 }
 
 std::optional<Hardware> Settings::hardware() const {
   if (!device || !cluster) return std::nullopt;
-  return Hardware{.device = *device, .cluster = *cluster};
+  return Hardware{.device = *device, .cluster = *cluster, .efficiency = efficiency};
 }
 
 }  // namespace lshdp::explore

@@ -38,15 +38,31 @@ SimulatedStep simulate_step(const Model& model, const Trainer& trainer, const Ha
   StepClock clock;
   time_of(model, trainer, hardware, layout, clock);
   SimulatedStep step;
-  step.stages = clock.stages();
+  step.stages = clock.passes();
   step.timelines = simulate_pipeline(step.stages, layout.interleaving, layout.micro_batches(model));
   for (std::size_t stage = 0; stage < step.stages.size(); ++stage) {
-    step.gradients.push_back(clock.gradient_seconds(stage));
-    step.optimizer.push_back(clock.optimizer_seconds(stage));
+    step.gradients.push_back(clock.ends()[stage].gradients);
+    step.optimizer.push_back(clock.ends()[stage].optimizer);
     const double end = step.timelines[stage].work.back().end_seconds;
     step.seconds = std::max(step.seconds, end + step.gradients.back() + step.optimizer.back());
   }
   return step;
+}
+
+SimulatedCluster simulate_cluster(const std::vector<SimulatedReplica>& replicas, std::int64_t interleaving,
+                                  const std::vector<double>& gradients, const std::vector<double>& optimizer) {
+  SimulatedCluster cluster;
+  cluster.exchange_begin.assign(gradients.size(), 0);
+  for (const SimulatedReplica& replica : replicas) {
+    cluster.replicas.push_back(simulate_pipeline(replica.stages, interleaving, replica.micro_batches));
+    for (std::size_t stage = 0; stage < gradients.size(); ++stage) {
+      const double end = cluster.replicas.back()[stage].work.back().end_seconds;
+      cluster.exchange_begin[stage] = std::max(cluster.exchange_begin[stage], end);
+    }
+  }
+  for (std::size_t stage = 0; stage < gradients.size(); ++stage)
+    cluster.seconds = std::max(cluster.seconds, cluster.exchange_begin[stage] + gradients[stage] + optimizer[stage]);
+  return cluster;
 }
 
 Json simulated_trace(const Settings& settings, const Layout& layout) {

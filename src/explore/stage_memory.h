@@ -13,6 +13,8 @@ struct StageParameters {
   double dense = 0, expert = 0;
   /// Of the largest part that is gathered, or whose gradients are summed, at once: a layer, the embedding or the head.
   double largest_unit = 0;
+  /// Of the larger of embedding and head, where the stage has one: one tensor whose gradient is made whole.
+  double table = 0;
 };
 
 /// Depends on TP, EP and the stages.
@@ -45,7 +47,14 @@ struct SharedOut {
   BytesPerParameter dense, expert;
   double dense_bytes, expert_bytes;  // their sums
   double unit_bytes;                 // buffers of gathers and of sums, a parameter of the largest unit
+  double table_bytes;                // of the gradient of the table, a parameter, beside where gradients add up
+  double buckets;                    // of the framework
   double context, fragmentation;
+
+  /// Of exchanges between data parallel ranks, and of gradients on their way there.
+  double buffers(const StageParameters& parameters) const {
+    return parameters.largest_unit * unit_bytes + parameters.table * table_bytes + buckets;
+  }
 };
 
 /// StageMemory::total_with_margin(), at once.
@@ -53,7 +62,7 @@ inline double total_with_margin(const SharedOut& shared, const StageParameters& 
                                 const StageActivations& activations) {
   const double states = parameters.dense * shared.dense_bytes + parameters.expert * shared.expert_bytes;
   const double passing = activations.practice_expert + activations.other + activations.loss + activations.working_set +
-                         activations.buffers + parameters.largest_unit * shared.unit_bytes;
+                         activations.buffers + shared.buffers(parameters);
   return states + passing * (1 + shared.fragmentation) + shared.context;
 }
 

@@ -37,19 +37,27 @@ struct StepParts {
   const std::vector<StageWork>* work = nullptr;
 };
 
+/// What belongs to a stage's pass of a micro-batch, and to its end of the step.
+struct StageEnd {
+  double compute = 0;                   // of the pass, without what waits for collectives
+  double gradients = 0, optimizer = 0;  // seconds behind the last backward, one after the other
+};
+
+/// A step of stages that need not be alike.
+StepTime step_of(const std::vector<StagePass>& passes, const std::vector<StageEnd>& ends, std::int64_t interleaving,
+                 std::int64_t micro_batches);
+
 /// Stages of one layout after the other, in memory that is used again.
 class StepClock {
  public:
   StepTime time(const StepParts& parts, const Layout& layout, const SharedOut& shared);
-  /// Of the layout before: what its stages take a micro-batch.
-  const std::vector<StagePass>& stages() const { return passes_; }
-  /// Of the layout before: seconds of `stage` behind its last backward.
-  double gradient_seconds(std::size_t stage) const { return gradients_[stage]; }
-  double optimizer_seconds(std::size_t stage) const { return optimizer_[stage]; }
+  // By stage, of the layout before.
+  const std::vector<StagePass>& passes() const { return passes_; }
+  const std::vector<StageEnd>& ends() const { return ends_; }
 
  private:
   std::vector<StagePass> passes_;
-  std::vector<double> gradients_, optimizer_;
+  std::vector<StageEnd> ends_;
 };
 
 /// A layout that can be, by itself.

@@ -180,6 +180,34 @@ std::vector<StageWork> stage_work(const std::vector<Stage>& stages, const MicroB
   return all;
 }
 
+StepTime step_of(const std::vector<StagePass>& passes, const std::vector<StageEnd>& ends, std::int64_t interleaving,
+                 std::int64_t micro_batches) {
+  const double m = number(micro_batches), pipeline = pipeline_seconds(passes, interleaving, micro_batches);
+  // A stage ends before those in front of it, whose last backwards wait for its own.
+  double longest = 0, compute = 0, end = pipeline, last = 0, update = 0;
+  for (std::size_t stage = 0; stage < passes.size(); ++stage) {
+    const double seconds = passes[stage].forward + passes[stage].backward;
+    if (seconds > longest) {
+      longest = seconds;
+      compute = ends[stage].compute;
+    }
+    const double behind = end + ends[stage].gradients + ends[stage].optimizer;
+    if (behind > last) {
+      last = behind;
+      update = ends[stage].optimizer;
+    }
+    end -= passes[stage].backward / number(interleaving) + passes[stage].send;
+  }
+  StepTime time;
+  time.seconds = last;
+  time.compute = m * compute;
+  time.exchange = m * longest - time.compute;
+  time.bubble = pipeline - m * longest;
+  time.optimizer = std::min(update, last - pipeline);
+  time.gradients = last - pipeline - time.optimizer;
+  return time;
+}
+
 StepTime StepClock::time(const StepParts& parts, const Layout& layout, const SharedOut& shared) {
   const std::vector<StageWork>& work = *parts.work;
   const std::vector<StageParameters>& parameters = *parts.parameters;
@@ -191,46 +219,18 @@ StepTime StepClock::time(const StepParts& parts, const Layout& layout, const Sha
     message = way.of(parts.times->message_bytes) + parts.times->message_gather;
   }
   passes_.resize(work.size());
-  gradients_.resize(work.size());
-  optimizer_.resize(work.size());
-  std::size_t slowest = 0;
-  double longest = 0;
+  ends_.resize(work.size());
   for (std::size_t stage = 0; stage < work.size(); ++stage) {
     const PassTimes& pass = work[stage].pass;
     const StagePass longer = exchange.alone() ? StagePass{} : exchange.longer(work[stage], parameters[stage]);
     passes_[stage] = {pass.forward.seconds() + longer.forward, pass.backward.seconds() + longer.backward, message};
-    gradients_[stage] = exchange.alone() ? 0 : exchange.tail(work[stage], parameters[stage]);
-    optimizer_[stage] = optimizer.seconds(parameters[stage]);
-    const double sum = passes_[stage].forward + passes_[stage].backward;
-    if (sum > longest) {
-      longest = sum;
-      slowest = stage;
-    }
+    ends_[stage] = {.compute = pass.forward.compute + pass.backward.compute,
+                    .gradients = exchange.alone() ? 0 : exchange.tail(work[stage], parameters[stage]),
+                    .optimizer = optimizer.seconds(parameters[stage])};
   }
-  const double tied = tied_embedding(parts, layout);
-  gradients_.front() += tied;
-  const std::int64_t micro_batches = parts.model->global_batch_size / (layout.data() * layout.micro_batch);
-  const double m = number(micro_batches);
-  const double pipeline = pipeline_seconds(passes_, layout.interleaving, micro_batches);
-  // A stage ends before those in front of it, whose last backwards wait for its own.
-  double end = pipeline, last = 0, update = 0;
-  for (std::size_t stage = 0; stage < work.size(); ++stage) {
-    const double behind = end + gradients_[stage] + optimizer_[stage];
-    if (behind > last) {
-      last = behind;
-      update = optimizer_[stage];
-    }
-    end -= passes_[stage].backward / number(layout.interleaving) + message;
-  }
-  StepTime time;
-  const PassTimes& pass = work[slowest].pass;
-  time.seconds = last;
-  time.compute = m * (pass.forward.compute + pass.backward.compute);
-  time.exchange = m * longest - time.compute;
-  time.bubble = pipeline - m * longest;
-  time.optimizer = std::min(update, last - pipeline);
-  time.gradients = last - pipeline - time.optimizer;
-  return time;
+  ends_.front().gradients += tied_embedding(parts, layout);
+  return step_of(passes_, ends_, layout.interleaving,
+                 parts.model->global_batch_size / (layout.data() * layout.micro_batch));
 }
 
 StepTime time_of(const Model& model, const Trainer& trainer, const Hardware& hardware, const Layout& layout,

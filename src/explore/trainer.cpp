@@ -14,7 +14,9 @@ BytesPerParameter bytes_per_parameter(const Trainer& trainer, Sharding sharding,
   const bool half = trainer.param_dtype == DataType::float16;
   const bool separate = half && trainer.grad_dtype == DataType::float32 && trainer.separate_accumulators;
   const double own_gradient = bytes_of(trainer.grad_dtype) + (separate ? bytes_of(trainer.param_dtype) : 0);
-  const double gradient_copy = trainer.grad_dtype == DataType::float16 ? kFloat32 : 0;
+  const bool flat = trainer.framework.flat_gradients && sharding >= Sharding::optimizer_states;
+  const double gradient_copy =
+      trainer.grad_dtype == DataType::float16 ? kFloat32 + (flat ? bytes_of(trainer.grad_dtype) : 0) : 0;
   BytesPerParameter bytes{.weights = bytes_of(trainer.param_dtype),
                           .gradients = own_gradient,
                           .master = half ? kFloat32 : 0,
@@ -30,7 +32,7 @@ BytesPerParameter bytes_per_parameter(const Trainer& trainer, Sharding sharding,
     bytes.weights = (one_copy ? kFloat32 : bytes.weights) / ranks;
     if (one_copy) bytes.master = 0;
   }
-  // The optimizer's copy of a float16 gradient is needed where it updates.
+  // The optimizer's copies of a float16 gradient are needed where it updates.
   bytes.gradients += sharding >= Sharding::optimizer_states ? gradient_copy / ranks : gradient_copy;
   return bytes;
 }

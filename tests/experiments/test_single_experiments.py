@@ -9,9 +9,9 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from experiments import allreduce, neighbours, neighbours_report, standstill, standstill_report, wire_curves  # noqa: E402
+from experiments import allreduce, explore_steps, neighbours, neighbours_report, standstill, standstill_report, wire_curves  # noqa: E402
 from experiments.cells import DONE, Records  # noqa: E402
-from experiments.definitions import Case, Cluster, Definition, Model  # noqa: E402
+from experiments.definitions import Case, Cluster, Definition, DefinitionError, Model  # noqa: E402
 
 
 class InFolder(unittest.TestCase):
@@ -164,6 +164,38 @@ class Standstill(InFolder):
         text = (self.folder / "standstill.md").read_text()
         self.assertIn("| process frozen (SIGSTOP) | 4 | 9.0 / 9.5 (1 of 4 never) | 9.0 / 9.5 (1 of 4 never) | 20.0 / 20.0 | - | 1 |", text)
         self.assertEqual(len((self.folder / "standstill.csv").read_text().splitlines()), 5)
+
+
+class ExploreSteps(InFolder):
+    MODEL = Model("tiny", {"type": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 64, "n_positions": 32, "vocab_size": 100}, 8, 64)
+
+    def test_a_description_becomes_a_config_of_hugging_face(self):
+        config = explore_steps.model_config(self.MODEL.description)
+        self.assertEqual((config["model_type"], config["n_embd"]), ("gpt2", 64))
+        self.assertNotIn("type", config)
+        with self.assertRaisesRegex(DefinitionError, "type gpt2"):
+            explore_steps.model_config("vit-b")
+
+    def test_data_parallel_is_asked_for_as_it_was_trained(self):
+        asked = explore_steps.overrides({"mode": "fsdp"}, self.MODEL, 8, "profile.json")
+        for override in ("+sharding_range=[FULLY_SHARD]", "+cluster.profile=profile.json", "++model.seq_length=32", "++model.global_batch_size=8"):
+            self.assertIn(override, asked)
+
+    def test_errors_are_judged_by_mean_and_worst(self):
+        first, second = explore_steps.sentences([{"cell": "a", "error": 0.04}, {"cell": "b", "error": -0.12}])
+        self.assertIn("8.0 %", first)
+        self.assertIn("12.0 % off (b)", second)
+
+    def test_each_trained_cell_is_predicted(self):
+        definition = Definition("explore_steps", "Steps", (self.MODEL,), (Cluster("two", (50, 25), nodes=2),), (Case("ddp", "lshdp", "ddp"),))
+        records = Records(self.folder / "raw")
+        records.write("tiny-two-setup", DONE, profile={})
+        records.write("tiny-two-ddp-r1", DONE, model="tiny", cluster="two", mode="ddp", result={"step_seconds": {"median": 2.0}})
+        self.addCleanup(setattr, explore_steps, "predict", explore_steps.predict)
+        explore_steps.predict = lambda *_: 1.9
+        rows = explore_steps.compare(definition, self.folder)
+        self.assertEqual([row["cell"] for row in rows], ["tiny-two-ddp-r1"])
+        self.assertAlmostEqual(rows[0]["error"], -0.05)
 
 
 if __name__ == "__main__":

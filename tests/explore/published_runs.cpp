@@ -22,8 +22,9 @@ namespace fs = std::filesystem;
 using Row = std::map<std::string, std::string>;
 
 constexpr double kGiB = 1024.0 * 1024 * 1024;
-/// Of DeepSpeed with its buckets for optimizer states that are shared out, found on the calibration part.
-constexpr double kDeepSpeedContext = 7, kDeepSpeedFragmentation = 0.3;
+
+/// The preset of the framework that a source says it trained with.
+std::string framework_of(const std::string& source) { return source == "bigscience-tr11" ? "deepspeed" : "pytorch"; }
 
 std::vector<std::string> cells_of(const std::string& line) {
   std::vector<std::string> cells;
@@ -58,17 +59,16 @@ Settings settings_of(const Row& run, const Row& model, const fs::path& configs) 
     tree["model"][key] = integer(model, key);
   tree["model"]["activation"] = model.at("activation");
   tree["model"]["share_embeddings_and_output_weights"] = model.at("activation") == "gelu";
+  for (const char* key : {"hidden_dropout", "attention_dropout"}) tree["model"][key] = real(model, key);
   for (const char* key : {"seq_length", "global_batch_size"}) tree["model"][key] = integer(run, key);
   tree["trainer"]["grad_dtype"] = run.at("grad_dtype");
   tree["trainer"]["separate_accumulators"] = run.at("separate_accumulators") == "1";
   tree["trainer"]["flash_attention"] = run.at("flash_attention") == "1";
   tree["trainer"]["loss_in_float32"] = run.at("loss_in_float32") == "1";
-  if (run.at("source") == "bigscience-tr11") {
-    tree["trainer"]["framework_context_gib"] = kDeepSpeedContext;
-    tree["trainer"]["fragmentation"] = kDeepSpeedFragmentation;
-  }
-  for (const std::string group : {"device", "cluster"}) {
-    const fs::path file = configs / group / (run.at(group) + ".yaml");
+  const std::pair<std::string, std::string> presets[] = {
+      {"device", run.at("device")}, {"cluster", run.at("cluster")}, {"framework", framework_of(run.at("source"))}};
+  for (const auto& [group, name] : presets) {
+    const fs::path file = configs / group / (name + ".yaml");
     tree[group] = parse_yaml(read_file(file), file.string());
   }
   return read_settings(tree, run.at("source") + ' ' + run.at("model"));

@@ -104,10 +104,52 @@ TEST(Memory, GathersWhatIsFullyShardedIntoBuffers) {
     return estimate(model, Trainer{}, {.devices = 8, .sharding = sharding}).worst_stage().buffers;
   };
   const double layer = static_cast<double>(layer_parameters(model, false, 1, 1).sum());
-  EXPECT_EQ(buffers(Sharding::no_op), 0);
-  EXPECT_EQ(buffers(Sharding::optimizer_states), 0);
-  EXPECT_DOUBLE_EQ(buffers(Sharding::optimizer_states_and_grads), 2 * 4 * layer);
+  const double head = 2 * (1000 * 4096 + 4096);  // its gradient, with that of the last norm
+  EXPECT_EQ(buffers(Sharding::no_op), head);
+  EXPECT_EQ(buffers(Sharding::optimizer_states), head);
+  EXPECT_DOUBLE_EQ(buffers(Sharding::optimizer_states_and_grads), 2 * 4 * layer + head);
   EXPECT_DOUBLE_EQ(buffers(Sharding::fully_shard), 2 * (2 + 4) * layer);
+}
+
+/// 128 tokens of width 64: a hidden state is 16384 bytes. An embedding of 1000 tokens and 128 positions over TP 2 has
+/// 500 x 64 + 128 x 64 = 40192 parameters.
+TEST(Memory, CountsWhatTheFrameworkHolds) {
+  const Model model = gpt(4, 64, 4, 128, 1000);
+  const Layout layout{.tensor = 2, .pipeline = 2, .devices = 8, .sharding = Sharding::optimizer_states};
+  Trainer trainer;
+  trainer.framework = {.name = "framework",
+                       .context_gib = 1.5,
+                       .communicator_gib = 0.5,
+                       .fragmentation = 0,
+                       .reduce_bucket_elements = 1'000'000,
+                       .gather_bucket_elements = 2'000'000};
+  const StageMemory first = estimate(model, trainer, layout).stages.front();
+  // TP, PP and DP have a communicator each.
+  EXPECT_DOUBLE_EQ(first.context, 3 * kGiB);
+  // Buffers of TP and PP, the gradient of the embedding, a bucket of float32 gradients and one of 16-bit weights.
+  EXPECT_DOUBLE_EQ(first.buffers, 4 * 16384 + 2 * 40192 + 4 * 1e6 + 2 * 2e6);
+  EXPECT_EQ(first.margin, 0);
+  // Beside float32 sums, the gradient is converted whole.
+  trainer.separate_accumulators = true;
+  EXPECT_DOUBLE_EQ(estimate(model, trainer, layout).stages.front().buffers, 4 * 16384 + 6 * 40192 + 8 * 1e6);
+  // Alone, nothing is gathered, and two groups are left.
+  const StageMemory alone =
+      estimate(model, trainer, {.tensor = 2, .pipeline = 2, .devices = 4, .sharding = Sharding::optimizer_states})
+          .stages.front();
+  EXPECT_DOUBLE_EQ(alone.context, 2.5 * kGiB);
+  EXPECT_DOUBLE_EQ(alone.buffers, 4 * 16384 + 6 * 40192 + 4 * 1e6);
+}
+
+/// 2 of weights and 2 of gradients, and of a part of 4 ranks: 12 of master weights and moments, 4 of the gradient in
+/// float32 and 2 of its flat copy.
+TEST(Memory, FlatGradientsTakeACopyOfThePart) {
+  Trainer trainer;
+  trainer.grad_dtype = DataType::float16;
+  trainer.framework.flat_gradients = true;
+  EXPECT_DOUBLE_EQ(bytes_per_parameter(trainer, Sharding::optimizer_states, 4).sum(), 4 + 18.0 / 4);
+  EXPECT_DOUBLE_EQ(bytes_per_parameter(trainer, Sharding::no_op, 4).sum(), 20);
+  trainer.grad_dtype = DataType::float32;
+  EXPECT_DOUBLE_EQ(bytes_per_parameter(trainer, Sharding::optimizer_states, 4).sum(), 6 + 12.0 / 4);
 }
 
 TEST(Memory, FallsWithEachLevelOfShardingAndRecomputation) {

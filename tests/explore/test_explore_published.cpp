@@ -62,31 +62,33 @@ TEST(Published, ModelsHaveTheParametersThatArePublished) {
 
 TEST(Published, TimesAreAsFarOffAsReported) {
   const ErrorSummary calibration = summary_of(time_errors(true)), held_out = summary_of(time_errors(false));
-  EXPECT_LE(calibration.mean, 0.065);
-  EXPECT_LE(calibration.worst, 0.30);
-  EXPECT_LE(held_out.mean, 0.06);
-  EXPECT_LE(held_out.worst, 0.38);
+  EXPECT_LE(calibration.mean, 0.05);
+  EXPECT_LE(calibration.worst, 0.29);
+  EXPECT_LE(held_out.mean, 0.055);
+  EXPECT_LE(held_out.worst, 0.34);
 }
 
 TEST(Published, MemoriesAreAsFarOffAsReported) {
   const ErrorSummary calibration = summary_of(memory_errors(true)), held_out = summary_of(memory_errors(false));
-  EXPECT_LE(calibration.mean, 0.045);
-  EXPECT_LE(calibration.worst, 0.115);
-  EXPECT_LE(held_out.mean, 0.047);
-  EXPECT_LE(held_out.worst, 0.13);
+  EXPECT_LE(calibration.mean, 0.031);
+  EXPECT_LE(calibration.worst, 0.12);
+  EXPECT_LE(held_out.mean, 0.040);
+  EXPECT_LE(held_out.worst, 0.102);
 }
 
 /// As what does not fit, or not safely. Of the runs that went out of memory, and of those that did not.
 TEST(Published, RunsOutOfMemoryAreNamed) {
-  double out = 0, named = 0, fitted = 0, refused = 0;
+  double out = 0, named = 0, fitted = 0, refused = 0, said_to_fail = 0;
   for (const PublishedRun& run : runs()) {
     const Memory memory = estimate(run.settings.model, run.settings.trainer, run.layout);
-    const bool fits = verdict(memory.worst_stage(), *run.settings.device) == Verdict::fits;
+    const Verdict judged = verdict(memory.worst_stage(), *run.settings.device);
     (run.fits ? fitted : out) += 1;
-    if (!fits) (run.fits ? refused : named) += 1;
+    if (judged != Verdict::fits) (run.fits ? refused : named) += 1;
+    if (run.fits && judged == Verdict::does_not_fit) said_to_fail += 1;
   }
-  EXPECT_GE(named / out, 4.0 / 6);
-  EXPECT_LE(refused / fitted, 0.005);
+  EXPECT_GE(named / out, 5.0 / 6);
+  EXPECT_LE(refused / fitted, 0.045);
+  EXPECT_EQ(said_to_fail, 0);
 }
 
 /// Within one model on one cluster, by seconds a token and device.

@@ -84,7 +84,7 @@ TEST(Csv, HasTheColumnsOfThePlannerAndThenOurs) {
 //   its norm   2 x 4096 x 1024 = 8,388,608, and the MLP  2 x 4096 x (1024 + 3 x 4096 / 2) = 58,720,256
 // The last stage has one micro-batch in flight: 2 x 100,728,832; with the head's two inputs, 16,777,216: 218,234,880.
 // Logits: 10 x 4096 x 16,000 = 655,360,000, more than backward needs later. Buffers: 2 x 8,388,608 for TP, as many for
-// PP.
+// PP; the gradient of the head and its norm, 2 x 16,385,024 bytes.
 TEST(Csv, OfADenseModelIsWhatOneWorksOutByHand) {
   expect_row({small_dense(), {}, {}, {}},
              {.tensor = 2, .pipeline = 2, .devices = 8, .micro_batch = 2, .sharding = Sharding::optimizer_states},
@@ -101,7 +101,7 @@ TEST(Csv, OfADenseModelIsWhatOneWorksOutByHand) {
               {"pipeline_parallelism_bubble_rate", "0.0625"},
               {"data_parallel_sharding_strategy", "OPTIMIZER_STATES"},
               {"token_imbalance_hypothesis", "1"}},
-             {{"total_memory_gb", (397'996'032 + 873'594'880 + 33'554'432 + 1'073'741'824.0) / 1e9},
+             {{"total_memory_gb", (397'996'032 + 873'594'880 + 33'554'432 + 32'770'048 + 1'073'741'824.0) / 1e9},
               {"model_and_optimizer_states_memory_gb", 0.397996032},
               {"activations_memory_gb", 0.87359488},
               {"cross_entropy_activation_memory_gb", 0.65536},
@@ -124,7 +124,7 @@ TEST(Csv, OfADenseModelIsWhatOneWorksOutByHand) {
 // the router's 1024 x (2 x 512 + 8 x 4) = 1,081,344; for 3 x 1024 tokens, inputs and outputs 2,097,152 (half of it
 // where TP cuts them) and the hidden layer 3,145,728: 13,664,256, and 16,809,984 in practice. Logits 10 x 1024 x 500 =
 // 5,120,000. Backward: 2,097,152 of gradients of a layer, 3 x (3,145,728 + 1,048,576) within its experts, less the
-// logits. Buffers: 2,097,152 for TP and as many for EP.
+// logits. Buffers: 2,097,152 for TP and as many for EP; 2 x 256,512 of the head's gradient.
 TEST(Csv, OfAModelWithExpertsIsWhatOneWorksOutByHand) {
   Model model = llama(2, 512, 8, 2, 1024, 1000);
   model.name = "experts";
@@ -146,7 +146,7 @@ TEST(Csv, OfAModelWithExpertsIsWhatOneWorksOutByHand) {
               {"pipeline_parallelism_bubble_rate", "0"},
               {"data_parallel_sharding_strategy", "OPTIMIZER_STATES"},
               {"token_imbalance_hypothesis", "1.5"}},
-             {{"total_memory_gb", (70'711'296 + 49'782'784 + 9'560'064 + 4'194'304 + 1'073'741'824.0) / 1e9},
+             {{"total_memory_gb", (70'711'296 + 49'782'784 + 9'560'064 + 4'194'304 + 513'024 + 1'073'741'824.0) / 1e9},
               {"model_and_optimizer_states_memory_gb", 0.070711296},
               {"activations_memory_gb", (27'328'512 + 11'042'816 + 5'120'000) / 1e9},
               {"cross_entropy_activation_memory_gb", 0.00512},

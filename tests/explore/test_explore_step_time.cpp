@@ -165,6 +165,21 @@ TEST(StepTime, OfKernelsIsTheLongerOfOperationsAndMemory) {
   EXPECT_EQ(launched.dense_layer.forward.compute, 11);
 }
 
+/// Of heads 12 wide, 24 bytes, which tensor cores do not take: two products of 16 x 16 x 12 operations twice for each
+/// of 4 heads, 49,152, at 100 a second in place of 1000. Of heads 16 wide they run as all others.
+TEST(StepTime, ProductsThatDoNotFillTensorCoresRunAtThePeakOfFloat32) {
+  Hardware hardware = slow_nodes(1);
+  Trainer trainer;
+  trainer.flash_attention = false;
+  const auto forward = [&](std::int64_t hidden) {
+    return micro_batch_times(gpt(1, hidden, 4, 16, 10), trainer, hardware, {}).dense_layer.forward.compute;
+  };
+  const double narrow = forward(48), wide = forward(64);
+  hardware.device.float32_flops = 100;
+  EXPECT_NEAR(forward(48) - narrow, 49152 / 100.0 - 49152 / 1000.0, 1e-9);
+  EXPECT_DOUBLE_EQ(forward(64), wide);
+}
+
 TEST(StepTime, OfModelOperationsIsPaLMs) {
   // 6 x (784 + 520) + 12 x 16 x 8.
   EXPECT_DOUBLE_EQ(model_flops_per_token(tiny(1, 1)), 6 * 1304 + 12 * 16 * 8);
@@ -201,6 +216,26 @@ TEST(StepTime, SimulatedIsTracedAsARealRunIs) {
   EXPECT_EQ(computed, 2 * 2 * 4);  // two stages, forward and backward, 4 micro-batches
   EXPECT_EQ(events[0]["args"]["name"].get<std::string>().substr(0, 7), "stage 0");
   EXPECT_NEAR(end, simulate_step(settings.model, settings.trainer, *settings.hardware(), layout).seconds, 1e-6 * end);
+}
+
+/// One stage each: 2 micro-batches of 1 + 2 s, and of 2 + 4 s in the slower replica, then 0.5 s of sums and 0.25 s.
+TEST(StepTime, SimulatedReplicasWaitForTheSlowest) {
+  const SimulatedCluster step = simulate_cluster(
+      {{.stages = {{1, 2}}, .micro_batches = 2}, {.stages = {{2, 4}}, .micro_batches = 2}}, 1, {0.5}, {0.25});
+  EXPECT_DOUBLE_EQ(step.exchange_begin[0], 12);
+  EXPECT_DOUBLE_EQ(step.seconds, 12.75);
+  EXPECT_DOUBLE_EQ(step.replicas[0][0].work.back().end_seconds, 6);
+}
+
+/// Of 4 equal stages and 4 micro-batches, 1F1B takes (4 + 3) 3 s; stage 0 ends then, stage 3 before it by 3 backwards.
+TEST(StepTime, SimulatedReplicasAreEachAPipeline) {
+  const SimulatedReplica replica{.stages = std::vector<StagePass>(4, {1, 2}), .micro_batches = 4};
+  const SimulatedCluster step = simulate_cluster({replica, replica, replica}, 1, {1, 0, 0, 10}, {0, 0, 0, 0});
+  EXPECT_DOUBLE_EQ(step.exchange_begin[0], 21);
+  EXPECT_DOUBLE_EQ(step.exchange_begin[3], 15);
+  EXPECT_DOUBLE_EQ(step.seconds, 25);
+  ASSERT_EQ(step.replicas.size(), 3U);
+  EXPECT_EQ(step.replicas[2][1].work.size(), 8U);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "lshdp/explore/trainer.h"
 
@@ -17,7 +18,7 @@ struct Device {
   double memory_bandwidth = 0;    // bytes a second, read and written
   /// Of the peak that large matrix products reach, and that attention reaches; calibrated where a preset says so.
   double matmul_share = 0.745;
-  double attention_share = 0.316;
+  double attention_share = 0.312;
   double price_per_hour = 0;  // of one device, in any currency; 0: not given
 
   double peak_flops(DataType type) const { return type == DataType::float16 ? float16_flops : float32_flops; }
@@ -29,12 +30,22 @@ struct Link {
   double latency_seconds = 0;  // of one message
 };
 
-/// Nodes of alike devices. Each device has its own share of its node's network.
+/// Whole nodes of one kind of device, in a cluster of several kinds.
+struct DeviceType {
+  std::string name = {};  // of the key in the configuration
+  Device device = {};
+  std::int64_t devices = 0;
+};
+
+/// Nodes of alike devices, or of several types. Each device has its own share of its node's network.
 struct Cluster {
   std::string name = {};
   std::int64_t devices_per_node = 8;
   Link within_node = {};
   Link between_nodes = {};
+  std::vector<DeviceType> types = {};  // empty: all devices are alike
+
+  bool is_mixed() const { return !types.empty(); }
 };
 
 /// Shares of what data sheets promise, alike for all devices. Found by benchmarks/calibrate_explore on the part
@@ -42,9 +53,9 @@ struct Cluster {
 struct Efficiency {
   /// A product of an m x k and a k x n matrix reaches matmul_share / ((1 + s/m) (1 + s/n) (1 + s/k)) of the peak, s
   /// this size: matrices that do not fill the tiles of all multiprocessors.
-  double half_size = 111;
-  double memory = 0.39;          // of the memory's bandwidth, in kernels as frameworks run them
-  double link = 0.376;           // of a link's bandwidth, in collectives
+  double half_size = 98;
+  double memory = 0.395;         // of the memory's bandwidth, in kernels as frameworks run them
+  double link = 0.406;           // of a link's bandwidth, in collectives
   double launch_seconds = 6e-6;  // between the begins of two kernels, at least
 };
 

@@ -19,6 +19,7 @@ struct Settings {
   SearchSpace space;
   std::optional<Device> device = {};    // none: memory is computed and nothing judged
   std::optional<Cluster> cluster = {};  // none: no times are computed
+  Efficiency efficiency = {};
 
   /// What times are computed with; none without device and cluster.
   std::optional<Hardware> hardware() const;

@@ -16,21 +16,32 @@ inline constexpr std::array kShardings{Sharding::no_op, Sharding::optimizer_stat
 enum class DataType : std::uint8_t { float16, float32 };
 inline double bytes_of(DataType type) { return type == DataType::float16 ? 2 : 4; }
 
+/// What a training framework holds on each device beside the model, however large that is. Sources of the presets'
+/// values stand in configs/explore/framework.
+struct Framework {
+  std::string name = {};
+  double context_gib = 1;       // CUDA context, kernels, workspaces of libraries
+  double communicator_gib = 0;  // NCCL's buffers of one group of devices
+  double fragmentation = 0.05;  // margin over what is allocated and freed in each step
+  /// Elements of gradients that are copied together to be summed, and of weights that are gathered together.
+  std::int64_t reduce_bucket_elements = 0, gather_bucket_elements = 0;
+  bool flat_gradients = false;  // the optimizer copies the 16-bit gradients of its part into one piece
+};
+
 struct Trainer {
   DataType param_dtype = DataType::float16;
   DataType grad_dtype = DataType::float32;
   bool separate_accumulators =
-      false;                         // float16 gradients are kept beside their float32 sums (DeepSpeed, BF16_Optimizer)
-  bool flash_attention = true;       // scores are never kept
-  bool loss_in_float32 = true;       // logits are converted before the loss
-  double framework_context_gib = 1;  // CUDA context, NCCL's buffers, workspaces of libraries
-  double fragmentation = 0.05;       // margin over what is allocated and freed in each step
+      false;                    // float16 gradients are kept beside their float32 sums (DeepSpeed BF16_Optimizer)
+  bool flash_attention = true;  // scores are never kept
+  bool loss_in_float32 = true;  // logits are converted before the loss
+  Framework framework = {};
 };
 
 /// Bytes that one parameter takes on one of `ranks` ranks that share it out.
 struct BytesPerParameter {
   double weights = 0;
-  double gradients = 0;  // with the float32 copy that AdamW reads where gradients are float16, or the float16 beside it
+  double gradients = 0;  // with the copies that AdamW reads where gradients are float16, or the float16 beside them
   double master = 0;     // float32 weights that the optimizer updates
   double moments = 0;
   double sum() const { return weights + gradients + master + moments; }

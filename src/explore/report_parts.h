@@ -1,0 +1,19 @@
+// Parts that reports of alike and of unequal devices share.
+#pragma once
+#include <string>
+#include <string_view>
+
+#include "lshdp/core/json.h"
+#include "lshdp/explore/memory.h"
+#include "lshdp/explore/ranking.h"
+
+namespace lshdp::explore {
+
+Json memory_json(const StageMemory& stage);
+/// "1.50".
+std::string gib(double bytes);
+/// The model in one line, with its newline.
+std::string model_line(const Model& model);
+std::string_view name_of(RankBy by);
+
+}  // namespace lshdp::explore
