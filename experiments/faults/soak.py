@@ -215,9 +215,9 @@ def failures_of(process):
     if process["rss_mb_an_hour"] > MOST_MB_AN_HOUR:
         problems.append(f"resident memory grows by {process['rss_mb_an_hour']:.2f} MB an hour")
     for key in ("threads", "descriptors"):
-        least, most = process[key]
-        if least != most:
-            problems.append(f"{least} to {most} {key}")
+        first, last = process[key]
+        if first != last:
+            problems.append(f"{first} {key} in the first half, {last} in the second")
     return [{"run": process["run"], "rank": process["rank"], "problems": problems}] if problems else []
 
 
