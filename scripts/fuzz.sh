@@ -1,32 +1,41 @@
 #!/usr/bin/env bash
 # Coverage-guided fuzzing, by clang's libFuzzer, of every reader of bytes from outside (tests/fuzz); a table at the end.
-# usage: scripts/fuzz.sh [--keep] [SECONDS [READER...]]
+# usage: scripts/fuzz.sh [--no-build] [--keep] [SECONDS [READER...]]
 #   SECONDS for each reader (default 60). --keep: puts a few of the inputs that reached more into tests/fuzz/corpus.
-# What a reader fails at is left in build-fuzz/found: another exception than an lshdp::Error, a failed expectation, a report
-# of a sanitizer, 5 s, or 2 GB. JOBS: processes that compile at a time (default: the number of cores).
+#   --no-build: runs what is built already.
+# What a reader fails at is left in build-asan/fuzz/found: another exception than an lshdp::Error, a failed expectation, a
+# report of a sanitizer, 5 s, or 2 GB. JOBS: processes that compile at a time (default: the number of cores).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-keep=false
-case ${1:-} in
-  --help) sed -n '3,6p' "$0"; exit 0 ;;
-  --keep) keep=true; shift ;;
-esac
+builds=true keep=false
+while [[ ${1:-} == --* ]]; do
+  case $1 in
+    --help) sed -n '3,7p' "$0"; exit 0 ;;
+    --no-build) builds=false ;;
+    --keep) keep=true ;;
+    *) echo "fuzz: unknown option $1; see --help" >&2; exit 2 ;;
+  esac
+  shift
+done
 seconds=${1:-60}
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "fuzz: give seconds, not $seconds; see --help" >&2; exit 2; }
 wanted=("${@:2}")
 
-scripts/setup.sh clang-16 libclang-rt-16-dev
-cmake --preset fuzz >/dev/null
-cmake --build build-fuzz -j "${JOBS:-$(nproc)}" --target libfuzzer
+if $builds; then
+  scripts/setup.sh clang-16 libclang-rt-16-dev llvm-16
+  cmake --preset asan >/dev/null
+  cmake --build build-asan -j "${JOBS:-$(nproc)}" --target libfuzzer
+fi
 
-work=$PWD/build-fuzz
+work=$PWD/build-asan/fuzz
 mkdir -p "$work/found" "$work/corpus" "$work/logs"
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/lshdp-fuzz-XXXXXX")
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 # What the libraries themselves keep is not looked for: libFuzzer asks after each input.
-export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export ASAN_OPTIONS=suppressions=$PWD/cmake/sanitizers/asan.supp:detect_leaks=0:allocator_may_return_null=0
+export ASAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-16 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export OMP_NUM_THREADS=1
 kept_files=16 kept_bytes=8192
 
@@ -52,7 +61,7 @@ keep_inputs() {
 
 failed=0
 table=$'reader|executions|a second|edges|features|inputs kept|found\n'
-for program in "$work"/tests/fuzz/libfuzzer_*; do
+for program in build-asan/tests/fuzz/libfuzzer_*; do
   [[ -x $program ]] || continue
   env -u LSHDP_FUZZ_READER "$program" seeds "$work/corpus" >/dev/null
   for reader in $(env -u LSHDP_FUZZ_READER "$program" list); do

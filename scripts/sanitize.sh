@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# Builds tests with sanitizers and runs them; the last line says how many ran and how many failed.
-# usage: scripts/sanitize.sh asan|tsan [FOLDER...] [-- CTEST_ARGUMENTS]
-#   asan: AddressSanitizer and UndefinedBehaviorSanitizer. tsan: ThreadSanitizer.
+# Builds tests with sanitizers and runs them; a table at the end, and a line that says whether something was found.
+# usage: scripts/sanitize.sh [--no-build] asan|tsan [FOLDER...] [-- CTEST_ARGUMENTS]
+#   asan: AddressSanitizer and UndefinedBehaviorSanitizer, of clang. tsan: ThreadSanitizer.
 #   FOLDER: of tests/; without any, asan takes all that hold C++ tests, tsan comm, parallel and train.
+#   --no-build: runs what is built already.
 # Tests of ranks run with two of them, or with the fewest above where two are not offered. What is not looked at stands in
 # cmake/sanitizers, each with its reason. JOBS: processes that compile at a time (default: the number of cores).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '3,7p' "$0"; }
+usage() { sed -n '3,9p' "$0"; }
 
+builds=true
+if [[ ${1:-} == --no-build ]]; then
+  builds=false
+  shift
+fi
 kind=${1:-} folders=() arguments=()
 case $kind in
   asan) default=(core core_memory comm data model plan explore parallel measure train fuzz cli) ;;
@@ -44,42 +50,57 @@ left_out() { sed -nE 's/^([^# ]+).*/\1/p' "$settings/$1" | paste -sd:; }
 
 # Open MPI and LibTorch are not instrumented: what they do to memory is not seen, only what they lock. Open MPI leaves
 # memory to the end of the process and unloads what could say whose it was, so that leaks are looked for without it.
+# Reports go to files, since programs that a test starts may write where nobody looks.
 run_tests() {
-  local label=$1 leaks=$2 pattern=$3
+  local label=$1 leaks=$2 pattern=$3 common=log_path=$reports/$folder
   local -a start=()
+  local last=$build/Testing/Temporary/LastTest.log
   export GTEST_FILTER GTEST_COLOR=no
   GTEST_FILTER="-$(left_out "not_under_$kind.txt")"
-  export ASAN_OPTIONS="detect_leaks=$leaks:detect_stack_use_after_return=1"
-  export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
-  export LSAN_OPTIONS="suppressions=$settings/lsan.supp:print_suppressions=0"
-  export TSAN_OPTIONS="suppressions=$settings/tsan.supp:ignore_noninstrumented_modules=1:second_deadlock_stack=1:history_size=4"
+  export ASAN_OPTIONS="$common:suppressions=$settings/asan.supp:detect_leaks=$leaks:detect_stack_use_after_return=1"
+  export ASAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-16
+  export UBSAN_OPTIONS="$common:print_stacktrace=1:halt_on_error=1"
+  export LSAN_OPTIONS="$common:suppressions=$settings/lsan.supp:print_suppressions=0"
+  export TSAN_OPTIONS="$common:suppressions=$settings/tsan.supp:ignore_noninstrumented_modules=1:second_deadlock_stack=1"
+  TSAN_OPTIONS+=":history_size=4"
   if [[ $kind == tsan ]]; then
     export OMP_NUM_THREADS=1  # libgomp's own barriers are not seen
     # The shadow memory has fixed places, which a kernel that scatters widely may have given away.
     setarch -R true 2>/dev/null && start=(setarch -R)
   fi
-  rm -f "$build/Testing/Temporary/LastTest.log"
+  rm -f "$last"
   "${start[@]}" ctest --test-dir "$build" -L "$label" -R "$pattern" --output-on-failure --no-tests=ignore "${arguments[@]}" ||
     status=1
-  cat "$build/Testing/Temporary/LastTest.log" >>"$log" 2>/dev/null || true
+  cat "$last" >>"$log" 2>/dev/null || true
 }
 
-scripts/setup.sh
-cmake --preset "$kind" >/dev/null
-targets=("${folders[@]/#/tests/}")
-cmake --build "$build" -j "${JOBS:-$(nproc)}" --target "${targets[@]/%//all}"
+if $builds; then
+  packages=()
+  [[ $kind != asan ]] || packages=(clang-16 libclang-rt-16-dev llvm-16)
+  scripts/setup.sh "${packages[@]}"
+  cmake --preset "$kind" >/dev/null
+  targets=("${folders[@]/#/tests/}")
+  cmake --build "$build" -j "${JOBS:-$(nproc)}" --target "${targets[@]/%//all}"
+fi
 
-status=0 log=$build/sanitize.log
-: >"$log"
+status=0 reports=$PWD/$build/reports
+rm -rf "$reports"
+mkdir -p "$build/logs" "$reports"
+table=$'tests/|programs|tests passed|failed|reports|seconds\n'
 for folder in "${folders[@]}"; do
+  log=$build/logs/$folder.log begun=$SECONDS
+  : >"$log"
   pattern="^($(tests_of "$folder" | sed 's/\./\\./g' | paste -sd'|'))\$"
   leaks=1
   [[ $folder != cli ]] || leaks=0  # its tests start mpirun
   run_tests unit "$leaks" "$pattern"
   run_tests mpi 0 "$pattern"
+  found=$(find "$reports" -name "$folder.*" | wc -l)
+  [[ $found == 0 ]] || status=1
+  table+="$folder|$(grep -cE '^Test (Passed|Failed)' "$log" || true)|$(grep -c '^\[       OK \]' "$log" || true)"
+  table+="|$(grep -cE '^\[  FAILED  \] .*\([0-9]+ ms\)$' "$log" || true)|$found|$((SECONDS - begun))"$'\n'
 done
-programs=$(grep -cE '^Test (Passed|Failed)' "$log" || true)
-echo "sanitize: $kind: $programs programs, $(grep -c '^\[       OK \]' "$log") tests passed," \
-  "$(grep -cE '^\[  FAILED  \] .*\([0-9]+ ms\)$' "$log") failed;" \
-  "$([[ $status == 0 ]] && echo nothing found || echo "see $log")"
+echo
+column -t -s'|' <<<"$table"
+echo "sanitize: $kind: $([[ $status == 0 ]] && echo nothing found || echo "see $build/logs and $build/reports")"
 exit "$status"

@@ -275,11 +275,13 @@ bool is_batch_list(const std::string& batches) {
 
 bool is_same_setup(Json then, Json now) {
   constexpr double kLeast = 0.9;
-  if (!then.is_object() || !then.contains("ranks") || then["ranks"].size() != now["ranks"].size()) return false;
+  if (!then.is_object() || !then.contains("ranks") || !then["ranks"].is_array()) return false;
+  if (then["ranks"].size() != now["ranks"].size()) return false;
   for (std::size_t rank = 0; rank < now["ranks"].size(); ++rank) {
-    const auto had = then["ranks"][rank].value("memory_bytes", 0.0),
-               has = now["ranks"][rank].value("memory_bytes", 0.0);
-    if (has < kLeast * had) return false;
+    if (!then["ranks"][rank].is_object()) return false;
+    const Json had = then["ranks"][rank].value("memory_bytes", Json(0)),
+               has = now["ranks"][rank].value("memory_bytes", Json(0));
+    if (!had.is_number() || has.get<double>() < kLeast * had.get<double>()) return false;
     then["ranks"][rank].erase("memory_bytes");
     now["ranks"][rank].erase("memory_bytes");
   }

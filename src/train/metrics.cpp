@@ -31,11 +31,17 @@ double samples_per_second(const StepRecord& record) {
   return record.step_seconds > 0 ? static_cast<double>(record.samples) / record.step_seconds : 0;
 }
 
+/// The whole number `key`; `otherwise` where there is none.
+std::int64_t whole_number_or(const Json& record, const char* key, std::int64_t otherwise) {
+  const auto found = record.find(key);
+  return found != record.end() && found->is_number_integer() ? found->get<std::int64_t>() : otherwise;
+}
+
 /// Whether a run that goes on after `step` keeps a record: those of steps up to it, and of launches that made any.
 bool is_kept(const Json& record, std::int64_t step) {
   if (!record.is_object()) return false;
-  if (record.value("record", "") == "run") return record.value("resumed_after", std::int64_t{0}) < step;
-  return record.value("step", step + 1) <= step;
+  if (record.value("record", Json()) == "run") return whole_number_or(record, "resumed_after", 0) < step;
+  return whole_number_or(record, "step", step + 1) <= step;
 }
 
 /// The lines of `text` that a run continued after `step` keeps.

@@ -18,6 +18,17 @@ TEST(ProfileOfARun, HoldsForTheSameSetUp) {
   EXPECT_FALSE(is_same_setup(Json(), setup()));
 }
 
+TEST(ProfileOfARun, DoesNotHoldWhereAnythingElseStands) {
+  const auto changed = [](const char* at, const Json& value) {
+    Json then = setup();
+    then[Json::json_pointer(at)] = value;
+    return is_same_setup(then, setup());
+  };
+  EXPECT_FALSE(changed("/ranks", {{"a", 1}, {"b", 2}}));
+  EXPECT_FALSE(changed("/ranks/1", "none"));
+  EXPECT_FALSE(changed("/ranks/1/memory_bytes", "much"));
+}
+
 TEST(ProfileOfARun, HoldsThoughFreeMemoryVaries) {
   Json now = setup();
   now["ranks"][0]["memory_bytes"] = 950;

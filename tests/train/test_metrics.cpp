@@ -78,6 +78,18 @@ TEST(Metrics, ContinuesAfterTheResumedStep) {
   EXPECT_EQ(lines[5]["step"], 4);
 }
 
+TEST(Metrics, DropsLinesThatAreNoRecordsWhereItContinues) {
+  const test::TemporaryDirectory folder;
+  RunRecord resumed = run_of_two();
+  resumed.resumed_after = 3;
+  MetricsWriter(folder.path(), run_of_two()).add(step(3, 1));
+  LineWriter damaged(folder / "metrics.jsonl", true);
+  for (const char* line : {"[1]", R"({"record": 5})", R"({"record": "step", "step": "two"})", R"({"step": 1.5})"})
+    damaged.write(line);
+  MetricsWriter again(folder.path(), resumed);
+  EXPECT_EQ(lines_of(folder / "metrics.jsonl").size(), 3U);  // launch, step 3, launch
+}
+
 TEST(Metrics, ForgetsALaunchThatMadeNoStepThatIsKept) {
   const test::TemporaryDirectory folder;
   RunRecord resumed = run_of_two();

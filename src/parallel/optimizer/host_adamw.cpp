@@ -92,7 +92,7 @@ template <typename G, typename T, typename C>
 }
 
 // One version of each for the vector units there are; the machine that runs it chooses.
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(LSHDP_ONE_VERSION)
 #define LSHDP_FOR_VECTOR_UNITS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define LSHDP_FOR_VECTOR_UNITS
