@@ -1,5 +1,6 @@
 # Bytes that a step of each mode sends, by the kernel's counters of each emulated node's interface.
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,8 +13,21 @@ from experiments.runner import LSHDP
 
 MODEL = {"type": "vit", "image_size": 32, "channels": 3, "patch_size": 8, "num_layers": 12, "num_heads": 6, "hidden_dim": 384,
          "mlp_dim": 1536, "num_classes": 10}
-# How often the gradients' bytes cross the network in a step, each time (N-1)/N of them.
-CROSSINGS = {"ddp": 2, "fsdp": 3, "lsdp": 2}
+LLAMA = {"type": "llama", "num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 6,
+         "num_key_value_heads": 6, "max_position_embeddings": 64, "vocab_size": 256}
+LORA = "r=64,alpha=64,targets=all-linear"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """`crossings`: how often the gradients' bytes cross the network in a step, each time (N-1)/N of them."""
+    mode: str
+    crossings: int
+    lora: bool = False
+
+
+CASES = {"ddp": Case("ddp", 2), "fsdp": Case("fsdp", 3), "lsdp": Case("lsdp", 2),
+         "lora-ddp": Case("ddp", 2, lora=True), "lora-lsdp": Case("lsdp", 2, lora=True)}
 STEPS = (4, 12)  # two runs: what begin and end of a run send falls out of the difference
 HEADERS = 14 + 20 + 32  # bytes of Ethernet, IP and TCP before the payload of each packet
 MOST_OFF = 0.03
@@ -34,83 +48,92 @@ def sent_by(machine, node):
     return sent - HEADERS * packets
 
 
-def gradient_bytes(work, model):
-    """As many as the model's fp32 weights have, which the header of their file tells."""
-    weights = work / "weights.safetensors"
-    machines.run([str(LSHDP), "init", "--model", str(model), "--save", str(weights)], work / "logs/init.log", TIMEOUT)
-    with open(weights, "rb") as file:
+def gradient_bytes(run, case):
+    """As many as the fp32 values that the run trained, which the header of their file tells."""
+    with open(run / ("adapter_model.safetensors" if case.lora else "model.safetensors"), "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return sum(end - begin for begin, end in (tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"))
 
 
-def train(machine, work, mode, steps, data, model):
+def run_folder(work, name, steps):
+    return work / f"runs/{name}-{steps}"
+
+
+def train(machine, work, name, steps):
     """Payload bytes of each node in a run of so many steps."""
-    nodes = range(len(machine.cluster.cpus))
+    case, nodes = CASES[name], range(len(machine.cluster.cpus))
+    model, data = (work / f"{'llama' if case.lora else 'model'}.json"), work / ("tokens.h5" if case.lora else "data.h5")
     before = [sent_by(machine, node) for node in nodes]
-    machines.run([*machine.base, "run", str(LSHDP), "train", "--model", str(model), "--mode", mode, "--data", str(data), "--batches",
-                  "2,2,1,5", "--steps", str(steps), "--threads", "1", "--results", str(work / f"runs/{mode}-{steps}"),
-                  "--overwrite"],
-                 work / f"logs/{mode}-{steps}.log", TIMEOUT)
+    machines.run([*machine.base, "run", str(LSHDP), "train", "--model", str(model), "--mode", case.mode, "--data", str(data), "--batches",
+                  "2,2,1,5", "--steps", str(steps), "--threads", "1", *(["--lora", LORA] if case.lora else []),
+                  "--results", str(run_folder(work, name, steps)), "--overwrite"],
+                 work / f"logs/{name}-{steps}.log", TIMEOUT)
     return [sent_by(machine, node) - sent for node, sent in zip(nodes, before)]
+
+
+def prepare(work):
+    cells.write_json(work / "model.json", MODEL)
+    cells.write_json(work / "llama.json", LLAMA)
+    for name, made in (("data.h5", ["synthetic-images", "--count", "256", "--size", "32", "--channels", "3", "--classes", "10"]),
+                       ("tokens.h5", ["synthetic-tokens", "--count", "20000"])):
+        if not (work / name).exists():
+            machines.run([str(LSHDP), "data", *made, "--out", str(work / name)], work / "logs/data.log", TIMEOUT)
 
 
 def run(options, cluster, folder):
     records, work = cells.Records(folder / "raw", machines.made()), folder / "work"
-    missing = [mode for mode in CROSSINGS if not records.is_done(mode)]
+    missing = [name for name in CASES if not records.is_done(name)]
     if not missing:
         return
-    model, data = work / "model.json", work / "data.h5"
-    cells.write_json(model, MODEL)
-    if not data.exists():
-        machines.run([str(LSHDP), "data", "synthetic-images", "--count", "256", "--size", "32", "--channels", "3", "--classes", "10",
-                      "--out", str(data)], work / "logs/data.log", TIMEOUT)
-    gradients = gradient_bytes(work, model)
+    prepare(work)
     with machines.exclusive(options.cluster), machines.EmulatedCluster(options.cluster, cluster, work / "logs") as machine:
-        for mode in missing:
-            print(mode, flush=True)
-            few, many = (train(machine, work, mode, steps, data, model) for steps in STEPS)
+        for name in missing:
+            print(name, flush=True)
+            few, many = (train(machine, work, name, steps) for steps in STEPS)
             per_step = [(b - a) / (STEPS[1] - STEPS[0]) for a, b in zip(few, many)]
-            records.write(mode, cells.DONE, mode=mode, gradient_bytes=gradients, bytes_per_step=per_step)
+            gradients = gradient_bytes(run_folder(work, name, STEPS[0]), CASES[name])
+            records.write(name, cells.DONE, mode=name, gradient_bytes=gradients, bytes_per_step=per_step)
 
 
 # --- report --------------------------------------------------------------------------------------------------------------
 
 def rows_of(records):
     rows = []
-    for mode, crossings in CROSSINGS.items():
-        record = records.read(mode)
+    for name, case in CASES.items():
+        record = records.read(name)
         if not record:
             continue
         nodes = len(record["bytes_per_step"])
         gradients = record["gradient_bytes"]
-        expected = crossings * (nodes - 1) / nodes * gradients
-        rows.append({"mode": mode, "crossings": crossings, "gradients": gradients, "expected": expected, "nodes": record["bytes_per_step"],
+        expected = case.crossings * (nodes - 1) / nodes * gradients
+        rows.append({"name": name, "case": case, "gradients": gradients, "expected": expected, "nodes": record["bytes_per_step"],
+                     "made": f"{record['made']['revision']} on {record['made']['machine']}",
                      "off": max(abs(sent / expected - 1) for sent in record["bytes_per_step"])})
     return rows
 
 
 def write_report(folder):
-    records = cells.Records(folder / "raw")
-    rows = rows_of(records)
+    rows = rows_of(cells.Records(folder / "raw"))
     if not rows:
         print(f"interface_bytes: {folder}: no figures are there yet", file=sys.stderr)
         return
-    made = records.read(rows[0]["mode"])["made"]
-    lines = [f"{row['mode']}: {row['crossings']}(N-1)/N of the gradients' {row['gradients'] / 1e6:.1f} MB, off by "
-             f"{100 * row['off']:.1f} % on the worst node{verdict(row['off'], MOST_OFF, False)}." for row in rows]
+    made = ", ".join(dict.fromkeys(row["made"] for row in rows))
+    lines = [f"{row['name']}: {row['case'].crossings}(N-1)/N of the {'adapters' if row['case'].lora else 'gradients'}' "
+             f"{row['gradients'] / 1e6:.1f} MB, off by {100 * row['off']:.1f} % on the worst node{verdict(row['off'], MOST_OFF, False)}."
+             for row in rows]
     table = tables.markdown(["mode", "expected MB", *[f"node {node}" for node in range(len(rows[0]["nodes"]))]],
-                            [[row["mode"], f"{row['expected'] / 1e6:.2f}", *[f"{sent / 1e6:.2f}" for sent in row["nodes"]]] for row in rows])
+                            [[row["name"], f"{row['expected'] / 1e6:.2f}", *[f"{sent / 1e6:.2f}" for sent in row["nodes"]]] for row in rows])
     parts = ["# Bytes sent in a step, by the kernel's counters",
-             f"Made by `experiments/interface_bytes.sh` at {made['revision']} on {made['machine']}. A ViT of 21 M parameters in fp32, exact, one rank a "
-             f"node; what the interface of each node sent in {STEPS[1]} steps less what it sent in {STEPS[0]}, less {HEADERS} bytes of headers a "
-             "packet. Shards are equal, whatever the batches.",
+             f"Made by `experiments/interface_bytes.sh` at {made}. A ViT of 21 M parameters, and a Llama of 14 M of which adapters "
+             f"({LORA}) alone are trained; fp32, exact, one rank a node; what the interface of each node sent in {STEPS[1]} steps less what it "
+             f"sent in {STEPS[0]}, less {HEADERS} bytes of headers a packet. Shards are equal, whatever the batches.",
              "\n".join(f"- {line}" for line in lines), table]
     (folder / "interface_bytes.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(folder / "interface_bytes.md", flush=True)
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(prog="experiments/interface_bytes.sh", description="Counts what a step of each mode sends.",
+    parser = argparse.ArgumentParser(prog="experiments/interface_bytes.sh", description="Counts what a step of each mode sends, and of adapters.",
                                      epilog="Finished modes are kept: started again, it goes on where it was.")
     parser.add_argument("--cpus", type=lambda text: tuple(map(int, text.split(","))), default=(35, 35, 25, 95),
                         help="percent of a core, by node (default: 35,35,25,95)")

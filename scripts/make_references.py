@@ -16,7 +16,8 @@ and with label smoothing 0.1), and grad.PARAMETER, the gradients of `loss`. All 
 Models of the Llama family were made with transformers 5.24.0. Its code rounds norms and rotary tables to float32 even in a
 float64 model; NAME.reference.safetensors is that code with these casts taken out (in_double). NAME.generated.safetensors is
 the library as it is, in float32: logits of the same input, and tokens, what generate() without sampling makes of its first
-tokens.
+tokens. NAME.documents.safetensors is NAME.reference.safetensors of documents that share samples, each of which the library
+was given by itself; positions are those of tokens in their documents.
 """
 import argparse
 import contextlib
@@ -149,6 +150,43 @@ def make_llamas(out):
             (out / "llama-shards" / "generation_config.json").unlink()
 
 
+# Lengths of the documents that share each of two samples.
+DOCUMENTS = {"gpt2": ((3, 4), (1, 5, 1)), "llama_wide": ((11, 1, 20, 8), (40,)), "llama3": ((2, 29, 9), (17, 23))}
+
+
+def saved_model(folder, name):
+    with tempfile.TemporaryDirectory() as scratch:
+        for suffix, its_name in ((".json", "config.json"), (".weights.safetensors", "model.safetensors")):
+            shutil.copyfile(folder / f"{name}{suffix}", pathlib.Path(scratch) / its_name)
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            scratch, dtype=torch.float64, attn_implementation="eager"
+        )
+
+
+def make_documents(out):
+    """Each document by itself, though samples of NAME.documents.safetensors hold several."""
+    for name, lengths in DOCUMENTS.items():
+        with in_double():
+            model = saved_model(out, name).eval()
+            tokens = load_file(out / f"{name}.reference.safetensors")["input"]
+            target = torch.full_like(tokens, -100)
+            positions, logits = torch.zeros_like(tokens), []
+            for sample, documents in enumerate(lengths):
+                begin = 0
+                for length in documents:
+                    place = slice(begin, begin + length)
+                    begin += length
+                    positions[sample, place] = torch.arange(length)
+                    target[sample, place.start : place.stop - 1] = tokens[sample, place.start + 1 : place.stop]
+                    logits.append(model(tokens[sample : sample + 1, place]).logits[0])
+            logits = torch.cat(logits).view(*tokens.shape, -1)
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
+            loss.backward()
+        tensors = {"input": tokens, "target": target, "positions": positions, "logits": logits.detach(), "loss": loss.detach()}
+        tensors |= {"grad." + key: parameter.grad for key, parameter in model.named_parameters()}
+        save_file({key: value.contiguous() for key, value in tensors.items()}, out / f"{name}.documents.safetensors")
+
+
 class Mlp(torch.nn.Module):
     def __init__(self, widths):
         super().__init__()
@@ -231,7 +269,7 @@ def make_full(name, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", metavar="MODEL", help="vit_b_16 .. vit_h_14 or gpt2, in their full size")
-    parser.add_argument("--only", choices=("llama", "others"), help="the Llama family, or all but it")
+    parser.add_argument("--only", choices=("llama", "others", "documents"), help="the Llama family, all but it, or DOCUMENTS")
     parser.add_argument("--out", type=pathlib.Path, default=DATA, help="folder to write to")
     arguments = parser.parse_args()
     torch.manual_seed(20240)
@@ -242,6 +280,7 @@ def main():
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
     makers = {"llama": [make_llamas], "others": [make_vit, make_gpt2, make_mlp, make_other_forms]}
+    makers["documents"] = [make_documents]  # of models that are there
     for make in makers[arguments.only] if arguments.only else sum(makers.values(), []):
         make(arguments.out)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Writes the references of tokenizer.json: small tokenizers of three kinds, texts, and their tokens by `tokenizers`.
-"""Writes tests/data/data/tokenizers: tokenizers as Llama 3, Qwen 2.5 and GPT-2 have them, but small, with texts and their
-tokens by the `tokenizers` library.
+"""Writes tests/data/data/tokenizers: tokenizers as Llama 3, Qwen 2.5, GPT-2 and Llama 2 have them, but small, with texts
+and their tokens by the `tokenizers` library.
 
     pip install tokenizers==0.23.3 && scripts/make_tokenizer_references.py
 
@@ -111,6 +111,54 @@ def gpt2() -> dict:
                       "merges": merges}}
 
 
+BLANK = "\u2581"
+METASPACES = [{"prepend_scheme": scheme, "split": split} for scheme in ("always", "first", "never") for split in (False, True)]
+
+
+def llama2(corpus: list[str]) -> dict:
+    """Characters, and bytes of those that are no tokens; blanks are marked by a normalizer."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    names = ["<unk>", "<s>", "</s>"]
+    fallback = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=1000, min_frequency=2, show_progress=False, special_tokens=names + fallback)
+    tokenizer.train_from_iterator([text.replace("\n", " ") for text in corpus], trainer)
+    content = json.loads(tokenizer.to_str())
+    model = content["model"]
+    model.update(byte_fallback=True, fuse_unk=True, unk_token="<unk>")
+    # SentencePiece merges blanks, and over the borders of words.
+    for left, right in ((BLANK, BLANK), (BLANK * 2, BLANK * 2), (BLANK, "."), ("e", BLANK), ("e" + BLANK, "t")):
+        if left + right not in model["vocab"]:
+            model["vocab"][left + right] = len(model["vocab"])
+        if [left, right] not in model["merges"]:
+            model["merges"].insert(40, [left, right])
+    first = content["added_tokens"][:3]
+    begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    content.update(
+        added_tokens=first,
+        normalizer={"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": BLANK},
+                                                        {"type": "Replace", "pattern": {"String": " "}, "content": BLANK}]},
+        pre_tokenizer=None,
+        post_processor={"type": "TemplateProcessing", "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],
+                        "pair": [begin, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+        decoder={"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": BLANK}, "content": " "},
+                                                  {"type": "ByteFallback"}, {"type": "Fuse"},
+                                                  {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})
+    return content
+
+
+def write_metaspaces(content: dict, cases: list[str]) -> None:
+    """The same vocabulary in the form of newer files."""
+    lines = []
+    for metaspace in METASPACES:
+        changed = content | {"normalizer": None, "pre_tokenizer": {"type": "Metaspace", "replacement": BLANK} | metaspace}
+        tokenizer = Tokenizer.from_str(json.dumps(changed))
+        for text in cases:
+            lines.append(json.dumps(metaspace | {"text": text, "special_ids": tokenizer.encode(text, add_special_tokens=False).ids}))
+    (OUT / "llama2" / "metaspaces.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+
+
 def write(name: str, content: dict, cases: list[str]) -> None:
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,6 +185,9 @@ def main() -> None:
     write("llama3", llama3(corpus), cases)
     write("qwen", qwen(corpus), cases)
     write("gpt2", gpt2(), cases)
+    cases += ["<s>one</s> two<s> three", " <s>", "<s>", f"{BLANK}a {BLANK} b", "a  b   c     d", "one. .two", "the the\nthe"]
+    write("llama2", content := llama2(corpus), cases)
+    write_metaspaces(content, cases[-40:])
 
 
 if __name__ == "__main__":

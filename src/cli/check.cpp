@@ -41,7 +41,7 @@ Options check_options() {
   Options options("check", "Checks that all nodes are fit for a run, in less than 20 seconds.",
                   "mpirun --hostfile hosts lshdp check --model vit.json --data train.h5,test.h5 --results /shared/run");
   options.option("data", "FILE,..", "data sets that all nodes must have")
-      .option("model", "MODEL", "a preset or a JSON file, which the data must fit")
+      .option("model", "MODEL", "a preset, a JSON file, a folder or an exported file, which the data must fit")
       .option("context", "T", "with a model of texts: tokens of a sample (default: as many as the model has positions)")
       .option("init", "FILE", "weights that rank 0 must have")
       .option("results", "DIR", "a folder that all nodes must share");

@@ -130,6 +130,15 @@ data::TextOptions text_options(const Values& values) {
   if (options.fields.size() > 2)
     throw UsageError(fmt::format("--jsonl: {} keys; take one of a text, or two of a prompt and its completion",
                                  options.fields.size()));
+  if (values.has("chat-template")) {
+    const std::string& style = values.choice("chat-template", {"chatml", "qwen2.5", "llama3", "llama3.1"});
+    options.chat_template = style == "chatml"    ? data::ChatTemplate::chatml
+                            : style == "qwen2.5" ? data::ChatTemplate::qwen
+                            : style == "llama3"  ? data::ChatTemplate::llama3
+                                                 : data::ChatTemplate::llama3_1;
+    if (options.fields.size() != 1)
+      throw UsageError("--chat-template needs --jsonl KEY, the one key of the messages (often: messages)");
+  }
   options.special = values.flag("special");
   const std::string separator = values.has("separator")
                                     ? values.choice("separator", {"none", "file", "blank-line", "record"})
@@ -139,6 +148,7 @@ data::TextOptions text_options(const Values& values) {
   if (by_record && !values.has("jsonl")) throw UsageError("--separator record needs --jsonl");
   if (values.has("jsonl") && !by_record && separator != "none")
     throw UsageError(fmt::format("--separator {} is for plain text; with --jsonl take record or none", separator));
+  options.packs_documents = values.choice("packing", {"none", "documents"}) == "documents";
   if (values.has("pad-to")) {
     options.pad_to = values.integer("pad-to", 1, 1 << 22);
     if (values.has("validation-fraction"))
@@ -162,8 +172,16 @@ int run_text(const Arguments& arguments) {
       .option("jsonl", "KEY",
               "each line of the files is a JSON object, whose KEY (often: text) holds a document; or two keys, such as "
               "prompt,completion: only the second one's text is trained")
+      .option(
+          "chat-template", "NAME",
+          "KEY of --jsonl holds a chat's messages, which become tokens as the model's template says: chatml, qwen2.5, "
+          "llama3 or llama3.1; only what the assistant says is trained")
       .option("pad-to", "T",
               "each document fills whole samples of T tokens, the rest is not trained (train with --context T)")
+      .option("packing", "WHAT",
+              "documents: they share samples, and each attends to itself alone, with positions from 0 (with --pad-to: "
+              "whole where they fit); none: what --separator makes of them is one text, or --pad-to keeps them apart",
+              "none")
       .option("separator", "WHERE",
               "put the tokenizer's end token, such as <|endoftext|>, after each document (and before it its begin "
               "token, if it has one): file (each is one), blank-line (each part of a file between empty lines is one), "

@@ -13,7 +13,7 @@ namespace lshdp::cli {
 Options describe_options() {
   Options options("describe", "Shows the blocks of a model, their shapes and sizes, and which ranks hold them",
                   "lshdp describe --model gpt2 --layout layout.json");
-  options.required("model", "MODEL", "a preset or a JSON file")
+  options.required("model", "MODEL", "a preset, a JSON file, a folder with a config.json, or an exported file")
       .option("layout", "FILE", "a layout.json: show the ranks of each block, and what each rank holds")
       .option("json", "FILE", "where to write the same as JSON");
   return options;

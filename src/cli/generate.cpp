@@ -62,7 +62,7 @@ struct Prompt {
 Prompt shared_prompt(comm::Communicator& communicator, const model::Model& model, const Values& values) {
   Prompt prompt;
   const std::string json = comm::on_rank_0(communicator, [&] {
-    if (model.input.kind != model::InputSpec::Kind::tokens) throw UsageError("only a GPT generates text");
+    train::require_generates(model);
     prompt.text = prompt_of(values);
     const train::SavedModel saved = given_weights(values);
     prompt.tokenizer = tokenizer_of_weights(values, saved, model.input.vocabulary);

@@ -1,10 +1,14 @@
 // lshdp init: writes the fresh weights of a model.
 #include <filesystem>
 
+#include <fmt/format.h>
+
 #include "lshdp/cli/options.h"
+#include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
 #include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
+#include "lshdp/model/traced.h"
 #include "lshdp/model/weights.h"
 
 namespace lshdp::cli {
@@ -26,6 +30,9 @@ int run_init(const Arguments& arguments) {
   refuse_overwriting("--save", path, {values.text("model")});
   const NewFolders folders = require_writable_file(path, "--save");
   const model::Model made = model::make_model(values.text("model"));
+  if (model::is_traced(made))
+    throw UsageError(fmt::format(
+        "--model: {} was exported from PyTorch with its first weights; give that file as --init", made.name));
   model::write_weights(made, model::initial_values(made, seed), path);
   print_output("{}: {} parameters ({}) in {}\n", made.name, format_count(made.parameter_count()),
                format_size(static_cast<std::int64_t>(std::filesystem::file_size(path))), path.string());

@@ -21,6 +21,7 @@ Options max_batch_options() {
   Options options("max-batch", "Finds the largest micro-batch of each rank by training under its memory budget.",
                   "mpirun -np 4 lshdp max-batch --model vit_b_16 --memory 8GiB,8GiB,4GiB,2GiB");
   add_model_options(options);
+  add_packing_option(options);
   add_rank_options(options);
   options.option("max", "B", "try no larger batch", "4096")
       .option("out", "FILE", "where to write the result", "max_batch.json");
@@ -71,7 +72,7 @@ int run_max_batch(const Arguments& arguments) {
   const measure::RankRequest request = rank_request(values);
   const measure::MaxBatchOptions options{.largest = values.integer("max", 1)};
   return with_ranks("max-batch", values, [&](comm::Communicator& communicator) {
-    const model::Model model = shared_model(communicator, values);
+    const model::Model model = shared_packed_model(communicator, values);
     NewFolders folders;
     comm::on_rank_0(communicator, [&]() -> std::string {
       refuse_overwriting("--out", values.text("out"), {values.text("model")});

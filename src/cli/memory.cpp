@@ -29,6 +29,7 @@ Options memory_options() {
   Options options("memory", "Shows what each rank's memory goes to, predicted and measured.",
                   "mpirun -np 4 lshdp memory --model gpt2 --mode lsdp --batch 8");
   add_model_options(options);
+  add_packing_option(options);
   add_rank_options(options);
   options.option("batch", "B,..", fmt::format("samples of a micro-batch, at least {}", kMinBatch), "8")
       .option("out", "FILE", "also write the figures to FILE")
@@ -111,7 +112,7 @@ int run_memory(const Arguments& arguments) {
   const measure::RankRequest request = rank_request(values);
   const std::vector<std::int64_t> batches = values.integers("batch", kMinBatch);
   return with_ranks("memory", values, [&](comm::Communicator& communicator) {
-    const model::Model model = shared_model(communicator, values);
+    const model::Model model = shared_packed_model(communicator, values);
     NewFolders folders;
     comm::on_rank_0(communicator, [&]() -> std::string {
       if (!values.has("out")) return "";

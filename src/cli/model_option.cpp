@@ -13,6 +13,8 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/model/lora.h"
+#include "lshdp/model/traced.h"
+#include "lshdp/parallel/precision.h"
 #include "lshdp/train/saved_adapter.h"
 
 namespace lshdp::cli {
@@ -32,16 +34,38 @@ model::Model shared(comm::Communicator& communicator, const std::function<model:
   return model;
 }
 
+constexpr const char* kBasePrecision = "base-precision";
+
+std::optional<model::BasePrecision> given_base_precision(const Values& values) {
+  if (!values.has(kBasePrecision)) return std::nullopt;
+  return model::base_precision_from_text(values.choice(kBasePrecision, {"full", "int8", "nf4", "nf4-double"}));
+}
+
 /// Adapters as --lora describes them, or as they were saved.
 std::optional<model::LoraSettings> lora_settings(const Values& values) {
   std::optional<model::LoraSettings> settings;
   if (values.has("lora")) settings = model::parse_lora(values.text("lora"));
   if (values.has("adapter")) settings = train::find_saved_adapter(values.text("adapter"), "--adapter").settings;
-  const std::string& base = values.choice("base-precision", {"full", "int8", "nf4", "nf4-double"});
-  if (settings) settings->base = model::base_precision_from_text(base);
-  if (!settings && base != "full")
+  const model::BasePrecision base = given_base_precision(values).value_or(model::BasePrecision::full);
+  if (settings) settings->base = base;
+  if (!settings && base != model::BasePrecision::full)
     throw UsageError("--base-precision: only weights that are not trained are held in fewer bits; add --lora");
   return settings;
+}
+
+/// Of a run that goes on.
+model::LoraSettings lora_settings_of_run(const model::Model& base, const Values& values,
+                                         const model::LoraSettings& recorded) {
+  if (const auto precision = given_base_precision(values); precision && *precision != recorded.base)
+    throw UsageError(fmt::format("--base-precision: the run that --resume goes on with has {} (now {}); leave it out",
+                                 model::to_text(recorded.base), model::to_text(*precision)));
+  if (!values.has("lora")) return recorded;
+  model::LoraSettings given = model::parse_lora(values.text("lora"));
+  given.base = recorded.base;
+  if (!model::same_adapters(base, given, recorded, "--lora"))
+    throw UsageError(fmt::format("--lora: the run that --resume goes on with has {} (now {}); leave it out",
+                                 model::to_text(recorded), model::to_text(given)));
+  return recorded;
 }
 
 /// With more positions nobody means a sample of them all.
@@ -55,11 +79,20 @@ model::Model with_given_context(model::Model model, const Values& values) {
   return model;
 }
 
-model::Model changed(model::Model model, const Values& values) {
+void require_precision(const model::Model& model, const Values& values) {
+  if (!values.has("precision")) return;
+  const plan::Precision precision = plan::precision_from_text(values.text("precision"));
+  model::require_type(model, parallel::compute_type(precision), "--precision");
+}
+
+model::Model changed(model::Model model, const Values& values, const model::LoraSettings* recorded) {
   model = with_given_context(std::move(model), values);
-  const std::optional<model::LoraSettings> lora = lora_settings(values);
+  require_precision(model, values);
+  const std::optional<model::LoraSettings> lora =
+      recorded != nullptr ? lora_settings_of_run(model, values, *recorded) : lora_settings(values);
   if (!lora) return model;
-  model = model::with_lora(std::move(model), *lora, values.has("lora") ? "--lora" : "--adapter");
+  const char* source = recorded != nullptr ? "--resume" : values.has("lora") ? "--lora" : "--adapter";
+  model = model::with_lora(std::move(model), *lora, source);
   // Files that were measured with the model alone are not of this one.
   model.name = fmt::format("{}{}r={} of {}", model.name, kWithAdapters, lora->rank, fmt::join(lora->targets, ","));
   if (lora->base != model::BasePrecision::full) model.name += fmt::format(" over {}", model::to_text(lora->base));
@@ -73,7 +106,9 @@ void add_context_option(Options& options) {
 }
 
 void add_model_options(Options& options) {
-  options.required("model", "MODEL", "a preset, a JSON file, or a folder with a config.json");
+  options.required("model", "MODEL",
+                   "a preset, a JSON file, a folder with a config.json, or a file that was exported from PyTorch "
+                   "(docs/own-models.md)");
   add_context_option(options);
   options
       .option("lora", "SETTINGS",
@@ -82,8 +117,12 @@ void add_model_options(Options& options) {
       .option(
           "base-precision", "TYPE",
           "with adapters, how the other weights of linear layers are held: full, int8 (a scale a row), nf4 (4 bits, a "
-          "scale for 64) or nf4-double (scales in 8 bits)",
-          "full");
+          "scale for 64) or nf4-double (scales in 8 bits; default: full, or what a run that is resumed has)");
+}
+
+void add_packing_option(Options& options) {
+  options.option("packing", "WHAT", "of samples of tokens: none, or documents, which are kept apart (lshdp data text)",
+                 "none");
 }
 
 void add_adapter_option(Options& options) {
@@ -100,7 +139,23 @@ model::Model shared_model_of_samples(comm::Communicator& communicator, const Val
 }
 
 model::Model shared_model(comm::Communicator& communicator, const Values& values) {
-  return shared(communicator, [&] { return changed(model::make_model(values.text("model")), values); });
+  return shared_model_of_run(communicator, values, nullptr);
+}
+
+model::Model shared_model_of_run(comm::Communicator& communicator, const Values& values,
+                                 const model::LoraSettings* recorded) {
+  return shared(communicator, [&] { return changed(model::make_model(values.text("model")), values, recorded); });
+}
+
+model::Model shared_packed_model(comm::Communicator& communicator, const Values& values) {
+  const bool documents = values.choice("packing", {"none", "documents"}) == "documents";
+  model::Model model = shared_model(communicator, values);
+  comm::agree(communicator, [&] {
+    if (documents && !model.keeps_documents_apart)
+      throw UsageError(fmt::format("--packing documents: {} does not keep documents apart", model.name));
+  });
+  model.input.documents = documents;
+  return model;
 }
 
 std::string model_of_weights(const Values& values, const train::SavedModel& saved) {
@@ -108,6 +163,19 @@ std::string model_of_weights(const Values& values, const train::SavedModel& save
   if (!saved.config.empty()) return saved.config.string();
   throw UsageError(
       fmt::format("--model MODEL is missing: nothing says what model the weights {} are of", saved.weights.string()));
+}
+
+std::filesystem::path first_weights(comm::Communicator& communicator, const model::Model& model, const Values& values) {
+  if (values.has("init")) return values.text("init");
+  if (!model::is_traced(model)) return {};
+  comm::on_rank_0(communicator, [&]() -> std::string {
+    if (model::exported_description(values.text("model"))) return "";
+    throw UsageError(
+        fmt::format("--init WEIGHTS is missing: {} was exported from PyTorch, and {} does not hold its first weights; "
+                    "give the file that was exported, or trained weights",
+                    model.name, values.text("model")));
+  });
+  return values.text("model");
 }
 
 train::SavedModel given_weights(const Values& values) {
@@ -125,7 +193,10 @@ model::Model shared_model_of_weights(comm::Communicator& communicator, const Val
     const std::string model = values.has("model")
                                   ? values.text("model")
                                   : model_of_weights(values, train::find_saved_model(values.text("init"), "--init"));
-    return takes_samples ? with_given_context(model::make_model(model), values) : model::make_model(model);
+    model::Model made = model::make_model(model);
+    require_precision(made, values);
+    if (!takes_samples) return made;
+    return with_given_context(std::move(made), values);
   });
 }
 

@@ -18,6 +18,7 @@
 #include "lshdp/plan/describe.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/transfer_sizes.h"
+#include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
 #include "model_option.h"
 #include "rank_options.h"
@@ -130,9 +131,11 @@ int run_profile(const Arguments& arguments) {
       .curve_seconds = values.has("curve-seconds") ? values.real("curve-seconds", 0.1, 3600) : 0,
       .show_progress = true};
   return with_ranks("profile", values, [&](comm::Communicator& communicator) {
-    const model::Model model = shared_model(communicator, values);
+    model::Model model = shared_model(communicator, values);
     comm::agree(communicator, [&] {
-      if (values.has("data")) check_data(values.text("data"), model, options.total);
+      if (!values.has("data")) return;
+      check_data(values.text("data"), model, options.total);
+      model.input.documents = train::hold_documents({values.text("data")});
     });
     NewFolders folders;
     comm::on_rank_0(communicator, [&]() -> std::string {

@@ -31,6 +31,15 @@ fs::path folder_of(const train::SavedModel& saved) {
   return name == model::kWeightsFile || name == model::kShardsFile ? saved.weights.parent_path() : fs::path();
 }
 
+constexpr const char* kSentencePiece = "tokenizer.model";
+
+[[noreturn]] void refuse_sentence_piece(const std::string& file) {
+  throw UsageError(
+      fmt::format("{} is a model of SentencePiece, which is not read; make a tokenizer.json of it (in Python: "
+                  "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)) and take that",
+                  file));
+}
+
 bool names_a_file(const Values& values) {
   return values.has("tokenizer") && values.text("tokenizer").ends_with(".json");
 }
@@ -41,6 +50,7 @@ std::unique_ptr<data::Tokenizer> found(const Values& values, const fs::path& fol
   if (!folder.empty() && fs::exists(folder / "tokenizer.json")) return data::make_tokenizer(folder / "tokenizer.json");
   if (!folder.empty() && fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt"))
     return data::make_gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt");
+  if (!folder.empty() && fs::exists(folder / kSentencePiece)) refuse_sentence_piece((folder / kSentencePiece).string());
   if (model_vocabulary >= bytes && model_vocabulary <= 2 * bytes) return data::make_byte_tokenizer();
   throw UsageError(
       fmt::format("the model's vocabulary of {} is not that of bytes; give --tokenizer gpt2 with --encoder "
@@ -70,6 +80,8 @@ std::unique_ptr<data::Tokenizer> tokenizer_by_options(const Values& values) {
     if (given) throw UsageError("--encoder and --vocab-bpe are for --tokenizer gpt2");
     return data::make_tokenizer(values.text("tokenizer"));
   }
+  if (values.has("tokenizer") && values.text("tokenizer").ends_with(".model"))
+    refuse_sentence_piece("--tokenizer: " + values.text("tokenizer"));
   const bool gpt2 =
       values.has("tokenizer") ? values.choice("tokenizer", {"byte", "gpt2", "FILE.json"}) == "gpt2" : given;
   if (gpt2 && !both) throw UsageError("--tokenizer gpt2 needs --encoder encoder.json and --vocab-bpe vocab.bpe");

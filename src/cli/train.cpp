@@ -22,7 +22,9 @@
 #include "lshdp/core/version.h"
 #include "lshdp/model/lora.h"
 #include "lshdp/train/auto_resume.h"
+#include "lshdp/train/data_fit.h"
 #include "lshdp/train/launch.h"
+#include "lshdp/train/run_adapter.h"
 #include "lshdp/train/run_claim.h"
 #include "lshdp/train/saved_adapter.h"
 #include "lshdp/train/saved_model.h"
@@ -156,15 +158,15 @@ void read_folders(const Values& values, train::TrainOptions& options) {
   if (!keeps && checkpoints) throw UsageError("--checkpoint-every needs --results, the folder to write into");
 }
 
-/// What an adapter's run may be given, and others not, and the reverse. With --resume auto, --init and --adapter are
-/// for the beginning.
-void require_compatible(const Values& values) {
-  const bool adapter = values.has("lora") || values.has("adapter");
+/// What an adapter's run may be given, and others not, and the reverse; `recorded`: a run of adapters goes on. With
+/// --resume auto, --init and --adapter are for the beginning.
+void require_compatible(const Values& values, bool recorded) {
+  const bool adapter = values.has("lora") || values.has("adapter") || recorded;
   const bool resumes = values.has("resume") && !resumes_by_itself(values);
   if (values.has("adapter") && resumes)
-    throw UsageError("--adapter and --resume exclude each other: a checkpoint holds the adapter; give its --lora");
+    throw UsageError("--adapter and --resume exclude each other: a checkpoint holds the adapter");
   if (!adapter && values.has("init") && resumes)
-    throw UsageError("--init and --resume exclude each other; a run of adapters goes on with its --lora");
+    throw UsageError("--init and --resume exclude each other, but for a run of adapters");
   if (adapter && values.has("save"))
     throw UsageError("--save writes one file, but an adapter has two; take it from --results");
 }
@@ -184,8 +186,30 @@ train::TrainOptions read_options(const Values& values) {
   options.adapter = path_or_none(values, "adapter");
   options.save = path_or_none(values, "save");
   read_folders(values, options);
-  require_compatible(values);
   return options;
+}
+
+/// What the run that goes on, if one does, recorded of its adapters, by rank 0's word.
+std::optional<train::RunAdapter> shared_run_adapter(comm::Communicator& world, const Values& values,
+                                                    const train::TrainOptions& options) {
+  const std::string text = comm::on_rank_0(world, [&]() -> std::string {
+    const std::filesystem::path& run = resumes_by_itself(values) ? options.results : options.resume;
+    const auto found = run.empty() ? std::nullopt : train::adapter_of_run(run);
+    require_compatible(values, found.has_value());
+    return found ? json_text({{"lora", model::to_json(found->settings)}, {"init", found->init.string()}}) : "";
+  });
+  if (text.empty()) return std::nullopt;
+  const Json said = parse_json(text, "--resume");
+  return train::RunAdapter{model::lora_from_json(said["lora"], "--resume"), said["init"].get<std::string>()};
+}
+
+/// What is left out is as it was. The next resume finds all of it in the record of this launch.
+void complete_by_record(const train::RunAdapter& recorded, train::TrainOptions& options) {
+  if (options.init.empty()) options.init = recorded.init;
+  Json& given = options.invocation.options;
+  if (!options.init.empty()) given["init"] = options.init.string();
+  given["lora"] = model::to_text(recorded.settings);
+  given["base-precision"] = model::to_text(recorded.settings.base);
 }
 
 std::string result_text(const Json& summary) {
@@ -303,7 +327,10 @@ int run_train(const Arguments& arguments) {
       options.results = train::results_of_resume(world, options.resume);
       options.results_option = "--resume";
     }
-    const model::Model model = shared_model(world, values);
+    const std::optional<train::RunAdapter> recorded = shared_run_adapter(world, values, options);
+    if (recorded) complete_by_record(*recorded, options);
+    model::Model model = shared_model_of_run(world, values, recorded ? &recorded->settings : nullptr);
+    comm::agree(world, [&] { model.input.documents = train::hold_documents({options.data, options.eval_data}); });
     if (model::lora_of(model)) comm::agree(world, [&] { require_other_folder(values, options.results); });
     const train::RunClaim claim = train::claim_run(world, {.results = options.results,
                                                            .resume = options.resume,
@@ -318,6 +345,7 @@ int run_train(const Arguments& arguments) {
     if (!options.results.empty()) comm::require_shared_folder(world, options.results, options.results_option);
     const NewFolders folders = check_outputs(world, values);
     warn_of_dropout(world, model);
+    if (options.resume.empty()) options.init = first_weights(world, model, values);
     if (world.rank() == 0 && model::lora_of(model)) warn_of_base(options);
     const Json summary = train::launch(world, model, request, options);
     print_on_rank_0(world, world.rank() == 0 ? result_text(summary) : "");

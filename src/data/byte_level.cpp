@@ -1,7 +1,6 @@
 // Bytes as GPT-2 writes them, and words that are remembered.
 #include "byte_level.h"
 
-#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -41,32 +40,14 @@ void append_all(const Tokens& more, Tokens& tokens) { tokens.insert(tokens.end()
 
 }  // namespace
 
-std::vector<std::string> tokens_by_number(const Json& object, const std::string& source) {
-  if (!object.is_object() || object.empty()) throw UsageError(fmt::format("{}: must be an object of tokens", source));
-  std::vector<std::string> tokens(object.size());
-  std::vector<bool> taken(object.size());
-  for (const auto& [token, number] : object.items()) {
-    const bool fits = json_is<std::uint32_t>(number) && number.get<std::size_t>() < tokens.size() &&
-                      !taken[number.get<std::size_t>()];
-    if (!fits) {
-      throw UsageError(fmt::format("{}: the number of token '{}' is {}; numbers must be 0 to {}, each once", source,
-                                   token, number.dump(), tokens.size() - 1));
-    }
-    tokens[number.get<std::size_t>()] = token;
-    taken[number.get<std::size_t>()] = true;
-  }
-  return tokens;
-}
-
 ByteLevel::ByteLevel(std::vector<std::string> tokens, const std::string& source)
-    : tokens_(std::move(tokens)), symbols_(byte_symbols()) {
-  for (std::size_t i = 0; i < tokens_.size(); ++i) numbers_.emplace(tokens_[i], static_cast<std::uint32_t>(i));
+    : WordTokens(std::move(tokens)), symbols_(byte_symbols()) {
   std::unordered_map<std::string_view, char> bytes;
   for (std::size_t byte = 0; byte < 256; ++byte) {
-    byte_tokens_[byte] = number_of(numbers_, symbols_[byte], fmt::format("{}: byte {}", source, byte));
+    byte_tokens_[byte] = number_of(numbers(), symbols_[byte], fmt::format("{}: byte {}", source, byte));
     bytes.emplace(symbols_[byte], static_cast<char>(byte));
   }
-  for (const std::string& token : tokens_) bytes_.push_back(bytes_by_symbols(token, bytes));
+  for (const std::string& token : this->tokens()) bytes_.push_back(bytes_by_symbols(token, bytes));
 }
 
 void ByteLevel::set_merges(BytePairs pairs, bool whole_words) {
@@ -87,21 +68,11 @@ void ByteLevel::append(std::string_view word, Tokens& tokens) const {
   append_all(found->second, tokens);
 }
 
-void ByteLevel::add_to(Checksum& checksum) const {
-  // With the closing 0, so that where one token ends and the next begins counts as well.
-  for (const std::string& token : tokens_) checksum.add(std::as_bytes(std::span(token.c_str(), token.size() + 1)));
-  for (const std::uint64_t pair : pairs_.in_order()) {
-    std::array<std::byte, 8> bytes;  // little-endian, whatever the machine
-    for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<std::byte>(pair >> 8 * i);
-    checksum.add(bytes);
-  }
-}
-
 Tokens ByteLevel::made_of(std::string_view word) const {
   if (whole_words_) {
     std::string token;
     for (const char c : word) token += symbols_[static_cast<unsigned char>(c)];
-    if (const auto found = numbers_.find(token); found != numbers_.end()) return {found->second};
+    if (const auto found = numbers().find(token); found != numbers().end()) return {found->second};
   }
   Tokens tokens;
   tokens.reserve(word.size());

@@ -1,15 +1,18 @@
 // Text, and files of tokens, as data sets.
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "chat.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/data/converters.h"
+#include "packing.h"
 #include "text_matcher.h"
 #include "text_reader.h"
 #include "token_file.h"
@@ -48,9 +51,9 @@ void for_each_paragraph(std::string_view text, F f) {
   if (begin < text.size()) f(text.substr(begin));
 }
 
-/// Calls f(text) for each line's record. Empty lines are left out.
+/// Calls f(record, what to call it) for each line's record. Empty lines are left out.
 template <typename F>
-void for_each_record(std::string_view lines, const fs::path& file, const std::vector<std::string>& fields, F f) {
+void for_each_record(std::string_view lines, const fs::path& file, F f) {
   std::int64_t number = 0;
   for (std::size_t at = 0; at < lines.size();) {
     const std::size_t end = std::min(lines.find('\n', at), lines.size());
@@ -59,11 +62,21 @@ void for_each_record(std::string_view lines, const fs::path& file, const std::ve
     ++number;
     if (is_blank(line)) continue;
     const std::string source = fmt::format("{}: record in line {}", file.string(), number);
-    const Json record = parse_json(line, source);
-    std::vector<std::string> texts;
-    for (const std::string& field : fields) texts.push_back(json_value<std::string>(record, field, source));
-    f(texts);
+    f(parse_json(line, source), source);
   }
+}
+
+/// The texts of a record.
+std::vector<std::string> texts_of(const Json& record, const std::vector<std::string>& fields,
+                                  const std::string& source) {
+  std::vector<std::string> texts;
+  for (const std::string& field : fields) {
+    if (record.is_object() && record.contains(field) && record[field].is_array())
+      throw UsageError(
+          fmt::format("{}: \"{}\" is a list; if it is a chat's messages, give --chat-template", source, field));
+    texts.push_back(json_value<std::string>(record, field, source));
+  }
+  return texts;
 }
 
 std::string without_end_of_text(const std::string& tokenizer) {
@@ -88,16 +101,33 @@ bool note_special(std::string_view text, const TextMatcher& special, const fs::p
 class TextEncoder {
  public:
   TextEncoder(const Tokenizer& tokenizer, const TextOptions& options) : tokenizer_(tokenizer), options_(options) {
-    if (options.documents != Documents::none && !tokenizer.end_of_text())
+    const bool chats = options.chat_template != ChatTemplate::none;
+    if (options.documents != Documents::none && !tokenizer.end_of_text() && (!chats || options.pad_to > 0))
       throw UsageError(without_end_of_text(tokenizer.name()));
     if (options.special && tokenizer.special_tokens().empty())
       throw UsageError("--special: the tokenizer has no special tokens");
     if (masked() && options.documents == Documents::none)
-      throw UsageError("prompts and padding are of documents; leave out --separator none, or give one with --pad-to");
+      throw UsageError(
+          "prompts, padding and packing are of documents; leave out --separator none, or give one with --pad-to and "
+          "--packing");
   }
 
   /// Whether some tokens are not trained.
-  bool masked() const { return options_.fields.size() > 1 || options_.pad_to > 0; }
+  bool masked() const {
+    return options_.fields.size() > 1 || options_.pad_to > 0 || options_.packs_documents ||
+           options_.chat_template != ChatTemplate::none;
+  }
+
+  void add_chat(const std::vector<ChatMessage>& messages) {
+    begun_ = all_.tokens.size();
+    for (const ChatPart& part : chat_parts(options_.chat_template, messages)) {
+      if (part.special)
+        all_.push(chat_token(part.text), part.trained);
+      else
+        append_behind(part);
+    }
+    finish_document();
+  }
 
   void add_pair(const std::string& prompt, const std::string& completion) {
     begin_document();
@@ -119,31 +149,58 @@ class TextEncoder {
   /// No more is added.
   void finish() {
     append(std::exchange(one_text_, {}), true);
-    // The last window's last target.
-    if (options_.pad_to > 0 && !tokens_.empty()) push(*tokenizer_.end_of_text(), false);
+    if (options_.pad_to == 0 || all_.tokens.empty()) return;
+    const std::uint32_t padding = *tokenizer_.end_of_text();
+    if (options_.packs_documents) all_ = packed(all_, options_.pad_to, padding);
+    all_.push(padding, false, true);  // the last sample's last target
   }
-  const Tokens& tokens() const { return tokens_; }
-  /// Of each token whether it is trained; empty: all are.
-  std::span<const std::uint8_t> trained() const {
-    return masked() ? std::span<const std::uint8_t>(trained_) : std::span<const std::uint8_t>();
+  const Tokens& tokens() const { return all_.tokens; }
+  TokenMarks marks() const {
+    TokenMarks marks;
+    if (masked()) marks.trained = all_.trained;
+    if (options_.packs_documents) marks.starts = all_.starts;
+    return marks;
   }
 
  private:
-  void push(std::uint32_t token, bool trained) {
-    tokens_.push_back(token);
-    trained_.push_back(trained ? 1 : 0);
-  }
-
   void begin_document() {
-    begun_ = tokens_.size();
-    if (const auto begin = tokenizer_.begin_of_text()) push(*begin, true);
+    begun_ = all_.tokens.size();
+    if (const auto begin = tokenizer_.begin_of_text()) all_.push(*begin, true);
   }
   void end_document() {
-    push(*tokenizer_.end_of_text(), true);
-    trained_[begun_] = 0;  // nothing of the document tells it
-    const auto window = static_cast<std::size_t>(options_.pad_to);
-    while (window > 0 && tokens_.size() % window != 0) push(*tokenizer_.end_of_text(), false);
+    all_.push(*tokenizer_.end_of_text(), true);
+    finish_document();
   }
+  void finish_document() {
+    all_.starts[begun_] = 1;
+    all_.trained[begun_] = 0;  // nothing of the document tells it
+    if (options_.packs_documents) return;
+    const auto window = static_cast<std::size_t>(options_.pad_to);
+    while (window > 0 && all_.tokens.size() % window != 0) all_.push(*tokenizer_.end_of_text(), false);
+  }
+
+  std::uint32_t chat_token(const std::string& text) {
+    const auto [known, fresh] = chat_tokens_.try_emplace(text, 0);
+    if (!fresh) return known->second;
+    const Tokens tokens = tokenizer_.encode_special(text);
+    if (tokens.size() != 1)
+      throw UsageError(
+          fmt::format("--chat-template: the tokenizer has no special token {}; is it that of a chat model?", text));
+    return known->second = tokens.front();
+  }
+  /// A token that holds the end of the heading and more belongs to what follows.
+  void append_behind(const ChatPart& part) {
+    const std::size_t heading = bytes_of(tokenizer_.encode_behind(part.text.substr(0, part.heading), false));
+    std::size_t bytes = 0;
+    for (const std::uint32_t token : tokenizer_.encode_behind(part.text, options_.special)) {
+      if (part.trained && bytes <= heading) bytes += bytes_of({token});
+      all_.push(token, part.trained && bytes > heading);
+    }
+  }
+  std::size_t bytes_of(const Tokens& tokens) const {
+    return tokenizer_.decode(std::vector<std::int64_t>(tokens.begin(), tokens.end())).size();
+  }
+
   void add_document(std::string_view text) {
     begin_document();
     append(text, true);
@@ -152,16 +209,17 @@ class TextEncoder {
 
   void append(std::string_view text, bool trained) {
     const Tokens more = options_.special ? tokenizer_.encode_special(text) : tokenizer_.encode(text);
-    tokens_.insert(tokens_.end(), more.begin(), more.end());
-    trained_.resize(tokens_.size(), trained ? 1 : 0);
+    all_.tokens.insert(all_.tokens.end(), more.begin(), more.end());
+    all_.trained.resize(all_.tokens.size(), trained ? 1 : 0);
+    all_.starts.resize(all_.tokens.size(), 0);
   }
 
   const Tokenizer& tokenizer_;
   const TextOptions& options_;
-  std::string one_text_;  // where there are no documents
-  Tokens tokens_;
-  std::vector<std::uint8_t> trained_;  // by token
-  std::size_t begun_ = 0;              // the document in hand
+  std::string one_text_;                              // where there are no documents
+  std::map<std::string, std::uint32_t> chat_tokens_;  // by text
+  MarkedTokens all_;
+  std::size_t begun_ = 0;  // the document in hand
 };
 
 void require_below(std::span<const std::uint32_t> tokens, std::int64_t first, std::int64_t vocabulary,
@@ -202,7 +260,14 @@ void convert_text(const std::vector<fs::path>& files, const Tokenizer& tokenizer
       add(content);
       continue;
     }
-    for_each_record(content, file, options.fields, [&](const std::vector<std::string>& texts) {
+    for_each_record(content, file, [&](const Json& record, const std::string& source) {
+      if (options.chat_template != ChatTemplate::none) {
+        const std::vector<ChatMessage> messages = chat_messages(record, options.fields.front(), source);
+        for (const ChatMessage& message : messages)
+          noted = noted || note_special(message.content, special, file, reader);
+        return encoder.add_chat(messages);
+      }
+      const std::vector<std::string> texts = texts_of(record, options.fields, source);
       if (texts.size() == 1) return add(texts.front());
       for (const std::string& text : texts) noted = noted || note_special(text, special, file, reader);
       encoder.add_pair(texts.front(), texts.back());
@@ -212,8 +277,9 @@ void convert_text(const std::vector<fs::path>& files, const Tokenizer& tokenizer
   const Tokens& tokens = encoder.tokens();
   if (tokens.empty()) throw UsageError(fmt::format("{}: holds no text", names_of(files)));
   reader.warn();
-  SplitTokenWriter writer(output, static_cast<std::int64_t>(tokens.size()), tokenizer.vocabulary(), encoder.masked());
-  writer.add(tokens, encoder.trained());
+  SplitTokenWriter writer(output, static_cast<std::int64_t>(tokens.size()), tokenizer.vocabulary(),
+                          {.trained = encoder.masked(), .starts = options.packs_documents});
+  writer.add(tokens, encoder.marks());
   writer.commit(tokenizer.record(), fmt::format("text {}", names_of(files)), options.pad_to);
 }
 

@@ -111,16 +111,15 @@ class TokenDataset : public Dataset {
         context_(context),
         stride_(windows == Windows::fixed ? context : 1),
         keep_(info_.count <= in_memory_limit / static_cast<std::int64_t>(sizeof(std::int32_t))) {
-    if (!info_.masked) return;
-    trained_.resize(static_cast<std::size_t>(info_.count));
-    file.openDataSet(kTrainedArray).read(trained_.data(), H5::PredType::NATIVE_UINT8);
+    if (info_.masked) trained_ = marks(file, kTrainedArray);
+    if (info_.documents) starts_ = marks(file, kStartsArray);
   }
 
   const DatasetInfo& info() const override { return info_; }
   std::int64_t size() const override { return (info_.count - 1 - context_) / stride_ + 1; }
   std::int64_t memory_bytes() const override {
     const std::int64_t tokens = keep_ ? info_.count * static_cast<std::int64_t>(sizeof(std::int32_t)) : 0;
-    return tokens + std::ssize(trained_);
+    return tokens + std::ssize(trained_) + std::ssize(starts_);
   }
 
   std::int64_t terms(std::span<const std::int64_t> samples) const override {
@@ -137,6 +136,7 @@ class TokenDataset : public Dataset {
     if (keep_ && memory_.empty()) memory_ = read_tokens(0, info_.count);
     const auto count = static_cast<std::int64_t>(samples.size());
     Batch batch{at::empty({count, context_}, at::kLong), at::empty({count, context_}, at::kLong)};
+    if (info_.documents) batch.positions = at::empty({count, context_}, at::kLong);
     for_each_run(samples, size(), path_, [&](std::int64_t at, std::int64_t first, std::int64_t windows) {
       const std::int64_t begin = first * stride_, length = (windows - 1) * stride_ + context_ + 1;
       std::vector<std::int32_t> read;
@@ -149,12 +149,26 @@ class TokenDataset : public Dataset {
         std::int64_t* targets = batch.target.mutable_data_ptr<std::int64_t>() + (at + window) * context_;
         std::copy_n(from + 1, context_, targets);
         if (info_.masked) mask(targets, targets_of(first + window));
+        if (info_.documents) count_positions(first + window, batch.positions[at + window]);
       }
     });
     return batch;
   }
 
  private:
+  std::vector<std::uint8_t> marks(const H5::H5File& file, const char* name) const {
+    std::vector<std::uint8_t> read(static_cast<std::size_t>(info_.count));
+    file.openDataSet(name).read(read.data(), H5::PredType::NATIVE_UINT8);
+    return read;
+  }
+
+  /// Of a document whose beginning the window does not hold, the window is the whole.
+  void count_positions(std::int64_t window, const at::Tensor& positions) const {
+    const std::uint8_t* starts = starts_.data() + window * stride_;
+    auto* position = positions.mutable_data_ptr<std::int64_t>();
+    for (std::int64_t i = 0; i < context_; ++i) position[i] = i == 0 || starts[i] != 0 ? 0 : position[i - 1] + 1;
+  }
+
   /// Of each target of a window: whether it is trained.
   const std::uint8_t* targets_of(std::int64_t window) const { return trained_.data() + window * stride_ + 1; }
 
@@ -188,6 +202,7 @@ class TokenDataset : public Dataset {
   bool keep_;
   std::vector<std::int32_t> memory_;
   std::vector<std::uint8_t> trained_;  // by token; empty: all are
+  std::vector<std::uint8_t> starts_;   // by token; empty: documents are not kept apart
 };
 
 void require_a_window(const fs::path& path, const DatasetInfo& info, std::int64_t context) {

@@ -40,14 +40,20 @@ std::string describe_images(const DatasetInfo& info, const std::vector<std::int6
   return table.to_string() + "\n" + class_table(info, labels);
 }
 
+/// Tokens of which the array says 1.
+std::int64_t marked(const H5::H5File& file, const char* array, const DatasetInfo& info) {
+  std::vector<std::uint8_t> marks(static_cast<std::size_t>(info.count));
+  file.openDataSet(array).read(marks.data(), H5::PredType::NATIVE_UINT8);
+  return info.count - std::ranges::count(marks, 0);
+}
+
 std::string describe_tokens(const H5::H5File& file, const DatasetInfo& info) {
   Table table({"tokens", format_count(info.count)});
-  if (info.masked) {
-    std::vector<std::uint8_t> trained(static_cast<std::size_t>(info.count));
-    file.openDataSet(kTrainedArray).read(trained.data(), H5::PredType::NATIVE_UINT8);
-    table.add({"trained", format_count(info.count - std::ranges::count(trained, 0))});
-  }
-  if (info.padded_to > 0) table.add({"a document fills samples of", format_count(info.padded_to)});
+  if (info.masked) table.add({"trained", format_count(marked(file, kTrainedArray, info))});
+  if (info.documents) table.add({"documents, kept apart", format_count(marked(file, kStartsArray, info))});
+  if (info.padded_to > 0)
+    table.add(
+        {info.documents ? "documents fill samples of" : "a document fills samples of", format_count(info.padded_to)});
   table.add({"vocabulary", format_count(info.vocabulary)});
   table.add({"tokenizer", info.tokenizer.empty() ? "not known" : info.tokenizer});
   if (!info.tokenizer_checksum.empty()) table.add({"vocabulary and merges", info.tokenizer_checksum});

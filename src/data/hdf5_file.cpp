@@ -45,9 +45,9 @@ H5::DataSet integer_array(const H5::H5File& file, const fs::path& path, const st
 /// room for them has none left. Compression leaves a thousandth at best.
 void require_stored(const fs::path& path, const H5::DataSet& array, const std::string& name) {
   const H5::DSetCreatPropList properties = array.getCreatePlist();
-  if (properties.getExternalCount() > 0)
-    refuse(path, fmt::format("'{}' lies in another file; copy it into this", name));
   const H5D_layout_t layout = properties.getLayout();
+  if (properties.getExternalCount() > 0 || layout == H5D_VIRTUAL)
+    refuse(path, fmt::format("'{}' lies in another file; copy it into this", name));
   if (layout != H5D_CHUNKED && layout != H5D_CONTIGUOUS) return;
   constexpr double most = 4096;  // bytes of a stored one
   double bytes = static_cast<double>(array.getDataType().getSize());
@@ -139,6 +139,17 @@ void read_image_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
   info.classes = static_cast<std::int64_t>(info.class_names.size());
 }
 
+/// Whether there is an array of one byte a token.
+bool has_marks(const H5::H5File& file, const fs::path& path, const char* name, std::int64_t tokens) {
+  if (!file.nameExists(name)) return false;
+  const H5::DataSet marks = stored_integers(file, path, name);
+  const auto count = static_cast<std::int64_t>(shape_of(marks)[0]);
+  if (marks.getIntType() != H5::PredType::NATIVE_UINT8)
+    refuse(path, fmt::format("'{}' must hold bytes (uint8), 0 or 1", name));
+  if (count != tokens) refuse(path, fmt::format("holds {} tokens but {} in '{}'", tokens, count, name));
+  return true;
+}
+
 void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& info) {
   info.kind = DatasetInfo::Kind::tokens;
   info.count = static_cast<std::int64_t>(shape_of(stored_integers(file, path, "tokens"))[0]);
@@ -150,13 +161,8 @@ void read_token_info(const H5::H5File& file, const fs::path& path, DatasetInfo& 
   if (info.vocabulary < 1 || info.vocabulary > std::numeric_limits<std::int32_t>::max()) {
     refuse(path, fmt::format("attribute 'vocabulary' is {}; it must be from 1 to 2147483647", info.vocabulary));
   }
-  info.masked = file.nameExists(kTrainedArray);
-  if (info.masked) {
-    const H5::DataSet trained = stored_integers(file, path, kTrainedArray);
-    const auto count = static_cast<std::int64_t>(shape_of(trained)[0]);
-    if (trained.getIntType() != H5::PredType::NATIVE_UINT8) refuse(path, "'trained' must hold bytes (uint8), 0 or 1");
-    if (count != info.count) refuse(path, fmt::format("holds {} tokens but {} in 'trained'", info.count, count));
-  }
+  info.masked = has_marks(file, path, kTrainedArray, info.count);
+  info.documents = has_marks(file, path, kStartsArray, info.count);
   if (file.attrExists(kPaddedTo)) {
     const H5::Attribute padded = file.openAttribute(kPaddedTo);
     if (padded.getTypeClass() != H5T_INTEGER || padded.getSpace().getSimpleExtentNpoints() != 1)

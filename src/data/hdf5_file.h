@@ -16,6 +16,8 @@ inline constexpr const char *kVocabularyArray = "tokenizer_vocab.json", *kMerges
 
 /// Where it says which tokens are trained: one byte a token, 0 or 1; all are without it.
 inline constexpr const char* kTrainedArray = "trained";
+/// Where it says which tokens documents begin with, in the same way, if they are to be kept apart.
+inline constexpr const char* kStartsArray = "document_starts";
 /// The attribute of DatasetInfo::padded_to.
 inline constexpr const char* kPaddedTo = "padded_to";
 

@@ -79,6 +79,9 @@ DatasetIdentity identity_of(const fs::path& path, std::int64_t whole_bytes) {
       if (info.masked)
         add_array(checksum, file.openDataSet(kTrainedArray), info.count, 1, H5::PredType::NATIVE_UINT8,
                   std::numeric_limits<std::int64_t>::max());
+      if (info.documents)
+        add_array(checksum, file.openDataSet(kStartsArray), info.count, 1, H5::PredType::NATIVE_UINT8,
+                  std::numeric_limits<std::int64_t>::max());
     } else {
       identity.sampled = add_array(checksum, file.openDataSet("images"), info.count,
                                    info.channels * info.height * info.width, H5::PredType::NATIVE_UINT8, whole_bytes);

@@ -9,6 +9,7 @@
 
 #include "added_tokens.h"
 #include "byte_level.h"
+#include "character_level.h"
 #include "checked_token.h"
 #include "composer.h"
 #include "lshdp/core/error.h"
@@ -38,7 +39,7 @@ BytePairs merges_of(const Json& merges, const TokenNumbers& numbers, const std::
 }
 
 /// Numbers that the library would not give are refused: it would go by its own.
-void require_numbers(const TokenizerFile& file, const ByteLevel& words, const std::string& source) {
+void require_numbers(const TokenizerFile& file, const WordTokens& words, const std::string& source) {
   auto next = static_cast<std::uint32_t>(words.size());
   std::map<std::string_view, std::size_t> places;
   for (std::size_t i = 0; i < file.added.size(); ++i) {
@@ -54,14 +55,40 @@ void require_numbers(const TokenizerFile& file, const ByteLevel& words, const st
   }
 }
 
+std::unique_ptr<WordTokens> words_of(const TokenizerFile& file, const std::string& source) {
+  const std::string place = source + ": \"model.vocab\"";
+  std::vector<std::string> tokens = tokens_by_number(file.vocabulary, place);
+  std::unique_ptr<WordTokens> words;
+  if (file.byte_fallback)
+    words = std::make_unique<CharacterLevel>(std::move(tokens), place);
+  else
+    words = std::make_unique<ByteLevel>(std::move(tokens), place);
+  words->set_merges(merges_of(file.merges, words->numbers(), source), file.whole_words);
+  return words;
+}
+
+/// `text` with kBlankMark for blanks, and one before it if asked for.
+std::string with_marks(std::string_view text, bool before) {
+  std::string marked(before ? kBlankMark : std::string_view());
+  for (const char c : text) {
+    if (c == ' ')
+      marked += kBlankMark;
+    else
+      marked += c;
+  }
+  return marked;
+}
+
 class JsonTokenizer : public Tokenizer {
  public:
   JsonTokenizer(const TokenizerFile& file, const std::string& source, std::string text)
-      : words_(tokens_by_number(file.vocabulary, source + ": \"model.vocab\""), source + ": \"model.vocab\""),
+      : words_(words_of(file, source)),
         blank_first_(file.blank_first),
-        vocabulary_(static_cast<std::int64_t>(words_.size())) {
-    words_.set_merges(merges_of(file.merges, words_.numbers(), source), file.whole_words);
-    require_numbers(file, words_, source);
+        marks_blanks_(file.byte_fallback),
+        blank_before_(file.blank_before),
+        splits_at_blanks_(file.splits_at_blanks),
+        vocabulary_(static_cast<std::int64_t>(words_->size())) {
+    require_numbers(file, *words_, source);
     if (file.composes) composer_.emplace();
     for (const std::string& pattern : file.split_patterns) splitters_.emplace_back(pattern, file.pattern_place);
     add_tokens(file.added);
@@ -80,15 +107,20 @@ class JsonTokenizer : public Tokenizer {
     return texts;
   }
 
-  Tokens encode(std::string_view text) const override { return encoded(text, /*special=*/false); }
-  Tokens encode_special(std::string_view text) const override { return encoded(text, /*special=*/true); }
+  Tokens encode(std::string_view text) const override { return encoded(text, /*special=*/false, /*first=*/true); }
+  Tokens encode_special(std::string_view text) const override {
+    return encoded(text, /*special=*/true, /*first=*/true);
+  }
+  Tokens encode_behind(std::string_view text, bool special) const override {
+    return encoded(text, special, /*first=*/false);
+  }
 
   std::string decode(std::span<const std::int64_t> tokens) const override {
     std::string text;
     for (const std::int64_t token : tokens) {
       const std::size_t number = checked_token(token, vocabulary_);
       const auto found = added_texts_.find(static_cast<std::uint32_t>(number));
-      text += found == added_texts_.end() ? words_.bytes_of(number) : found->second;
+      text += found == added_texts_.end() ? words_->bytes_of(number) : found->second;
     }
     return text;
   }
@@ -98,7 +130,7 @@ class JsonTokenizer : public Tokenizer {
     std::vector<AddedToken> as_they_are, normalized;
     for (const TokenizerFile::Added& token : added) {
       AddedToken found{token.text, token.number, token.special};
-      if (token.normalized && composer_) found.text = (*composer_)(token.text);
+      if (token.normalized) found.text = normal_form(token.text);
       (token.normalized ? normalized : as_they_are).push_back(std::move(found));
       added_texts_.emplace(token.number, token.text);
       if (token.special) special_.emplace_back(token.text, token.number);
@@ -136,45 +168,76 @@ class JsonTokenizer : public Tokenizer {
               {"begin", begin_ ? Json(*begin_) : Json()},
               {"end", end_ ? Json(*end_) : Json()},
               {"added", Json::array()}};
+    if (marks_blanks_)
+      rest.update({{"blank_before", static_cast<int>(blank_before_)}, {"splits_at_blanks", splits_at_blanks_}});
     for (const TokenizerFile::Added& token : file.added)
       rest["added"].push_back({token.text, token.number, token.special, token.normalized});
     const std::string text = json_text(rest);
     Checksum checksum;
-    words_.add_to(checksum);
+    words_->add_to(checksum);
     checksum.add(std::as_bytes(std::span(text)));
     return checksum.text();
   }
 
-  Tokens encoded(std::string_view text, bool special) const {
+  /// NFC, or blanks that are marked by a normalizer.
+  std::string normal_form(std::string_view text) const {
+    if (composer_) return (*composer_)(text);
+    const bool marks = blank_before_ == TokenizerFile::BlankBefore::each_part;
+    return marks ? with_marks(text, /*before=*/!text.empty()) : std::string(text);
+  }
+
+  /// `first`: nothing comes before the text.
+  Tokens encoded(std::string_view text, bool special, bool first) const {
     Tokens tokens;
     tokens.reserve(text.size() / 3);
     const auto add = [&](std::uint32_t token) { tokens.push_back(token); };
     as_they_are_.for_each_part(
         text, special,
         [&](std::string_view part) {
-          const std::string composed = composer_ ? (*composer_)(part) : std::string();
+          const std::string changed = normal_form(part);
           normalized_.for_each_part(
-              composer_ ? std::string_view(composed) : part, special,
-              [&](std::string_view rest) { append_text(rest, tokens); }, add);
+              changed, special,
+              [&](std::string_view rest) {
+                const bool begins = first && part.data() == text.data() && rest.data() == changed.data();
+                append_text(rest, begins, tokens);
+              },
+              add);
         },
         add);
     return tokens;
   }
 
-  void append_text(std::string_view text, Tokens& tokens) const {
+  void append_text(std::string_view text, bool begins, Tokens& tokens) const {
+    if (marks_blanks_) return append_marked(text, begins, tokens);
     if (!blank_first_ || text.starts_with(' ')) return append_words(text, 0, tokens);
     append_words(" " + std::string(text), 0, tokens);
   }
 
+  void append_marked(std::string_view text, bool begins, Tokens& tokens) const {
+    using Before = TokenizerFile::BlankBefore;
+    const bool wanted = blank_before_ == Before::always || (blank_before_ == Before::first && begins);
+    const bool there = text.starts_with(' ') || text.starts_with(kBlankMark);
+    const std::string marked = with_marks(text, wanted && !there);
+    if (!splits_at_blanks_) return words_->append(marked, tokens);
+    for (std::size_t at = 0; at < marked.size();) {
+      const std::size_t end = std::min(marked.find(kBlankMark, at + 1), marked.size());
+      words_->append(std::string_view(marked).substr(at, end - at), tokens);
+      at = end;
+    }
+  }
+
   void append_words(std::string_view text, std::size_t splitter, Tokens& tokens) const {
-    if (splitter == splitters_.size()) return words_.append(text, tokens);
+    if (splitter == splitters_.size()) return words_->append(text, tokens);
     splitters_[splitter].for_each_word(text, [&](std::string_view word) { append_words(word, splitter + 1, tokens); });
   }
 
-  ByteLevel words_;
+  std::unique_ptr<WordTokens> words_;
   std::optional<Composer> composer_;
   std::vector<WordSplitter> splitters_;  // each splits what the one before left
   bool blank_first_;
+  bool marks_blanks_;  // as kBlankMark
+  TokenizerFile::BlankBefore blank_before_;
+  bool splits_at_blanks_;
   AddedTokens as_they_are_{std::vector<AddedToken>()}, normalized_{std::vector<AddedToken>()};
   std::unordered_map<std::uint32_t, std::string> added_texts_;
   std::vector<std::pair<std::string, std::uint32_t>> special_;

@@ -106,7 +106,9 @@ class PrefetchingLoader::Thread {
     if (dataset_.info().kind == DatasetInfo::Kind::images) {
       batch.input = prepare_images(batch.input, request->samples, request->epoch, preparation_, dataset_.info());
     }
-    if (device_) batch = {device_->upload(batch.input), device_->upload(batch.target)};
+    if (!device_) return batch;
+    const auto there = [&](const at::Tensor& tensor) { return tensor.defined() ? device_->upload(tensor) : tensor; };
+    batch = {there(batch.input), there(batch.target), there(batch.positions)};
     return batch;
   }
 

@@ -30,18 +30,20 @@ std::int64_t training_count(const TokenOutput& output, std::int64_t count) {
 
 }  // namespace
 
-SplitTokenWriter::SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary, bool masked)
-    : left_in_training_(training_count(output, count)), training_(output.path, left_in_training_, vocabulary, masked) {
+SplitTokenWriter::SplitTokenWriter(const TokenOutput& output, std::int64_t count, std::int64_t vocabulary,
+                                   const TokenWriter::Marked& marked)
+    : left_in_training_(training_count(output, count)), training_(output.path, left_in_training_, vocabulary, marked) {
   if (output.validation_path)
-    validation_.emplace(*output.validation_path, count - left_in_training_, vocabulary, masked);
+    validation_.emplace(*output.validation_path, count - left_in_training_, vocabulary, marked);
 }
 
-void SplitTokenWriter::add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained) {
+void SplitTokenWriter::add(std::span<const std::uint32_t> tokens, const TokenMarks& marks) {
   const auto first = static_cast<std::size_t>(std::min(left_in_training_, static_cast<std::int64_t>(tokens.size())));
-  const std::size_t masks = trained.empty() ? 0 : first;
-  training_.add(tokens.first(first), trained.first(masks));
+  const auto front = [&](std::span<const std::uint8_t> all) { return all.empty() ? all : all.first(first); };
+  const auto rest = [&](std::span<const std::uint8_t> all) { return all.empty() ? all : all.subspan(first); };
+  training_.add(tokens.first(first), {front(marks.trained), front(marks.starts)});
   left_in_training_ -= static_cast<std::int64_t>(first);
-  if (first < tokens.size()) validation_.value().add(tokens.subspan(first), trained.subspan(masks));
+  if (first < tokens.size()) validation_.value().add(tokens.subspan(first), {rest(marks.trained), rest(marks.starts)});
 }
 
 void SplitTokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source, std::int64_t padded_to) {

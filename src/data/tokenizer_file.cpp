@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "character_level.h"
 #include "lshdp/core/error.h"
 #include "split_pattern.h"
 
@@ -95,7 +96,7 @@ void require_empty(const Part& part) {
   if (!part.is_null() && part.value != Json("")) refuse(part, "is not supported");
 }
 
-/// Unknown bytes never come up, because every byte is a token: unk_token, fuse_unk and byte_fallback change nothing.
+/// Unknown bytes never come up, because every byte is a token: unk_token and fuse_unk change nothing.
 void read_model(const Part& model, TokenizerFile& result) {
   require_known(model, {"type", "vocab", "merges", "ignore_merges", "dropout", "continuing_subword_prefix",
                         "end_of_word_suffix", "unk_token", "fuse_unk", "byte_fallback"});
@@ -103,15 +104,44 @@ void read_model(const Part& model, TokenizerFile& result) {
   if (value_or<double>(member(model, "dropout"), 0) != 0) refuse(member(model, "dropout"), "is not supported");
   require_empty(member(model, "continuing_subword_prefix"));
   require_empty(member(model, "end_of_word_suffix"));
+  result.byte_fallback = value_or<bool>(member(model, "byte_fallback"), false);
   result.whole_words = value_or<bool>(member(model, "ignore_merges"), false);
+  if (result.byte_fallback && result.whole_words)
+    refuse(member(model, "ignore_merges"), "is not supported with byte_fallback");
   const Part vocabulary = member(model, "vocab");
   if (vocabulary.is_null()) refuse(vocabulary, "is missing");
   result.vocabulary = vocabulary.value;
   result.merges = list_of(member(model, "merges"));
 }
 
+bool is_blank_mark(const Part& part) { return value_of<std::string>(part) == kBlankMark; }
+
+/// Blanks that are written as a character of their own, one of them before the text.
+void read_blank_marks(const Part& normalizer, TokenizerFile& result) {
+  bool replaces = false;
+  for (const Part& part : in_sequence(normalizer, "normalizers")) {
+    const std::string type = type_of(part);
+    if (type == "Prepend" && !replaces) {
+      require_known(part, {"type", "prepend"});
+      if (!is_blank_mark(member(part, "prepend")))
+        refuse(member(part, "prepend"), "is not supported unless it is '\u2581'");
+      result.blank_before = TokenizerFile::BlankBefore::each_part;
+    } else if (type == "Replace" && !replaces) {
+      require_known(part, {"type", "pattern", "content"});
+      const Part pattern = member(member(part, "pattern"), "String");
+      if (value_of<std::string>(pattern) != " " || !is_blank_mark(member(part, "content")))
+        refuse(part, "is not supported unless it makes '\u2581' of blanks");
+      replaces = true;
+    } else {
+      refuse_type(part, "with byte_fallback, Prepend and then Replace are");
+    }
+  }
+  if (!replaces) refuse(normalizer, "is not supported without a Replace that makes '\u2581' of blanks");
+}
+
 void read_normalizer(const Part& normalizer, TokenizerFile& result) {
   if (normalizer.is_null()) return;
+  if (result.byte_fallback) return read_blank_marks(normalizer, result);
   if (type_of(normalizer) != "NFC") refuse_type(normalizer, "NFC is");
   require_known(normalizer, {"type"});
   result.composes = true;
@@ -135,8 +165,28 @@ void read_byte_level(const Part& level, TokenizerFile& result) {
   if (value_or<bool>(member(level, "use_regex"), true)) result.split_patterns.emplace_back(kGpt2SplitPattern);
 }
 
-void read_pre_tokenizer(const Part& pre_tokenizer, TokenizerFile& result) {
+/// Does what a normalizer does in older files.
+void read_metaspace(const Part& metaspace, bool normalized, TokenizerFile& result) {
+  if (type_of(metaspace) != "Metaspace") refuse_type(metaspace, "with byte_fallback, Metaspace is");
+  if (normalized) refuse(metaspace, "is not supported beside a normalizer");
+  require_known(metaspace, {"type", "replacement", "prepend_scheme", "split"});
+  if (!is_blank_mark(member(metaspace, "replacement")))
+    refuse(member(metaspace, "replacement"), "is not supported unless it is '\u2581'");
+  const Part scheme = member(metaspace, "prepend_scheme");
+  const std::string name = value_or<std::string>(scheme, "always");
+  if (name != "always" && name != "first" && name != "never") refuse(scheme, "must be always, first or never");
+  using Before = TokenizerFile::BlankBefore;
+  result.blank_before = name == "always" ? Before::always : name == "first" ? Before::first : Before::never;
+  result.splits_at_blanks = value_or<bool>(member(metaspace, "split"), true);
+}
+
+void read_pre_tokenizer(const Part& pre_tokenizer, bool normalized, TokenizerFile& result) {
   result.pattern_place = named(pre_tokenizer);
+  if (result.byte_fallback) {
+    if (!pre_tokenizer.is_null()) return read_metaspace(pre_tokenizer, normalized, result);
+    if (!normalized) refuse(pre_tokenizer, "is missing, and a normalizer that makes '\u2581' of blanks as well");
+    return;
+  }
   const std::vector<Part> parts = in_sequence(pre_tokenizer, "pretokenizers");
   if (parts.empty() || type_of(parts.back()) != "ByteLevel")
     refuse(pre_tokenizer, "is not supported unless it is, or ends with, a ByteLevel");
@@ -203,8 +253,16 @@ void read_added_tokens(const Part& list, TokenizerFile& result) {
   }
 }
 
-void read_decoder(const Part& decoder) {
+void read_decoder(const Part& decoder, bool byte_fallback) {
   if (decoder.is_null()) refuse(decoder, "is missing");
+  if (byte_fallback) {
+    for (const Part& part : in_sequence(decoder, "decoders")) {
+      const std::string type = type_of(part);
+      if (type != "Replace" && type != "ByteFallback" && type != "Fuse" && type != "Strip" && type != "Metaspace")
+        refuse_type(part, "with byte_fallback, Replace, ByteFallback, Fuse, Strip and Metaspace are");
+    }
+    return;
+  }
   if (type_of(decoder) != "ByteLevel") refuse_type(decoder, "ByteLevel is");
 }
 
@@ -222,9 +280,9 @@ TokenizerFile parse_tokenizer_file(const Json& file, const std::string& source) 
   if (member(whole, "model").is_null()) refuse(member(whole, "model"), "is missing");
   read_model(member(whole, "model"), result);
   read_normalizer(member(whole, "normalizer"), result);
-  read_pre_tokenizer(member(whole, "pre_tokenizer"), result);
+  read_pre_tokenizer(member(whole, "pre_tokenizer"), !member(whole, "normalizer").is_null(), result);
   read_post_processor(member(whole, "post_processor"), result);
-  read_decoder(member(whole, "decoder"));
+  read_decoder(member(whole, "decoder"), result.byte_fallback);
   read_added_tokens(member(whole, "added_tokens"), result);
   return result;
 }

@@ -13,11 +13,17 @@ struct TokenizerFile {
   Json vocabulary;  // {token: number}
   Json merges;      // "a b" or ["a", "b"], as the file has them
   bool whole_words = false;
+  bool byte_fallback = false;  // tokens are characters, and bytes of those that are none; else all are bytes
 
   bool composes = false;                    // text becomes NFC
   std::vector<std::string> split_patterns;  // each splits what the one before left
   std::string pattern_place;                // what to call them in messages
   bool blank_first = false;                 // text that begins with another character gets a blank
+
+  /// With byte_fallback: where text gets a blank before it. In each text between added tokens (always), or only in that
+  /// which begins the whole (first), unless it begins with one; each_part: in each, whatever it begins with.
+  enum class BlankBefore : std::uint8_t { never, always, first, each_part } blank_before = BlankBefore::never;
+  bool splits_at_blanks = false;  // each blank begins a word
 
   struct Added {
     std::string text;

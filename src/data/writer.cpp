@@ -156,22 +156,22 @@ void ImageWriter::commit(const std::vector<std::string>& class_names, const std:
 
 class TokenWriter::File {
  public:
-  File(const fs::path& path, std::int64_t count, std::int64_t vocabulary, bool masked)
+  File(const fs::path& path, std::int64_t count, std::int64_t vocabulary, const Marked& marked)
       : count_(count), vocabulary_(vocabulary), file_(path) {
     const std::vector<hsize_t> shape{static_cast<hsize_t>(count)};
     file_.guarded([&] {
       tokens_ = &file_.create("tokens", token_type(vocabulary), shape, {});
-      if (masked) trained_ = &file_.create(kTrainedArray, H5::PredType::STD_U8LE, shape, {});
+      if (marked.trained) trained_ = &file_.create(kTrainedArray, H5::PredType::STD_U8LE, shape, {});
+      if (marked.starts) starts_ = &file_.create(kStartsArray, H5::PredType::STD_U8LE, shape, {});
     });
   }
 
-  void add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained) {
+  void add(std::span<const std::uint32_t> tokens, const TokenMarks& marks) {
     if (tokens.empty()) return;
-    const bool masked = trained_ != nullptr;
-    if (trained.size() != (masked ? tokens.size() : 0)) throw std::logic_error("a mask for each token, or for none");
     file_.guarded([&] {
       append_rows(*tokens_, added_, tokens.size(), tokens.data(), H5::PredType::NATIVE_UINT32);
-      if (masked) append_rows(*trained_, added_, trained.size(), trained.data(), H5::PredType::NATIVE_UINT8);
+      append_marks(trained_, tokens.size(), marks.trained);
+      append_marks(starts_, tokens.size(), marks.starts);
     });
     added_ += static_cast<std::int64_t>(tokens.size());
   }
@@ -192,20 +192,25 @@ class TokenWriter::File {
   }
 
  private:
+  void append_marks(const H5::DataSet* array, std::size_t tokens, std::span<const std::uint8_t> marks) const {
+    if (marks.size() != (array != nullptr ? tokens : 0)) throw std::logic_error("a mark for each token, or for none");
+    if (array != nullptr) append_rows(*array, added_, marks.size(), marks.data(), H5::PredType::NATIVE_UINT8);
+  }
+
   std::int64_t count_, vocabulary_;
   std::int64_t added_ = 0;
   Hdf5Output file_;
   H5::DataSet* tokens_ = nullptr;
-  H5::DataSet* trained_ = nullptr;  // null: all tokens are
+  H5::DataSet *trained_ = nullptr, *starts_ = nullptr;  // null: there are no such marks
 };
 
-TokenWriter::TokenWriter(const fs::path& path, std::int64_t count, std::int64_t vocabulary, bool masked)
-    : file_(std::make_unique<File>(path, count, vocabulary, masked)) {}
+TokenWriter::TokenWriter(const fs::path& path, std::int64_t count, std::int64_t vocabulary)
+    : TokenWriter(path, count, vocabulary, Marked()) {}
+TokenWriter::TokenWriter(const fs::path& path, std::int64_t count, std::int64_t vocabulary, const Marked& marked)
+    : file_(std::make_unique<File>(path, count, vocabulary, marked)) {}
 TokenWriter::~TokenWriter() = default;
 
-void TokenWriter::add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained) {
-  file_->add(tokens, trained);
-}
+void TokenWriter::add(std::span<const std::uint32_t> tokens, const TokenMarks& marks) { file_->add(tokens, marks); }
 
 void TokenWriter::commit(const TokenizerRecord& tokenizer, const std::string& source, std::int64_t padded_to) {
   file_->commit(tokenizer, source, padded_to);

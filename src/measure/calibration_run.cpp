@@ -76,9 +76,9 @@ class CalibrationRun {
     ++update_.step;
     const std::vector<std::int64_t> micro_batches = plan::micro_batches_of(mine_, mine_.batch);
     if (pipeline_)
-      pipeline_->train_step(update_, batch_.input, batch_.target, micro_batches);
+      pipeline_->train_step(update_, batch_.input, batch_.target, micro_batches, 0, batch_.positions);
     else
-      walker_.train_step(update_, batch_.input, batch_.target, micro_batches);
+      walker_.train_step(update_, batch_.input, batch_.target, micro_batches, 0, batch_.positions);
   }
 
   /// Since the start.

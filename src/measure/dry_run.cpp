@@ -53,7 +53,10 @@ parallel::WalkerOptions walking(const RankSetup& setup, const std::vector<parall
 model::SyntheticBatch synthetic_batch_there(const model::InputSpec& input, std::int64_t batch, std::uint64_t seed,
                                             const RankSetup& setup) {
   const model::SyntheticBatch made = model::synthetic_batch(input, batch, seed);
-  return {setup.compute_device->upload(made.input), setup.compute_device->upload(made.target)};
+  const auto there = [&](const at::Tensor& tensor) {
+    return tensor.defined() ? setup.compute_device->upload(tensor) : tensor;
+  };
+  return {there(made.input), there(made.target), there(made.positions)};
 }
 
 DryRun::DryRun(const model::Model& model, const RankSetup& setup, int rank, int ranks, SpeedEmulator* emulator,
@@ -128,7 +131,7 @@ std::vector<parallel::Activations> DryRun::forward(const model::SyntheticBatch& 
   std::vector<parallel::Activations> activations;
   for (const parallel::BlockRange& range : ranges_) {
     const at::Tensor& input = range.begin == 0 ? batch.input : made_up(range.begin - 1, batch.input.size(0));
-    activations.push_back(walker_.forward_pass(range, input, observe));
+    activations.push_back(walker_.forward_pass(range, input, observe, 0, batch.positions));
   }
   return activations;
 }

@@ -19,6 +19,8 @@ Model make_gpt2(Description& description, const std::string& name);
 /// rms_norm_eps (1e-6), initializer_range (0.02), tie_word_embeddings (false), rope_parameters, context
 /// (max_position_embeddings); of "llama": attention_bias, mlp_bias (false).
 Model make_llama(Description& description, const std::string& family, const std::string& name);
+/// Blocks traced from PyTorch (traced.h). `object` is their description.
+Model make_traced(const Json& object, const std::string& name, const std::string& source);
 /// Linear layers with ReLU between them. Keys: input_size, hidden_sizes, output_size.
 Model make_mlp(Description& description, const std::string& name);
 

@@ -9,6 +9,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/model/lora.h"
 #include "lshdp/model/model.h"
+#include "lshdp/model/traced.h"
 
 namespace lshdp::model {
 namespace {
@@ -89,6 +90,7 @@ Json text_config(Json config, std::int64_t vocabulary) {
 Json config_of(const Model& model, at::ScalarType type) {
   Json config = model.description;
   config.erase(kLoraKey);
+  if (is_traced(model)) return config;
   if (model.input.kind == InputSpec::Kind::tokens) {
     config = text_config(std::move(config), model.input.vocabulary);
     config["torch_dtype"] = name_of(type);

@@ -26,7 +26,12 @@ class Embedding final : public ListedBlock {
   std::optional<std::size_t> looked_up() const override { return 0; }
 
  private:
-  at::Tensor run(const at::Tensor& input, const Tensors& p) const override { return at_position(0, input, p); }
+  at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
+    const at::Tensor& positions = p.documents().positions;
+    if (!positions.defined()) return at_position(0, input, p);
+    require_positions(input.size(1), p[1].size(0));
+    return at::embedding(p[0], input) + at::embedding(p[1], positions);
+  }
   at::Tensor run_next(const at::Tensor& input, const Tensors& p, BlockCache& cache) const override {
     const std::int64_t first = cache.positions;
     cache.positions += input.size(1);
@@ -68,7 +73,7 @@ class Attention final : public ListedBlock {
   }
 
   at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
-    return around(input, p, attention(heads_of(input, p), true));
+    return around(input, p, causal_attention(heads_of(input, p), p.documents()));
   }
   at::Tensor run_next(const at::Tensor& input, const Tensors& p, BlockCache& cache) const override {
     return around(input, p, cached_attention(heads_of(input, p), cache));
@@ -185,6 +190,7 @@ Model make_gpt2(Description& description, const std::string& name) {
   const Sizes s = read_sizes(description);
   Model model;
   model.dropout = description.dropped();
+  model.keeps_documents_apart = true;
   model.name = name;
   model.description = {{"type", "gpt2"},
                        {"n_layer", s.layers},

@@ -100,6 +100,11 @@ at::Tensor mix_one(const Heads& heads) {
 
 at::Tensor attention(const Heads& heads, bool causal) { return join_heads(mix(heads, {}, causal)); }
 
+at::Tensor causal_attention(const Heads& heads, const Documents& documents) {
+  if (!documents.mask.defined()) return attention(heads, /*causal=*/true);
+  return join_heads(mix(heads, documents.mask, /*causal=*/false));
+}
+
 namespace {
 
 constexpr std::int64_t kLeastRoom = 64;  // positions

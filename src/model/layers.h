@@ -45,6 +45,8 @@ Heads split_heads(const at::Tensor& query_key_value, std::int64_t heads);
 
 /// Multi-head attention -> [B, T, heads * d].
 at::Tensor attention(const Heads& heads, bool causal);
+/// Causal attention within each of the documents.
+at::Tensor causal_attention(const Heads& heads, const Documents& documents);
 /// Causal attention of T positions that follow those of `cache`, which keeps their keys and values -> [B, T, heads *
 /// d].
 at::Tensor cached_attention(const Heads& heads, BlockCache& cache);
@@ -59,6 +61,7 @@ class Tensors {
       : own_(own), tensors_(tensors), pass_(pass) {}
 
   const at::Tensor& operator[](std::size_t number) const { return tensors_[number]; }
+  const Documents& documents() const { return pass_.documents; }
   /// [.., in] -> [.., out]: the linear layer whose weight has this number, with what an adapter adds to it.
   at::Tensor linear(std::size_t weight, const at::Tensor& input, const std::optional<at::Tensor>& bias = {}) const;
 

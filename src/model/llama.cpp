@@ -90,20 +90,23 @@ class Attention final : public ListedBlock {
   }
 
   at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
-    return around(input, p, attention(heads_of(0, input, p), true));
+    const at::Tensor& positions = p.documents().positions;
+    const Rotation::Angles angles =
+        positions.defined() ? rotation_.angles(positions, input) : rotation_.angles(0, input.size(1), input);
+    return around(input, p, causal_attention(heads_of(angles, input, p), p.documents()));
   }
   at::Tensor run_next(const at::Tensor& input, const Tensors& p, BlockCache& cache) const override {
-    return around(input, p, cached_attention(heads_of(cache.positions, input, p), cache));
+    const Rotation::Angles angles = rotation_.angles(cache.positions, input.size(1), input);
+    return around(input, p, cached_attention(heads_of(angles, input, p), cache));
   }
 
   /// Keys are turned before they are kept: their positions stay.
-  Heads heads_of(std::int64_t first, const at::Tensor& input, const Tensors& p) const {
+  Heads heads_of(const Rotation::Angles& angles, const at::Tensor& input, const Tensors& p) const {
     const at::Tensor normed = rms_norm(input, p[norm_w], epsilon_);
     const auto product = [&](std::size_t weight, std::size_t bias, std::int64_t heads) {
       const at::Tensor made = p.linear(weight, normed, query_bias_ ? std::optional(p[bias]) : std::nullopt);
       return made.view({input.size(0), input.size(1), heads, -1});
     };
-    const Rotation::Angles angles = rotation_.angles(first, input.size(1), input);
     return {Rotation::turned(product(query_w, query_b, heads_), angles).transpose(1, 2),
             Rotation::turned(product(key_w, key_b, key_heads_), angles).transpose(1, 2),
             product(value_w, value_b, key_heads_).transpose(1, 2)};
@@ -213,6 +216,7 @@ void accept_config_file(Description& d, const std::string& family) {
   d.allow_only("is_encoder_decoder", false);
   d.allow_only("add_cross_attention", false);
   d.allow_only("rope_interleaved", false);
+  d.allow_only("use_mrope", false);  // positions of images, which Qwen 2.5's files say that they have not
   d.allow_only("partial_rotary_factor", 1.0);
   d.allow_only_one_of("pruned_heads", {Json::object(), nullptr});
   d.allow_only_list_of("layer_types", "full_attention");
@@ -279,6 +283,7 @@ Model make_llama(Description& description, const std::string& family, const std:
   const Sizes s = read_sizes(description, family);
   Model model;
   model.dropout = description.dropped();
+  model.keeps_documents_apart = true;
   model.name = name;
   model.description = description_of(s, family);
   model.input = s.input;

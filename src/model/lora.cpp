@@ -17,11 +17,12 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/mix.h"
 #include "lshdp/core/text.h"
+#include "lshdp/model/traced.h"
 
 namespace lshdp::model {
 namespace {
 
-constexpr std::string_view kOption = "--lora", kWeight = ".weight", kAllLinear = "all-linear";
+constexpr std::string_view kOption = "--lora", kAllLinear = "all-linear";
 constexpr std::int64_t kLargestRank = 4096;
 
 /// An adapter of a block: of which of its weights, and with what.
@@ -63,7 +64,7 @@ class AdaptedBlock final : public Block {
 
   at::Tensor forward(const at::Tensor& input, std::span<const at::Tensor> parameters, const Pass& pass) const override {
     const std::vector<Adapter> adapters = adapters_of(parameters);
-    return base_->forward(input, of_base(parameters), {pass.dropout, adapters});
+    return base_->forward(input, of_base(parameters), {pass.dropout, adapters, pass.documents});
   }
   at::Tensor forward_next(const at::Tensor& input, std::span<const at::Tensor> parameters, BlockCache& cache,
                           const Pass& pass) const override {
@@ -192,6 +193,22 @@ LoraSettings parse_lora(const std::string& text) {
   return settings;
 }
 
+std::string to_text(const LoraSettings& settings) {
+  return fmt::format("r={},alpha={},dropout={}{},targets={}", settings.rank, settings.alpha, settings.dropout,
+                     settings.rank_stabilized ? ",rslora=true" : "", fmt::join(settings.targets, ","));
+}
+
+bool same_adapters(const Model& base, const LoraSettings& a, const LoraSettings& b, const std::string& source) {
+  const auto names = [&](const LoraSettings& settings) {
+    std::vector<std::string> list;
+    for (const LinearLayer& layer : targets_of(base, settings, source)) list.push_back(layer.name);
+    return list;
+  };
+  LoraSettings other = b;
+  other.targets = a.targets;
+  return a == other && names(a) == names(b);
+}
+
 nlohmann::json to_json(const LoraSettings& settings) {
   return {{"r", settings.rank},          {"alpha", settings.alpha},
           {"dropout", settings.dropout}, {"rslora", settings.rank_stabilized},
@@ -264,6 +281,11 @@ std::vector<LinearLayer> targets_of(const Model& model, const LoraSettings& sett
 
 Model with_lora(Model base, const LoraSettings& settings, const std::string& source) {
   if (lora_of(base)) throw UsageError(fmt::format("{}: {} has adapters already", source, base.name));
+  if (is_traced(base))
+    throw UsageError(
+        fmt::format("{}: {} was exported from PyTorch: which of its parameters are linear layers is not "
+                    "known; adapters are for lshdp's own models",
+                    source, base.name));
   std::vector<std::vector<LinearLayer>> by_block(base.blocks.size());
   for (LinearLayer& layer : targets_of(base, settings, source))
     by_block[layer.weight.block].push_back(std::move(layer));

@@ -10,6 +10,7 @@
 #include "lshdp/core/file_kind.h"
 #include "lshdp/core/text.h"
 #include "lshdp/model/lora.h"
+#include "lshdp/model/traced.h"
 #include "lshdp/model/weights.h"
 
 namespace lshdp::model {
@@ -109,6 +110,7 @@ Model build_base(const Json& object, const std::string& name, const std::string&
   if (type == "gpt2") return make_gpt2(description, name);
   if (type == "llama" || type == "qwen2" || type == "mistral") return make_llama(description, type, name);
   if (type == "mlp") return make_mlp(description, name);
+  if (type == kTracedType) return make_traced(object, name, source);
   throw_wrong_key(
       source, "type",
       fmt::format("is \"{}\"; it must be \"vit\", \"gpt2\", \"llama\", \"qwen2\", \"mistral\" or \"mlp\"", type));
@@ -187,10 +189,13 @@ Model make_model(const std::string& preset_or_path) {
     return build(description, name_of_file(path / kConfigFile), file.string());
   }
   if (path.extension() != ".json" && !fs::exists(path, error)) {
-    throw UsageError(fmt::format("model '{}' is not known; use one of {}, or a JSON file that describes a model{}",
-                                 preset_or_path, fmt::join(preset_names(), ", "),
-                                 did_you_mean(preset_or_path, preset_names())));
+    throw UsageError(
+        fmt::format("model '{}' is not known; use one of {}, a JSON file that describes a model, or one "
+                    "that scripts/export_model.py wrote{}",
+                    preset_or_path, fmt::join(preset_names(), ", "), did_you_mean(preset_or_path, preset_names())));
   }
+  if (const std::optional<Json> exported = exported_description(path))
+    return build(*exported, name_of_file(path), path.string());
   const Json description = read_json(path);
   refuse_other_kind(description, "a model's description", path.string());
   return build(description, name_of_file(path), path.string());

@@ -83,10 +83,14 @@ Rotation::Rotation(const Rotary& rotary, std::int64_t width)
     : single_(angle_a_position(rotary, width, at::kFloat)), double_(angle_a_position(rotary, width, at::kDouble)) {}
 
 Rotation::Angles Rotation::angles(std::int64_t first, std::int64_t length, const at::Tensor& like) const {
+  return angles(at::arange(first, first + length, like.options().dtype(at::kLong)), like);
+}
+
+Rotation::Angles Rotation::angles(const at::Tensor& positions, const at::Tensor& like) const {
   const at::Tensor& rates = like.scalar_type() == at::kDouble ? double_ : single_;
   // Not waited for: the copy of so few values is taken before the call returns.
   const at::Tensor there = rates.to(like.device(), rates.scalar_type(), /*non_blocking=*/true);
-  const at::Tensor angle = at::arange(first, first + length, there.options()).view({length, 1, 1}) * there;
+  const at::Tensor angle = positions.to(there.scalar_type()).unsqueeze(-1).unsqueeze(-1) * there;
   return {angle.cos().to(like.scalar_type()), angle.sin().to(like.scalar_type())};
 }
 

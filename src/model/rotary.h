@@ -28,7 +28,7 @@ Json rotary_parameters(const Rotary& rotary);
 /// Turns heads of one width. Never changes.
 class Rotation {
  public:
-  /// Cosine and sine of the angles, each [T, 1, width / 2].
+  /// Cosine and sine of the angles, each [T, 1, width / 2], or [B, T, 1, width / 2] where samples differ.
   struct Angles {
     at::Tensor cosine, sine;
   };
@@ -38,6 +38,8 @@ class Rotation {
   /// Of the positions [first, first + length), in the type and on the device of `like`. Computed in float32, as Hugging
   /// Face does, or in float64 where that is the type.
   Angles angles(std::int64_t first, std::int64_t length, const at::Tensor& like) const;
+  /// Of these positions, [B, T] on that device.
+  Angles angles(const at::Tensor& positions, const at::Tensor& like) const;
   /// heads [B, T, heads, width] -> the same, turned: value i goes with value i + width / 2.
   static at::Tensor turned(const at::Tensor& heads, const Angles& angles);
 

@@ -20,15 +20,18 @@ std::vector<at::Tensor> zeros_for(const Model& model, const Block& block) {
   return zeros;
 }
 
+/// Whether the shapes of a whole context follow from those of a part of it.
+bool is_of_any_length(const InputSpec& input) { return input.kind == InputSpec::Kind::tokens && input.other_lengths; }
+
 /// Of texts one token is enough: blocks keep the number of positions, and that of a context can be large.
 InputSpec smallest(InputSpec input) {
-  if (input.kind == InputSpec::Kind::tokens) input.context = 1;
+  if (is_of_any_length(input)) input.context = 1;
   return input;
 }
 
 std::vector<std::int64_t> of_one_sample(const at::Tensor& tensor, const InputSpec& input) {
   std::vector<std::int64_t> shape = tensor.sizes().slice(1).vec();
-  if (input.kind == InputSpec::Kind::tokens) shape.front() = input.context;
+  if (is_of_any_length(input)) shape.front() = input.context;
   return shape;
 }
 

@@ -10,6 +10,7 @@
 
 #include "lshdp/core/error.h"
 #include "lshdp/core/log.h"
+#include "lshdp/model/traced.h"
 
 namespace lshdp::model {
 namespace {
@@ -24,7 +25,7 @@ struct TextNames {
 };
 
 TextNames text_names(const Model& model) {
-  if (model.input.kind != InputSpec::Kind::tokens) return {};
+  if (model.input.kind != InputSpec::Kind::tokens || is_traced(model)) return {};
   const Block& first = *model.blocks.front();
   TextNames names;
   names.embedding = first.parameters().at(first.looked_up().value()).name;
@@ -183,7 +184,8 @@ MatchedNames match_names(const Model& model, const TensorSource& source) {
   Names left;
   for (const std::string& name : source.names()) left.emplace(name, name);
   const TextNames text = text_names(model);
-  left = without_wrappers(std::move(left), text.prefix, source.where());
+  // What a user's model calls its parts may be what wrappers are called.
+  if (!is_traced(model)) left = without_wrappers(std::move(left), text.prefix, source.where());
   MatchedNames matched;
   if (text.tied) matched.head = take(left, kHead, text.prefix);
   for (const auto& block : model.blocks) {

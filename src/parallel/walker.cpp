@@ -52,7 +52,8 @@ BlockWalker::BlockWalker(const model::Model& model, ParameterAccess& store, cons
 BlockWalker::~BlockWalker() { synchronize_device(*device_); }
 
 double BlockWalker::train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
-                               const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample) {
+                               const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample,
+                               const at::Tensor& positions) {
   const std::int64_t samples = input.defined() ? input.size(0) : 0;
   if (std::reduce(micro_batches.begin(), micro_batches.end()) != samples)
     throw std::invalid_argument("micro-batches that are not the samples of the step");
@@ -61,7 +62,8 @@ double BlockWalker::train_step(const Update& update, const at::Tensor& input, co
   std::int64_t begin = 0;
   for (const std::int64_t size : micro_batches) {
     const bool last = begin + size == samples;
-    Activations kept = forward_pass(whole_model(), input.narrow(0, begin, size), {}, first_sample + begin);
+    Activations kept = forward_pass(whole_model(), input.narrow(0, begin, size), {}, first_sample + begin,
+                                    model::part_of(positions, begin, size));
     loss += backward_pass(std::move(kept), target.narrow(0, begin, size), last).loss;
     begin += size;
   }
@@ -117,13 +119,14 @@ void BlockWalker::empty_forward() {
   }
 }
 
-at::Tensor BlockWalker::forward(const BlockRange& range, const at::Tensor& input) {
+at::Tensor BlockWalker::forward(const BlockRange& range, const at::Tensor& input, const at::Tensor& positions) {
   const c10::NoGradGuard no_grad;
+  const model::Pass pass{.documents = documents_of(positions)};
   at::Tensor x = to_compute_type(device_->upload(input));
   for (std::size_t block = range.begin; block < range.end; ++block) {
     acquire(block);
     note_activity(Doing::evaluating, kSameStep, static_cast<std::int32_t>(block));
-    x = run_block(block, x, {});
+    x = run_block(block, x, pass);
     store_.release(block);
   }
   return x;
@@ -153,6 +156,11 @@ at::Tensor BlockWalker::to_compute_type(const at::Tensor& input) const {
   return input.is_floating_point() ? input.to(compute_type(options_.precision)) : input;
 }
 
+model::Documents BlockWalker::documents_of(const at::Tensor& positions) const {
+  if (!positions.defined()) return {};
+  return model::documents_of(device_->upload(positions), compute_type(options_.precision));
+}
+
 void BlockWalker::acquire(std::size_t block) {
   note_activity(Doing::waiting_for_parameters, kSameStep, static_cast<std::int32_t>(block));
   const double begun = now_seconds();
@@ -180,17 +188,18 @@ Activations::Block BlockWalker::keep(const Activations& activations, std::size_t
   Activations::Block kept{input.detach(), {}};
   if (with_graph) {
     if (wants_input_gradient(block, activations.range_)) kept.input.requires_grad_(true);
-    kept.output = run_block(block, kept.input, {.dropout = activations.dropout_});
+    kept.output = run_block(block, kept.input, activations.pass_);
   }
   return kept;
 }
 
 Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe,
-                                      std::int64_t first_sample) {
+                                      std::int64_t first_sample, const at::Tensor& positions) {
   if (emulator_ != nullptr) emulator_->begin();
   Activations kept;
   kept.range_ = range;
-  kept.dropout_ = {.seed = options_.seed, .step = step_, .first_sample = first_sample};
+  kept.pass_ = {.dropout = model::DropoutKey{.seed = options_.seed, .step = step_, .first_sample = first_sample},
+                .documents = documents_of(positions)};
   kept.host_inputs_ = take_host_inputs();
   kept.blocks_.reserve(range.end - range.begin);
   at::Tensor x = device_->upload(input);
@@ -205,7 +214,7 @@ Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor&
         x = kept.blocks_.back().output.detach();
       } else {
         const c10::NoGradGuard no_grad;
-        x = run_block(block, x, {.dropout = kept.dropout_});
+        x = run_block(block, x, kept.pass_);
         offload_input(block, kept);
       }
     });

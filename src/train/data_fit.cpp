@@ -50,6 +50,11 @@ void require_vocabulary(const std::string& what, const std::string& tokenizer, s
   }
 }
 
+bool hold_documents(std::initializer_list<std::filesystem::path> paths) {
+  return std::ranges::any_of(paths,
+                             [](const auto& path) { return !path.empty() && data::read_dataset_info(path).documents; });
+}
+
 void require_augmentation(const NamedInfo& training, const data::Augmentation& augmentation) {
   const DatasetInfo& info = training.info;
   if (info.kind == DatasetInfo::Kind::tokens) {

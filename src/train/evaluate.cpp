@@ -59,7 +59,7 @@ parallel::Evaluation evaluate_run(parallel::BlockWalker& walker, data::Dataset& 
   data::PrefetchingLoader loader = loader_of(dataset, preparation, requests);
   parallel::Evaluation sum;
   while (const auto batch = loader.next()) {
-    const parallel::Evaluation part = walker.evaluate(batch->input, batch->target);
+    const parallel::Evaluation part = walker.evaluate(batch->input, batch->target, batch->positions);
     sum.loss += part.loss;
     sum.correct += part.correct;
     sum.terms += part.terms;
@@ -84,13 +84,19 @@ void require_images(const std::string& file, const DatasetInfo& info, const Inpu
   }
 }
 
-void require_tokens(const std::string& file, const DatasetInfo& info, const InputSpec& input) {
+void require_tokens(const std::string& file, const DatasetInfo& info, const model::Model& model) {
+  const InputSpec& input = model.input;
   if (info.kind != DatasetInfo::Kind::tokens)
     throw UsageError(fmt::format("{} holds images, but the model reads tokens", file));
   require_vocabulary(file, info.tokenizer, info.vocabulary, input.vocabulary);
   if (info.padded_to > 0 && info.padded_to != input.context)
     throw UsageError(fmt::format("{}: each document fills samples of {} tokens (--pad-to); give --context {}", file,
                                  info.padded_to, info.padded_to));
+  if (info.documents && !model.keeps_documents_apart)
+    throw UsageError(
+        fmt::format("{}: was made with --packing documents, but {} does not keep documents apart; make it "
+                    "with --packing none",
+                    file, model.name));
 }
 
 /// What all ranks found together.
@@ -128,7 +134,7 @@ EvaluationRecord evaluate(comm::Communicator& communicator, const model::Model& 
   const parallel::Evaluation mine = pipeline.evaluate(sizes, [&loader] {
     const std::optional<data::Batch> batch = loader.next();
     if (!batch) throw std::logic_error("the loader ended before the last batch");
-    return parallel::StageBatch{batch->input, batch->target};
+    return parallel::StageBatch{batch->input, batch->target, batch->positions};
   });
   return summed(communicator, model, mine, dataset.size(), step);
 }
@@ -144,7 +150,7 @@ std::unique_ptr<data::Dataset> open_for_model(const std::filesystem::path& path,
                                               data::Windows windows) {
   const DatasetInfo info = data::read_dataset_info(path);
   if (model.input.kind == InputSpec::Kind::tokens) {
-    require_tokens(path.string(), info, model.input);
+    require_tokens(path.string(), info, model);
   } else {
     require_images(path.string(), info, model.input);
   }

@@ -30,7 +30,7 @@ std::int64_t draw(at::Tensor logits, const GenerateOptions& options, at::Generat
 }
 
 void check(const model::Model& model, const std::vector<std::int64_t>& prompt) {
-  if (model.input.kind != model::InputSpec::Kind::tokens) throw UsageError("only a GPT generates text");
+  require_generates(model);
   if (prompt.empty()) throw UsageError("--prompt must hold at least one token");
   for (const std::int64_t token : prompt) {
     if (token >= 0 && token < model.input.vocabulary) continue;
@@ -53,6 +53,15 @@ at::Tensor unseen(const std::vector<std::int64_t>& tokens, std::int64_t seen, st
 }
 
 }  // namespace
+
+void require_generates(const model::Model& model) {
+  if (model.input.kind != model::InputSpec::Kind::tokens) throw UsageError("only a GPT generates text");
+  if (model.input.other_lengths) return;
+  throw UsageError(
+      fmt::format("{} was exported from PyTorch for sequences of {} tokens and generates nothing here; load "
+                  "its weights into the PyTorch model",
+                  model.name, model.input.context));
+}
 
 at::Tensor WholeDecoder::next(const at::Tensor& tokens) {
   return walker_.forward_next({0, model().blocks.size()}, tokens, caches_);

@@ -19,6 +19,7 @@
 #include "lshdp/model/peft.h"
 #include "lshdp/model/safetensors.h"
 #include "lshdp/model/shards.h"
+#include "lshdp/model/traced.h"
 #include "lshdp/model/weights.h"
 #include "run_weights.h"
 #include "saved_step.h"
@@ -91,6 +92,7 @@ SavedModel saved_in_file(const fs::path& path, std::string_view option) {
   require_weights(path, saved.kind, option);
   // Other names may be of any model: what lies beside them says nothing.
   if (name == kWeightsFile || name == kShardsFile || is_set_aside(path)) saved.config = config_beside(path);
+  if (model::exported_description(path)) saved.config = path;
   return saved;
 }
 

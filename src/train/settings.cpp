@@ -15,22 +15,28 @@ std::string change_of(const std::string& name, const Json& then, const Json& now
   return fmt::format("{} {} (now {})", name, text_of(then), text_of(now));
 }
 
+/// A manifest may say anything of the data, or nothing.
 std::string data_text(const Json& data) {
+  const Json count = data.value("count", Json(0));
   return fmt::format("{}, {} {}", text_of(data.value("path", Json(""))),
-                     format_count(data.value("count", std::int64_t{0})), text_of(data.value("kind", Json(""))));
+                     json_is<std::int64_t>(count) ? format_count(count.get<std::int64_t>()) : text_of(count),
+                     text_of(data.value("kind", Json(""))));
 }
 
 /// Of two data sets that hold different samples, or normalise them differently; empty: they do not.
 std::string change_of_data(const Json& then, const Json& now) {
   if (!then.is_object() || !now.is_object()) return "";
   const auto differs = [&](const char* key) { return then.value(key, Json()) != now.value(key, Json()); };
+  const auto change = [&](const std::string& name, const char* key) {
+    return change_of(name, then.value(key, Json()), now.value(key, Json()));
+  };
   if (differs("checksum")) {
     std::string text = fmt::format("--data {} (now {})", data_text(then), data_text(now));
     if (!differs("count")) text += " with other contents";
     return text;
   }
-  if (differs("mean")) return change_of("the data's mean", then["mean"], now["mean"]);
-  if (differs("deviation")) return change_of("the data's deviation", then["deviation"], now["deviation"]);
+  if (differs("mean")) return change("the data's mean", "mean");
+  if (differs("deviation")) return change("the data's deviation", "deviation");
   return "";
 }
 

@@ -354,8 +354,9 @@ double Trainer::train_batch(std::int64_t step, const data::Batch& batch) {
   const std::vector<std::int64_t> micro_batches = rank ? micro_batches_of(step, *rank) : std::vector<std::int64_t>();
   try {
     const std::int64_t first = rank ? data_.sampler->slice_of(step, *rank).begin : 0;
-    if (pipeline_) return pipeline_->train_step(update_of(step), batch.input, batch.target, micro_batches, first);
-    return walker_->train_step(update_of(step), batch.input, batch.target, micro_batches, first);
+    if (pipeline_)
+      return pipeline_->train_step(update_of(step), batch.input, batch.target, micro_batches, first, batch.positions);
+    return walker_->train_step(update_of(step), batch.input, batch.target, micro_batches, first, batch.positions);
   } catch (const std::exception& error) {
     if (!is_out_of_memory(error)) throw;
     const std::int64_t samples = micro_batches.empty() ? 0 : std::ranges::max(micro_batches);

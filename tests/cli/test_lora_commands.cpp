@@ -81,13 +81,33 @@ TEST_F(Lora, GoesOnFromACheckpointOnOtherRanksAndFromAnAdapterAlone) {
   EXPECT_LT(worst_difference(adapter_of("more"), adapter_of("run")), 1);
 }
 
-TEST_F(Lora, ResumesBesideTheSameBaseOnly) {
-  const std::string common = kLora + std::string("--batches 10 --checkpoint-every 2 --results ") + out("run");
-  train(1, "--steps 2 --init " + base() + common);
-  const std::string resume = kLora + std::string("--resume ") + out("run") + " --precision fp64 --seed 4 ";
-  EXPECT_THAT(refused(resume).output, HasSubstr("--init"));
-  EXPECT_THAT(refused("--resume " + out("run") + " --precision fp64 --seed 4 --init " + base()).output,
-              HasSubstr("exclude each other"));
+TEST_F(Lora, GoesOnWithWhatItsRunRecordedWhereOptionsAreLeftOutOrSaidInOtherWords) {
+  const std::string common = "--batches 10 --checkpoint-every 2 --results ", run = out("run");
+  train(1, kLora + ("--steps 8 --init " + base() + " ") + common + out("through"));
+  train(1, kLora + ("--steps 2 --init " + base() + " ") + common + run);
+  const std::string resume = "--batches 10 --checkpoint-every 2 --resume " + run;
+  train(1, resume + " --steps 4");
+  train(2, "--batches 5,5 --checkpoint-every 2 --resume " + run + " --steps 6" +
+               " --lora alpha=6.0,targets=c_proj,c_attn,dropout=0.20,r=3 --base-precision full");
+  train(1, resume + " --steps 8 --init " + base());
+  EXPECT_LT(worst_difference(adapter_of("run"), adapter_of("through")), 1e-9);
+  const Json last = read_json(run + "/run.json").at("resumes").back().at("options");
+  EXPECT_EQ(last.at("lora"), "r=3,alpha=6,dropout=0.2,targets=c_attn,c_proj");
+  EXPECT_EQ(last.at("init"), base());
+}
+
+TEST_F(Lora, GoesOnWithTheAdaptersAndTheBaseOfItsRunOnly) {
+  train(1, kLora + ("--batches 10 --checkpoint-every 2 --steps 2 --init " + base()) + " --results " + out("run"));
+  const std::string resume = "--precision fp64 --seed 4 --resume " + out("run");
+  EXPECT_THAT(refused(resume + " --lora r=3,alpha=6,dropout=0.2,targets=c_attn").output,
+              HasSubstr("--lora: the run that --resume goes on with has r=3,alpha=6,dropout=0.2,targets=c_attn,c_proj "
+                        "(now r=3,alpha=6,dropout=0.2,targets=c_attn)"));
+  EXPECT_THAT(refused(resume + " --base-precision nf4").output, HasSubstr("has full (now nf4)"));
+  EXPECT_THAT(refused(resume + " --adapter " + out("run")).output, HasSubstr("--adapter and --resume exclude"));
+  train(1, "--batches 10 --steps 2 --save " + out("other.safetensors"));
+  EXPECT_THAT(refused(resume + " --init " + out("other.safetensors")).output,
+              testing::AllOf(HasSubstr("--init"), HasSubstr("(now ")));
+  EXPECT_THAT(refused("--init " + base() + " --resume " + out("plain")).output, HasSubstr("--resume"));
 }
 
 TEST_F(Lora, ChangesWhatTheModelSaysAndMergedSaysTheSame) {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "lshdp/core/file.h"
+#include "lshdp/data/dataset.h"
 #include "program.h"
 #include "support/temporary_directory.h"
 #include "weights.h"
@@ -110,6 +111,60 @@ TEST_F(TokenizerCommands, RefuseATokenizerThatCannotBeUsed) {
   EXPECT_THAT(refused("data text t --out other.json --tokenizer other.json"), HasSubstr("would overwrite an input"));
   EXPECT_THAT(refused("data text t --out t.h5 --encoder e.json" + option("qwen")), HasSubstr("for --tokenizer gpt2"));
   EXPECT_THAT(refused("data text t --out t.h5 --tokenizer word"), HasSubstr("choose from byte, gpt2, FILE.json"));
+  EXPECT_THAT(refused("data text t --out t.h5 --tokenizer tokenizer.model"),
+              AllOf(HasSubstr("SentencePiece"), HasSubstr("save_pretrained")));
+}
+
+/// In each step all of them: with documents alone in their samples, and with documents that share samples.
+TEST_F(TokenizerCommands, DocumentsThatShareSamplesTrainAsEachInASampleOfItsOwn) {
+  std::string lines;
+  for (int i = 0; i < 20; ++i)
+    lines +=
+        "{\"text\": \"" + std::string(static_cast<std::size_t>(1 + i * i % 11), static_cast<char>('b' + i)) + "\"}\n";
+  file("t.jsonl", lines);
+  const std::string data = "data text t.jsonl --jsonl text --pad-to 16" + option("qwen");
+  done(data + "--out alone.h5");
+  done(data + "--packing documents --out packed.h5");
+  EXPECT_THAT(done("data info packed.h5"),
+              AllOf(ContainsRegex("documents, kept apart +2[0-9]"), ContainsRegex("samples of +16")));
+  const std::int64_t samples = (data::read_dataset_info(at("packed.h5")).count - 1) / 16;
+  ASSERT_LT(samples, 12);
+  ASSERT_GT(samples, 4);
+  for (const std::string model :
+       {R"({"type":"gpt2","n_layer":2,"n_head":2,"n_embd":16,"n_positions":16,"vocab_size":1210})",
+        R"({"type":"llama","num_hidden_layers":2,"hidden_size":16,"intermediate_size":24,
+                                      "num_attention_heads":2,"max_position_embeddings":16,"vocab_size":1210})"}) {
+    file("model.json", model);
+    const std::string train =
+        "train --log warn --model " + at("model.json") + " --precision fp64 --steps 5 --clip 0.5 --lr 1e-2 ";
+    done(train + "--data alone.h5 --batches 20 --save alone.safetensors");
+    const CommandResult three =
+        run_lshdp_on(3, train + "--data " + at("packed.h5") + " --eval-data " + at("packed.h5") + " --batches " +
+                            std::to_string(samples - 3) + ",1,2 --recompute --save " + at("packed.safetensors"));
+    EXPECT_EQ(three.exit_code, 0) << three.errors;
+    EXPECT_LT(worst_difference(at("packed.safetensors"), at("alone.safetensors")), 1e-9);
+    const std::string evaluate =
+        "evaluate --precision fp64 --log warn --model model.json --init alone.safetensors --data ";
+    const auto loss = [](const std::string& text) { return text.substr(0, text.find(" over")); };
+    EXPECT_EQ(loss(done(evaluate + "packed.h5")), loss(done(evaluate + "alone.h5")));
+  }
+  file("mlp.json", R"({"type":"mlp","input_size":16,"hidden_sizes":[8],"output_size":4})");
+  EXPECT_THAT(refused("max-batch --model mlp.json --packing documents"), HasSubstr("--packing documents"));
+  EXPECT_THAT(
+      refused("data text t.jsonl --jsonl text --separator none --packing documents --out u.h5" + option("qwen")),
+      HasSubstr("--separator none"));
+}
+
+TEST_F(TokenizerCommands, MakeTokensOfChats) {
+  file("t.jsonl", R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]})");
+  done("data text t.jsonl --jsonl messages --chat-template chatml --out t.h5" + option("qwen"));
+  EXPECT_THAT(done("data info t.h5"), ContainsRegex("trained +[1-9]"));
+  EXPECT_THAT(refused("data text t.jsonl --jsonl messages --out t.h5" + option("qwen")),
+              HasSubstr("give --chat-template"));
+  EXPECT_THAT(refused("data text t.jsonl --jsonl messages --chat-template zephyr --out t.h5" + option("qwen")),
+              HasSubstr("choose from chatml, qwen2.5, llama3, llama3.1"));
+  EXPECT_THAT(refused("data text t.jsonl --chat-template chatml --out t.h5" + option("qwen")),
+              HasSubstr("needs --jsonl KEY"));
 }
 
 /// The mean is over trained tokens: how many a rank has differs from its samples.

@@ -221,6 +221,15 @@ TEST_F(OpenDataset, RefusesArraysThatLieInOtherFiles) {
     test::add_number(file, "vocabulary", 256);
   }
   EXPECT_THAT(error(), HasSubstr("'tokens' lies in another file; copy it into this"));
+  {
+    H5::H5File file = create();
+    const hsize_t count = hsize_t{1} << 40;  // of which no file need hold one
+    H5::DSetCreatPropList parts;
+    parts.setVirtual(H5::DataSpace(1, &count), "missing.h5", "tokens", H5::DataSpace(1, &count));
+    file.createDataSet("tokens", H5::PredType::STD_U8LE, H5::DataSpace(1, &count), parts);
+    test::add_number(file, "vocabulary", 256);
+  }
+  EXPECT_THAT(error(), HasSubstr("'tokens' lies in another file; copy it into this"));
 }
 
 TEST_F(OpenDataset, RefusesWhatIsNoDataSet) {

@@ -134,6 +134,81 @@ TEST_F(DocumentsTest, FillWholeSamplesWherePadded) {
   EXPECT_EQ(all.targets[1], (Numbers{end, kUntrained, kUntrained, kUntrained}));
 }
 
+/// Of the samples, positions of tokens in their documents.
+std::vector<Numbers> positions_of(const std::filesystem::path& path, std::int64_t context, Windows windows) {
+  const auto dataset = open_dataset(path, context, windows);
+  std::vector<Numbers> all;
+  for (std::int64_t sample = 0; sample < dataset->size(); ++sample) {
+    const at::Tensor positions = dataset->read(std::span(&sample, 1)).positions;
+    all.emplace_back(positions.const_data_ptr<std::int64_t>(),
+                     positions.const_data_ptr<std::int64_t>() + positions.numel());
+  }
+  return all;
+}
+
+std::string records(const std::vector<std::string>& texts) {
+  std::string lines;
+  for (const std::string& text : texts) lines += "{\"text\": \"" + text + "\"}\n";
+  return lines;
+}
+
+TEST_F(DocumentsTest, ThatArePackedFollowEachOtherAndBeginAtPosition0) {
+  const auto qwen = tokenizer("qwen");
+  const auto token = [&](const char* text) { return static_cast<std::int64_t>(qwen->encode(text).at(0)); };
+  const std::int64_t end = *qwen->end_of_text();
+  const auto file_of_three = file("a", records({"a", "b", "c"}));
+  convert_text({file_of_three}, *qwen, {.documents = Documents::records, .fields = {"text"}, .packs_documents = true},
+               {out_});
+  EXPECT_TRUE(read_dataset_info(out_).documents);
+  EXPECT_THAT(describe_dataset(out_), testing::ContainsRegex("documents, kept apart +3"));
+  const Samples all = samples_of(out_, 5);
+  ASSERT_EQ(all.inputs.size(), 1);
+  EXPECT_EQ(all.inputs[0], (Numbers{token("a"), end, token("b"), end, token("c")}));
+  EXPECT_EQ(all.targets[0], (Numbers{end, kUntrained, end, kUntrained, end}));
+  EXPECT_EQ(positions_of(out_, 5, Windows::fixed), (std::vector<Numbers>{{0, 1, 0, 1, 0}}));
+  // A window that begins within a document is all that is seen of it.
+  EXPECT_EQ(positions_of(out_, 3, Windows::anywhere), (std::vector<Numbers>{{0, 1, 0}, {0, 0, 1}, {0, 1, 0}}));
+  convert_text({file_of_three}, *qwen, {.documents = Documents::records, .fields = {"text"}}, {out_});
+  const std::int64_t first = 0;
+  EXPECT_FALSE(open_dataset(out_, 2)->read(std::span(&first, 1)).positions.defined());
+}
+
+TEST_F(DocumentsTest, ThatArePackedAndPaddedAreWholeWhereTheyFit) {
+  const auto qwen = tokenizer("qwen");
+  const std::int64_t end = *qwen->end_of_text();
+  const std::string digits = "123456789";  // a token each
+  ASSERT_EQ(qwen->encode(digits).size(), 9);
+  // With their ends 2, 4, 3, 10 and 2 tokens. The long one leaves a room of 3, then there is one of 2.
+  convert_text({file("a", records({"1", "123", "12", digits, "2"}))}, *qwen,
+               {.documents = Documents::records, .fields = {"text"}, .pad_to = 6, .packs_documents = true}, {out_});
+  const auto number = [&](char c) { return static_cast<std::int64_t>(qwen->encode(std::string(1, c)).at(0)); };
+  const auto numbers = [&](const std::string& text) {
+    Numbers list;
+    for (const char c : text) list.push_back(c == '.' ? end : number(c));
+    return list;
+  };
+  const Samples all = samples_of(out_, 6);
+  EXPECT_THAT(all.inputs,
+              testing::ElementsAre(numbers("123456"), numbers("789.1."), numbers("123.2."), numbers("12....")));
+  const auto targets = [&](const std::string& text) {
+    Numbers list;
+    for (const char c : text) list.push_back(c == '-' ? kUntrained : c == '.' ? end : number(c));
+    return list;
+  };
+  EXPECT_THAT(all.targets,
+              testing::ElementsAre(targets("234567"), targets("89.-.-"), targets("23.-.-"), targets("2.----")));
+  EXPECT_EQ(positions_of(out_, 6, Windows::fixed),
+            (std::vector<Numbers>{{0, 1, 2, 3, 4, 5}, {0, 1, 2, 3, 0, 1}, {0, 1, 2, 3, 0, 1}, {0, 1, 2, 0, 1, 2}}));
+  const auto dataset = open_dataset(out_, 6);
+  const Numbers every{0, 1, 2, 3};
+  EXPECT_EQ(dataset->terms(every), (10 - 1) + (4 - 1) + (3 - 1) + 2 * (2 - 1));
+}
+
+TEST_F(DocumentsTest, ArePackedOnlyWhereThereAreSome) {
+  EXPECT_THAT(error(*tokenizer("qwen"), {.packs_documents = true}, file("t", "text")),
+              AllOf(HasSubstr("packing"), HasSubstr("--separator")));
+}
+
 TEST_F(DocumentsTest, AreRefusedWhereARecordIsMalformed) {
   const auto bytes = make_byte_tokenizer();
   const TextOptions options{.fields = {"text"}};

@@ -14,6 +14,7 @@
 #include "rank_file.h"
 #include "reader.h"
 #include "scratch_file.h"
+#include "settings.h"
 #include "support/temporary_directory.h"
 
 namespace lshdp::test {
@@ -33,7 +34,7 @@ std::vector<Json> manifests() {
                                     .strategy = {},
                                     .model = {{"type", "mlp"}},
                                     .training = {{"--lr", "0.01"}},
-                                    .data = {{"count", 3}},
+                                    .data = {{"count", 3}, {"checksum", "1"}, {"mean", {0.5}}, {"deviation", {1}}},
                                     .program = "lshdp"},
                            .files = {train::describe_file(folder / kRankFile)},
                            .loss_scale = {}};
@@ -72,6 +73,10 @@ void read_manifest(const Json& json) {
   checkpoint.write_manifest(json_text(manifest, 2) + "\n");  // as write_json
   const train::Manifest read = train::read_manifest(checkpoint.path());
   EXPECT_EQ(train::to_json(read).at("files").size(), read.files.size());
+  EXPECT_TRUE(train::changes_since(read.info, read.info).empty());
+  train::CheckpointInfo other = read.info;
+  other.data = {{"count", 4}, {"checksum", "1"}, {"mean", {0.25}}, {"deviation", {1}}};
+  train::changes_since(read.info, other);
   for (const train::StoredFile& file : read.files) train::require_intact(checkpoint.path(), read, file);
   train::read_checkpoint_info(checkpoint.path());
 }
@@ -104,6 +109,7 @@ void read_rank_file(const Json& content) {
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     for (const train::ElementRun& run : filled[i]) EXPECT_LE(run.end - run.begin, pieces[i].value.numel());
   }
+  for (const auto& [parameter, runs] : train::runs_in_rank_file(file.path())) train::gap_in(runs, {0, 6});
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
-// Readers of the command line: options of every command, lists of hosts, and the file of `lshdp run`.
+// Readers of the command line (options of every command, lists of hosts, and the file of `lshdp run`), and of the
+// metrics of runs.
 #include <algorithm>
+#include <fstream>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -9,9 +11,12 @@
 #include "host_list.h"
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/options.h"
+#include "lshdp/train/metrics.h"
 #include "reader.h"
 #include "run_config.h"
+#include "run_directory.h"
 #include "scratch_file.h"
+#include "support/temporary_directory.h"
 
 namespace lshdp::test {
 namespace {
@@ -100,12 +105,51 @@ void read_run_file(const std::string& text) {
   EXPECT_EQ(config.command->options().parse(config.arguments).help(), false);
 }
 
+/// Each the records of one run: a launch, and what it did.
+std::vector<Json> runs() {
+  const train::RunRecord run{.model = "mlp",
+                             .strategy = {},
+                             .total = 3,
+                             .ranks = {{0, "a", 1, 4, 1, "cpu"}, {1, "b", 2, 4, 0.5, "cpu"}},
+                             .predicted = {}};
+  const auto step = [](std::int64_t number) {
+    return train::StepRecord{.step = number,
+                             .loss = 1.5,
+                             .samples = 3,
+                             .step_seconds = 0.25,
+                             .batches = {1, 2},
+                             .compute_seconds = {0.1, 0.2},
+                             .communication_seconds = {0.1, 0.1},
+                             .wait_seconds = {0, 0.1},
+                             .cpu_seconds = {0.1, 0.2},
+                             .communication_cpu_seconds = {0, 0}};
+  };
+  const train::RebalanceRecord rebalance{2, {1, 2}, {2, 1}, {1, 1}, {1, 2}, 0.25, 0.2};
+  return {{train::to_json(run), train::to_json(step(1)), train::to_json(rebalance), train::to_json(step(2)),
+           train::to_json(train::EvaluationRecord{2, 1.25, 0.5, 10}), train::to_json(run), train::to_json(step(3))}};
+}
+
+/// What is tabulated can also be continued, whatever its lines are.
+void read_run(const Json& records) {
+  if (!records.is_array()) throw UsageError("no list");
+  static const TemporaryDirectory folder;
+  {
+    std::ofstream file(folder / "metrics.jsonl", std::ios::binary);
+    for (const Json& record : records) file << json_text(record) << '\n';
+  }
+  train::RunRecord resumed;
+  resumed.resumed_after = 2;
+  EXPECT_FALSE(cli::describe({cli::read_run_directory(folder.path())}).empty());
+  train::MetricsWriter(folder.path(), resumed);
+}
+
 }  // namespace
 
 std::vector<Reader> readers() {
   return {{"CommandLine", command_lines, parse_command_line},
           {"Hosts", host_lists, read_hosts},
-          {"RunFile", run_files, read_run_file}};
+          {"RunFile", run_files, read_run_file},
+          json_reader("Metrics", runs, read_run)};
 }
 
 }  // namespace lshdp::test

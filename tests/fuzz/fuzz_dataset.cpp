@@ -25,12 +25,13 @@ std::vector<Json> image_sets() {
            {{"attribute", "source"}, {"of", "/"}, {"type", "text"}}}};
 }
 
-/// Without and with a tokenizer's files and tokens that are not trained.
+/// Without and with a tokenizer's files and tokens that are not trained, of documents that are kept apart.
 std::vector<Json> token_sets() {
   const Json plain = {{{"array", "tokens"}, {"type", "u16"}, {"shape", {20}}, {"value", 3}, {"written", true}},
                       {{"attribute", "vocabulary"}, {"of", "/"}, {"type", "i32"}, {"value", 8}}};
   Json masked = plain;
-  masked.push_back({{"array", "trained"}, {"type", "u8"}, {"shape", {20}}, {"value", 1}, {"written", true}});
+  for (const char* marks : {"trained", "document_starts"})
+    masked.push_back({{"array", marks}, {"type", "u8"}, {"shape", {20}}, {"value", 1}, {"written", true}});
   masked.push_back({{"array", "tokenizer.json"}, {"type", "u8"}, {"shape", {2}}, {"value", 123}, {"written", true}});
   masked.push_back({{"attribute", "tokenizer"}, {"of", "/"}, {"type", "text"}, {"value", "byte"}});
   masked.push_back({{"attribute", "padded_to"}, {"of", "/"}, {"type", "i64"}, {"value", 4}});

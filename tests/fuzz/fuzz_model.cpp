@@ -59,7 +59,8 @@ std::vector<Json> descriptions() {
            {"use_sliding_window", true},
            {"sliding_window", 8},
            {"layer_types", {"full_attention", "full_attention"}}},
-          {{"type", "mlp"}, {"input_size", 784}, {"hidden_sizes", {64, 32}}, {"output_size", 10}}};
+          {{"type", "mlp"}, {"input_size", 784}, {"hidden_sizes", {64, 32}}, {"output_size", 10}},
+          read_json(LSHDP_TRACED)};
 }
 
 void build(const Json& description) {

@@ -37,7 +37,25 @@ Json small(const char* kind) {
   return file;
 }
 
-std::vector<Json> tokenizer_files() { return {small("llama3"), small("qwen"), small("gpt2")}; }
+/// The first tokens of Llama 2's kind are its special ones and the bytes.
+Json small_llama2(bool metaspace) {
+  Json file = read_json(tokenizers() / "llama2" / "tokenizer.json");
+  Json first = Json::object();
+  for (const auto& [token, number] : file["model"]["vocab"].items()) {
+    if (number < 3 + 256) first[token] = number;
+  }
+  file["model"]["vocab"] = first;
+  file["model"]["merges"] = Json::array();
+  if (!metaspace) return file;
+  file["normalizer"] = nullptr;
+  file["pre_tokenizer"] = {
+      {"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}, {"split", true}};
+  return file;
+}
+
+std::vector<Json> tokenizer_files() {
+  return {small("llama3"), small("qwen"), small("gpt2"), small_llama2(false), small_llama2(true)};
+}
 
 void read_tokenizer(const Json& file) {
   const auto tokenizer = data::parse_tokenizer(json_text(file), "F");

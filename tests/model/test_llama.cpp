@@ -125,6 +125,68 @@ TEST(Llama, HasHuggingFacesNamesOrientationsAndFirstValues) {
   EXPECT_EQ(model.input.positions, 131072);
 }
 
+/// The keys of published files, whose sizes are those of the presets.
+TEST(Llama, TakesPublishedConfigsAsThePresetsOfTheirNames) {
+  const Json llama = {{"architectures", {"LlamaForCausalLM"}},
+                      {"attention_bias", false},
+                      {"attention_dropout", 0.0},
+                      {"bos_token_id", 128000},
+                      {"eos_token_id", 128001},
+                      {"head_dim", 64},
+                      {"hidden_act", "silu"},
+                      {"hidden_size", 2048},
+                      {"initializer_range", 0.02},
+                      {"intermediate_size", 8192},
+                      {"max_position_embeddings", 131072},
+                      {"mlp_bias", false},
+                      {"model_type", "llama"},
+                      {"num_attention_heads", 32},
+                      {"num_hidden_layers", 16},
+                      {"num_key_value_heads", 8},
+                      {"pretraining_tp", 1},
+                      {"rms_norm_eps", 1e-05},
+                      {"rope_scaling",
+                       {{"factor", 32.0},
+                        {"high_freq_factor", 4.0},
+                        {"low_freq_factor", 1.0},
+                        {"original_max_position_embeddings", 8192},
+                        {"rope_type", "llama3"}}},
+                      {"rope_theta", 500000.0},
+                      {"tie_word_embeddings", true},
+                      {"torch_dtype", "bfloat16"},
+                      {"transformers_version", "4.45.0.dev0"},
+                      {"use_cache", true},
+                      {"vocab_size", 128256}};
+  Json qwen = {{"architectures", {"Qwen2ForCausalLM"}},
+               {"attention_dropout", 0.0},
+               {"bos_token_id", 151643},
+               {"eos_token_id", 151643},
+               {"hidden_act", "silu"},
+               {"hidden_size", 896},
+               {"initializer_range", 0.02},
+               {"intermediate_size", 4864},
+               {"max_position_embeddings", 32768},
+               {"max_window_layers", 24},
+               {"model_type", "qwen2"},
+               {"num_attention_heads", 14},
+               {"num_hidden_layers", 24},
+               {"num_key_value_heads", 2},
+               {"rms_norm_eps", 1e-06},
+               {"rope_theta", 1000000.0},
+               {"sliding_window", 32768},
+               {"tie_word_embeddings", true},
+               {"torch_dtype", "bfloat16"},
+               {"transformers_version", "4.40.1"},
+               {"use_cache", true},
+               {"use_mrope", false},
+               {"use_sliding_window", false},
+               {"vocab_size", 151936}};
+  EXPECT_EQ(description_of(llama), make_model("llama-3.2-1b").description);
+  EXPECT_EQ(description_of(qwen), make_model("qwen2.5-0.5b").description);
+  qwen["use_mrope"] = true;
+  EXPECT_THAT(error_of(qwen), HasSubstr("use_mrope"));
+}
+
 TEST(Llama, ATiedHeadBorrowsTheEmbedding) {
   const Model model = make_model("llama-3.2-1b");
   EXPECT_THAT(model.blocks.back()->borrowed(), ElementsAre("model.embed_tokens.weight"));

@@ -29,12 +29,12 @@ class Reference : public testing::TestWithParam<const char*> {
 constexpr double kDoubleTolerance = 1e-11;
 
 TEST_P(Reference, LogitsAgreeInDoublePrecision) {
-  EXPECT_LT(relative_difference(logits_of(model, weights, input(at::kDouble)), expected.at("logits")),
-            kDoubleTolerance);
+  const Values values = test::leaves(weights, at::kDouble);
+  EXPECT_LT(relative_difference(logits_of(model, values, input(at::kDouble)), expected.at("logits")), kDoubleTolerance);
 }
 
 TEST_P(Reference, LossesAgreeWithAndWithoutLabelSmoothing) {
-  const at::Tensor logits = logits_of(model, weights, input(at::kDouble));
+  const at::Tensor logits = logits_of(model, test::leaves(weights, at::kDouble), input(at::kDouble));
   EXPECT_LT(relative_difference(summed_cross_entropy(logits, expected.at("target"), 0), expected.at("loss")),
             kDoubleTolerance);
   EXPECT_LT(relative_difference(summed_cross_entropy(logits, expected.at("target"), 0.1), expected.at("loss_smoothed")),
@@ -83,7 +83,8 @@ TEST_P(Reference, Bfloat16AgreesToItsRoundingAndItsLossIsSinglePrecision) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Reference,
-                         testing::Values("vit", "gpt2", "mlp", "llama", "llama_wide", "llama3", "qwen2", "mistral"),
+                         testing::Values("vit", "gpt2", "mlp", "llama", "llama_wide", "llama3", "qwen2", "mistral",
+                                         "traced_gpt", "traced_conv"),
                          [](const auto& made) { return std::string(made.param); });
 
 }  // namespace

@@ -55,6 +55,30 @@ inline model::Model small_vit_lora() {
   return model::with_lora(small_vit(), {.rank = 2, .alpha = 3, .targets = {"mlp.3"}}, "small vit");
 }
 
+/// Samples hold documents that are kept apart.
+inline model::Model packed_gpt() {
+  model::Model model = small_gpt();
+  model.input.documents = true;
+  return model;
+}
+
+/// The same, of rotary positions, with adapters.
+inline model::Model packed_llama_lora() {
+  model::Model model =
+      model::with_lora(model::make_model_from_json({{"type", "llama"},
+                                                    {"num_hidden_layers", 2},
+                                                    {"hidden_size", 16},
+                                                    {"intermediate_size", 24},
+                                                    {"num_attention_heads", 2},
+                                                    {"num_key_value_heads", 1},
+                                                    {"max_position_embeddings", 8},
+                                                    {"vocab_size", 23}},
+                                                   "small llama"),
+                       {.rank = 3, .alpha = 6, .dropout = 0.25, .targets = {"all-linear"}}, "small llama");
+  model.input.documents = true;
+  return model;
+}
+
 inline model::Model small_mlp() {
   return model::make_model_from_json(
       {{"type", "mlp"}, {"input_size", 12}, {"hidden_sizes", {16, 8}}, {"output_size", 4}}, "small mlp");

@@ -118,11 +118,12 @@ Trained train_alone(const model::Model& model, Precision precision, const Way& w
   Trained trained;
   for (int step = 1; step <= kSteps; ++step) {
     const model::SyntheticBatch batch = batch_of(model, way, step);
-    trained.loss += walker.train_step(update_of(model, way, step), batch.input, batch.target, {batch.input.size(0)});
+    trained.loss += walker.train_step(update_of(model, way, step), batch.input, batch.target, {batch.input.size(0)}, 0,
+                                      batch.positions);
   }
   store->synchronize();
   const model::SyntheticBatch batch = model::synthetic_batch(model.input, kBatch, 7);
-  trained.evaluation = walker.evaluate(batch.input, batch.target);
+  trained.evaluation = walker.evaluate(batch.input, batch.target, batch.positions);
   trained.values = store->gather_values();
   return trained;
 }
@@ -154,7 +155,8 @@ class StagedTraining {
     const model::SyntheticBatch batch = batch_of(model_, way_, number);
     const auto [begin, count] = slice(count_of(way_, number));
     loss_ += pipeline_->train_step(update_of(model_, way_, number), batch.input.narrow(0, begin, count),
-                                   batch.target.narrow(0, begin, count), micro_batches(count), begin);
+                                   batch.target.narrow(0, begin, count), micro_batches(count), begin,
+                                   model::part_of(batch.positions, begin, count));
   }
 
   Trained result() {
@@ -167,7 +169,8 @@ class StagedTraining {
     Evaluation mine = pipeline_->evaluate(sizes, [&] {
       const std::int64_t size = sizes[next++];
       at += size;
-      return StageBatch{batch.input.narrow(0, at - size, size), batch.target.narrow(0, at - size, size)};
+      return StageBatch{batch.input.narrow(0, at - size, size), batch.target.narrow(0, at - size, size),
+                        model::part_of(batch.positions, at - size, size)};
     });
     double sums[4] = {loss_, mine.loss, static_cast<double>(mine.correct), static_cast<double>(mine.terms)};
     world_.all_reduce_sum({sums, 4, comm::DataType::float64}).wait();
@@ -286,7 +289,9 @@ std::string name_of(const testing::TestParamInfo<Case>& info) {
                                                                {&test::small_gpt, "Gpt"},
                                                                {&test::small_mlp, "Mlp"},
                                                                {&test::small_vit_lora, "VitLora"},
-                                                               {&test::small_gpt_lora, "GptLora"}};
+                                                               {&test::small_gpt_lora, "GptLora"},
+                                                               {&test::packed_gpt, "GptPacked"},
+                                                               {&test::packed_llama_lora, "LlamaPackedLora"}};
   return fmt::format("{}{}{}", names.at(make), shape.name, way.name);
 }
 
@@ -316,6 +321,15 @@ INSTANTIATE_TEST_SUITE_P(VitLora, Stages,
 INSTANTIATE_TEST_SUITE_P(GptLora, Stages,
                          testing::Combine(testing::Values(&test::small_gpt_lora), kClosedShapes,
                                           testing::Values(kClip, kPartial, kGpipe, kApartRecompute)),
+                         name_of);
+// Documents that share samples: all stages keep them apart.
+INSTANTIATE_TEST_SUITE_P(GptPacked, Stages,
+                         testing::Combine(testing::Values(&test::packed_gpt), kClosedShapes,
+                                          testing::Values(kPartial, kGpipe)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(LlamaPackedLora, Stages,
+                         testing::Combine(testing::Values(&test::packed_llama_lora), kShapes,
+                                          testing::Values(kMicroBatches, kApartRecompute)),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(Vit, StagesRounded,
                          testing::Combine(testing::Values(&test::small_vit), kShapes, testing::Values(kPartial)),

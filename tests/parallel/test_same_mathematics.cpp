@@ -121,7 +121,7 @@ model::Values train(const model::Model& model, comm::Communicator& world, Precis
                        .clip_norm = split.clip,
                        .passes = passes},
                       batch.input.narrow(0, begin, end - begin), batch.target.narrow(0, begin, end - begin),
-                      micro_batches(split, {begin, end}), begin);
+                      micro_batches(split, {begin, end}), begin, model::part_of(batch.positions, begin, end - begin));
   }
   store->synchronize();
   return store->gather_values();
@@ -174,7 +174,9 @@ std::string name_of(const testing::TestParamInfo<SameMathematics::ParamType>& in
                                                                {&test::small_gpt, "Gpt"},
                                                                {&test::small_mlp, "Mlp"},
                                                                {&test::small_vit_lora, "VitLora"},
-                                                               {&test::small_gpt_lora, "GptLora"}};
+                                                               {&test::small_gpt_lora, "GptLora"},
+                                                               {&test::packed_gpt, "GptPacked"},
+                                                               {&test::packed_llama_lora, "LlamaPackedLora"}};
   return fmt::format("{}{}{}", names.at(make), split.name, way.name);
 }
 
@@ -281,6 +283,13 @@ INSTANTIATE_TEST_SUITE_P(LoraApart, SameMathematics,
                          testing::Combine(testing::Values(&test::small_gpt_lora), testing::Values(kAccumulation),
                                           kWaysApart),
                          name_of);
+// Documents that share samples.
+const auto kPacked = testing::Values(&test::packed_gpt, &test::packed_llama_lora);
+INSTANTIATE_TEST_SUITE_P(Packed, SameMathematics,
+                         testing::Combine(kPacked, testing::Values(kUneven, kAccumulation, kPartial),
+                                          testing::Values(kDdp, kDdpRecompute, kFsdp, kLsdpTwoNodes, kDdpMixed)),
+                         name_of);
+
 INSTANTIATE_TEST_SUITE_P(TableApart, SameMathematics,
                          testing::Combine(testing::Values(&test::small_gpt), testing::Values(kAccumulation),
                                           testing::Values(kDdpTableApart)),

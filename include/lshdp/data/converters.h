@@ -62,6 +62,10 @@ struct TokenOutput {
   double validation_fraction = 0;
 };
 
+/// How chats are written: as ChatML; with the system message that Qwen 2.5's template adds where there is none; as
+/// Llama 3's template does; as that of Llama 3.1, with its two dates. None: records are no chats.
+enum class ChatTemplate : std::uint8_t { none, chatml, qwen, llama3, llama3_1 };
+
 /// How text becomes tokens.
 struct TextOptions {
   std::string encoding = {};  // of the files, as iconv calls it; empty: bytes as they are
@@ -76,8 +80,14 @@ struct TextOptions {
   /// Each line of a file is a record, a JSON object: the key of its text, or those of its prompt and its completion,
   /// which are tokenized apart and of which only the completion is trained. None: files are text.
   std::vector<std::string> fields = {};
-  std::int64_t pad_to =
-      0;  // each document fills whole windows of so many tokens, the rest is not trained; 0: none does
+  /// Each document fills whole samples of so many tokens, the rest is not trained; 0: none does.
+  std::int64_t pad_to = 0;
+  /// Documents share samples, and each attends to itself alone: with pad_to whole where they fit, in an order of their
+  /// own, else in the order of the files and cut where samples end.
+  bool packs_documents = false;
+  /// Records are chats: `fields` names the list of their messages. What the assistant says is trained, and the token
+  /// that ends it. Tokens are those of the template alone, without others around documents.
+  ChatTemplate chat_template = ChatTemplate::none;
 };
 
 /// The files in their order; gzip is unpacked. Holds text and tokens in memory. Warns of what is odd (byte order marks,

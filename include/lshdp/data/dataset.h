@@ -22,6 +22,7 @@ struct DatasetInfo {
   std::vector<double> mean, deviation;   // per channel, of pixels scaled to [0, 1]
   std::int64_t vocabulary = 0;
   bool masked = false;             // not all tokens are trained: the file says which
+  bool documents = false;          // documents that share a sample are kept apart: the file says where they begin
   std::int64_t padded_to = 0;      // tokens: each document fills samples of so many; 0: they just follow each other
   std::string tokenizer;           // TokenizerRecord::name
   std::string tokenizer_checksum;  // of what its files mean; empty for bytes and where it is not known
@@ -38,6 +39,7 @@ inline constexpr std::int64_t kUntrained = -100;
 /// target int64 [B, T], the input shifted by one, kUntrained where the token is not trained.
 struct Batch {
   at::Tensor input, target;
+  at::Tensor positions = {};  // with DatasetInfo::documents: int64 [B, T], of each token in its document, from 0
   std::int64_t samples() const { return input.defined() ? input.size(0) : 0; }
 };
 

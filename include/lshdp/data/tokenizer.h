@@ -31,6 +31,10 @@ class Tokenizer {
   virtual std::vector<std::uint32_t> encode(std::string_view text) const = 0;
   /// As encode(), but what looks like a special token is that token.
   virtual std::vector<std::uint32_t> encode_special(std::string_view text) const = 0;
+  /// The same of text that other tokens come before; `special`: as encode_special().
+  virtual std::vector<std::uint32_t> encode_behind(std::string_view text, bool special) const {
+    return special ? encode_special(text) : encode(text);
+  }
   /// Special tokens, as text.
   virtual std::vector<std::string> special_tokens() const = 0;
   /// Throws UsageError if a token is not in [0, vocabulary()).
@@ -59,9 +63,10 @@ std::unique_ptr<Tokenizer> make_byte_tokenizer();
 std::unique_ptr<Tokenizer> make_gpt2_tokenizer(const std::filesystem::path& encoder,
                                                const std::filesystem::path& merges);
 
-/// What a tokenizer.json of the `tokenizers` library says, where it is a byte-level byte-pair encoding, as those of
-/// GPT-2, Llama 3 and Qwen are: the tokens are those that the library gives (docs/design.md, "Files"). Throws
-/// UsageError naming the key: malformed or not supported.
+/// What a tokenizer.json of the `tokenizers` library says, where it is a byte-pair encoding of bytes, as those of
+/// GPT-2, Llama 3 and Qwen are, or of characters with bytes for those that it lacks, as Llama 2's and Mistral's: the
+/// tokens are those that the library gives (docs/design.md, "Files"). Throws UsageError naming the key: malformed or
+/// not supported.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::filesystem::path& tokenizer_json);
 
 }  // namespace lshdp::data

@@ -41,15 +41,24 @@ class ImageWriter {
   std::unique_ptr<File> file_;
 };
 
+/// What a data set says of its tokens, one byte each, 0 or 1.
+struct TokenMarks {
+  std::span<const std::uint8_t> trained = {};  // whether it counts in the loss; empty: all do
+  std::span<const std::uint8_t> starts = {};   // whether a document begins with it; empty: they are not told apart
+};
+
 class TokenWriter {
  public:
-  /// `masked`: add() is told which tokens are trained.
-  TokenWriter(const std::filesystem::path& path, std::int64_t count, std::int64_t vocabulary, bool masked = false);
+  /// Which marks add() is given with every token.
+  struct Marked {
+    bool trained = false, starts = false;
+  };
+  TokenWriter(const std::filesystem::path& path, std::int64_t count, std::int64_t vocabulary);
+  TokenWriter(const std::filesystem::path& path, std::int64_t count, std::int64_t vocabulary, const Marked& marked);
   ~TokenWriter();
   TokenWriter(const TokenWriter&) = delete;
   TokenWriter& operator=(const TokenWriter&) = delete;
-  /// `trained`: of each token 0 or 1; empty: all are.
-  void add(std::span<const std::uint32_t> tokens, std::span<const std::uint8_t> trained = {});
+  void add(std::span<const std::uint32_t> tokens, const TokenMarks& marks = {});
   /// Once `count` tokens have been added. The data set carries its tokenizer, so that training and generation need no
   /// other files.
   void commit(const TokenizerRecord& tokenizer, const std::string& source, std::int64_t padded_to = 0);

@@ -57,10 +57,22 @@ struct DropoutKey {
   std::int64_t first_sample = 0;  // the number of the first sample in the order that all ranks know; others follow it
 };
 
+/// Documents that share a sample of tokens. Each attends to itself alone, as if the others were not there.
+struct Documents {
+  at::Tensor positions;  // int64 [B, T]: of each token in its document; undefined: each sample is one document
+  at::Tensor mask;       // [B, 1, T, T] of the compute type: 0 where a position (row) sees another, else -infinity
+};
+
+/// `positions`, which begin at 0 with each document, and what follows from them; nothing if they are undefined.
+Documents documents_of(const at::Tensor& positions, at::ScalarType compute_type);
+/// Of the samples [begin, begin + count); undefined if `positions` are.
+at::Tensor part_of(const at::Tensor& positions, std::int64_t begin, std::int64_t count);
+
 /// What goes into a forward pass beside the input and the parameters.
 struct Pass {
   std::optional<DropoutKey> dropout = std::nullopt;  // none: nothing is dropped
   std::span<const Adapter> adapters = {};
+  Documents documents = {};  // of a model with Model::keeps_documents_apart
 };
 
 /// What a block keeps of the positions that a sequence has had, so that later ones need not compute them again.

@@ -32,6 +32,11 @@ struct LoraSettings {
 /// "r=16,alpha=32,dropout=0.05,targets=q_proj,v_proj", with rslora=true if wanted; alpha is r, dropout 0 where they
 /// are left out. Throws UsageError naming --lora.
 LoraSettings parse_lora(const std::string& text);
+/// As --lora takes them.
+std::string to_text(const LoraSettings& settings);
+/// Whether both say the same of the adapters of `base`, in other words maybe: targets in another order, or by other
+/// names. Throws UsageError as targets_of() of `a`, which `source` names.
+bool same_adapters(const Model& base, const LoraSettings& a, const LoraSettings& b, const std::string& source);
 /// Where Model::description holds them.
 inline constexpr const char* kLoraKey = "lora";
 /// As it stands there.

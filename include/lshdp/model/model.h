@@ -21,10 +21,12 @@ struct InputSpec {
   std::int64_t input_size = 0;
   std::int64_t classes = 0;  // image, flat: int64 targets [B] in [0, classes); logits [B, classes]
   // tokens: int64 [B, context] in [0, vocabulary); targets the same shape; logits [B, context, vocabulary]. That is
-  // what training takes; sequences of any length up to `positions` are taken as well (generation).
+  // what training takes; with other_lengths sequences of any length up to `positions` are taken as well (generation).
   std::int64_t context = 0;
   std::int64_t positions = 0;
   std::int64_t vocabulary = 0;
+  bool other_lengths = true;
+  bool documents = false;  // tokens: samples for training hold several documents, which are kept apart
 };
 
 /// Model::blocks[block]->parameters()[parameter].
@@ -42,6 +44,7 @@ struct Model {
   /// Dropout that the description asks for, such as "resid_pdrop 0.1". The blocks have none: for evaluation that is the
   /// same model, for training it is not, and the user must be told.
   std::vector<std::string> dropout;
+  bool keeps_documents_apart = false;  // blocks heed Pass::documents
 
   std::int64_t parameter_count() const;                   // each shared parameter once
   std::int64_t parameter_count(std::size_t block) const;  // owned by the block
@@ -53,9 +56,9 @@ struct Model {
   std::int64_t terms_per_sample() const { return input.kind == InputSpec::Kind::tokens ? input.context : 1; }
 };
 
-/// A preset's name (docs/design.md, "Models"), the path of a JSON file, of a folder with a config.json (Hugging Face, a
-/// run), or of a checkpoint. Throws UsageError: unknown preset (with the list of presets), bad JSON,
-/// missing or unknown key, sizes that do not fit each other.
+/// A preset's name (docs/design.md, "Models"), the path of a JSON file, of a file exported from PyTorch (traced.h), of
+/// a folder with a config.json (Hugging Face, a run), or of a checkpoint. Throws UsageError: unknown preset (with the
+/// list of presets), bad JSON, missing or unknown key, sizes that do not fit each other.
 Model make_model(const std::string& preset_or_path);
 Model make_model_from_json(const nlohmann::json& description, const std::string& name);
 /// The same model that trains on sequences of `context` tokens. Throws UsageError: it reads no tokens, or has fewer
@@ -88,6 +91,7 @@ std::int64_t correct_predictions(const at::Tensor& logits, const at::Tensor& tar
 /// A batch of the right shape for probes and benchmarks: float32 (or int64 tokens) on the CPU, a function of `seed`.
 struct SyntheticBatch {
   at::Tensor input, target;
+  at::Tensor positions = {};  // with InputSpec::documents
 };
 SyntheticBatch synthetic_batch(const InputSpec& input, std::int64_t batch, std::uint64_t seed);
 

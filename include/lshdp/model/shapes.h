@@ -13,8 +13,8 @@ struct BlockShapes {
   std::vector<std::int64_t> input, output;
 };
 
-/// Of the first `blocks` blocks. Runs each once, on one sample (of texts, on one token of it) on the CPU, with
-/// parameters of 0 that take no memory.
+/// Of the first `blocks` blocks. Runs each once, on one sample (of texts, where it can, on one token of it) on the CPU,
+/// with parameters of 0 that take no memory.
 std::vector<BlockShapes> shapes_of(const Model& model, std::size_t blocks);
 inline std::vector<BlockShapes> shapes_of(const Model& model) { return shapes_of(model, model.blocks.size()); }
 

@@ -32,6 +32,7 @@ std::vector<BlockRange> ranges_of(const plan::Layout& layout, int rank);
 /// Where the batches of an evaluation come from: the next one of this rank's replica.
 struct StageBatch {
   at::Tensor input, target;
+  at::Tensor positions = {};  // all stages need them, where samples hold several documents
 };
 
 /// Carries out this rank's work of a step in the order of plan::work_order: the walker runs the blocks of a stage, and
@@ -49,10 +50,11 @@ class Pipeline {
 
   /// One step. `input`, `target`: the samples [S, ...] of this rank's replica; the first stage reads the one and the
   /// last the other, others need neither; undefined if S is 0. `micro_batches`: their sizes, which add up to S, the
-  /// same on all ranks of the replica. `first_sample`: see BlockWalker::train_step(). Returns the summed loss on the
-  /// rank of the last stage, 0 elsewhere.
+  /// same on all ranks of the replica. `first_sample` and `positions`, which all stages need where samples hold several
+  /// documents: see BlockWalker::train_step(). Returns the summed loss on the rank of the last stage, 0 elsewhere.
   double train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
-                    const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample = 0);
+                    const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample = 0,
+                    const at::Tensor& positions = {});
 
   /// Forward passes of as many batches as there are `sizes` (samples each, the same on all ranks of the replica),
   /// taken from `next` one after the other; the sums stand on the rank of the last stage.

@@ -54,7 +54,7 @@ class Activations {
     at::Tensor output;  // the head of its graph; undefined: backward runs the forward again
   };
   BlockRange range_;
-  model::DropoutKey dropout_;
+  model::Pass pass_;
 
   Block& of(std::size_t block) { return blocks_[block - range_.begin]; }
 
@@ -96,10 +96,12 @@ class BlockWalker {
   /// One step of this rank: forward and backward of each micro-batch in turn. `input` and `target`: the rank's samples
   /// [S, ...] of the step, undefined if it has none. `micro_batches`: their sizes in samples, which add up to S, at
   /// most update.passes of them. `first_sample`: the number of the first in the order of all ranks' samples, in which
-  /// the others follow it; dropout is drawn by these numbers. Returns the loss summed over all terms. All ranks must
-  /// call it, also without samples; the update and its communication may still be under way when it returns.
+  /// the others follow it; dropout is drawn by these numbers. `positions`: int64 [S, T] of each token in its document,
+  /// where samples hold several (model::Documents), else undefined. Returns the loss summed over all terms. All ranks
+  /// must call it, also without samples; the update and its communication may still be under way when it returns.
   double train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
-                    const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample = 0);
+                    const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample = 0,
+                    const at::Tensor& positions = {});
 
   /// The parts of a step, for other schedules and for measuring. Begins a step in which this rank trains so many
   /// micro-batches, at most update.passes. `input`: of all of them, or more; undefined if there are none. Takes part in
@@ -114,20 +116,24 @@ class BlockWalker {
   }
   /// The same through some of the blocks, one stage of a model that is cut.
   Activations forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe = {},
-                           std::int64_t first_sample = 0);
+                           std::int64_t first_sample = 0, const at::Tensor& positions = {});
   /// Through the blocks of the forward pass. `given`: with the last block the targets, else the gradient of the loss by
   /// output(). `last`: the last micro-batch of the step that this rank takes through these blocks.
   BackwardResult backward_pass(Activations activations, const at::Tensor& given, bool last);
   /// A pass of a rank that has no samples: takes part in its communication.
   void empty_pass(bool last = true);
   /// Logits, without gradients. The emulator does not slow it: it serves evaluation and generation.
-  at::Tensor forward(const at::Tensor& input) { return forward(whole_model(), input); }
+  at::Tensor forward(const at::Tensor& input, const at::Tensor& positions = {}) {
+    return forward(whole_model(), input, positions);
+  }
   /// What the last block of the range gives.
-  at::Tensor forward(const BlockRange& range, const at::Tensor& input);
+  at::Tensor forward(const BlockRange& range, const at::Tensor& input, const at::Tensor& positions = {});
   /// For generation: the positions [B, T, ..] after those that `caches`, one a block of the model, hold
   /// (Block::forward_next); with the last block the logits [B, 1, V] after the last of them.
   at::Tensor forward_next(const BlockRange& range, const at::Tensor& input, std::span<model::BlockCache> caches);
-  Evaluation evaluate(const at::Tensor& input, const at::Tensor& target) { return judge(forward(input), target); }
+  Evaluation evaluate(const at::Tensor& input, const at::Tensor& target, const at::Tensor& positions = {}) {
+    return judge(forward(input, positions), target);
+  }
   /// Of logits that forward() gave.
   Evaluation judge(const at::Tensor& logits, const at::Tensor& target) const;
   /// A forward pass without samples, where other ranks make one more and the store gathers in every pass.
@@ -152,6 +158,7 @@ class BlockWalker {
     Event begun, ended;
   };
   at::Tensor to_compute_type(const at::Tensor& input) const;
+  model::Documents documents_of(const at::Tensor& positions) const;
   void look_up(const at::Tensor& input);
   at::Tensor in_rows(const at::Tensor& input) const;
   void acquire(std::size_t block);

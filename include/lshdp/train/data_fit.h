@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <string>
 
 #include "lshdp/data/dataset.h"
@@ -24,6 +25,10 @@ void require_same_tokenizer(const NamedInfo& training, const NamedInfo& evaluati
 /// usual, for speed; twice as many are another tokenizer's. `what` begins the message.
 void require_vocabulary(const std::string& what, const std::string& tokenizer, std::int64_t vocabulary,
                         std::int64_t model_vocabulary);
+
+/// Whether samples of any of these data sets hold several documents that are kept apart; empty names are left out.
+/// Throws UsageError where one cannot be read.
+bool hold_documents(std::initializer_list<std::filesystem::path> paths);
 
 /// Throws UsageError naming the option if the data set cannot be augmented so: tokens, or images that a crop could
 /// miss.

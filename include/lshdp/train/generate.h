@@ -59,6 +59,9 @@ class StagedDecoder final : public Decoder {
   int last_;  // the rank of the last stage
 };
 
+/// Throws UsageError if the model generates no text here.
+void require_generates(const model::Model& model);
+
 struct GenerateOptions {
   std::int64_t length = 256;  // tokens to sample
   double temperature = 1;     // 0: the most likely token always

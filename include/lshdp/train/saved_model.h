@@ -22,9 +22,10 @@ struct SavedModel {
 };
 
 /// Finds the weights that `given` means: the file itself, with the config.json beside it where its name says that it
-/// belongs there (also abandoned-step-N.safetensors); of a folder, model.safetensors or the shards of
-/// model.safetensors.index.json; of a run directory, its last weights, or its newest checkpoint where that is newer
-/// (the note says so); of a checkpoint's folder, all its files. Throws UsageError naming `option` where there are none.
+/// belongs there (also abandoned-step-N.safetensors), or of an exported model with its own description; of a folder,
+/// model.safetensors or the shards of model.safetensors.index.json; of a run directory, its last weights, or its newest
+/// checkpoint where that is newer (the note says so); of a checkpoint's folder, all its files. Throws UsageError naming
+/// `option` where there are none.
 SavedModel find_saved_model(const std::filesystem::path& given, std::string_view option);
 
 /// The run directory that `path` lies in: RUN itself, RUN/best, RUN/checkpoints/step-N and what is beside them. Empty:

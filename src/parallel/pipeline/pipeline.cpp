@@ -149,7 +149,8 @@ at::Tensor Pipeline::receive(const StageWork& work) {
 }
 
 double Pipeline::train_step(const Update& update, const at::Tensor& input, const at::Tensor& target,
-                            const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample) {
+                            const std::vector<std::int64_t>& micro_batches, std::int64_t first_sample,
+                            const at::Tensor& positions) {
   walker_.begin_step(update, std::ssize(micro_batches), input);
   if (replica_ == nullptr || micro_batches.empty()) return 0;
   const Order& order = order_of(micro_batches);
@@ -167,7 +168,9 @@ double Pipeline::train_step(const Update& update, const at::Tensor& input, const
     if (is_forward(work)) {
       const at::Tensor given = arrives(work) ? receive(work) : part(input, work.micro_batch);
       const std::int64_t first = first_sample + begins[work.micro_batch];
-      const auto kept = held.emplace(key, walker_.forward_pass(range_of(work.stage), given, {}, first)).first;
+      const at::Tensor documents = model::part_of(positions, begins[work.micro_batch], micro_batches[work.micro_batch]);
+      const auto kept =
+          held.emplace(key, walker_.forward_pass(range_of(work.stage), given, {}, first, documents)).first;
       if (leaves(work)) exchange_->send(leaving(work), kept->second.take_output());
       continue;
     }
@@ -191,7 +194,7 @@ Evaluation Pipeline::evaluate(const std::vector<std::int64_t>& sizes, const std:
     look_ahead(order, done, sizes, posted);
     for (; taken <= work.micro_batch; ++taken) batches[taken] = next();
     const at::Tensor given = arrives(work) ? receive(work) : batches[work.micro_batch].input;
-    const at::Tensor output = walker_.forward(range_of(work.stage), given);
+    const at::Tensor output = walker_.forward(range_of(work.stage), given, batches[work.micro_batch].positions);
     if (leaves(work)) {
       exchange_->send(leaving(work), output);
       continue;
