@@ -170,7 +170,7 @@ TEST_F(Run, RefusesABadFileInOneLine) {
   refused("options: {batches: []}\n", "options.batches is an empty list");
   refused("options:\n  steps:\n", "options.steps has no value");
   refused("options: {model: FILL-IN}\n",
-          "options.model is still FILL-IN: replace it by MODEL, a preset, a JSON file, or a folder with a config.json");
+          "options.model is still FILL-IN: replace it by MODEL, a preset, a JSON file, ");
   refused("mpirun: --oversubscribe\n", "mpirun must be a list");
   refused("hosts: [a]\nmpirun: [-np, 3]\n", "mpirun has -np, which follows from hosts");
   refused("mpirun: [--oversubscribe]\n", "mpirun and environment are for the ranks of hosts");
