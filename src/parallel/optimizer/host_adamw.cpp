@@ -73,7 +73,9 @@ template <bool TowardsOld, typename G, typename T, typename C>
   T *masters = part.master, *firsts = part.first, *seconds = part.second;
   C* copies = part.copy;
 // They do not overlap; to test that for so many pointers is more than the compiler is willing to do.
+#ifndef __clang__  // which does not know it
 #pragma GCC ivdep
+#endif
   for (std::int64_t i = 0; i < part.count; ++i) {
     const T gradient = widened(gradients[i]) * by.gradient_scale;
     const T first = (TowardsOld ? firsts[i] : gradient) + by.first_weight * (gradient - firsts[i]);
