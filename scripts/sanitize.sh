@@ -57,7 +57,7 @@ run_tests() {
   local last=$build/Testing/Temporary/LastTest.log
   export GTEST_FILTER GTEST_COLOR=no
   GTEST_FILTER="-$(left_out "not_under_$kind.txt")"
-  export ASAN_OPTIONS="$common:suppressions=$settings/asan.supp:detect_leaks=$leaks:detect_stack_use_after_return=1"
+  export ASAN_OPTIONS="$common:suppressions=$settings/asan.supp:detect_leaks=$leaks:allocator_may_return_null=1:detect_stack_use_after_return=1"
   export ASAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-16
   export UBSAN_OPTIONS="$common:print_stacktrace=1:halt_on_error=1"
   export LSAN_OPTIONS="$common:suppressions=$settings/lsan.supp:print_suppressions=0"
@@ -92,10 +92,11 @@ for folder in "${folders[@]}"; do
   : >"$log"
   pattern="^($(tests_of "$folder" | sed 's/\./\\./g' | paste -sd'|'))\$"
   leaks=1
-  [[ $folder != cli ]] || leaks=0  # its tests start mpirun
+  [[ $folder != cli && $folder != comm ]] || leaks=0  # tests there start mpirun
   run_tests unit "$leaks" "$pattern"
   run_tests mpi 0 "$pattern"
-  found=$(find "$reports" -name "$folder.*" | wc -l)
+  # A file may only say that memory for an allocation that a test wants refused was not there.
+  found=$(grep -lsE 'ERROR: |WARNING: ThreadSanitizer|runtime error' "$reports/$folder".* | wc -l || true)
   [[ $found == 0 ]] || status=1
   table+="$folder|$(grep -cE '^Test (Passed|Failed)' "$log" || true)|$(grep -c '^\[       OK \]' "$log" || true)"
   table+="|$(grep -cE '^\[  FAILED  \] .*\([0-9]+ ms\)$' "$log" || true)|$found|$((SECONDS - begun))"$'\n'
