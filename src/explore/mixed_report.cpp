@@ -103,25 +103,15 @@ std::string cluster_lines(const Cluster& cluster) {
 }
 
 Json layout_json(const Cluster& cluster, const MixedLayout& mixed) {
-  const Layout& layout = mixed.layout;
-  Json json = {{"one_type_a", mixed.spread == Spread::stages ? "stage" : "replica"},
-               {"devices", layout.devices},
-               {"TP", layout.tensor},
-               {"PP", layout.pipeline},
-               {"EP", layout.expert},
-               {"CP", layout.context},
-               {"DP", layout.data()},
-               {"micro_batch_size", layout.micro_batch},
-               {"recompute", name_of(layout.recompute)},
-               {"sequence_parallel", layout.sequence_parallel},
-               {"sharding", name_of(layout.sharding)}};
+  Json json = sizes_json(mixed.layout);
+  json["one_type_a"] = mixed.spread == Spread::stages ? "stage" : "replica";
   if (mixed.spread == Spread::stages) {
     json["stages"] = Json::array();
     for (std::size_t stage = 0; stage < mixed.types.size(); ++stage)
       json["stages"].push_back({{"type", cluster.types[mixed.types[stage]].name}, {"layers", mixed.layers[stage]}});
     return json;
   }
-  json["layer_split"] = name_of(layout.layer_split);
+  json["layer_split"] = name_of(mixed.layout.layer_split);
   json["replicas"] = Json::array();
   for (std::size_t type = 0; type < cluster.types.size(); ++type)
     json["replicas"].push_back({{"type", cluster.types[type].name},

@@ -40,6 +40,19 @@ Json memory_json(const StageMemory& stage) {
           {"fragmentation_margin_bytes", stage.margin}};
 }
 
+Json sizes_json(const Layout& layout) {
+  return {{"devices", layout.devices},
+          {"TP", layout.tensor},
+          {"PP", layout.pipeline},
+          {"EP", layout.expert},
+          {"CP", layout.context},
+          {"DP", layout.data()},
+          {"micro_batch_size", layout.micro_batch},
+          {"recompute", name_of(layout.recompute)},
+          {"sequence_parallel", layout.sequence_parallel},
+          {"sharding", name_of(layout.sharding)}};
+}
+
 std::string gib(double bytes) { return fmt::format("{:.2f}", bytes / kGiB); }
 
 std::string model_line(const Model& model) {
@@ -65,21 +78,13 @@ std::string_view name_of(RankBy by) {
 namespace {
 
 Json layout_json(const Model& model, const Layout& layout) {
-  return {{"devices", layout.devices},
-          {"TP", layout.tensor},
-          {"PP", layout.pipeline},
-          {"EP", layout.expert},
-          {"CP", layout.context},
-          {"DP", layout.data()},
-          {"micro_batch_size", layout.micro_batch},
-          {"micro_batches", layout.micro_batches(model)},
-          {"interleaving", layout.interleaving},
-          {"layer_split", name_of(layout.layer_split)},
-          {"layers", layers_of_pieces(model, layout)},
-          {"recompute", name_of(layout.recompute)},
-          {"sequence_parallel", layout.sequence_parallel},
-          {"sharding", name_of(layout.sharding)},
-          {"bubble_rate", bubble_rate(model, layout)}};
+  Json json = sizes_json(layout);
+  json["micro_batches"] = layout.micro_batches(model);
+  json["interleaving"] = layout.interleaving;
+  json["layer_split"] = name_of(layout.layer_split);
+  json["layers"] = layers_of_pieces(model, layout);
+  json["bubble_rate"] = bubble_rate(model, layout);
+  return json;
 }
 
 Json time_json(const Settings& settings, const Candidate& candidate) {

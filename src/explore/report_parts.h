@@ -10,6 +10,8 @@
 namespace lshdp::explore {
 
 Json memory_json(const StageMemory& stage);
+/// What layouts over alike and over unequal devices have in common.
+Json sizes_json(const Layout& layout);
 /// "1.50".
 std::string gib(double bytes);
 /// The model in one line, with its newline.
