@@ -22,7 +22,7 @@ macro(lshdp_need_library variable name debian)
 endmacro()
 
 lshdp_need(Threads libc6-dev)
-lshdp_need(MPI libopenmpi-dev COMPONENTS CXX)
+lshdp_need(MPI libopenmpi-dev COMPONENTS C)
 lshdp_need(spdlog libspdlog-dev)
 lshdp_need(fmt libfmt-dev)
 lshdp_need(nlohmann_json nlohmann-json3-dev 3.11)
@@ -37,6 +37,10 @@ lshdp_need_library(LSHDP_WEBP webp libwebp-dev)
 lshdp_need_library(LSHDP_WEBPDEMUX webpdemux libwebp-dev)
 lshdp_need_library(LSHDP_PCRE2 pcre2-8 libpcre2-dev)
 lshdp_need_library(LSHDP_XXHASH xxhash libxxhash-dev)
+
+# Of MPI the C interface alone: without this mpi.h brings C++ bindings in, whose library Open MPI 5 no longer has. For the files
+# that include mpi.h only; as a property of the library it would make the precompiled header useless elsewhere.
+set(LSHDP_MPI_DEFINITIONS OMPI_SKIP_MPICXX)
 
 add_library(lshdp_hdf5 INTERFACE)
 add_library(lshdp::hdf5 ALIAS lshdp_hdf5)

@@ -9,7 +9,8 @@ add_library(lshdp_test_support STATIC ${PROJECT_SOURCE_DIR}/tests/support/tempor
 target_include_directories(lshdp_test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(lshdp_test_support PUBLIC GTest::gtest GTest::gmock lshdp_core PRIVATE lshdp_options)
 add_library(lshdp_mpi_main STATIC ${PROJECT_SOURCE_DIR}/tests/support/mpi_main.cpp)
-target_link_libraries(lshdp_mpi_main PUBLIC lshdp_test_support MPI::MPI_CXX PRIVATE lshdp_options)
+target_link_libraries(lshdp_mpi_main PUBLIC lshdp_test_support MPI::MPI_C PRIVATE lshdp_options)
+target_compile_definitions(lshdp_mpi_main PRIVATE ${LSHDP_MPI_DEFINITIONS})
 
 # Open MPI removes ompi.HOST.USER when its last program ends, and a program that starts at that moment fails. The tests have
 # a folder of their own for it, and a file named output-* keeps it: Open MPI takes such files for a user's.

@@ -9,6 +9,7 @@ usage: scripts/train_resilient.sh [OPTION..] -- train --results DIR ..
   --hosts FILE|LIST    a hostfile of Open MPI (node1 slots=2), or hosts with their ranks: node1:2,node2 (default: localhost:1)
   --max-failures N     gives up after N failures in a row that come no further than the one before (default: 3)
   --answer-within S    seconds that a host may take to answer (default: 10)
+  --begin-within S     ends a start that does not train by then, measuring included (default: 1800; 0: never)
   --check-host CMD     succeeds where a host can be used; {host} stands for its name (default: ssh {host} true)
   --launcher CMD       starts the ranks; {ranks}, {hosts} (a:2,b:1) and {names} (a,b) stand for what is used
                        (default: mpirun -np {ranks} --host {hosts} --map-by slot --bind-to none)
@@ -16,7 +17,8 @@ usage: scripts/train_resilient.sh [OPTION..] -- train --results DIR ..
 
 DIR must lie in a file system that all hosts share. --resume auto is added: a run that is there goes on from its newest good
 checkpoint. With --batches auto and --total, batches are solved anew for the hosts that are left, and the mathematics stays.
-A host that answers again is taken in at the next start. What is decided is logged on standard error, a line each.
+A host that answers again is taken in at the next start. A launcher that goes on 30 seconds after its ranks have ended, as mpirun
+does when a link is cut, is ended. What is decided is logged on standard error, a line each.
 
 SIGTERM, SIGINT and SIGUSR1 end the run at its next step with a checkpoint and exit code 75; a second one ends it at once.
 Exit codes: 75 then, 2 for wrong usage, which is not tried again, otherwise that of the run's last start.
@@ -46,7 +48,7 @@ export TZ=UTC
 
 # --- what was asked for ------------------------------------------------------------------------------------------------
 
-hosts=localhost:1 max_failures=3 answer_within=10 check_host="" launcher="" program=""
+hosts=localhost:1 max_failures=3 answer_within=10 begin_within=1800 check_host="" launcher="" program=""
 
 require_count() { [[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || misuse "$1 $2: a whole number above 0"; }
 
@@ -57,12 +59,13 @@ read_options() {
         usage
         exit 0
         ;;
-      --hosts | --max-failures | --answer-within | --check-host | --launcher | --program)
+      --hosts | --max-failures | --answer-within | --begin-within | --check-host | --launcher | --program)
         [[ $# -ge 2 && -n $2 ]] || misuse "$1: its value is missing"
         case $1 in
           --hosts) hosts=$2 ;;
           --max-failures) require_count "$1" "$2" && max_failures=$2 ;;
           --answer-within) require_count "$1" "$2" && answer_within=$2 ;;
+          --begin-within) [[ $2 == 0 ]] || require_count "$1" "$2"; begin_within=$2 ;;
           --check-host) check_host=$2 ;;
           --launcher) launcher=$2 ;;
           --program) program=$2 ;;
@@ -148,7 +151,7 @@ default_launcher() {
 
 # --- processes ---------------------------------------------------------------------------------------------------------
 
-run_pid="" watcher="" stopping=false signals=0 asked_at=0
+run_pid="" watchers=() stopping=false signals=0 asked_at=0
 
 # Called for every signal; `wait` ends early then.
 stop() {
@@ -158,7 +161,7 @@ stop() {
     [[ $(($(now_us) - asked_at)) -gt 1000000 ]] || return 0
     say "SIG$1 again: the run is ended at once"
     end_at_once
-    [[ -z $watcher ]] || kill "$watcher" 2>/dev/null || true
+    end_watchers
     trap - "$1"
     kill "-$1" $$
   fi
@@ -169,14 +172,21 @@ stop() {
   [[ -z $run_pid ]] || kill -USR1 "$run_pid" 2>/dev/null || true
 }
 
-# The launcher leads a session of its own: a signal of the terminal does not reach it, and what it started here is told by it.
-end_at_once() {
-  [[ -n $run_pid ]] || return 0
-  kill -TERM "$run_pid" 2>/dev/null || true
-  local until=$((SECONDS + 5))
-  while kill -0 "$run_pid" 2>/dev/null && [[ $SECONDS -lt $until ]]; do sleep 0.1; done
-  pkill -KILL -s "$run_pid" || true
+end_watchers() {
+  [[ ${#watchers[@]} == 0 ]] || kill "${watchers[@]}" 2>/dev/null || true
+  watchers=()
 }
+
+# end_session LAUNCHER: it leads a session of its own; a signal of the terminal does not reach it, and what it started here
+# is told by it.
+end_session() {
+  kill -TERM "$1" 2>/dev/null || true
+  local until=$((SECONDS + 5))
+  while kill -0 "$1" 2>/dev/null && [[ $SECONDS -lt $until ]]; do sleep 0.1; done
+  pkill -KILL -s "$1" || true
+}
+
+end_at_once() { [[ -z $run_pid ]] || end_session "$run_pid"; }
 
 code=0
 
@@ -296,10 +306,34 @@ is_held() {
   [[ $held == 99 ]]
 }
 
+# What a start changes in the run directory once it trains.
+run_files() { stat -c %n:%i:%Y "$results"/{run.json,metrics.jsonl} 2>/dev/null || true; }
+
+after_ranks=30 # seconds that a launcher may take to end after its ranks
+
+# watch_launcher PID FILES: ends a launcher that does not begin, or stays when its ranks have ended. FILES: run_files before.
+# The lock is tried only when a rank has it: trying takes a free one for a moment, in which the rank would find it taken.
+watch_launcher() {
+  local began=$SECONDS held_at="" why=""
+  while [[ -z $why ]] && sleep 1 && kill -0 "$1" 2>/dev/null && kill -0 $$ 2>/dev/null; do
+    if [[ $(run_files) == "$2" ]]; then
+      [[ $begin_within == 0 || $((SECONDS - began)) -lt $begin_within ]] ||
+        why="it wrote nothing into $results in $begin_within s (--begin-within)"
+    elif is_held; then
+      held_at=$SECONDS
+    elif [[ -n $held_at && $((SECONDS - held_at)) -ge $after_ranks ]]; then
+      why="it went on for $after_ranks s after its ranks"
+    fi
+  done
+  [[ -n $why ]] || return 0
+  say "the launcher is ended: $why"
+  end_session "$1"
+}
+
 # start FAILED_AT: runs the command on the hosts in use; its exit code in `code`. FAILED_AT: when the start before ended; empty:
 # this is the first.
 start() {
-  local host of_hosts="" of_names="" count=0 line
+  local host of_hosts="" of_names="" count=0 line files
   for host in "${used[@]}"; do
     of_hosts+=,${names[host]}:${ranks[host]}
     of_names+=,${names[host]}
@@ -312,14 +346,16 @@ start() {
   say "start $starts: $count ranks on ${of_hosts#,}"
   if [[ -n $1 ]]; then
     watch_first_step "$1" "$(last_step_us)" "$(metrics_file)" &
-    watcher=$!
+    watchers+=($!)
   fi
+  files=$(run_files)
   setsid "${line[@]}" "$program" "${command[@]}" </dev/null &
   run_pid=$!
+  watch_launcher "$run_pid" "$files" &
+  watchers+=($!)
   ! $stopping || kill -USR1 "$run_pid" 2>/dev/null || true
   await "$run_pid"
-  [[ -z $watcher ]] || kill "$watcher" 2>/dev/null || true
-  watcher=""
+  end_watchers
 }
 
 failures=0 furthest=-1 checkpointed=0

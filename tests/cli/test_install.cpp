@@ -37,5 +37,12 @@ TEST(BuildTree, FindsLibTorchBesideItselfWhenItWasMoved) {
   EXPECT_THAT(run_command("readelf -d " + lshdp_binary()).output, HasSubstr("$ORIGIN/" + relative));
 }
 
+/// Open MPI 5 has no library of C++ bindings any more; without it one program runs with Open MPI 4 and 5.
+TEST(BuildTree, NeedsTheCInterfaceOfMpiAlone) {
+  const std::string needed = run_command("readelf -d " + lshdp_binary()).output;
+  EXPECT_THAT(needed, HasSubstr("[libmpi.so"));
+  EXPECT_THAT(needed, testing::Not(HasSubstr("libmpi_cxx")));
+}
+
 }  // namespace
 }  // namespace lshdp::test

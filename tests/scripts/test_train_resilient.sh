@@ -70,6 +70,17 @@ begin 127
 expect 127 "${resilient[@]}" "${train[@]}"
 expect 127 "$scripts/train_resilient.sh" --launcher "$work/no-such-program" "${train[@]}"
 
+begin 0
+echo "sleep 100" >"$FAKE/deeds"
+expect 143 "${resilient[@]}" --max-failures 1 --begin-within 2 "${train[@]}"
+logged "the launcher is ended: it wrote nothing into $work/run in 2 s"
+# As mpirun does when a link is cut: the rank, which holds the folder's lock, ends, and the launcher stays.
+begin 0
+echo "touch $work/run/metrics.jsonl; flock $work/run/.lock sleep 4; sleep 100" >"$FAKE/deeds"
+expect 0 "${resilient[@]}" "${train[@]}"
+[[ $(starts) == 2 ]] || fail "a launcher that stays is ended, and the run goes on"
+logged "the launcher is ended: it went on for 30 s after its ranks"
+
 begin 1 1 0
 touch "$work/up-a"
 echo "touch $work/up-b" >"$FAKE/deeds"
@@ -91,6 +102,7 @@ expect 2 "${resilient[@]}" --hosts a,b "${train[@]}" --batches 8,8
 expect 2 "${resilient[@]}" --hosts a:x "${train[@]}"
 expect 2 "${resilient[@]}" --hosts a,a "${train[@]}"
 expect 2 "${resilient[@]}" --max-failures 0 "${train[@]}"
+expect 2 "${resilient[@]}" --begin-within never "${train[@]}"
 expect 2 "${resilient[@]}" --nonsense "${train[@]}"
 expect 2 "${resilient[@]}"
 expect 0 "$scripts/train_resilient.sh" --help
