@@ -40,17 +40,37 @@ std::string describe_images(const DatasetInfo& info, const std::vector<std::int6
   return table.to_string() + "\n" + class_table(info, labels);
 }
 
-/// Tokens of which the array says 1.
-std::int64_t marked(const H5::H5File& file, const char* array, const DatasetInfo& info) {
+/// By token.
+std::vector<std::uint8_t> read_marks(const H5::H5File& file, const char* array, const DatasetInfo& info) {
   std::vector<std::uint8_t> marks(static_cast<std::size_t>(info.count));
   file.openDataSet(array).read(marks.data(), H5::PredType::NATIVE_UINT8);
-  return info.count - std::ranges::count(marks, 0);
+  return marks;
+}
+
+/// The padding of a sample begins as a document does, and none of it is trained.
+std::int64_t count_documents(const std::vector<std::uint8_t>& starts, const std::vector<std::uint8_t>& trained) {
+  std::int64_t documents = 0;
+  bool counted = true;  // the one in hand
+  for (std::size_t token = 0; token < starts.size(); ++token) {
+    if (starts[token] != 0) counted = false;
+    if (counted || trained[token] == 0) continue;
+    ++documents;
+    counted = true;
+  }
+  return documents;
 }
 
 std::string describe_tokens(const H5::H5File& file, const DatasetInfo& info) {
   Table table({"tokens", format_count(info.count)});
-  if (info.masked) table.add({"trained", format_count(marked(file, kTrainedArray, info))});
-  if (info.documents) table.add({"documents, kept apart", format_count(marked(file, kStartsArray, info))});
+  std::vector<std::uint8_t> trained(static_cast<std::size_t>(info.count), 1);
+  if (info.masked) {
+    trained = read_marks(file, kTrainedArray, info);
+    table.add({"trained", format_count(info.count - std::ranges::count(trained, 0))});
+  }
+  if (info.documents) {
+    const std::int64_t documents = count_documents(read_marks(file, kStartsArray, info), trained);
+    table.add({"documents, kept apart", format_count(documents)});
+  }
   if (info.padded_to > 0)
     table.add(
         {info.documents ? "documents fill samples of" : "a document fills samples of", format_count(info.padded_to)});
