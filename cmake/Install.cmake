@@ -22,7 +22,7 @@ set_target_properties(lshdp PROPERTIES BUILD_RPATH "${_in_build}" INSTALL_RPATH 
                       INSTALL_RPATH_USE_LINK_PATH ON)
 
 install(TARGETS lshdp RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(PROGRAMS scripts/plot_results.py DESTINATION ${CMAKE_INSTALL_DATADIR}/lshdp/scripts)
+install(PROGRAMS scripts/plot_results.py scripts/plot_memory.py scripts/plot_explore.py DESTINATION ${CMAKE_INSTALL_DATADIR}/lshdp/scripts)
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/lshdp)
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
