@@ -78,7 +78,10 @@ void add_file_options(Options& options) {
               "continue from a checkpoint, or from the newest of a run directory; auto: from the newest of --results, "
               "or begin where it has none")
       .flag("resume-with-changes", "continue although data or settings differ from those of the checkpoint")
-      .flag("trace", "write trace.json: what every rank did when (opens in Perfetto)");
+      .flag("trace", "write trace.json: what every rank did when (opens in Perfetto)")
+      .flag("verbose-forward",
+            "print what each block reads and gives in the first micro-batch: shapes, types, devices, and what goes to "
+            "another rank");
 }
 
 }  // namespace
@@ -152,6 +155,7 @@ void read_folders(const Values& values, train::TrainOptions& options) {
   read_checkpoint_interval(values, options);
   options.keep_checkpoints = static_cast<int>(values.integer("keep-checkpoints", 1, 1'000'000));
   options.trace = values.flag("trace");
+  options.verbose_forward = values.flag("verbose-forward");
   options.keep_best = values.flag("keep-best");
   const bool keeps = !options.results.empty() || !options.resume.empty();
   const bool checkpoints = options.checkpoint_every > 0 || options.checkpoint_seconds > 0;

@@ -112,7 +112,7 @@ std::vector<plan::BlockProfile> DryRun::measure_blocks(const MemoryBudget& budge
   const auto compute_bytes =
       static_cast<std::int64_t>(at::elementSize(parallel::compute_type(setup_.strategy.precision)));
   std::int64_t used = budget.used();
-  std::vector<parallel::Activations> activations = forward(batch, [&](std::size_t block, const at::Tensor& output) {
+  walker_.observe_forward([&](std::size_t block, const at::Tensor&, const at::Tensor& output) {
     const std::int64_t left = std::max<std::int64_t>(0, budget.used() - std::exchange(used, budget.used()));
     blocks.push_back({.name = model_.blocks[block]->name(),
                       .parameters = model_.trained_count(block),
@@ -122,16 +122,17 @@ std::vector<plan::BlockProfile> DryRun::measure_blocks(const MemoryBudget& budge
                       .frozen_bytes = model::frozen_bytes(*model_.blocks[block], compute_bytes),
                       .expanded_bytes = model::expanded_bytes(*model_.blocks[block], compute_bytes)});
   });
+  std::vector<parallel::Activations> activations = forward(batch);
+  walker_.observe_forward({});
   backward(std::move(activations), batch, false);
   return blocks;
 }
 
-std::vector<parallel::Activations> DryRun::forward(const model::SyntheticBatch& batch,
-                                                   const parallel::BlockWalker::Observe& observe) {
+std::vector<parallel::Activations> DryRun::forward(const model::SyntheticBatch& batch) {
   std::vector<parallel::Activations> activations;
   for (const parallel::BlockRange& range : ranges_) {
     const at::Tensor& input = range.begin == 0 ? batch.input : made_up(range.begin - 1, batch.input.size(0));
-    activations.push_back(walker_.forward_pass(range, input, observe, 0, batch.positions));
+    activations.push_back(walker_.forward_pass(range, input, 0, batch.positions));
   }
   return activations;
 }

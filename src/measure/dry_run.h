@@ -50,8 +50,7 @@ class DryRun {
 
  private:
   void begin_step(const model::SyntheticBatch& batch);
-  std::vector<parallel::Activations> forward(const model::SyntheticBatch& batch,
-                                             const parallel::BlockWalker::Observe& observe = {});
+  std::vector<parallel::Activations> forward(const model::SyntheticBatch& batch);
   void backward(std::vector<parallel::Activations> activations, const model::SyntheticBatch& batch, bool last);
   const at::Tensor& made_up(std::size_t block, std::int64_t samples);
 

@@ -62,7 +62,7 @@ double BlockWalker::train_step(const Update& update, const at::Tensor& input, co
   std::int64_t begin = 0;
   for (const std::int64_t size : micro_batches) {
     const bool last = begin + size == samples;
-    Activations kept = forward_pass(whole_model(), input.narrow(0, begin, size), {}, first_sample + begin,
+    Activations kept = forward_pass(whole_model(), input.narrow(0, begin, size), first_sample + begin,
                                     model::part_of(positions, begin, size));
     loss += backward_pass(std::move(kept), target.narrow(0, begin, size), last).loss;
     begin += size;
@@ -193,8 +193,8 @@ Activations::Block BlockWalker::keep(const Activations& activations, std::size_t
   return kept;
 }
 
-Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe,
-                                      std::int64_t first_sample, const at::Tensor& positions) {
+Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor& input, std::int64_t first_sample,
+                                      const at::Tensor& positions) {
   if (emulator_ != nullptr) emulator_->begin();
   Activations kept;
   kept.range_ = range;
@@ -206,6 +206,7 @@ Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor&
   if (range.begin == 0) x = store_.looks_up_rows() ? in_rows(x) : to_compute_type(x);
   for (std::size_t block = range.begin; block < range.end; ++block) {
     acquire(block);
+    const at::Tensor read = observe_ ? x : at::Tensor();
     compute(Phase::forward, block, [&] {
       // The loss's backward follows at once: to run its block's forward twice would save nothing.
       const bool with_graph = !options_.recompute || gives_loss(block);
@@ -219,7 +220,7 @@ Activations BlockWalker::forward_pass(const BlockRange& range, const at::Tensor&
       }
     });
     store_.release(block);
-    if (observe) observe(block, x);
+    if (observe_) observe_(block, read, x);
   }
   kept.output_ = std::move(x);
   return kept;

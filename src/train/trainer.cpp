@@ -11,6 +11,7 @@
 
 #include "checkpoint.h"
 #include "checkpoint_writer.h"
+#include "forward_report.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/activity.h"
 #include "lshdp/core/clock.h"
@@ -21,6 +22,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/memory.h"
+#include "lshdp/core/output.h"
 #include "lshdp/core/text.h"
 #include "lshdp/core/trace.h"
 #include "lshdp/model/lora.h"
@@ -73,6 +75,7 @@ class Trainer {
   std::vector<std::int64_t> micro_batches_of(std::int64_t step, int rank) const;
   parallel::Update update_of(std::int64_t step) const;
   void run_step(std::int64_t step);
+  void tell_of_forward();
   double train_batch(std::int64_t step, const data::Batch& batch);
   LocalStep totals() const;
   double compute_seconds() const;
@@ -108,6 +111,7 @@ class Trainer {
   std::unique_ptr<parallel::ParameterStore> store_;
   std::unique_ptr<parallel::BlockWalker> walker_;
   std::unique_ptr<parallel::Pipeline> pipeline_;  // with a layout
+  std::optional<ForwardReport> forward_report_;   // until the first step is done
   std::unique_ptr<data::PrefetchingLoader> loader_;
   std::unique_ptr<StepStatistics> statistics_;
   std::unique_ptr<Rebalancing> rebalancing_;
@@ -181,6 +185,7 @@ void Trainer::load_state() {
   walking.seed = options_.seed;
   if (options_.layout) walking.ranges = parallel::ranges_of(*options_.layout, communicator_.rank());
   walker_ = std::make_unique<parallel::BlockWalker>(model_, *store_, walking, &emulator_, &trace_);
+  if (options_.verbose_forward) forward_report_.emplace(model_, *walker_);
   if (!options_.layout) return;
   pipeline_ =
       std::make_unique<parallel::Pipeline>(*options_.layout, model_, communicator_, *walker_,
@@ -301,6 +306,7 @@ Json Trainer::run() {
   begin_timing();
   for (std::int64_t step = from_.step; step < last_step_; ++step) {
     run_step(step);
+    if (step == from_.step) tell_of_forward();
     const std::int64_t done = step + 1;
     rebalance(done);
     if (options_.eval_every > 0 && done % options_.eval_every == 0 && done < last_step_) run_evaluation(done);
@@ -347,6 +353,13 @@ void Trainer::run_step(std::int64_t step) {
   steps_done_ = step + 1;
   note_activity(Doing::ending_step);
   collect(step, loss, batch->samples());
+}
+
+void Trainer::tell_of_forward() {
+  if (!forward_report_) return;
+  const std::string table = forward_report_->table(communicator_, options_.layout);
+  forward_report_.reset();
+  if (is_root_) print_output(table);
 }
 
 double Trainer::train_batch(std::int64_t step, const data::Batch& batch) {

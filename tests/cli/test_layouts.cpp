@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "lshdp/core/file.h"
@@ -16,6 +17,7 @@ namespace lshdp::test {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::ContainsRegex;
 
 // Both small models have 6 blocks.
 constexpr const char* kThreeStages =
@@ -65,6 +67,20 @@ TEST_F(Layouts, GiveTheWeightsAndTheEvaluationOfOneProcess) {
     const auto evaluation = [](const std::string& output) { return output.substr(output.find("evaluation loss")); };
     EXPECT_EQ(evaluation(one), evaluation(three));
   }
+}
+
+TEST_F(Layouts, TellWhatBlocksReadAndGiveAndWhatGoesToOtherRanks) {
+  const std::string verbose = "--steps 2 --verbose-forward ";
+  const std::string cut = train(3, "vit", layout(kThreeStages) + verbose).output;
+  // 4 patches and the class token of 5 samples, in vectors of 16.
+  EXPECT_THAT(cut, ContainsRegex("rank +host +device +block +name +reads +gives +goes to"));
+  EXPECT_THAT(cut, ContainsRegex("0 +[^ ]+ +cpu +3 +attention 1 +5 x 5 x 16 fp32 +5 x 5 x 16 fp32 +rank 1, 1.56 KiB"));
+  EXPECT_THAT(cut, ContainsRegex("1 +[^ ]+ +cpu +5 +head +5 x 5 x 16 fp32 +5 x 5 fp32 *\n"));
+  EXPECT_THAT(cut, ContainsRegex("2 +[^ ]+ +cpu +0 +[^ ]+ +5 x 1 x 8 x 8 fp32 +5 x 5 x 16 fp32 +rank 0, 1.56 KiB"));
+  const std::string whole = train(2, "gpt", "--batches 6,10 --precision bf16 " + verbose).output;
+  EXPECT_THAT(whole, ContainsRegex("0 +[^ ]+ +cpu +1 +[^\n]*6 x [0-9]+ x [0-9]+ bf16"));
+  EXPECT_THAT(whole, ContainsRegex("1 +[^ ]+ +cpu +0 +[^\n]* 10 x [0-9]+ int64 +10 x [0-9]+ x [0-9]+ bf16"));
+  EXPECT_EQ(whole.find("1.56 KiB"), std::string::npos);
 }
 
 TEST_F(Layouts, ResumeUnderOtherLayoutsModesAndNumbersOfRanks) {

@@ -108,15 +108,14 @@ class BlockWalker {
   /// what other ranks do without it: the whole step if it has none, the passes that it has less where the store gathers
   /// in every pass.
   void begin_step(const Update& update, std::int64_t micro_batches, const at::Tensor& input);
-  /// `input`: of one micro-batch; the first block's are data, others' are activations in the compute type. `observe`
-  /// (may be empty) is told what each block gave.
-  using Observe = std::function<void(std::size_t block, const at::Tensor& output)>;
-  Activations forward_pass(const at::Tensor& input, const Observe& observe = {}) {
-    return forward_pass(whole_model(), input, observe);
-  }
+  /// `input`: of one micro-batch; the first block's are data, others' are activations in the compute type.
+  Activations forward_pass(const at::Tensor& input) { return forward_pass(whole_model(), input); }
   /// The same through some of the blocks, one stage of a model that is cut.
-  Activations forward_pass(const BlockRange& range, const at::Tensor& input, const Observe& observe = {},
-                           std::int64_t first_sample = 0, const at::Tensor& positions = {});
+  Activations forward_pass(const BlockRange& range, const at::Tensor& input, std::int64_t first_sample = 0,
+                           const at::Tensor& positions = {});
+  /// Is told from now on what each block read and gave in a forward pass; empty: nobody is.
+  using Observe = std::function<void(std::size_t block, const at::Tensor& input, const at::Tensor& output)>;
+  void observe_forward(Observe observe) { observe_ = std::move(observe); }
   /// Through the blocks of the forward pass. `given`: with the last block the targets, else the gradient of the loss by
   /// output(). `last`: the last micro-batch of the step that this rank takes through these blocks.
   BackwardResult backward_pass(Activations activations, const at::Tensor& given, bool last);
@@ -182,6 +181,7 @@ class BlockWalker {
   std::vector<std::unique_ptr<HostInputs>> spare_host_inputs_;  // of micro-batches that are done
   SpeedEmulator* emulator_;
   Trace* trace_;
+  Observe observe_;
   std::vector<Stretch> stretches_;  // not counted yet
   at::Tensor rows_;                 // int64, rising: what the step looks up, where the store wants to know
   std::int64_t step_ = 0;

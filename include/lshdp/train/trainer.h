@@ -60,6 +60,7 @@ struct TrainOptions {
   std::int64_t eval_every = 0;                 // steps; 0: at the end only
   bool keep_best = false;                      // the weights of the evaluation with the least loss, in RESULTS/best
   bool trace = false;                          // trace.json in the run directory
+  bool verbose_forward = false;                // print what each block reads and gives in the first step
   bool overwrite = false;                      // removes what an earlier run left in `results`
   bool resume_with_changes = false;            // a resumed run may have other data and settings
   Invocation invocation = {};                  // for run.json
