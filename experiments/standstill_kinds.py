@@ -153,11 +153,30 @@ def throttle_no_more(site):
 
 
 def add_swap(site, leave):
+    other = pathlib.Path("/proc/swaps").read_text().splitlines()[1:]
+    if other:
+        raise CommandFailed(f"swap: memory would go to {other[0].split()[0]}, which answers: swapoff it for these trials", 2)
     loop_device(site, leave, SWAP_MIB)
     command("mkswap", site.device)
     command("swapon", site.device)
-    leave.callback(lambda: command("swapoff", site.device, check=False))
+    leave.callback(lambda: remove_swap(site))
     leave.callback(lambda: throttle_no_more(site))
+
+
+def remove_swap(site):
+    """What is in it has to come back, for which a node that may keep little has no room: its processes go first."""
+    last = time.monotonic() + SECONDS
+    while True:
+        for pid in (group_of(site.cluster, site.rank, "cpu") / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):
+                os.kill(int(pid), signal.SIGKILL)
+        try:
+            command("swapoff", site.device)
+            return
+        except subprocess.CalledProcessError as error:
+            if time.monotonic() > last:
+                raise CommandFailed(f"swapoff {site.device}: {error.stderr.strip()}", 1) from error
+        time.sleep(0.5)
 
 
 class Stretch(ctypes.Structure):
