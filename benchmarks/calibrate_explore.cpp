@@ -155,10 +155,16 @@ void print_memory(const std::vector<PublishedRun>& runs) {
 int main(int count, char** arguments) {
   const std::string data = count > 2 ? arguments[1] : LSHDP_PUBLISHED_DATA;
   const std::string configs = count > 2 ? arguments[2] : LSHDP_CONFIGS;
-  const std::vector<PublishedRun> runs = test::read_published_runs(data, configs);
+  std::vector<PublishedRun> runs = test::read_published_runs(data, configs);
+  std::vector<PublishedRun> offloading = runs;
+  const auto offloads = [](const PublishedRun& run) { return run.layout.offload != Offload::none; };
+  std::erase_if(runs, offloads);
+  std::erase_if(offloading, [&](const PublishedRun& run) { return !offloads(run); });
   const Constants constants = constants_of(runs);
   print(runs, constants, "As they are");
   print(runs, calibrated(runs, constants), "Found on the calibration part");
   print_memory(runs);
+  // No constant was found on these.
+  print(offloading, constants_of(offloading), "With offload");
   return 0;
 }

@@ -15,6 +15,7 @@ try:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 except ImportError as error:
     print(f"plot_explore.py: {error}", file=sys.stderr)
     sys.exit(3)
@@ -37,7 +38,8 @@ PARTS = {
 
 def layout_text(layout):
     sizes = ", ".join(f"{key} {layout[key]}" for key in ("TP", "PP", "EP", "CP", "DP"))
-    return f"{layout['devices']} devices: {sizes}"
+    offload = "" if layout["offload"] == "none" else f", offload of {layout['offload']}"
+    return f"{layout['devices']} devices: {sizes}{offload}"
 
 
 def draw_stages(axes, found):
@@ -46,13 +48,21 @@ def draw_stages(axes, found):
         return
     first = found["top"][0]
     stages = first["stages"]
+    in_host = [stage["host_bytes"] / GIB for stage in stages]
+    # Beside the device's bar, where anything is in host memory.
+    width = 0.4 if any(in_host) else 0.8
+    places = [stage - (0.8 - width) / 2 for stage in range(len(stages))]
     bottom = [0.0] * len(stages)
     for colour, (part, keys) in zip(COLOURS, PARTS.items()):
         heights = [sum(stage[key] for key in keys) / GIB for stage in stages]
-        axes.bar(range(len(stages)), heights, bottom=bottom, color=colour, label=part)
+        axes.bar(places, heights, width, bottom=bottom, color=colour, label=part)
         bottom = [below + height for below, height in zip(bottom, heights)]
+    if any(in_host):
+        axes.bar([place + width for place in places], in_host, width, color="white", edgecolor="black", hatch="//",
+                 label="in host memory")
     if "device" in found:
         axes.axhline(found["device"]["memory_bytes"] / GIB, color="black", linestyle="--", linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(title=layout_text(first["layout"]), xlabel="stage", ylabel="memory of a device (GiB)")
     axes.legend(fontsize=7, ncols=3)
 
@@ -80,6 +90,11 @@ def draw_counts(axes, found):
     names = [str(row["devices"]) for row in rows]
     axes.bar(names, [row["valid"] for row in rows], color=COLOURS[-1], label="possible")
     if "device" in found:
+        unknown = [row.get("host_unknown", 0) for row in rows]
+        if any(unknown):
+            known = [row["fits"] + row["tight"] for row in rows]
+            axes.bar(names, [more + fewer for more, fewer in zip(unknown, known)], color=COLOURS[1],
+                     label="host memory not known")
         axes.bar(names, [row["fits"] + row["tight"] for row in rows], color=COLOURS[4], label="tight")
         axes.bar(names, [row["fits"] for row in rows], color=COLOURS[2], label="fit")
     axes.set(title="Layouts", xlabel="devices", ylabel="layouts")

@@ -72,7 +72,9 @@ const std::vector<std::string>& csv_columns() {
       "fragmentation_margin_gb", "device", "verdict",
       // empty without a cluster
       "step_seconds", "tokens_per_second", "model_flops_utilization", "compute_seconds", "exchange_seconds",
-      "bubble_seconds", "gradient_seconds", "optimizer_seconds", "price_per_million_tokens"};
+      "bubble_seconds", "gradient_seconds", "optimizer_seconds", "price_per_million_tokens",
+      // the last two are empty without a cluster
+      "offload", "host_memory_gb", "node_host_memory_gb", "host_transfer_seconds"};
   return columns;
 }
 
@@ -94,8 +96,13 @@ void append_csv_row(const Settings& settings, const Candidate& candidate, std::s
   row.add(worst.master / kGB).add(worst.moments / kGB).add(worst.working_set / kGB).add(worst.buffers / kGB);
   row.add(worst.context / kGB).add(worst.margin / kGB);
   row.add(settings.device ? quoted(settings.device->name) : "");
-  row.add(settings.device ? name_of(verdict(worst, *settings.device)) : "");
+  row.add(settings.device ? name_of(verdict(settings, candidate)) : "");
   append_times(settings, candidate, row);
+  row.add(name_of(layout.offload)).add(worst.host / kGB);
+  if (candidate.time.seconds > 0)
+    row.add(candidate.node_host / kGB).add(candidate.time.host_transfers);
+  else
+    row.add("").add("");
   row.end();
 }
 

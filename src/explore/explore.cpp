@@ -99,9 +99,9 @@ class Gathering {
 
  private:
   void judge(const Candidate& candidate, DevicesSummary& summary) {
-    const Verdict judged = verdict(candidate.worst, *settings_.device);
+    const Verdict judged = verdict(settings_, candidate);
     if (judged == Verdict::does_not_fit) return;
-    ++(judged == Verdict::fits ? summary.fits : summary.tight);
+    ++(judged == Verdict::fits ? summary.fits : judged == Verdict::tight ? summary.tight : summary.host_unknown);
     any_fits_ = true;
     fitting_.offer(candidate);
     if (candidate.time.seconds > 0) fitting_pareto_.offer(candidate);

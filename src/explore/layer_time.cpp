@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "lshdp/explore/collectives.h"
 #include "sizes.h"
@@ -85,24 +86,29 @@ class Kernels {
   double forward_kernels_ = 0, backward_kernels_ = 0;
 };
 
+/// Computed forward and backward times are multiplied by these.
+struct Scale {
+  double forward = 1, backward = 1;
+};
+
 class MicroBatch {
  public:
   MicroBatch(const Model& model, const Trainer& trainer, const Hardware& hardware, const Layout& layout)
       : model_(model), trainer_(trainer), hardware_(hardware), layout_(layout), s_(model, trainer, layout) {}
 
-  PassTimes layer(bool expert_layer) const {
+  PassTimes layer(bool expert_layer, const Scale& scale = {}) const {
     Kernels core(trainer_, hardware_), rest(trainer_, hardware_);
     attention_core(core);
     attention(rest);
     expert_layer ? experts(rest) : mlp(rest, number(model_.ffn_hidden_size));
     PassTimes times;
-    times.forward.compute = core.forward() + rest.forward();
-    times.backward.compute = core.backward() + rest.backward();
+    times.forward.compute = scale.forward * (core.forward() + rest.forward());
+    times.backward.compute = scale.backward * (core.backward() + rest.backward());
     const double sums = tensor_sums(expert_layer) + (expert_layer ? to_experts() : 0);
     times.forward.exchange = sums + ring(1, core.forward());
     times.backward.exchange = sums + ring(2, core.backward());
     if (layout_.recompute == Recompute::full) times.backward += times.forward;
-    if (layout_.recompute == Recompute::selective) times.backward.compute += core.forward();
+    if (layout_.recompute == Recompute::selective) times.backward.compute += scale.forward * core.forward();
     return times;
   }
 
@@ -261,6 +267,37 @@ class MicroBatch {
 
 }  // namespace
 
+namespace {
+
+/// What a part was measured to take over what is computed for it.
+Scale scale_of(const LayerTimes::Passes& measured, const PassTimes& computed) {
+  const auto ratio = [](double seconds, double of) { return of > 0 ? seconds / of : 1; };
+  return {ratio(measured.forward, computed.forward.compute), ratio(measured.backward, computed.backward.compute)};
+}
+
+PassTimes scaled(PassTimes times, const Scale& scale) {
+  times.forward.compute *= scale.forward;
+  times.backward.compute *= scale.backward;
+  return times;
+}
+
+}  // namespace
+
+LayerTimes ProfiledLayers::at(double micro_batch) const {
+  const auto beyond = std::ranges::lower_bound(times, micro_batch, {}, &LayerTimes::micro_batch);
+  const LayerTimes &low = beyond == times.begin() ? times.front() : *std::prev(beyond),
+                   &high = beyond == times.end() ? times.back() : *beyond;
+  const bool outside = beyond == times.begin() || beyond == times.end();
+  // Outside, one of them in proportion; inside, each by how near it is.
+  const double share = outside ? 0 : (micro_batch - low.micro_batch) / (high.micro_batch - low.micro_batch);
+  const double of_low = outside ? micro_batch / low.micro_batch : 1 - share;
+  const auto mix = [&](const LayerTimes::Passes& one, const LayerTimes::Passes& other) {
+    return LayerTimes::Passes{of_low * one.forward + share * other.forward,
+                              of_low * one.backward + share * other.backward};
+  };
+  return {micro_batch, mix(low.embedding, high.embedding), mix(low.layer, high.layer), mix(low.head, high.head)};
+}
+
 double matmul_share(const Hardware& hardware, double m, double n, double k) {
   const double half = hardware.efficiency.half_size;
   return hardware.device.matmul_share / ((1 + half / m) * (1 + half / n) * (1 + half / k));
@@ -274,6 +311,14 @@ MicroBatchTimes micro_batch_times(const Model& model, const Trainer& trainer, co
   if (model.has_experts()) times.expert_layer = micro_batch.layer(true);
   times.embedding = micro_batch.embedding();
   times.head = micro_batch.head();
+  if (const ProfiledLayers& profiled = hardware.device.profiled_layers; !profiled.times.empty()) {
+    const LayerTimes measured = profiled.at(number(layout.micro_batch));
+    const Layout alone{.micro_batch = layout.micro_batch};
+    const MicroBatch whole(model, trainer, hardware, alone);
+    times.dense_layer = micro_batch.layer(false, scale_of(measured.layer, whole.layer(false)));
+    times.embedding = scaled(times.embedding, scale_of(measured.embedding, whole.embedding()));
+    times.head = scaled(times.head, scale_of(measured.head, whole.head()));
+  }
   times.message_bytes = micro_batch.message_bytes();
   times.message_gather = micro_batch.message_gather();
   return times;

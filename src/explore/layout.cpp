@@ -66,13 +66,22 @@ Reason refuse_data(const Model& model, const Layout& layout) {
                 Refusal::micro_batches_over_stages);
 }
 
+Reason refuse_offload(Sharding sharding, Offload offload) {
+  // Each rank's part goes to its host, and only full sharding leaves it no weights but its part (DeepSpeed's
+  // offload_optimizer and offload_param, deepspeed.ai/docs/config-json).
+  if (offload != Offload::none && sharding == Sharding::no_op) return Refusal::offload_without_sharding;
+  return if_not(offload != Offload::parameters || sharding == Sharding::fully_shard,
+                Refusal::parameters_without_full_sharding);
+}
+
 Reason refusal_of(const Model& model, const Layout& layout) {
   if (const Reason reason = refuse_tensor(model, layout.tensor)) return reason;
   if (const Reason reason = refuse_expert(model, layout.expert)) return reason;
   if (const Reason reason = refuse_stages(model, layout)) return reason;
   if (const Reason reason = refuse_context(model, layout.context)) return reason;
   if (const Reason reason = refuse_sequence_parallel(model, layout)) return reason;
-  return refuse_data(model, layout);
+  if (const Reason reason = refuse_data(model, layout)) return reason;
+  return refuse_offload(layout.sharding, layout.offload);
 }
 
 std::string_view describe(Refusal refusal) {
@@ -106,9 +115,13 @@ std::string_view describe(Refusal refusal) {
     case Refusal::batch_over_data:
       return "global_batch_size is not divisible by DP x micro-batch";
     case Refusal::micro_batches_over_stages:
+      return "micro-batches are not divisible by PP (interleaving)";
+    case Refusal::offload_without_sharding:
+      return "offload needs OPTIMIZER_STATES or more sharding";
+    case Refusal::parameters_without_full_sharding:
       break;
   }
-  return "micro-batches are not divisible by PP (interleaving)";
+  return "offload of parameters needs FULLY_SHARD";
 }
 
 std::string_view name_of(Recompute recompute) {

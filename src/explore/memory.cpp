@@ -16,12 +16,16 @@ double number(std::int64_t value) { return static_cast<double>(value); }
 
 /// Bytes of buffers a parameter of the largest unit. Fully sharded, a unit is computed with while the next is gathered;
 /// the gradients of one are summed while the next's are made (arXiv 2304.11277, section 3.4). Otherwise weights stay,
-/// and gradients have a place of their own unless they are shared out.
+/// and gradients have a place of their own unless they are shared out. What is in host memory passes through the same
+/// buffers, on one device as well (arXiv 2104.07857, section 6.2: a layer is fetched while the one before computes).
 double unit_bytes(const Trainer& trainer, const Layout& layout) {
-  if (layout.data() == 1) return 0;
-  const double gradients = 2 * bytes_of(trainer.grad_dtype);
-  if (layout.sharding == Sharding::fully_shard) return 2 * bytes_of(trainer.param_dtype) + gradients;
-  return layout.sharding == Sharding::optimizer_states_and_grads ? gradients : 0;
+  const bool alone = layout.data() == 1;
+  double bytes = 0;
+  if (layout.sharding == Sharding::fully_shard && (!alone || layout.offload == Offload::parameters))
+    bytes += 2 * bytes_of(trainer.param_dtype);
+  if (layout.sharding >= Sharding::optimizer_states_and_grads && (!alone || layout.offload != Offload::none))
+    bytes += 2 * bytes_of(trainer.grad_dtype);
+  return bytes;
 }
 
 /// Autograd makes a tensor's gradient whole before it adds it up, which matters where tensors are large: those of
@@ -143,16 +147,21 @@ StageActivations stage_activations(const Stage& stage, const std::vector<InFligh
 }
 
 SharedOut::SharedOut(const Trainer& trainer, const Layout& layout)
-    : dense(bytes_per_parameter(trainer, layout.sharding, number(layout.data()))),
+    : dense(bytes_per_parameter(trainer, layout.sharding, number(layout.data()), layout.offload)),
       // Ranks that hold the same experts are fewer: EP lies within DP.
-      expert(bytes_per_parameter(trainer, layout.sharding, number(layout.data() / layout.expert))),
+      expert(bytes_per_parameter(trainer, layout.sharding, number(layout.data() / layout.expert), layout.offload)),
       dense_bytes(dense.sum()),
       expert_bytes(expert.sum()),
       unit_bytes(explore::unit_bytes(trainer, layout)),
       table_bytes(explore::table_bytes(trainer, layout)),
       buckets(explore::buckets(trainer, layout)),
       context(kGiB * (trainer.framework.context_gib + trainer.framework.communicator_gib * communicators(layout))),
-      fragmentation(trainer.framework.fragmentation) {}
+      fragmentation(trainer.framework.fragmentation) {
+  if (layout.offload == Offload::none) return;
+  const double ranks = number(layout.data()), of_experts = number(layout.data() / layout.expert);
+  dense_host_bytes = host_bytes_per_parameter(trainer, ranks, layout.offload).sum();
+  expert_host_bytes = host_bytes_per_parameter(trainer, of_experts, layout.offload).sum();
+}
 
 StageMemory stage_memory(std::int64_t stage, const SharedOut& shared, const StageParameters& parameters,
                          const StageActivations& activations) {
@@ -174,6 +183,7 @@ StageMemory stage_memory(std::int64_t stage, const SharedOut& shared, const Stag
   memory.working_set = activations.working_set;
   memory.buffers = activations.buffers + shared.buffers(parameters);
   memory.context = shared.context;
+  memory.host = shared.host(parameters);
   memory.margin = shared.fragmentation * (memory.practice_activations() + memory.working_set + memory.buffers);
   return memory;
 }
@@ -196,6 +206,22 @@ Memory estimate(const Model& model, const Trainer& trainer, const Layout& layout
   const auto worst = std::ranges::max_element(memory.stages, {}, &StageMemory::total_with_margin);
   memory.worst = static_cast<std::size_t>(worst - memory.stages.begin());
   return memory;
+}
+
+double node_host_bytes(std::span<const double> by_stage, const Layout& layout, std::int64_t devices_per_node) {
+  const std::int64_t a_stage = layout.devices / layout.pipeline;
+  double most = 0;
+  for (std::int64_t first = 0; first < layout.devices; first += std::max(a_stage, devices_per_node)) {
+    // Where a stage is at least a node, some node is all of it; otherwise this node has devices [first, end).
+    const std::int64_t end = std::min(first + devices_per_node, layout.devices);
+    double bytes = 0;
+    for (std::int64_t stage = first / a_stage; stage < layout.pipeline && stage * a_stage < end; ++stage) {
+      const std::int64_t of_stage = std::min(end, (stage + 1) * a_stage) - std::max(first, stage * a_stage);
+      bytes += number(of_stage) * by_stage[static_cast<std::size_t>(stage)];
+    }
+    most = std::max(most, bytes);
+  }
+  return most;
 }
 
 double bubble_rate(const Model& model, const Layout& layout) {

@@ -42,6 +42,8 @@ double layer_seconds(const Model& model, const MicroBatchTimes& times) {
   return (1 - share) * both_ways(times.dense_layer) + share * both_ways(times.expert_layer);
 }
 
+bool has_layer_times(const Hardware& type) { return !type.device.profiled_layers.times.empty(); }
+
 using Load = std::pair<double, std::size_t>;
 using Lightest = std::priority_queue<Load, std::vector<Load>, std::greater<>>;
 
@@ -149,33 +151,45 @@ MixedReplicas::MixedReplicas(const Model& model, const Trainer& trainer, const s
                              const std::vector<std::int64_t>& devices, const Layout& layout)
     : model_(model),
       trainer_(trainer),
+      types_(types),
       layout_(layout),
+      at_once_(layout.pipeline == 1 && layout.micro_batch == 1 && std::ranges::all_of(types, has_layer_times)),
+      shared_(trainer, layout),
+      units_(unit_parameters(model, layout)),
       stages_(cut_into_stages(model, layout)),
-      parameters_(stage_parameters(model, layout, stages_)) {
-  const UnitParameters units = unit_parameters(model, layout);
-  const SharedOut shared(trainer, layout);
-  // One micro-batch each, to know what it takes.
-  Model one = model;
-  one.global_batch_size = layout.data() * layout.micro_batch;
-  for (const Hardware& type : types) {
-    const MicroBatchTimes times = micro_batch_times(model, trainer, type, layout);
-    const std::vector<StageWork> work = stage_work(stages_, times);
-    StepClock clock;
-    clock.time({&one, &trainer, &type, &units, &parameters_, &times, &work}, layout, shared);
-    passes_.push_back(clock.passes());
-    ends_.push_back(clock.ends());
-  }
+      parameters_(stage_parameters(model, layout, stages_)),
+      passes_(types.size()),
+      ends_(types.size()) {
+  for (std::size_t type = 0; type < types.size(); ++type) set_times(type, layout.micro_batch);
   for (const std::int64_t of_type : devices)
     replicas_.push_back(of_type / (layout.tensor * layout.pipeline * layout.context));
   deal_out_micro_batches();
 }
 
+void MixedReplicas::set_times(std::size_t type, std::int64_t micro_batch) {
+  Layout layout = layout_;
+  layout.micro_batch = micro_batch;
+  // One micro-batch each, to know what it takes.
+  Model one = model_;
+  one.global_batch_size = layout.data() * micro_batch;
+  const MicroBatchTimes times = micro_batch_times(model_, trainer_, types_[type], layout);
+  const std::vector<StageWork> work = stage_work(stages_, times);
+  StepClock clock;
+  clock.time({&one, &trainer_, &types_[type], &units_, &parameters_, &times, &work}, layout, shared_);
+  passes_[type] = clock.passes();
+  ends_[type] = clock.ends();
+}
+
+double MixedReplicas::seconds_of(std::size_t type, std::int64_t micro_batches) {
+  if (!at_once_) return pipeline_seconds(passes_[type], 1, micro_batches);
+  set_times(type, micro_batches);
+  return pipeline_seconds(passes_[type], 1, 1);
+}
+
 void MixedReplicas::deal_out_micro_batches() {
   micro_batches_.assign(replicas_.size(), 0);
   Lightest next;  // by the end with one micro-batch more
-  const auto offer = [&](std::size_t type) {
-    next.emplace(pipeline_seconds(passes_[type], 1, micro_batches_[type] + 1), type);
-  };
+  const auto offer = [&](std::size_t type) { next.emplace(seconds_of(type, micro_batches_[type] + 1), type); };
   for (std::size_t type = 0; type < replicas_.size(); ++type) offer(type);
   for (std::int64_t left = model_.global_batch_size / layout_.micro_batch; left > 0;) {
     const std::size_t type = next.top().second;
@@ -184,19 +198,24 @@ void MixedReplicas::deal_out_micro_batches() {
     left -= replicas_[type];
     offer(type);
   }
+  for (std::size_t type = 0; at_once_ && type < replicas_.size(); ++type) {
+    if (micro_batches_[type] > 0) set_times(type, micro_batches_[type]);
+  }
 }
 
 std::vector<StageMemory> MixedReplicas::memory() const {
-  const MicroBatchActivations bytes = micro_batch_activations(model_, trainer_, layout_);
-  const SharedOut shared(trainer_, layout_);
   std::vector<StageMemory> memory;
-  for (const std::int64_t micro_batches : micro_batches_) {
+  for (const std::int64_t of_type : micro_batches_) {
+    Layout layout = layout_;
+    if (at_once_) layout.micro_batch = of_type;
+    const std::int64_t micro_batches = at_once_ ? 1 : of_type;
+    const MicroBatchActivations bytes = micro_batch_activations(model_, trainer_, layout);
     StageMemory worst;
     for (std::size_t stage = 0; stage < stages_.size(); ++stage) {
       const auto number_of = static_cast<std::int64_t>(stage);
       const auto moments = worst_moments(layout_.pipeline, 1, micro_batches, number_of);
       const StageMemory one =
-          stage_memory(number_of, shared, parameters_[stage], stage_activations(stages_[stage], moments, bytes));
+          stage_memory(number_of, shared_, parameters_[stage], stage_activations(stages_[stage], moments, bytes));
       if (one.total_with_margin() > worst.total_with_margin()) worst = one;
     }
     memory.push_back(worst);
@@ -208,7 +227,7 @@ StepTime MixedReplicas::time() const {
   StepTime longest;
   double pipeline = 0, behind = 0;
   for (std::size_t type = 0; type < replicas_.size(); ++type) {
-    const StepTime time = step_of(passes_[type], ends_[type], 1, micro_batches_[type]);
+    const StepTime time = step_of(passes_[type], ends_[type], 1, at_once_ ? 1 : micro_batches_[type]);
     const double own_behind = time.gradients + time.optimizer;
     if (time.seconds - own_behind > pipeline) {
       pipeline = time.seconds - own_behind;

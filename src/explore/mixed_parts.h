@@ -46,16 +46,26 @@ class MixedReplicas {
   // By type.
   const std::vector<std::int64_t>& replicas() const { return replicas_; }
   const std::vector<std::int64_t>& micro_batches() const { return micro_batches_; }
+  /// True if each takes its share as one micro-batch (MixedLayout::at_once).
+  bool at_once() const { return at_once_; }
   /// Of the fullest stage.
   std::vector<StageMemory> memory() const;
   StepTime time() const;
 
  private:
   void deal_out_micro_batches();
+  /// Times of a type's micro-batch of so many sequences.
+  void set_times(std::size_t type, std::int64_t micro_batch);
+  /// Until a type with `micro_batches` has done its last backward.
+  double seconds_of(std::size_t type, std::int64_t micro_batches);
 
   const Model& model_;
   const Trainer& trainer_;
+  const std::vector<Hardware>& types_;
   const Layout& layout_;
+  bool at_once_;
+  SharedOut shared_;
+  UnitParameters units_;
   std::vector<Stage> stages_;
   std::vector<StageParameters> parameters_;
   std::vector<std::vector<StagePass>> passes_;  // by type

@@ -50,8 +50,8 @@ std::string stages_text(const Cluster& cluster, const MixedLayout& layout) {
 std::string replicas_text(const Cluster& cluster, const MixedLayout& layout) {
   std::vector<std::string> parts;
   for (std::size_t type = 0; type < cluster.types.size(); ++type)
-    parts.push_back(
-        fmt::format("{}: {} of {}", cluster.types[type].name, layout.replicas[type], layout.micro_batches[type]));
+    parts.push_back(fmt::format("{}: {} of {}{}", cluster.types[type].name, layout.replicas[type],
+                                layout.micro_batches[type], layout.at_once ? " at once" : ""));
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
@@ -112,6 +112,7 @@ Json layout_json(const Cluster& cluster, const MixedLayout& mixed) {
     return json;
   }
   json["layer_split"] = name_of(mixed.layout.layer_split);
+  json["at_once"] = mixed.at_once;
   json["replicas"] = Json::array();
   for (std::size_t type = 0; type < cluster.types.size(); ++type)
     json["replicas"].push_back({{"type", cluster.types[type].name},
@@ -154,6 +155,7 @@ Json to_json(const Settings& settings, const MixedFound& found) {
                {"fits", found.fits},
                {"tight", found.tight},
                {"refused", found.refused}};
+  json["layers_as_profiled"] = settings.has_layer_times();
   json["types"] = Json::array();
   for (const DeviceType& type : cluster.types)
     json["types"].push_back({{"type", type.name},
@@ -166,7 +168,7 @@ Json to_json(const Settings& settings, const MixedFound& found) {
 }
 
 std::string describe(const Settings& settings, const MixedFound& found, RankBy by) {
-  std::string text = model_line(settings.model) + cluster_lines(*settings.cluster) +
+  std::string text = model_line(settings.model) + cluster_lines(*settings.cluster) + layer_times_line(settings) +
                      fmt::format("{} combinations, {} possible, {} fit, {} are tight\n\n",
                                  format_count(found.valid + refused_of(found)), format_count(found.valid),
                                  format_count(found.fits), format_count(found.tight));

@@ -162,6 +162,7 @@ class MixedSearch {
     MixedCandidate candidate{.layout = {.spread = Spread::replicas, .layout = layout}};
     candidate.layout.replicas = mixed.replicas();
     candidate.layout.micro_batches = mixed.micro_batches();
+    candidate.layout.at_once = mixed.at_once();
     if (refused_unless(std::ranges::min(candidate.layout.micro_batches) > 0,
                        "replicas of one type: the slowest would get no micro-batch"))
       return;

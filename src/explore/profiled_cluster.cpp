@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <set>
 #include <vector>
 
 #include <fmt/format.h>
@@ -44,10 +45,60 @@ double operations_of_tokens(const plan::Profile& profile, const std::string& sou
 /// What a rank does.
 struct Measured {
   std::string host;
-  double flops = 0, memory = 0, bandwidth = 0;
+  double flops = 0, memory = 0, bandwidth = 0, host_link = 0;
+  Json layers = nullptr;  // as settings read `device.profiled_layers`; null: not timed part by part
 };
 
-Measured measured(const plan::RankProfile& rank, double operations, const std::string& source) {
+/// Which part of a model a block is: "attention 3" and "mlp 3" are of layer 3.
+enum class Part : std::uint8_t { embedding, layer, head, unknown };
+Part part_of(const std::string& name) {
+  if (name == "embedding") return Part::embedding;
+  if (name == "head") return Part::head;
+  const std::size_t blank = name.rfind(' ');
+  const bool numbered = blank != std::string::npos && blank + 1 < name.size() &&
+                        name.find_first_not_of("0123456789", blank + 1) == std::string::npos;
+  return numbered ? Part::layer : Part::unknown;
+}
+
+std::int64_t layers_of(const std::vector<plan::BlockProfile>& blocks) {
+  std::set<std::string> numbers;
+  for (const plan::BlockProfile& block : blocks) {
+    if (part_of(block.name) == Part::layer) numbers.insert(block.name.substr(block.name.rfind(' ')));
+  }
+  return std::ssize(numbers);
+}
+
+/// Seconds of each part in each micro-batch that was timed block by block; null where there are none, or blocks that
+/// are no part of a transformer.
+Json layers_json(const plan::Profile& profile, const plan::RankProfile& rank) {
+  const std::int64_t layers = layers_of(profile.blocks);
+  const bool known =
+      std::ranges::none_of(profile.blocks, [](const auto& block) { return part_of(block.name) == Part::unknown; });
+  if (rank.block_times.empty() || layers == 0 || !known || profile.data_shape.size() != 1) return nullptr;
+  Json list = Json::array();
+  for (const plan::BlockTimes& times : rank.block_times) {
+    const auto seconds = [&](Part part, double count) {
+      double forward = 0, backward = 0;
+      for (std::size_t block = 0; block < profile.blocks.size(); ++block) {
+        if (part_of(profile.blocks[block].name) != part) continue;
+        forward += times.forward[block] / count;
+        backward += times.backward[block] / count;
+      }
+      return Json{forward, backward};
+    };
+    list.push_back({{"micro_batch", times.batch},
+                    {"embedding", seconds(Part::embedding, 1)},
+                    {"layer", seconds(Part::layer, static_cast<double>(layers))},
+                    {"head", seconds(Part::head, 1)}});
+  }
+  return {{"parameters", profile.parameter_count},
+          {"num_layers", layers},
+          {"seq_length", profile.data_shape.front()},
+          {"times", list}};
+}
+
+Measured measured(const plan::Profile& profile, const plan::RankProfile& rank, double operations,
+                  const std::string& source) {
   if (rank.curve.empty()) refuse(source, fmt::format("rank {} has no curve: it trained nothing", rank.rank));
   if (rank.update_parameters_per_second <= 0)
     refuse(source,
@@ -58,7 +109,9 @@ Measured measured(const plan::RankProfile& rank, double operations, const std::s
   return {.host = rank.host,
           .flops = operations * samples_per_second,
           .memory = static_cast<double>(rank.memory_bytes),
-          .bandwidth = kUpdateBytes * rank.update_parameters_per_second};
+          .bandwidth = kUpdateBytes * rank.update_parameters_per_second,
+          .host_link = rank.host_link_bytes_per_second,
+          .layers = layers_json(profile, rank)};
 }
 
 bool alike(double one, double other) { return std::max(one, other) <= kAlike * std::min(one, other); }
@@ -103,13 +156,17 @@ Json device_of(const std::vector<Measured>& type, const std::string& name) {
     return smallest;
   };
   const double tflops = least(&Measured::flops) / kTera;
-  return {{"name", name},
-          {"memory", fmt::format("{:.0f}", least(&Measured::memory))},
-          {"float16_tflops", tflops},
-          {"float32_tflops", tflops},
-          {"memory_bandwidth_gb_s", least(&Measured::bandwidth) / kGB},
-          {"matmul_share", 1.0},
-          {"attention_share", 1.0}};
+  Json device = {{"name", name},
+                 {"memory", fmt::format("{:.0f}", least(&Measured::memory))},
+                 {"float16_tflops", tflops},
+                 {"float32_tflops", tflops},
+                 {"memory_bandwidth_gb_s", least(&Measured::bandwidth) / kGB},
+                 {"matmul_share", 1.0},
+                 {"attention_share", 1.0}};
+  if (const double link = least(&Measured::host_link); link > 0) device["host_link_bandwidth_gb_s"] = link / kGB;
+  const Measured& slowest = *std::ranges::min_element(type, {}, &Measured::flops);
+  if (!slowest.layers.is_null()) device["profiled_layers"] = slowest.layers;
+  return device;
 }
 
 }  // namespace
@@ -118,7 +175,7 @@ Json configuration_of_profile(const plan::Profile& profile, const std::string& s
                               std::optional<double> operations) {
   const double each = operations ? *operations : operations_of_tokens(profile, source);
   std::vector<Measured> ranks;
-  for (const plan::RankProfile& rank : profile.ranks) ranks.push_back(measured(rank, each, source));
+  for (const plan::RankProfile& rank : profile.ranks) ranks.push_back(measured(profile, rank, each, source));
   const std::vector<std::vector<Measured>> types = types_of(ranks);
   const std::int64_t a_node = ranks_of_a_node(types);
   const bool has_network = profile.network.bytes_per_second > 0;
@@ -133,7 +190,8 @@ Json configuration_of_profile(const plan::Profile& profile, const std::string& s
                   {"bandwidth_between_nodes_gb_s", bandwidth},
                   {"latency_between_nodes_us", latency}};
   // What was measured is what is reached.
-  Json tree = {{"efficiency", {{"half_size", 0.0}, {"memory", 1.0}, {"link", 1.0}, {"launch_us", 0.0}}}};
+  Json tree = {
+      {"efficiency", {{"half_size", 0.0}, {"memory", 1.0}, {"link", 1.0}, {"launch_us", 0.0}, {"host_link", 1.0}}}};
   if (types.size() == 1) {
     tree["device"] = device_of(types.front(), types.front().front().host);
     tree["ngpus_range"] = profile.ranks.size();

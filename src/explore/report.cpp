@@ -37,7 +37,8 @@ Json memory_json(const StageMemory& stage) {
           {"buffers_bytes", stage.buffers},
           {"framework_context_bytes", stage.context},
           {"total_bytes", stage.total()},
-          {"fragmentation_margin_bytes", stage.margin}};
+          {"fragmentation_margin_bytes", stage.margin},
+          {"host_bytes", stage.host}};
 }
 
 Json sizes_json(const Layout& layout) {
@@ -63,6 +64,10 @@ std::string model_line(const Model& model) {
                             format_count(model.seq_length));
 }
 
+std::string layer_times_line(const Settings& settings) {
+  return settings.has_layer_times() ? "layers take what the profile timed them to take\n" : "";
+}
+
 std::string_view name_of(RankBy by) {
   switch (by) {
     case RankBy::memory:
@@ -82,6 +87,7 @@ Json layout_json(const Model& model, const Layout& layout) {
   json["micro_batches"] = layout.micro_batches(model);
   json["interleaving"] = layout.interleaving;
   json["layer_split"] = name_of(layout.layer_split);
+  json["offload"] = name_of(layout.offload);
   json["layers"] = layers_of_pieces(model, layout);
   json["bubble_rate"] = bubble_rate(model, layout);
   return json;
@@ -96,10 +102,16 @@ Json time_json(const Settings& settings, const Candidate& candidate) {
                {"bubble_seconds", time.bubble},
                {"gradient_seconds", time.gradients},
                {"optimizer_seconds", time.optimizer},
+               {"host_transfer_seconds", time.host_transfers},
                {"tokens_per_second", throughput.tokens_per_second},
                {"model_flops_utilization", throughput.utilization}};
   if (throughput.price > 0) json["price_per_million_tokens"] = throughput.price;
   return json;
+}
+
+std::string would_fit_with(const Settings& settings, const Candidate& candidate) {
+  return what_would_fit(settings.model, settings.trainer, candidate.layout, *settings.device,
+                        settings.cluster ? &*settings.cluster : nullptr);
 }
 
 Json candidate_json(const Settings& settings, const Candidate& candidate) {
@@ -107,12 +119,14 @@ Json candidate_json(const Settings& settings, const Candidate& candidate) {
   json["stages"] = Json::array();
   for (const StageMemory& stage : estimate(settings.model, settings.trainer, candidate.layout).stages)
     json["stages"].push_back(memory_json(stage));
-  if (candidate.time.seconds > 0) json["time"] = time_json(settings, candidate);
+  if (candidate.time.seconds > 0) {
+    json["time"] = time_json(settings, candidate);
+    json["node_host_bytes"] = candidate.node_host;
+  }
   if (!settings.device) return json;
-  const Verdict judged = verdict(candidate.worst, *settings.device);
+  const Verdict judged = verdict(settings, candidate);
   json["verdict"] = name_of(judged);
-  if (judged != Verdict::fits)
-    json["would_fit_with"] = what_would_fit(settings.model, settings.trainer, candidate.layout, *settings.device);
+  if (judged != Verdict::fits) json["would_fit_with"] = would_fit_with(settings, candidate);
   return json;
 }
 
@@ -139,6 +153,7 @@ Json by_devices_json(const Settings& settings, const std::vector<DevicesSummary>
     if (settings.device) {
       json["fits"] = summary.fits;
       json["tight"] = summary.tight;
+      if (summary.host_unknown > 0) json["host_unknown"] = summary.host_unknown;
     }
     if (summary.valid > 0) json["least_total_bytes"] = summary.least.worst.total();
     if (summary.what_leaves_nothing) json["what_leaves_nothing"] = describe(*summary.what_leaves_nothing);
@@ -175,6 +190,12 @@ std::vector<std::string> memory_cells(const StageMemory& worst) {
           gib(worst.working_set + worst.buffers + worst.context), gib(worst.total()), std::to_string(worst.stage)};
 }
 
+/// In host memory: of a device, or of a node where nodes are known.
+std::vector<std::string> offload_cells(const Candidate& candidate) {
+  const bool nodes = candidate.time.seconds > 0;
+  return {std::string(name_of(candidate.layout.offload)), gib(nodes ? candidate.node_host : candidate.worst.host)};
+}
+
 std::vector<std::string> time_cells(const Settings& settings, const Candidate& candidate) {
   const Throughput throughput = throughput_of(settings, candidate);
   std::vector<std::string> cells{
@@ -186,17 +207,16 @@ std::vector<std::string> time_cells(const Settings& settings, const Candidate& c
 }
 
 std::vector<std::string> verdict_cells(const Settings& settings, const Candidate& candidate) {
-  const Verdict judged = verdict(candidate.worst, *settings.device);
-  if (judged == Verdict::fits) return {std::string(name_of(judged)), ""};
-  return {std::string(name_of(judged)),
-          what_would_fit(settings.model, settings.trainer, candidate.layout, *settings.device)};
+  const Verdict judged = verdict(settings, candidate);
+  return {std::string(name_of(judged)), judged == Verdict::fits ? "" : would_fit_with(settings, candidate)};
 }
 
 std::string candidate_table(const Settings& settings, const std::vector<Candidate>& candidates) {
   std::vector<std::string> header{"devices",     "TP",          "PP",     "EP",        "CP",        "DP",
                                   "micro-batch", "chunks",      "layers", "recompute", "seq. par.", "sharding",
                                   "states",      "activations", "other",  "GiB",       "stage"};
-  const bool timed = settings.hardware().has_value();
+  const bool timed = settings.hardware().has_value(), offloads = settings.space.offloads();
+  if (offloads) header.insert(header.end(), {"offload", timed ? "host GiB/node" : "host GiB/device"});
   if (timed) header.insert(header.end(), {"step", "tokens/s/device", "MFU"});
   if (timed && settings.device->price_per_hour > 0) header.emplace_back("price/M tokens");
   if (settings.device) header.insert(header.end(), {"verdict", "fits with"});
@@ -207,6 +227,7 @@ std::string candidate_table(const Settings& settings, const std::vector<Candidat
   for (const Candidate& candidate : candidates) {
     std::vector<std::string> row = layout_cells(settings.model, candidate.layout);
     append(row, memory_cells(candidate.worst));
+    if (offloads) append(row, offload_cells(candidate));
     if (timed) append(row, time_cells(settings, candidate));
     if (settings.device) append(row, verdict_cells(settings, candidate));
     table.add(std::move(row));
@@ -227,12 +248,15 @@ std::string refused_table(const SearchCounts& counts) {
 
 std::string devices_table(const Settings& settings, const std::vector<DevicesSummary>& summaries) {
   std::vector<std::string> header{"devices", "layouts"};
+  const bool unknown = std::ranges::any_of(summaries, [](const auto& one) { return one.host_unknown > 0; });
   if (settings.device) header.insert(header.end(), {"fit", "tight"});
+  if (unknown) header.emplace_back("host unknown");
   header.insert(header.end(), {"least GiB", ""});
   Table table(header);
   for (const DevicesSummary& summary : summaries) {
     std::vector<std::string> row{format_count(summary.devices), format_count(summary.valid)};
     if (settings.device) row.insert(row.end(), {format_count(summary.fits), format_count(summary.tight)});
+    if (unknown) row.push_back(format_count(summary.host_unknown));
     row.push_back(summary.valid > 0 ? gib(summary.least.worst.total()) : "-");
     row.push_back(summary.what_leaves_nothing ? std::string(describe(*summary.what_leaves_nothing)) : "");
     table.add(std::move(row));
@@ -289,12 +313,15 @@ Json to_json(const Settings& settings, const Found& found) {
   if (settings.device)
     json["device"] = {{"name", settings.device->name}, {"memory_bytes", settings.device->memory_bytes}};
   if (settings.cluster) json["cluster"] = settings.cluster->name;
+  if (settings.has_layer_times()) json["layers_as_profiled"] = true;
+  if (settings.cluster && settings.cluster->host_memory_bytes > 0)
+    json["host_memory_bytes"] = settings.cluster->host_memory_bytes;
   return json;
 }
 
 std::string describe(const Settings& settings, const Found& found, RankBy by) {
-  std::string text = model_line(settings.model) + search_line(found) + refused_table(found.counts) +
-                     devices_table(settings, found.by_devices);
+  std::string text = model_line(settings.model) + layer_times_line(settings) + search_line(found) +
+                     refused_table(found.counts) + devices_table(settings, found.by_devices);
   if (!found.top.empty()) text += '\n' + top_title(settings, found, by) + candidate_table(settings, found.top);
   if (found.pareto.size() > 1) text += '\n' + pareto_text(settings, found.pareto);
   return text;

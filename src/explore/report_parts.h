@@ -6,6 +6,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/explore/memory.h"
 #include "lshdp/explore/ranking.h"
+#include "lshdp/explore/settings.h"
 
 namespace lshdp::explore {
 
@@ -16,6 +17,8 @@ Json sizes_json(const Layout& layout);
 std::string gib(double bytes);
 /// The model in one line, with its newline.
 std::string model_line(const Model& model);
+/// That layers take what a profile timed, with its newline; empty where they do not.
+std::string layer_times_line(const Settings& settings);
 std::string_view name_of(RankBy by);
 
 }  // namespace lshdp::explore

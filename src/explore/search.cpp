@@ -36,7 +36,9 @@ class Search {
 
  private:
   /// Combinations of what the loops below vary.
-  std::int64_t data_inside() const { return count(space_.recompute.size() * space_.sharding.size()); }
+  std::int64_t data_inside() const {
+    return count(space_.recompute.size() * space_.sharding.size() * space_.offload.size());
+  }
   std::int64_t devices_inside() const {
     return data_inside() * count(space_.devices.size() * space_.micro_batch.size());
   }
@@ -90,18 +92,23 @@ class Search {
         layout_.micro_batch = micro_batch;
         const std::optional<Refusal> reason = refuse_data(model_, layout_);
         counts_.last_refusal[at] = std::max(counts_.last_refusal[at], reason);
-        if (!refused(reason, data_inside())) each_recompute();
+        if (!refused(reason, data_inside())) each_recompute(counts_.last_refusal[at]);
       }
     }
   }
 
-  void each_recompute() {
+  void each_recompute(std::optional<Refusal>& last_refusal) {
     for (const Recompute recompute : space_.recompute) {
       layout_.recompute = recompute;
       const Activations& activations = activations_of_layout();
       for (const Sharding sharding : space_.sharding) {
         layout_.sharding = sharding;
-        emit(activations);
+        for (const Offload offload : space_.offload) {
+          layout_.offload = offload;
+          const std::optional<Refusal> reason = refuse_offload(sharding, offload);
+          last_refusal = std::max(last_refusal, reason);
+          if (!refused(reason, 1)) emit(activations);
+        }
       }
     }
   }
@@ -169,9 +176,16 @@ class Search {
       candidate_.time =
           clock_.time({&model_, &trainer_, &*hardware_, &units_, &parameters_, &activations.times, &activations.work},
                       layout_, shared);
+      candidate_.node_host = layout_.offload == Offload::none ? 0 : node_host(shared);
     }
     ++counts_.valid;
     visit_(candidate_);
+  }
+
+  double node_host(const SharedOut& shared) {
+    host_.clear();
+    for (const StageParameters& parameters : parameters_) host_.push_back(shared.host(parameters));
+    return node_host_bytes(host_, layout_, hardware_->cluster.devices_per_node);
   }
 
   const Model& model_;
@@ -188,6 +202,7 @@ class Search {
   std::map<ActivationsKey, Activations> activations_;
   std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, std::vector<std::vector<InFlight>>> moments_;
   Candidate candidate_;
+  std::vector<double> host_;  // by stage
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lshdp/core/error.h"
+#include "lshdp/explore/parameters.h"
 #include "read_model.h"
 #include "section.h"
 
@@ -17,30 +18,40 @@ constexpr std::array kDataTypes{std::pair{"float16", DataType::float16}, std::pa
                                 std::pair{"float32", DataType::float32}};
 
 const std::vector<std::string> kRootKeys{
-    "model",          "trainer",          "framework",          "device",          "cluster",
-    "efficiency",     "ngpus_range",      "tp_range",           "pp_range",        "ep_range",
-    "cp_range",       "mbs_range",        "interleaving_range", "recompute_range", "sequence_parallel_range",
-    "sharding_range", "layer_split_range"};
-const std::vector<std::string> kTrainerKeys{"data_parallel_sharding_strategy", "param_dtype",     "grad_dtype",
-                                            "separate_accumulators",           "flash_attention", "loss_in_float32"};
+    "model",          "trainer",           "framework",          "device",          "cluster",
+    "efficiency",     "ngpus_range",       "tp_range",           "pp_range",        "ep_range",
+    "cp_range",       "mbs_range",         "interleaving_range", "recompute_range", "sequence_parallel_range",
+    "sharding_range", "layer_split_range", "offload_range"};
+const std::vector<std::string> kTrainerKeys{"data_parallel_sharding_strategy",
+                                            "param_dtype",
+                                            "grad_dtype",
+                                            "separate_accumulators",
+                                            "flash_attention",
+                                            "loss_in_float32",
+                                            "offload"};
 const std::vector<std::string> kFrameworkKeys{"name",
                                               "context_gib",
                                               "communicator_gib",
                                               "fragmentation",
                                               "reduce_bucket_elements",
                                               "gather_bucket_elements",
-                                              "flat_gradients"};
+                                              "flat_gradients",
+                                              "overlap_comm"};
 
 const std::vector<std::string> kDeviceKeys{
-    "name",         "memory",          "float16_tflops", "float32_tflops", "memory_bandwidth_gb_s",
-    "matmul_share", "attention_share", "price_per_hour"};
+    "name",         "memory",          "float16_tflops", "float32_tflops",           "memory_bandwidth_gb_s",
+    "matmul_share", "attention_share", "price_per_hour", "host_link_bandwidth_gb_s", "profiled_layers"};
 const std::vector<std::string> kClusterKeys{"name",
                                             "devices_per_node",
                                             "bandwidth_within_node_gb_s",
                                             "latency_within_node_us",
                                             "bandwidth_between_nodes_gb_s",
                                             "latency_between_nodes_us",
-                                            "types"};
+                                            "types",
+                                            "host_memory",
+                                            "host_memory_bandwidth_gb_s",
+                                            "devices_per_host_link"};
+const std::vector<std::string> kEfficiencyKeys{"half_size", "memory", "link", "launch_us", "host_link", "host_memory"};
 
 /// Pairs of each value's name and the value.
 template <typename Value, std::size_t count>
@@ -96,6 +107,7 @@ Framework read_framework(const Section& section) {
   framework.reduce_bucket_elements = section.integer_or("reduce_bucket_elements", 0, 0);
   framework.gather_bucket_elements = section.integer_or("gather_bucket_elements", 0, 0);
   framework.flat_gradients = section.boolean_or("flat_gradients", false);
+  framework.overlap_comm = section.boolean_or("overlap_comm", true);
   return framework;
 }
 
@@ -127,6 +139,8 @@ SearchSpace read_space(const Section& root, const Section& model_section, const 
   if (trainer_section.has(strategy)) space.sharding = read_choices(trainer_section, strategy, kShardings);
   if (root.has("sharding_range")) space.sharding = read_choices(root, "sharding_range", kShardings);
   if (root.has("recompute_range")) space.recompute = read_choices(root, "recompute_range", kRecomputes);
+  if (trainer_section.has("offload")) space.offload = read_choices(trainer_section, "offload", kOffloads);
+  if (root.has("offload_range")) space.offload = read_choices(root, "offload_range", kOffloads);
   if (root.has("layer_split_range")) space.layer_split = read_choices(root, "layer_split_range", kLayerSplits);
   if (root.has("sequence_parallel_range")) space.sequence_parallel = read_booleans(root, "sequence_parallel_range");
   return space;
@@ -137,17 +151,57 @@ constexpr std::int64_t kMaxDevices = 100'000'000, kMaxOfASize = 100'000, kMaxChu
 
 constexpr double kTera = 1e12, kGB = 1e9, kMicro = 1e-6;
 
+std::int64_t read_size(const Section& section, const std::string& key, const std::string& name) {
+  const std::int64_t bytes = parse_size(section.text(key), section.source() + ": " + name);
+  if (bytes == 0) section.refuse(key, "must be above 0");
+  return bytes;
+}
+
+/// [forward, backward], seconds.
+LayerTimes::Passes read_passes(const Section& section, const std::string& key) {
+  const Json& pair = section.value(key);
+  const auto is_time = [](const Json& value) { return value.is_number() && value.get<double>() >= 0; };
+  if (!pair.is_array() || pair.size() != 2 || !is_time(pair[0]) || !is_time(pair[1]))
+    section.refuse(key, "must be a list of two times, of forward and backward");
+  return {pair[0].get<double>(), pair[1].get<double>()};
+}
+
+ProfiledLayers read_profiled_layers(const Section& section) {
+  ProfiledLayers profiled{section.integer("parameters"), section.integer("num_layers"), section.integer("seq_length")};
+  for (const Json& entry : section.list("times")) {
+    const Section times(entry, "device.profiled_layers.times.", section.source(),
+                        {"micro_batch", "embedding", "layer", "head"});
+    profiled.times.push_back({static_cast<double>(times.integer("micro_batch")), read_passes(times, "embedding"),
+                              read_passes(times, "layer"), read_passes(times, "head")});
+    const auto count = profiled.times.size();
+    if (count > 1 && profiled.times[count - 2].micro_batch >= profiled.times.back().micro_batch)
+      section.refuse("times", "must rise in micro_batch");
+  }
+  return profiled;
+}
+
+/// Times of another model say nothing.
+void keep_layer_times_of(const Model& model, Device& device) {
+  ProfiledLayers& profiled = device.profiled_layers;
+  const bool same = profiled.parameters == total_parameters(model) && profiled.num_layers == model.num_layers &&
+                    profiled.seq_length == model.seq_length && !model.has_experts();
+  if (!same) profiled = {};
+}
+
 Device read_device(const Section& section) {
   Device device;
   device.name = section.text("name");
-  device.memory_bytes = parse_size(section.text("memory"), section.source() + ": device.memory");
-  if (device.memory_bytes == 0) section.refuse("memory", "must be above 0");
+  device.memory_bytes = read_size(section, "memory", "device.memory");
   device.float16_flops = kTera * section.real_or("float16_tflops", 0, 1e-9, 1e9);
   device.float32_flops = kTera * section.real_or("float32_tflops", 0, 1e-9, 1e9);
   device.memory_bandwidth = kGB * section.real_or("memory_bandwidth_gb_s", 0, 1e-3, 1e9);
   device.matmul_share = section.real_or("matmul_share", device.matmul_share, 1e-3, 1);
   device.attention_share = section.real_or("attention_share", device.attention_share, 1e-3, 1);
   device.price_per_hour = section.real_or("price_per_hour", 0, 0, 1e9);
+  if (section.has("profiled_layers"))
+    device.profiled_layers =
+        read_profiled_layers(section.section("profiled_layers", {"parameters", "num_layers", "seq_length", "times"}));
+  device.host_link = kGB * section.real_or("host_link_bandwidth_gb_s", 0, 1e-3, 1e9);
   return device;
 }
 
@@ -199,6 +253,9 @@ Cluster read_cluster(const Section& section, const Trainer& trainer) {
   cluster.between_nodes = read_link(section, "between_nodes");
   if (cluster.devices_per_node > kMaxOfASize)
     section.refuse("devices_per_node", fmt::format("must be at most {}", kMaxOfASize));
+  if (section.has("host_memory")) cluster.host_memory_bytes = read_size(section, "host_memory", "cluster.host_memory");
+  cluster.host_memory_bandwidth = kGB * section.real_or("host_memory_bandwidth_gb_s", 0, 1e-3, 1e9);
+  cluster.devices_per_host_link = section.integer_or("devices_per_host_link", cluster.devices_per_host_link);
   if (section.has("types")) cluster.types = read_types(section, cluster.devices_per_node, trainer);
   return cluster;
 }
@@ -208,6 +265,8 @@ Efficiency read_efficiency(const Section& section) {
   efficiency.half_size = section.real_or("half_size", efficiency.half_size, 0, 1e6);
   efficiency.memory = section.real_or("memory", efficiency.memory, 1e-3, 1);
   efficiency.link = section.real_or("link", efficiency.link, 1e-3, 1);
+  efficiency.host_link = section.real_or("host_link", efficiency.host_link, 1e-3, 1);
+  efficiency.host_memory = section.real_or("host_memory", efficiency.host_memory, 1e-3, 1);
   efficiency.launch_seconds = kMicro * section.real_or("launch_us", efficiency.launch_seconds / kMicro, 0, 1e6);
   return efficiency;
 }
@@ -221,6 +280,18 @@ void check_devices(const Section& root, const Trainer& trainer, const Cluster& c
   if (root.has("device")) root.refuse("device", "is given beside cluster.types, which says it; leave it out");
   if (root.has("ngpus_range"))
     root.refuse("ngpus_range", "is given beside cluster.types, whose nodes are the devices; leave it out");
+}
+
+/// Times of layouts with offload need what the host's part is computed from.
+void check_offload(const Section& root, const Cluster& cluster) {
+  if (cluster.is_mixed())
+    root.refuse(root.has("offload_range") ? "offload_range" : "trainer.offload",
+                "is given beside cluster.types: offload over several types is not supported");
+  const auto require_for_offload = [](const Section& section, const std::string& key) {
+    if (!section.has(key)) section.refuse(key, "is missing, and times with offload need it");
+  };
+  require_for_offload(root.section("device", kDeviceKeys), "host_link_bandwidth_gb_s");
+  require_for_offload(root.section("cluster", kClusterKeys), "host_memory_bandwidth_gb_s");
 }
 
 void check_ranges(const SearchSpace& space, const std::string& source) {
@@ -256,12 +327,23 @@ Settings read_settings(const Json& tree, const std::string& source) {
   check_ranges(settings.space, source);
   if (root.has("device")) settings.device = read_device(root.section("device", kDeviceKeys));
   if (root.has("cluster")) {
-    if (root.has("efficiency"))
-      settings.efficiency = read_efficiency(root.section("efficiency", {"half_size", "memory", "link", "launch_us"}));
+    if (root.has("efficiency")) settings.efficiency = read_efficiency(root.section("efficiency", kEfficiencyKeys));
     settings.cluster = read_cluster(root.section("cluster", kClusterKeys), settings.trainer);
     check_devices(root, settings.trainer, *settings.cluster);
+    if (settings.space.offloads()) check_offload(root, *settings.cluster);
+  }
+  if (settings.device) keep_layer_times_of(settings.model, *settings.device);
+  if (settings.cluster) {
+    for (DeviceType& type : settings.cluster->types) keep_layer_times_of(settings.model, type.device);
   }
   return settings;
+}
+
+bool Settings::has_layer_times() const {
+  if (device) return !device->profiled_layers.times.empty();
+  return cluster && std::ranges::any_of(cluster->types, [](const DeviceType& type) {
+           return !type.device.profiled_layers.times.empty();
+         });
 }
 
 std::optional<Hardware> Settings::hardware() const {

@@ -79,7 +79,8 @@ Json simulated_trace(const Settings& settings, const Layout& layout) {
     }
     const double end = timeline.work.back().end_seconds, exchanged = end + step.gradients[stage];
     if (exchanged > end) trace.record("gradients and weights", "communication", end, exchanged);
-    trace.record("update", "update", exchanged, exchanged + step.optimizer[stage]);
+    trace.record(layout.offload == Offload::none ? "update" : "update in host memory", "update", exchanged,
+                 exchanged + step.optimizer[stage]);
     const int rank = static_cast<int>(stage);
     for (Json& event : trace.to_events(rank, fmt::format("stage {} ({})", stage, settings.device->name)))
       events.push_back(std::move(event));

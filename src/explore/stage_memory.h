@@ -46,14 +46,19 @@ struct SharedOut {
   SharedOut(const Trainer& trainer, const Layout& layout);
   BytesPerParameter dense, expert;
   double dense_bytes, expert_bytes;  // their sums
-  double unit_bytes;                 // buffers of gathers and of sums, a parameter of the largest unit
-  double table_bytes;                // of the gradient of the table, a parameter, beside where gradients add up
-  double buckets;                    // of the framework
+  double dense_host_bytes = 0, expert_host_bytes = 0;
+  double unit_bytes;   // buffers of gathers and of sums, a parameter of the largest unit
+  double table_bytes;  // of the gradient of the table, a parameter, beside where gradients add up
+  double buckets;      // of the framework
   double context, fragmentation;
 
   /// Of exchanges between data parallel ranks, and of gradients on their way there.
   double buffers(const StageParameters& parameters) const {
     return parameters.largest_unit * unit_bytes + parameters.table * table_bytes + buckets;
+  }
+  /// In host memory, of one device.
+  double host(const StageParameters& parameters) const {
+    return parameters.dense * dense_host_bytes + parameters.expert * expert_host_bytes;
   }
 };
 

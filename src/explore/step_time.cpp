@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "host_offload.h"
 #include "lshdp/explore/collectives.h"
 #include "lshdp/explore/parameters.h"
 #include "sizes.h"
@@ -16,6 +17,11 @@ namespace {
 /// What is left over of `comm` seconds behind the `backward` of as many `units`, each unit's after its own.
 double left_over(double comm, double backward, double units) {
   return std::max(comm / units, comm - backward * (units - 1) / units);
+}
+
+/// The same where each unit's part then goes to the host in its share of `down` seconds, beside the next one's `comm`.
+double left_over(double comm, double down, double backward, double units) {
+  return std::max(left_over(comm, backward, units) + down / units, left_over(down, backward, units));
 }
 
 /// Seconds of collectives of all parameters of a kind, by dense ones and experts.
@@ -30,14 +36,16 @@ struct Exchange {
   }
 };
 
-/// The exchanges of one layout's data parallel ranks.
+/// The exchanges of one layout's data parallel ranks, and between them and their hosts.
 class DataParallel {
  public:
-  DataParallel(const StepParts& parts, const Layout& layout)
+  DataParallel(const StepParts& parts, const Layout& layout, const HostOffload& host)
       : parts_(parts),
         layout_(layout),
+        host_(host),
         weight_(bytes_of(parts.trainer->param_dtype)),
-        gradient_(bytes_of(parts.trainer->grad_dtype)) {
+        gradient_(bytes_of(parts.trainer->grad_dtype)),
+        overlaps_(parts.trainer->framework.overlap_comm) {
     const Hardware& hardware = *parts.hardware;
     const std::int64_t data = layout.data(), cut = layout.tensor * layout.context;
     // Context parallel ranks have the same weights: their gradients are summed with those of DP.
@@ -48,22 +56,20 @@ class DataParallel {
     gather_ = {all_gather(hardware, {data, cut}), all_gather(hardware, {data / layout.expert, cut * layout.expert})};
   }
 
-  bool alone() const { return layout_.data() * layout_.context == 1; }
+  bool alone() const { return layout_.data() * layout_.context == 1 && !host_.is_used(); }
 
   /// What forward and backward of one micro-batch take longer in a stage.
   StagePass longer(const StageWork& work, const StageParameters& parameters) const {
     if (layout_.sharding == Sharding::fully_shard) return fully_sharded(work);
-    if (layout_.sharding == Sharding::optimizer_states_and_grads)
-      return {0, left_over(sums(work, parameters), work.pass.backward.seconds(), work.units()), 0};
+    if (layout_.sharding == Sharding::optimizer_states_and_grads) return {0, behind_backward(work, parameters), 0};
     return {};
   }
 
   /// What stands behind the last backward, but for the update.
   double tail(const StageWork& work, const StageParameters& parameters) const {
-    if (layout_.sharding == Sharding::fully_shard) return 0;
+    if (layout_.sharding == Sharding::fully_shard) return last_gradients(work);
     double seconds = 0;
-    if (layout_.sharding != Sharding::optimizer_states_and_grads)
-      seconds += left_over(sums(work, parameters), work.pass.backward.seconds(), work.units());
+    if (layout_.sharding != Sharding::optimizer_states_and_grads) seconds += behind_backward(work, parameters);
     if (layout_.sharding != Sharding::no_op)
       seconds += gather_.of(weight_ * parameters.dense, weight_ * parameters.expert, 1);
     return seconds;
@@ -74,16 +80,48 @@ class DataParallel {
     return sum_.of(gradient_ * parameters.dense, gradient_ * parameters.expert, work.units());
   }
 
+  /// What is left over of the stage's gradients.
+  double behind_backward(const StageWork& work, const StageParameters& parameters) const {
+    const double summing = sums(work, parameters);
+    if (overlaps_ && !host_.is_used()) return left_over(summing, work.pass.backward.seconds(), work.units());
+    const double down = host_.gradients(parameters.dense, parameters.expert);
+    if (!overlaps_) return summing + down + host_.sums(down);
+    return left_over(summing, down, work.pass.backward.seconds(), work.units());
+  }
+
+  /// The network's part of a unit, and what the host's link carries up and down for it.
   struct Unit {
-    double gather, scatter;
+    double gather = 0, scatter = 0, up = 0, down = 0;
   };
   Unit unit(double dense, double expert) const {
-    return {gather_.of(weight_ * dense, weight_ * expert, 1), sum_.of(gradient_ * dense, gradient_ * expert, 1)};
+    Unit unit{gather_.of(weight_ * dense, weight_ * expert, 1), sum_.of(gradient_ * dense, gradient_ * expert, 1)};
+    if (host_.is_used()) {
+      unit.up = host_.weights(dense, expert);
+      unit.down = host_.gradients(dense, expert);
+    }
+    return unit;
   }
-  /// Beyond `times`, the computing that hides it.
-  static StagePass beyond(const Unit& unit, const PassTimes& times) {
-    return {std::max(0.0, unit.gather - times.forward.seconds()),
-            std::max(0.0, unit.gather + unit.scatter - times.backward.seconds()), 0};
+  /// Beyond `times`, the computing that hides it. Network and link work at once, on units one behind the other.
+  StagePass beyond(const Unit& unit, const PassTimes& times) const {
+    if (!overlaps_) {
+      const double up = unit.gather + unit.up;
+      return {up, up + host_.sums(unit.down) + unit.scatter + unit.down, 0};
+    }
+    const double forward = std::max(unit.gather, unit.up);
+    const double backward = std::max({unit.gather + unit.scatter, unit.up + host_.sums(unit.down), unit.down});
+    return {std::max(0.0, forward - times.forward.seconds()), std::max(0.0, backward - times.backward.seconds()), 0};
+  }
+
+  /// The way to the host of the gradients of the last unit, which nothing hides; as long as any unit's.
+  double last_gradients(const StageWork& work) const {
+    if (!host_.is_used() || !overlaps_) return 0;
+    const UnitParameters& units = *parts_.units;
+    double longest = 0;
+    if (work.dense_layers > 0) longest = std::max(longest, host_.gradients(units.dense_layer, 0));
+    if (work.expert_layers > 0) longest = std::max(longest, host_.gradients(units.expert_layer, units.experts));
+    if (work.embeddings > 0) longest = std::max(longest, host_.gradients(units.embedding, 0));
+    if (work.heads > 0) longest = std::max(longest, host_.gradients(units.head, 0));
+    return longest;
   }
 
   StagePass fully_sharded(const StageWork& work) const {
@@ -96,7 +134,7 @@ class DataParallel {
       const StagePass one = beyond(of, hides);
       longer.forward += count * one.forward;
       longer.backward += count * one.backward;
-      first = std::max(first, of.gather);
+      if (overlaps_) first = std::max(first, of.gather + of.up);
     };
     add(work.dense_layers, unit(units.dense_layer, 0), times.dense_layer);
     add(work.expert_layers, unit(units.expert_layer, units.experts), times.expert_layer);
@@ -107,7 +145,9 @@ class DataParallel {
 
   const StepParts& parts_;
   const Layout& layout_;
+  const HostOffload& host_;
   double weight_, gradient_;  // bytes
+  bool overlaps_;
   Exchange sum_, gather_;
 };
 
@@ -211,7 +251,8 @@ StepTime step_of(const std::vector<StagePass>& passes, const std::vector<StageEn
 StepTime StepClock::time(const StepParts& parts, const Layout& layout, const SharedOut& shared) {
   const std::vector<StageWork>& work = *parts.work;
   const std::vector<StageParameters>& parameters = *parts.parameters;
-  const DataParallel exchange(parts, layout);
+  const HostOffload host(parts, layout);
+  const DataParallel exchange(parts, layout, host);
   const Optimizer optimizer(parts, layout, shared);
   double message = 0;
   if (layout.pipeline > 1) {
@@ -224,13 +265,19 @@ StepTime StepClock::time(const StepParts& parts, const Layout& layout, const Sha
     const PassTimes& pass = work[stage].pass;
     const StagePass longer = exchange.alone() ? StagePass{} : exchange.longer(work[stage], parameters[stage]);
     passes_[stage] = {pass.forward.seconds() + longer.forward, pass.backward.seconds() + longer.backward, message};
-    ends_[stage] = {.compute = pass.forward.compute + pass.backward.compute,
-                    .gradients = exchange.alone() ? 0 : exchange.tail(work[stage], parameters[stage]),
-                    .optimizer = optimizer.seconds(parameters[stage])};
+    ends_[stage] = {
+        .compute = pass.forward.compute + pass.backward.compute,
+        .gradients = exchange.alone() ? 0 : exchange.tail(work[stage], parameters[stage]),
+        .optimizer = host.is_used() ? host.update(parameters[stage]) : optimizer.seconds(parameters[stage])};
   }
   ends_.front().gradients += tied_embedding(parts, layout);
-  return step_of(passes_, ends_, layout.interleaving,
-                 parts.model->global_batch_size / (layout.data() * layout.micro_batch));
+  const std::int64_t micro_batches = parts.model->global_batch_size / (layout.data() * layout.micro_batch);
+  StepTime time = step_of(passes_, ends_, layout.interleaving, micro_batches);
+  if (host.is_used()) {
+    for (const StageParameters& of_stage : parameters)
+      time.host_transfers = std::max(time.host_transfers, host.transfers(of_stage, micro_batches));
+  }
+  return time;
 }
 
 StepTime time_of(const Model& model, const Trainer& trainer, const Hardware& hardware, const Layout& layout,

@@ -1,6 +1,7 @@
 // Judges memory against a device.
 #include "lshdp/explore/verdict.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -18,8 +19,24 @@ struct Change {
   std::function<void(Layout&)> make;
 };
 
-bool fits(const Model& model, const Trainer& trainer, const Layout& layout, const Device& device) {
-  return !refusal_of(model, layout) && verdict(estimate(model, trainer, layout).worst_stage(), device) == Verdict::fits;
+/// Buffers beside what is in host memory: DeepSpeed's memory estimators take half as much again
+/// (additional_buffer_factor, deepspeed.readthedocs.io, "Memory Requirements").
+constexpr double kHostBuffers = 0.5;
+
+double node_host_of(const Memory& memory, const Layout& layout, const Cluster& cluster) {
+  std::vector<double> by_stage;
+  for (const StageMemory& stage : memory.stages) by_stage.push_back(stage.host);
+  return node_host_bytes(by_stage, layout, cluster.devices_per_node);
+}
+
+bool fits(const Model& model, const Trainer& trainer, const Layout& layout, const Device& device,
+          const Cluster* cluster) {
+  if (refusal_of(model, layout)) return false;
+  const Memory memory = estimate(model, trainer, layout);
+  if (verdict(memory.worst_stage(), device) != Verdict::fits) return false;
+  // What is not known stands in nobody's way.
+  return cluster == nullptr || cluster->host_memory_bytes == 0 ||
+         host_verdict(layout, node_host_of(memory, layout, *cluster), cluster) == Verdict::fits;
 }
 
 /// Changes that need no more devices, the ones that cost the least time first.
@@ -36,6 +53,8 @@ std::vector<Change> changes_within(const Layout& layout) {
       changes.push_back({fmt::format("recomputation {}", name_of(recompute)),
                          [=](Layout& changed) { changed.recompute = recompute; }});
   }
+  if (layout.offload == Offload::optimizer)
+    changes.push_back({"offload parameters", [](Layout& changed) { changed.offload = Offload::parameters; }});
   if (layout.micro_batch > 1) changes.push_back({"micro-batch 1", [](Layout& changed) { changed.micro_batch = 1; }});
   return changes;
 }
@@ -109,23 +128,47 @@ Verdict verdict(const StageMemory& worst, const Device& device) {
   return worst.total() <= memory ? Verdict::tight : Verdict::does_not_fit;
 }
 
+Verdict host_verdict(const Layout& layout, double node_host, const Cluster* cluster) {
+  if (layout.offload == Offload::none) return Verdict::fits;
+  if (cluster == nullptr || cluster->host_memory_bytes == 0) return Verdict::host_unknown;
+  const auto memory = static_cast<double>(cluster->host_memory_bytes);
+  if (node_host * (1 + kHostBuffers) <= memory) return Verdict::fits;
+  return node_host <= memory ? Verdict::tight : Verdict::does_not_fit;
+}
+
+Verdict verdict(const Settings& settings, const Candidate& candidate) {
+  const Cluster* cluster = settings.cluster ? &*settings.cluster : nullptr;
+  return std::max(verdict(candidate.worst, *settings.device),
+                  host_verdict(candidate.layout, candidate.node_host, cluster));
+}
+
 std::string_view name_of(Verdict verdict) {
   switch (verdict) {
     case Verdict::fits:
       return "fits";
     case Verdict::tight:
       return "tight";
+    case Verdict::host_unknown:
+      return "host memory is not known";
     case Verdict::does_not_fit:
       break;
   }
   return "does not fit";
 }
 
-std::string what_would_fit(const Model& model, const Trainer& trainer, const Layout& layout, const Device& device) {
+std::string what_would_fit(const Model& model, const Trainer& trainer, const Layout& layout, const Device& device,
+                           const Cluster* cluster) {
+  if (layout.offload != Offload::none && fits(model, trainer, layout, device, cluster))
+    return "host memory, to be given as cluster.host_memory";
   for (const Changed& way : ways_out(layout)) {
-    if (fits(model, trainer, way.layout, device)) return way.name;
+    if (fits(model, trainer, way.layout, device, cluster)) return way.name;
   }
-  const double total = estimate(model, trainer, layout).worst_stage().total_with_margin();
+  const Memory memory = estimate(model, trainer, layout);
+  const double total = memory.worst_stage().total_with_margin();
+  if (total <= static_cast<double>(device.memory_bytes) && cluster != nullptr)
+    return fmt::format(
+        "no single change: it takes {:.1f} times a node's host memory",
+        (1 + kHostBuffers) * node_host_of(memory, layout, *cluster) / static_cast<double>(cluster->host_memory_bytes));
   return fmt::format("no single change: it takes {:.1f} times the memory",
                      total / static_cast<double>(device.memory_bytes));
 }

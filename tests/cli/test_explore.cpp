@@ -56,6 +56,24 @@ TEST(Explore, WritesEveryLayoutAndWhatItShows) {
   EXPECT_EQ(read_file(again), lines);
 }
 
+TEST(Explore, PutsIntoHostMemoryWhatADeviceCannotHold) {
+  TemporaryDirectory folder;
+  const std::string json = (folder / "best.json").string();
+  const std::string what =
+      "explore --config-name llama3.1-8b device=a10-24gb +ngpus_range=1 +recompute_range=full "
+      "+offload_range='[none,parameters]' "
+      "model.seq_length=2048 --top 3 ";
+  const CommandResult timed = run_lshdp(what + "cluster=dgx-a100 --by time --json " + json);
+  ASSERT_EQ(timed.exit_code, 0) << timed.errors;
+  EXPECT_THAT(timed.output, AllOf(HasSubstr("offload of parameters needs FULLY_SHARD"), HasSubstr("host GiB/node")));
+  const Json best = read_json(json);
+  EXPECT_EQ(best["top"][0]["layout"]["offload"], "parameters");
+  EXPECT_EQ(best["top"][0]["verdict"], "fits");
+  EXPECT_EQ(best["top"][0]["node_host_bytes"], 16.0 * 8'030'261'248);
+  EXPECT_THAT(run_lshdp(what).output,
+              AllOf(HasSubstr("host memory is not known"), HasSubstr("to be given as cluster.host_memory")));
+}
+
 TEST(Explore, TakesAConfigurationByPathAndOneOfHuggingFace) {
   TemporaryDirectory folder;
   write_file(folder / "mine.yaml", "defaults: [llama3.1-8b, _self_]\nmodel: {name: mine, num_layers: 16}\n");

@@ -24,7 +24,10 @@ using Row = std::map<std::string, std::string>;
 constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 /// The preset of the framework that a source says it trained with.
-std::string framework_of(const std::string& source) { return source == "bigscience-tr11" ? "deepspeed" : "pytorch"; }
+std::string framework_of(const std::string& source) {
+  const bool deepspeed = source == "bigscience-tr11" || source == "colossalai-lightning" || source == "zero-offload";
+  return deepspeed ? "deepspeed" : source == "colossalai-gemini" ? "colossalai" : "pytorch";
+}
 
 std::vector<std::string> cells_of(const std::string& line) {
   std::vector<std::string> cells;
@@ -93,6 +96,7 @@ Layout layout_of(const Row& run) {
   layout.recompute = value_named(kRecomputes, run.at("recompute"));
   layout.sharding = value_named(kShardings, run.at("sharding"));
   layout.layer_split = value_named(kLayerSplits, run.at("layer_split"));
+  layout.offload = value_named(kOffloads, run.at("offload"));
   return layout;
 }
 
@@ -126,6 +130,7 @@ std::vector<PublishedRun> read_published_runs(const fs::path& data, const fs::pa
                      .layout = layout_of(row),
                      .step_seconds = real(row, "step_seconds"),
                      .memory_gib = real(row, "memory_gib"),
+                     .allocated = row.at("memory_as") == "allocated",
                      .fits = row.at("fits") == "1"};
     if (const double rate = real(row, "tokens_per_second_per_device"); rate > 0)
       run.step_seconds = tokens_per_step(run.settings.model) / (rate * static_cast<double>(run.layout.devices));
@@ -142,7 +147,9 @@ double time_error(const PublishedRun& run, const Hardware& hardware) {
 double memory_error(const PublishedRun& run) {
   if (run.memory_gib == 0) return 0;
   const Memory memory = estimate(run.settings.model, run.settings.trainer, run.layout);
-  return memory.worst_stage().total_with_margin() / kGiB / run.memory_gib - 1;
+  const StageMemory& worst = memory.worst_stage();
+  const double bytes = run.allocated ? worst.total() - worst.context : worst.total_with_margin();
+  return bytes / kGiB / run.memory_gib - 1;
 }
 
 ErrorSummary summary_of(const std::vector<double>& errors) {

@@ -15,7 +15,8 @@ struct PublishedRun {
   Settings settings = {};
   Layout layout = {};
   double step_seconds = 0;  // 0: not published
-  double memory_gib = 0;    // of the fullest device, as nvidia-smi shows it; 0: not published
+  double memory_gib = 0;    // of the fullest device; 0: not published
+  bool allocated = false;   // memory is what tensors took at most; otherwise as nvidia-smi shows it
   bool fits = true;         // false: it ran out of memory
 };
 

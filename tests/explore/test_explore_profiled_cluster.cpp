@@ -4,8 +4,14 @@
 
 #include "lshdp/core/error.h"
 #include "lshdp/explore/config.h"
+#include "lshdp/explore/layer_time.h"
+#include "lshdp/explore/mixed_report.h"
+#include "lshdp/explore/mixture.h"
+#include "lshdp/explore/parameters.h"
 #include "lshdp/explore/profiled_cluster.h"
 #include "lshdp/explore/settings.h"
+#include "lshdp/explore/step_time.h"
+#include "models.h"
 
 namespace lshdp::explore::test {
 namespace {
@@ -94,6 +100,113 @@ TEST(ProfiledCluster, IsReadAsSettingsFromItsFile) {
   EXPECT_DOUBLE_EQ(settings.cluster->within_node.latency_seconds, 7e-6);
   EXPECT_EQ(settings.efficiency.link, 1);
   EXPECT_EQ(settings.efficiency.half_size, 0);
+}
+
+/// 2 layers, 8 wide, 30 words, 10 tokens, 2 sequences a step.
+Model two_layers() {
+  Model model = gpt(2, 8, 2, 10, 30);
+  model.global_batch_size = 2;
+  return model;
+}
+
+/// A profile of that model: in micro-batches of 1, a layer takes 0.5 s forward and 1 s backward in the mean, the
+/// embedding 0.01 and 0.02, the head 0.05 and 0.1; of 3, twice as long.
+plan::Profile profile_of_layers(std::vector<plan::RankProfile> ranks) {
+  plan::Profile profiled = profile(std::move(ranks));
+  profiled.parameter_count = total_parameters(two_layers());
+  profiled.blocks = {{.name = "embedding"},   {.name = "attention 0"}, {.name = "mlp 0"},
+                     {.name = "attention 1"}, {.name = "mlp 1"},       {.name = "head", .shares_with = {0}}};
+  for (plan::RankProfile& rank : profiled.ranks) {
+    rank.block_times = {{1, {0.01, 0.1, 0.2, 0.3, 0.4, 0.05}, {0.02, 0.2, 0.4, 0.6, 0.8, 0.1}},
+                        {3, {0.02, 0.2, 0.4, 0.6, 0.8, 0.1}, {0.04, 0.4, 0.8, 1.2, 1.6, 0.2}}};
+  }
+  return profiled;
+}
+
+/// What settings keep of that for `model`, whose other parts are small.
+Settings settings_of(const plan::Profile& profiled, const Model& model) {
+  Json tree = configuration_of_profile(profiled, "profile.json", 1e6);
+  tree["model"] = {{"name", "m"},
+                   {"global_batch_size", model.global_batch_size},
+                   {"vocab_size", model.vocab_size},
+                   {"num_layers", model.num_layers},
+                   {"hidden_size", model.hidden_size},
+                   {"num_attention_heads", model.num_attention_heads},
+                   {"seq_length", model.seq_length},
+                   {"activation", "gelu"},
+                   {"share_embeddings_and_output_weights", true}};
+  return read_settings(tree, "m.yaml");
+}
+
+TEST(ProfiledCluster, TimesLayersAsTheProfileDid) {
+  const plan::Profile profiled = profile_of_layers({rank(0, "a", 0.36)});
+  const Settings settings = settings_of(profiled, two_layers());
+  EXPECT_TRUE(settings.has_layer_times());
+  const auto seconds = [&](const Layout& layout) {
+    const StepTime time = step_time(settings.model, settings.trainer, *settings.hardware(), layout);
+    return time.seconds - time.optimizer;
+  };
+  EXPECT_NEAR(seconds({}), 2 * (0.03 + 2 * 1.5 + 0.15), 1e-9);
+  EXPECT_NEAR(seconds({.micro_batch = 2}), 1.5 * (0.03 + 2 * 1.5 + 0.15), 1e-9);
+  EXPECT_NEAR(seconds({.recompute = Recompute::full}), 2 * (0.03 + 2 * 2.0 + 0.15), 1e-9);
+  const ProfiledLayers& layers = settings.device->profiled_layers;
+  EXPECT_DOUBLE_EQ(layers.at(6).layer.backward, 4);    // in proportion to 3
+  EXPECT_DOUBLE_EQ(layers.at(2).head.forward, 0.075);  // half way
+}
+
+TEST(ProfiledCluster, TimesLayersThatAreCutInProportion) {
+  const Settings settings = settings_of(profile_of_layers({rank(0, "a", 0.36), rank(1, "b", 0.36)}), two_layers());
+  const Settings computed = settings_of(profile({rank(0, "a", 0.36), rank(1, "b", 0.36)}), two_layers());
+  EXPECT_FALSE(computed.has_layer_times());
+  const auto layer = [](const Settings& of, const Layout& layout) {
+    return micro_batch_times(of.model, of.trainer, *of.hardware(), layout).dense_layer;
+  };
+  const Layout cut{.tensor = 2, .devices = 2};
+  EXPECT_NEAR(layer(settings, cut).forward.compute,
+              0.5 * layer(computed, cut).forward.compute / layer(computed, {}).forward.compute, 1e-12);
+  EXPECT_EQ(layer(settings, cut).forward.exchange, layer(computed, cut).forward.exchange);
+}
+
+TEST(ProfiledCluster, TimesNoOtherModelByItsLayers) {
+  const plan::Profile profiled = profile_of_layers({rank(0, "a", 0.36)});
+  Model longer = two_layers();
+  longer.seq_length = 5;
+  EXPECT_FALSE(settings_of(profiled, longer).has_layer_times());
+  Model larger = two_layers();
+  larger.vocab_size = 31;
+  EXPECT_FALSE(settings_of(profiled, larger).has_layer_times());
+  plan::Profile unknown = profiled;
+  unknown.blocks[1].name = "attention pool";
+  EXPECT_FALSE(settings_of(unknown, two_layers()).has_layer_times());
+}
+
+/// The slower rank takes as long for 2 sequences as for 1, and gets both at once.
+TEST(ProfiledCluster, DealsOutSharesThatAreTakenAtOnce) {
+  plan::Profile profiled = profile_of_layers({rank(0, "a", 0.36), rank(1, "b", 0.72)});
+  const auto times = [](double one, double two) {
+    const auto of = [](std::int64_t batch, double seconds) {
+      return plan::BlockTimes{batch, std::vector<double>(6, seconds / 12), std::vector<double>(6, seconds / 12)};
+    };
+    return std::vector{of(1, one), of(2, two)};
+  };
+  profiled.ranks[0].block_times = times(1, 2);
+  profiled.ranks[1].block_times = times(2, 2);
+  profiled.network.bytes_per_second = 1e18;
+  profiled.network.latency_seconds = 0;
+  Model model = two_layers();
+  model.global_batch_size = 4;
+  Settings settings = settings_of(profiled, model);
+  settings.space.tensor = settings.space.pipeline = settings.space.context = settings.space.micro_batch = {1};
+  settings.space.recompute = {Recompute::none};
+  settings.space.sharding = {Sharding::no_op};
+  const MixedFound found = search_mixed(settings.model, settings.trainer, settings.space, *settings.cluster,
+                                        RankBy::time, 1, settings.efficiency);
+  ASSERT_EQ(found.top.size(), 1U);
+  const MixedCandidate& best = found.top.front();
+  EXPECT_EQ(best.layout.micro_batches, (std::vector<std::int64_t>{2, 2}));
+  EXPECT_TRUE(best.layout.at_once);
+  EXPECT_NEAR(best.time.seconds - best.time.optimizer, 2, 1e-6);
+  EXPECT_THAT(describe(settings, found, RankBy::time), HasSubstr("1 of 2 at once"));
 }
 
 std::string refusal(const plan::Profile& profile) {

@@ -67,12 +67,14 @@ TEST(Presets, OfClustersAndOfTheirDevicesHaveAllThatTimesNeed) {
     const Settings settings = preset("llama3.1-8b", {"device=v100-32gb", "cluster=" + name});
     ASSERT_TRUE(settings.hardware()) << name;
     const Cluster& cluster = *settings.cluster;
-    EXPECT_EQ(cluster.devices_per_node, 8) << name;
+    EXPECT_EQ(cluster.devices_per_node, name == "dgx-2" ? 16 : 8) << name;
+    EXPECT_EQ(cluster.host_memory_bytes > 0, cluster.host_memory_bandwidth > 0) << name;
     EXPECT_GT(cluster.within_node.bytes_per_second, 2 * cluster.between_nodes.bytes_per_second) << name;
     EXPECT_LT(cluster.within_node.latency_seconds, 1e-4) << name;
   }
-  for (const std::string name : {"a100-40gb", "a100-80gb", "h100-80gb", "h100-pcie-80gb", "h200-141gb", "v100-32gb",
-                                 "l40s-48gb", "l4-24gb", "a10-24gb", "t4-16gb", "rtx3090-24gb", "rtx4090-24gb"}) {
+  for (const std::string name :
+       {"a100-40gb", "a100-80gb", "a100-pcie-80gb", "h100-80gb", "h100-pcie-80gb", "h200-141gb", "v100-32gb",
+        "l40s-48gb", "l4-24gb", "a10-24gb", "t4-16gb", "rtx3090-24gb", "rtx4090-24gb"}) {
     const Device device = *preset("llama3.1-8b", {"device=" + name, "cluster=pcie4-100g"}).device;
     // A peak of 2 x 10^13 to 10^15 operations a second, at 70 to 500 operations a byte; less in float32.
     EXPECT_GT(device.float16_flops, 2e13) << name;
@@ -80,6 +82,8 @@ TEST(Presets, OfClustersAndOfTheirDevicesHaveAllThatTimesNeed) {
     EXPECT_LT(device.float32_flops, device.float16_flops) << name;
     EXPECT_GT(device.float16_flops / device.memory_bandwidth, 70) << name;
     EXPECT_LT(device.float16_flops / device.memory_bandwidth, 500) << name;
+    // PCIe 3.0 to 5.0.
+    EXPECT_TRUE(device.host_link == 15.75e9 || device.host_link == 31.5e9 || device.host_link == 63e9) << name;
   }
 }
 

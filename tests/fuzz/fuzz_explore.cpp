@@ -67,7 +67,10 @@ void search_some(Settings settings) {
 }
 
 std::vector<Json> settings_trees() {
-  return {tree_of("mixtral-8x7b"), tree_of("deepseek-v3"), tree_of("vit-22b"), tree_of("megatron-530b")};
+  const Json offload = explore::compose({kConfigs}, "llama3.1-8b",
+                                        {"device=a100-80gb", "cluster=dgx-a100", "+offload_range=[none,parameters]"})
+                           .tree;
+  return {offload, tree_of("mixtral-8x7b"), tree_of("deepseek-v3"), tree_of("vit-22b"), tree_of("megatron-530b")};
 }
 
 void read_settings(const Json& json) {

@@ -33,6 +33,7 @@ struct Layout {
   std::int64_t micro_batch = 1;  // sequences
   Recompute recompute = Recompute::none;
   Sharding sharding = Sharding::no_op;
+  Offload offload = Offload::none;
 
   /// DP, where `devices` can be divided so.
   std::int64_t data() const { return devices / (tensor * pipeline * context); }
@@ -57,8 +58,10 @@ enum class Refusal : std::uint8_t {
   data_over_expert,
   batch_over_data,
   micro_batches_over_stages,
+  offload_without_sharding,
+  parameters_without_full_sharding,
 };
-inline constexpr std::size_t kRefusals = 15;
+inline constexpr std::size_t kRefusals = 17;
 
 /// "num_attention_heads is not divisible by TP".
 std::string_view describe(Refusal refusal);
@@ -75,5 +78,6 @@ std::optional<Refusal> refuse_stages(const Model& model, const Layout& layout);
 std::optional<Refusal> refuse_context(const Model& model, std::int64_t context);
 std::optional<Refusal> refuse_sequence_parallel(const Model& model, const Layout& layout);
 std::optional<Refusal> refuse_data(const Model& model, const Layout& layout);
+std::optional<Refusal> refuse_offload(Sharding sharding, Offload offload);
 
 }  // namespace lshdp::explore

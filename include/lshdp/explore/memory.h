@@ -1,6 +1,7 @@
 // Memory of every stage of a layout at its worst moment.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "lshdp/explore/layout.h"
@@ -20,6 +21,7 @@ struct StageMemory {
   double buffers = 0;                      // of communication
   double context = 0;                      // of the framework
   double margin = 0;                       // for fragmentation; not in total()
+  double host = 0;                         // in host memory, for this device; not in total()
 
   double states() const { return weights + gradients + master + moments; }
   double activations() const { return expert_activations + other_activations + loss; }
@@ -40,6 +42,10 @@ struct Memory {
 
 /// Memory of a layout that can be: throws std::logic_error where refusal_of() gives a reason.
 Memory estimate(const Model& model, const Trainer& trainer, const Layout& layout);
+
+/// Bytes in host memory on the node that holds the most: `by_stage` are those of one device of each stage. Stages stand
+/// on the nodes one after the other.
+double node_host_bytes(std::span<const double> by_stage, const Layout& layout, std::int64_t devices_per_node);
 
 /// Idle time over computing time of a step: (PP - 1) / (interleaving x micro-batches) (arXiv 2104.04473, section 2.2).
 double bubble_rate(const Model& model, const Layout& layout);

@@ -29,6 +29,8 @@ struct MixedLayout {
   std::vector<std::int64_t> layers = {};
   // Of `replicas`, by type; some replicas of a type may do one micro-batch less:
   std::vector<std::int64_t> replicas = {}, micro_batches = {};
+  /// Of `replicas`: each takes its micro-batches, of one sequence, as one of that many.
+  bool at_once = false;
 };
 
 /// What the fullest device of one type holds.
@@ -62,7 +64,9 @@ struct MixedFound {
 ///
 /// Replicas: TP x PP x CP devices of one type each, layers cut evenly or balanced. Micro-batches are dealt out to the
 /// type that would end first with one more for each of its replicas. Ranks of all types share out what sharding shares
-/// out, in equal parts; the exchange begins with the slowest.
+/// out, in equal parts; the exchange begins with the slowest. Replicas of one stage whose layers a profile timed take
+/// their share of a step at once where micro-batch 1 is tried, as lshdp trains: shares are dealt out by the times of
+/// micro-batches of their size.
 MixedFound search_mixed(const Model& model, const Trainer& trainer, const SearchSpace& space, const Cluster& cluster,
                         RankBy by, std::size_t top, const Efficiency& efficiency = {});
 

@@ -21,6 +21,7 @@ void append_csv_row(const Settings& settings, const Candidate& candidate, std::s
 struct DevicesSummary {
   std::int64_t devices = 0;
   std::int64_t valid = 0, fits = 0, tight = 0;  // the last two are 0 where no device is given
+  std::int64_t host_unknown = 0;                // these fit the device
   Candidate least = {};                         // with the least memory
   std::optional<Refusal> what_leaves_nothing;   // where none is valid
 };

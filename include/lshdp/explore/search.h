@@ -18,6 +18,7 @@ struct Candidate {
   StageMemory worst;
   double loss = 0, mlp = 0, moe = 0;  // as in Memory
   StepTime time = {};                 // of a step; 0 without hardware
+  double node_host = 0;               // bytes (node_host_bytes()); 0 without hardware
 };
 
 struct SearchCounts {

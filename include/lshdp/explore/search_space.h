@@ -21,6 +21,9 @@ struct SearchSpace {
   std::vector<bool> sequence_parallel{false, true};
   std::vector<Sharding> sharding{kShardings.begin(), kShardings.end()};
   std::vector<LayerSplit> layer_split{kLayerSplits.begin(), kLayerSplits.end()};
+  std::vector<Offload> offload{Offload::none};
+
+  bool offloads() const { return offload.back() != Offload::none; }
 
   /// How many combinations there are, valid or not. Throws UsageError beyond 2^63.
   std::int64_t size() const;

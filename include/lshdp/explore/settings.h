@@ -21,6 +21,8 @@ struct Settings {
   std::optional<Cluster> cluster = {};  // none: no times are computed
   Efficiency efficiency = {};
 
+  /// True if the layers' times are those that a profile of this model measured.
+  bool has_layer_times() const;
   /// What times are computed with; none without device and cluster.
   std::optional<Hardware> hardware() const;
 };

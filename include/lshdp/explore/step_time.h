@@ -11,10 +11,12 @@ namespace lshdp::explore {
 struct StepTime {
   double seconds = 0;
   double compute = 0;    // of the slowest stage, all micro-batches, with recomputation
-  double exchange = 0;   // its collectives of TP, CP and EP, and gathers of sharded weights, that nothing hides
+  double exchange = 0;   // its collectives of TP, CP and EP, gathers of sharded weights, transfers, that nothing hides
   double bubble = 0;     // what the pipeline takes longer
   double gradients = 0;  // exchange of gradients and updated weights behind the last backward
   double optimizer = 0;
+  /// Of the busiest link between a device and its host, hidden or not: no part of the sum.
+  double host_transfers = 0;
 };
 
 /// In closed form, for a layout that can be. Pipelines: see pipeline_seconds(). At the end of the step, each stage:
@@ -27,6 +29,10 @@ struct StepTime {
 ///   3): what is longer than the layer counts, and the first gather of each pass.
 /// - updates what it owns, reading and writing its states once, and its gradients once more for their norm.
 /// - OPTIMIZER_STATES and OPTIMIZER_STATES_AND_GRADS then gather the weights; nothing hides that.
+///
+/// With offload, gradients that are summed go on to the host by the same rule, as far as each rank has a part of them;
+/// fully sharded weights come from there before they are gathered, each unit's behind the computing of the one before.
+/// What of this nothing hides counts as exchange or gradients. The host updates once all gradients are there.
 ///
 /// The step ends with the stage that ends last. A shared embedding's gradients are summed between the first and the
 /// last stage (arXiv 2104.04473).
