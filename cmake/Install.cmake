@@ -26,6 +26,22 @@ install(PROGRAMS scripts/plot_results.py scripts/plot_memory.py scripts/plot_exp
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/lshdp)
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
+# The program writes its manual page and what shells complete command lines by.
+install(CODE "
+  set(made \"${PROJECT_BINARY_DIR}/generated/install\")
+  foreach(file IN ITEMS \"man|man1/lshdp.1|${CMAKE_INSTALL_MANDIR}/man1\"
+                        \"completion;bash|bash/lshdp|${CMAKE_INSTALL_DATADIR}/bash-completion/completions\"
+                        \"completion;zsh|zsh/_lshdp|${CMAKE_INSTALL_DATADIR}/zsh/site-functions\")
+    string(REGEX MATCH \"^(.*)[|](.*)[|](.*)$\" whole \"\${file}\")
+    set(command \${CMAKE_MATCH_1})
+    set(path \"\${made}/\${CMAKE_MATCH_2}\")
+    set(folder \"\${CMAKE_MATCH_3}\")
+    get_filename_component(parent \"\${path}\" DIRECTORY)
+    file(MAKE_DIRECTORY \"\${parent}\")
+    execute_process(COMMAND \"$<TARGET_FILE:lshdp>\" \${command} OUTPUT_FILE \"\${path}\" COMMAND_ERROR_IS_FATAL ANY)
+    file(INSTALL \"\${path}\" DESTINATION \"\${CMAKE_INSTALL_PREFIX}/\${folder}\")
+  endforeach()")
+
 # The wheel's libraries find each other by paths relative to themselves: these are kept.
 if(LSHDP_INSTALL_LIBTORCH)
   get_filename_component(_wheels "${LSHDP_TORCH_DIR}" DIRECTORY)

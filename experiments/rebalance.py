@@ -24,6 +24,7 @@ class Run:
         self.description = next(record for record in records if record["record"] == "run")
         self.steps = [record for record in records if record["record"] == "step"]
         self.rebalances = [record for record in records if record["record"] == "rebalance"]
+        self.first_layout = folder.parent / "full.layout.json"
         shares = folder / "shares.txt"
         lines = shares.read_text().split("\n") if shares.exists() else []
         told = [tuple(map(float, line.split())) for line in lines if line]
@@ -37,6 +38,23 @@ class Run:
     def count(self):
         return len(self.steps)
 
+    def is_pipeline(self):
+        return self.first_layout.exists()
+
+    def stages(self):
+        """(stage with its rank, blocks that it has in each step)."""
+        stages = json.loads(self.first_layout.read_text())["replicas"][0]["stages"]
+        ends, blocks = [stage["end"] for stage in stages], []
+        changes = {change["step"]: change["cuts"] for change in self.rebalances}
+        for step in self.steps:
+            ends = changes.get(step["step"], ends)
+            blocks.append([end - start for start, end in zip([0, *ends], ends)])
+        return [(f"stage {s}: rank {stage['rank']}", [of_step[s] for of_step in blocks]) for s, stage in enumerate(stages)]
+
+
+def stays(run):
+    return "fixed cuts" if run.is_pipeline() else "fixed split"
+
 
 def loss_differences(a, b):
     return [abs(x["loss"] - y["loss"]) / abs(y["loss"]) for x, y in zip(a.steps, b.steps)]
@@ -45,6 +63,9 @@ def loss_differences(a, b):
 def loss_comment(rebalanced, fixed):
     """How far losses are apart before the first new split, soon after it, and in all."""
     differences = loss_differences(rebalanced, fixed)
+    if rebalanced.is_pipeline():
+        return (f"- Losses of the rebalanced run and of the one whose cuts stay (fp32, {len(differences)} steps) differ by {max(differences):.1e} of their value at most. "
+                "tests/train/test_stage_rebalancing.cpp compares every bit of the weights.")
     if not rebalanced.rebalances:
         return f"- No new split; losses of the two runs differ by {max(differences):.1e} of their value at most."
     first = rebalanced.rebalances[0]["step"] - 1
@@ -70,7 +91,7 @@ def settled_after(run, change, end, target):
 
 def table(rebalanced, fixed, fresh):
     fresh_step = fresh.median(4, fresh.count())
-    lines = ["| phase | steps | rebalanced | fixed split | fresh plan | rebalanced / fresh |",
+    lines = [f"| phase | steps | rebalanced | {stays(rebalanced)} | fresh plan | rebalanced / fresh |",
              "| --- | --- | --- | --- | --- | --- |"]
     full_step = rebalanced.median(*phases(rebalanced)[0][1:])
     for (name, first, last), (_, f, l) in zip(phases(rebalanced), phases(fixed)):
@@ -91,13 +112,15 @@ def comments(rebalanced, fixed, fresh):
         lines.append(f"- Node 0 at {share:g} % of a core from about step {step}: the median of five steps is within 10 % of "
                      f"{target:.3f} s " + ("never." if settled is None else f"from {settled} steps later on."))
     for change in rebalanced.rebalances:
-        lines.append(f"- Step {change['step']}: batches {change['batches_before']} -> {change['batches']}, "
+        moved = (f"stages end before blocks {change['cuts_before']} -> {change['cuts']}, {change['moved_bytes'] / 1e6:.1f} MB moved in {change['move_seconds']:.2f} s"
+                 if "cuts" in change else f"batches {change['batches_before']} -> {change['batches']}")
+        lines.append(f"- Step {change['step']}: {moved}, "
                      f"{change['step_seconds']:.3f} s -> {change['expected_step_seconds']:.3f} s expected.")
     return [*lines, loss_comment(rebalanced, fixed)]
 
 
 def draw_steps(axes, rebalanced, fixed, fresh):
-    for run, colour, name in ((fixed, FIXED, "fixed split"), (rebalanced, REBALANCED, "rebalanced")):
+    for run, colour, name in ((fixed, FIXED, stays(rebalanced)), (rebalanced, REBALANCED, "rebalanced")):
         axes.plot([s["step"] for s in run.steps], [s["step_seconds"] for s in run.steps], color=colour, linewidth=1.3, label=name)
     (fell, _), (rose, _) = rebalanced.changes
     axes.hlines(fresh.median(4, fresh.count()), fell, rose, color=FRESH, linewidth=2, linestyle="--",
@@ -112,6 +135,14 @@ def draw_steps(axes, rebalanced, fixed, fresh):
     axes.legend(loc="lower right", ncols=3)
 
 
+def draw_stages(axes, rebalanced):
+    steps = [s["step"] for s in rebalanced.steps]
+    for number, (name, blocks) in enumerate(rebalanced.stages()):
+        axes.step(steps, blocks, where="mid", color=RANKS[number % len(RANKS)], linewidth=1.8, label=name)
+    axes.set(ylabel="blocks", xlabel="step", ylim=(0, None), title="Blocks of each stage, rebalanced run")
+    axes.legend(loc="lower right", ncols=4)
+
+
 def draw_batches(axes, rebalanced):
     steps = [s["step"] for s in rebalanced.steps]
     for rank, batches in enumerate(zip(*(s["batches"] for s in rebalanced.steps))):
@@ -123,7 +154,7 @@ def draw_batches(axes, rebalanced):
 def draw(path, rebalanced, fixed, fresh):
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(11, 7.5), sharex=True, layout="constrained")
     draw_steps(top, rebalanced, fixed, fresh)
-    draw_batches(bottom, rebalanced)
+    (draw_stages if rebalanced.is_pipeline() else draw_batches)(bottom, rebalanced)
     for axes in (top, bottom):
         axes.grid(color="#E8EAED")
         axes.spines[["top", "right"]].set_visible(False)
@@ -136,13 +167,15 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path)
     options = parser.parse_args()
     rebalanced, fixed, fresh = (Run(options.runs / name) for name in ("rebalanced", "fixed", "fresh"))
-    text = ["# A node's share of its CPU halved and given back in mid-run", "",
+    pipeline = rebalanced.is_pipeline()
+    of_what = ", one pipeline" if pipeline else ""
+    text = [f"# A node's share of its CPU halved and given back in mid-run{of_what}", "",
             f"{rebalanced.description['model']}, {rebalanced.description['total']} samples a step over",
             "4 nodes at 50, 50, 33 and 55 % of a core, 1 Gb/s; node 0 falls to 25 % and returns to 50 %. Median step times, from",
-            f"{WITHIN} steps after a change on. Made by `experiments/rebalance.sh`; the fresh plan was profiled and solved at the halved",
+            f"{WITHIN} steps after a change on. Made by `experiments/rebalance.sh{' --layout pipeline' if pipeline else ''}`; the fresh plan was profiled and solved at the halved",
             "share and ran by itself.", ""]
     text += table(rebalanced, fixed, fresh) + [""] + comments(rebalanced, fixed, fresh)
-    text += ["", "![Step time and batches over steps](rebalance.png)"]
+    text += ["", f"![Step time and {'blocks of stages' if pipeline else 'batches'} over steps](rebalance.png)"]
     (options.out / "rebalance.md").write_text("\n".join(text) + "\n")
     draw(options.out / "rebalance.png", rebalanced, fixed, fresh)
     print("\n".join(text))

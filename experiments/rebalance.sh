@@ -15,11 +15,12 @@ Stages, all by default; a stage whose result is there is not run again:
   fixed        the same with --rebalance off
   draw         OUT/rebalance.png, OUT/rebalance.md
 
+  --layout L     data (batches are split anew; default), or pipeline (blocks move between stages)
   --model FILE   model description (default: a ViT of 1.8 million parameters)
   --total B      samples a step (default 64)
   --steps S      steps of a run; the share falls after a third, returns after two thirds (default 120)
-  --runs DIR     where runs are kept (default runs/rebalance)
-  --out DIR      where table and picture go (default results/rebalance)
+  --runs DIR     where runs are kept (default runs/rebalance, with pipeline runs/rebalance_pipeline)
+  --out DIR      where table and picture go (default results/rebalance, with pipeline results/rebalance_pipeline)
   --name NAME    of the cluster, see scripts/cluster.sh (default reb)
 
 Needs root, and a build in build/.
@@ -27,10 +28,11 @@ END
 }
 
 shares=50,50,33,55 full=50 halved=25
-model="" total=64 steps=120 runs=runs/rebalance out=results/rebalance name=reb stages=()
+layout=data model="" total=64 steps=120 runs="" out="" name=reb stages=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help | -h) usage && exit 0 ;;
+    --layout) layout=${2:?} && shift ;;
     --model) model=${2:?} && shift ;;
     --total) total=${2:?} && shift ;;
     --steps) steps=${2:?} && shift ;;
@@ -42,6 +44,12 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
+case $layout in
+  data) kind=batches folder=rebalance ;;
+  pipeline) kind=layout folder=rebalance_pipeline ;;
+  *) echo "rebalance: --layout: $layout is neither data nor pipeline" >&2 && exit 2 ;;
+esac
+runs=${runs:-runs/$folder} out=${out:-results/$folder}
 [[ ${#stages[@]} -gt 0 ]] || stages=(plan fresh rebalanced fixed draw)
 [[ -x build/lshdp ]] || { echo "rebalance: build/lshdp is missing: cmake --preset release && cmake --build --preset release" >&2 && exit 1; }
 
@@ -70,7 +78,9 @@ data=$runs/data.h5
 # plan_for NAME: profiles the cluster as it is and solves.
 plan_for() {
   on_cluster profile --model "$model" --threads 1 --total "$total" --curve-seconds 15 --out "$runs/$1.profile.json"
-  build/lshdp optimize "$runs/$1.profile.json" --total "$total" --out "$runs/$1.batches.json"
+  local how=()
+  [[ $layout == data ]] || how=(--layout pipeline)
+  build/lshdp optimize "$runs/$1.profile.json" --total "$total" "${how[@]}" --out "$runs/$1.$kind.json"
 }
 
 # train NAME OPTION..
@@ -90,7 +100,7 @@ after() {
 }
 
 stage_plan() {
-  [[ -e $runs/halved.batches.json ]] && return
+  [[ -e $runs/halved.$kind.json ]] && return
   need_cluster
   plan_for full
   cluster set 0 --cpu $halved
@@ -102,7 +112,7 @@ stage_fresh() {
   [[ -e $runs/fresh/summary.json ]] && return
   need_cluster
   cluster set 0 --cpu $halved
-  train fresh --batches "$runs/halved.batches.json" --rebalance off --steps 30
+  train fresh "--$kind" "$runs/halved.$kind.json" --rebalance off --steps 30
   cluster set 0 --cpu $full
 }
 
@@ -114,7 +124,7 @@ drifting() {
   rm -rf "$run" && mkdir -p "$run"
   (after $((steps / 3)) "$run" $halved && after $((2 * steps / 3)) "$run" $full) &
   local watcher=$!
-  train "$@" --batches "$runs/full.batches.json" --steps "$steps" || { kill $watcher; return 1; }
+  train "$@" "--$kind" "$runs/full.$kind.json" --steps "$steps" || { kill $watcher; return 1; }
   wait $watcher
 }
 

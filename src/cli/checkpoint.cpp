@@ -64,12 +64,16 @@ std::string table_of(const std::vector<FoundCheckpoint>& found) {
   return table.to_string();
 }
 
-int run_list(const Arguments& arguments) {
+Options list_options() {
   Options options("checkpoint list", "Lists the checkpoints of a run: the last line is the newest.",
                   "lshdp checkpoint list runs/first");
   options.positional("run", "a run directory");
   add_json_option(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_list(const Arguments& arguments) {
+  const Values values = list_options().parse(arguments);
   if (values.help()) return 0;
   const JsonFile file(values);
   const std::vector<FoundCheckpoint> found = train::list_checkpoints(values.text("run"), "run");
@@ -102,12 +106,16 @@ std::string describe(const Json& checkpoint) {
   return fmt::format("{}\n{}", table.to_string(), files.to_string());
 }
 
-int run_info(const Arguments& arguments) {
+Options info_options() {
   Options options("checkpoint info", "Tells what a checkpoint says of itself.",
                   "lshdp checkpoint info runs/first/checkpoints/step-100");
   options.positional("path", "a checkpoint, or a run directory: its newest");
   add_json_option(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_info(const Arguments& arguments) {
+  const Values values = info_options().parse(arguments);
   if (values.help()) return 0;
   const JsonFile file(values);
   const Json checkpoint = train::describe_checkpoint(train::newest_checkpoint_at(values.text("path"), "path"));
@@ -135,12 +143,16 @@ bool verify(const FoundCheckpoint& checkpoint, Progress& progress, std::int64_t 
   return damages.empty();
 }
 
-int run_verify(const Arguments& arguments) {
+Options verify_options() {
   Options options("checkpoint verify",
                   "Reads checkpoints and compares them with what was written; exit code 1 where any is damaged.",
                   "lshdp checkpoint verify runs/first");
   options.positional("path", "a checkpoint, or a run directory: all of its checkpoints");
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_verify(const Arguments& arguments) {
+  const Values values = verify_options().parse(arguments);
   if (values.help()) return 0;
   const std::vector<FoundCheckpoint> found = train::checkpoints_at(values.text("path"), "path");
   std::int64_t total = 0, before = 0, damaged = 0, looked_at = 0;
@@ -158,15 +170,21 @@ int run_verify(const Arguments& arguments) {
 
 }  // namespace
 
+const std::vector<Command>& checkpoint_kinds() {
+  static const std::vector<Command> table{
+      {"list", "the checkpoints of a run", false, run_list, list_options},
+      {"info", "what a checkpoint says of itself", false, run_info, info_options},
+      {"verify", "whether all that was written is there", false, run_verify, verify_options},
+      {"export", "the weights as others load them (lshdp export)", false, run_export, export_options}};
+  return table;
+}
+
 int run_checkpoint(const Arguments& arguments) {
-  static const Kinds kinds{.command = "checkpoint",
-                           .summary = "Lists, describes, verifies and exports checkpoints of runs",
-                           .example = "lshdp checkpoint list runs/first",
-                           .kinds = {{"list", "the checkpoints of a run", false, run_list},
-                                     {"info", "what a checkpoint says of itself", false, run_info},
-                                     {"verify", "whether all that was written is there", false, run_verify},
-                                     {"export", "the weights as others load them (lshdp export)", false, run_export}}};
-  return run_kind(kinds, arguments);
+  return run_kind({.command = "checkpoint",
+                   .summary = "Lists, describes, verifies and exports checkpoints of runs",
+                   .example = "lshdp checkpoint list runs/first",
+                   .kinds = checkpoint_kinds()},
+                  arguments);
 }
 
 }  // namespace lshdp::cli

@@ -66,25 +66,33 @@ data::TokenOutput token_output(const Values& values, const std::vector<std::file
   return output;
 }
 
-int run_idx(const Arguments& arguments) {
+Options idx_options() {
   Options options(
       "data idx", "Converts images and labels in MNIST's IDX format, plain or gzip",
       "lshdp data idx --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz --out train.h5");
   options.required("images", "FILE", "IDX file of unsigned bytes, N x H x W")
       .required("labels", "FILE", "IDX file of unsigned bytes, N");
   add_image_output(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_idx(const Arguments& arguments) {
+  const Values values = idx_options().parse(arguments);
   if (!values.help()) data::convert_idx(values.text("images"), values.text("labels"), image_output(values));
   return 0;
 }
 
-int run_cifar10(const Arguments& arguments) {
+Options cifar10_options() {
   Options options("data cifar10", "Converts CIFAR-10's binary version",
                   "lshdp data cifar10 cifar-10-batches-bin --out train.h5");
   options.positional("folder", "holds data_batch_1.bin to data_batch_5.bin and test_batch.bin")
       .flag("test", "convert the test batch instead of the five training batches");
   add_image_output(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_cifar10(const Arguments& arguments) {
+  const Values values = cifar10_options().parse(arguments);
   if (!values.help()) data::convert_cifar10(values.text("folder"), values.flag("test"), image_output(values));
   return 0;
 }
@@ -105,7 +113,7 @@ data::FolderOptions folder_options(const Values& values, data::ImageOutput& outp
   return options;
 }
 
-int run_images(const Arguments& arguments) {
+Options images_options() {
   Options options("data images", "Converts a folder that holds one folder of JPEG, PNG and WebP files per class",
                   "lshdp data images photos --size 224 --shorter 256 --out photos.h5");
   options.positional("folder", "holds one folder per class; its name is the class's")
@@ -115,7 +123,11 @@ int run_images(const Arguments& arguments) {
       .option("classes-of", "TRAIN.h5", "number the classes as this data set does: for a test set that belongs to it")
       .option("skip-damaged", "LIST", "leave files out that cannot be decoded, and write their names and causes here");
   add_image_output(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_images(const Arguments& arguments) {
+  const Values values = images_options().parse(arguments);
   if (values.help()) return 0;
   data::ImageOutput output = image_output(values);
   data::convert_image_folder(values.text("folder"), folder_options(values, output), output);
@@ -163,7 +175,7 @@ data::TextOptions text_options(const Values& values) {
   return options;
 }
 
-int run_text(const Arguments& arguments) {
+Options text_options() {
   Options options("data text", "Converts text to tokens: its bytes, or the byte-pair tokens of GPT-2 and other models",
                   "lshdp data text book.txt --out train.h5 --validation-fraction 0.1 --validation-out validation.h5");
   options
@@ -189,7 +201,11 @@ int run_text(const Arguments& arguments) {
       .flag("special", "special tokens in the text, such as <|endoftext|>, are tokens (default: ordinary text)");
   add_tokenizer_options(options, /*by_weights=*/false);
   add_token_output(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_text(const Arguments& arguments) {
+  const Values values = text_options().parse(arguments);
   if (values.help()) return 0;
   const std::vector<std::string>& names = values.texts("files");
   const std::vector<std::filesystem::path> files(names.begin(), names.end());
@@ -213,7 +229,7 @@ data::TokenFormat token_format(const Values& values) {
   return {data::IntegerType{bits / 8, type.front() == 'i', big}, values.flag("raw")};
 }
 
-int run_tokens(const Arguments& arguments) {
+Options tokens_options() {
   Options options("data tokens", "Converts tokens that other programs made: raw integers, NumPy's .npy, llm.c's shards",
                   "lshdp data tokens train.bin --dtype u16 --out train.h5");
   options.positionals("files", "tokens, taken in this order")
@@ -222,7 +238,11 @@ int run_tokens(const Arguments& arguments) {
       .flag("raw", "the files are raw tokens, whatever they begin with")
       .option("vocabulary", "V", "how many different tokens there can be (default: the largest token plus 1)");
   add_token_output(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_tokens(const Arguments& arguments) {
+  const Values values = tokens_options().parse(arguments);
   if (values.help()) return 0;
   const std::vector<std::string>& names = values.texts("files");
   const std::vector<std::filesystem::path> files(names.begin(), names.end());
@@ -231,7 +251,7 @@ int run_tokens(const Arguments& arguments) {
   return 0;
 }
 
-int run_synthetic_images(const Arguments& arguments) {
+Options synthetic_images_options() {
   Options options(
       "data synthetic-images", "Makes images that a model can learn to tell apart",
       "lshdp data synthetic-images --count 1000 --channels 3 --size 32 --classes 10 --seed 1 --out images.h5");
@@ -241,7 +261,11 @@ int run_synthetic_images(const Arguments& arguments) {
       .option("classes", "K", "classes", "10")
       .option("seed", "S", "labels and noise depend on it, the patterns of classes do not", "0");
   add_image_output(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_synthetic_images(const Arguments& arguments) {
+  const Values values = synthetic_images_options().parse(arguments);
   if (values.help()) return 0;
   data::make_synthetic_images({values.integer("count", 1), values.integer("channels", 1), values.integer("size", 1),
                                values.integer("classes", 1), static_cast<std::uint64_t>(values.integer("seed", 0))},
@@ -249,49 +273,57 @@ int run_synthetic_images(const Arguments& arguments) {
   return 0;
 }
 
-int run_synthetic_tokens(const Arguments& arguments) {
+Options synthetic_tokens_options() {
   Options options("data synthetic-tokens", "Makes tokens of which three in four follow from the one before",
                   "lshdp data synthetic-tokens --count 100000 --vocab 256 --seed 1 --out tokens.h5");
   options.required("count", "N", "tokens")
       .option("vocab", "V", "different tokens", "256")
       .option("seed", "S", "which tokens are drawn; what follows from what does not depend on it", "0");
   add_token_output(options);
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_synthetic_tokens(const Arguments& arguments) {
+  const Values values = synthetic_tokens_options().parse(arguments);
   if (values.help()) return 0;
   data::make_synthetic_tokens(values.integer("count", 1), values.integer("vocab", 1),
                               static_cast<std::uint64_t>(values.integer("seed", 0)), token_output(values));
   return 0;
 }
 
-int run_info(const Arguments& arguments) {
+Options info_options() {
   Options options("data info", "Tells what is in a data set", "lshdp data info train.h5");
   options.positional("file", "a data set that lshdp data wrote, or one of the same layout");
-  const Values values = options.parse(arguments);
+  return options;
+}
+
+int run_info(const Arguments& arguments) {
+  const Values values = info_options().parse(arguments);
   if (!values.help()) print_output(data::describe_dataset(values.text("file")));
   return 0;
 }
 
-const std::vector<Command>& kinds() {
+}  // namespace
+
+const std::vector<Command>& data_kinds() {
   static const std::vector<Command> table{
-      {"idx", "images and labels in MNIST's format", false, run_idx},
-      {"cifar10", "CIFAR-10's binary version", false, run_cifar10},
-      {"images", "a folder of image files per class", false, run_images},
-      {"text", "text files, as bytes or as a model's tokens", false, run_text},
-      {"tokens", "tokens that other programs made", false, run_tokens},
-      {"synthetic-images", "images from a seed", false, run_synthetic_images},
-      {"synthetic-tokens", "tokens from a seed", false, run_synthetic_tokens},
-      {"info", "tells what is in a data set", false, run_info},
+      {"idx", "images and labels in MNIST's format", false, run_idx, idx_options},
+      {"cifar10", "CIFAR-10's binary version", false, run_cifar10, cifar10_options},
+      {"images", "a folder of image files per class", false, run_images, images_options},
+      {"text", "text files, as bytes or as a model's tokens", false, run_text, text_options},
+      {"tokens", "tokens that other programs made", false, run_tokens, tokens_options},
+      {"synthetic-images", "images from a seed", false, run_synthetic_images, synthetic_images_options},
+      {"synthetic-tokens", "tokens from a seed", false, run_synthetic_tokens, synthetic_tokens_options},
+      {"info", "tells what is in a data set", false, run_info, info_options},
   };
   return table;
 }
-
-}  // namespace
 
 int run_data(const Arguments& arguments) {
   return run_kind({.command = "data",
                    .summary = "Converts data sets and tells what is in them",
                    .example = "lshdp data synthetic-images --count 1000 --out images.h5",
-                   .kinds = kinds()},
+                   .kinds = data_kinds()},
                   arguments);
 }
 

@@ -19,6 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using Kind = Options::Kind;
 
+}  // namespace
+
 Options init_config_options() {
   Options options("init-config",
                   "Writes a file for `lshdp run`: the hosts that it sees, and every option of a command.",
@@ -30,6 +32,8 @@ Options init_config_options() {
               "otherwise this machine)");
   return options;
 }
+
+namespace {
 
 std::vector<HostRanks> hosts_of(const Values& values) {
   if (!values.has("hosts")) return hosts_of_environment();

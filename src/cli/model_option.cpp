@@ -12,6 +12,7 @@
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
+#include "lshdp/model/fine_tuning.h"
 #include "lshdp/model/lora.h"
 #include "lshdp/model/traced.h"
 #include "lshdp/parallel/precision.h"
@@ -85,11 +86,21 @@ void require_precision(const model::Model& model, const Values& values) {
   model::require_type(model, parallel::compute_type(precision), "--precision");
 }
 
+model::Model with_given_frozen(model::Model model, const Values& values, bool adapters) {
+  if (adapters) throw UsageError("--freeze: adapters alone are trained, all else stays as it is already");
+  const std::vector<std::string> patterns = split_list(values.text("freeze"), "--freeze");
+  model = model::with_frozen(std::move(model), patterns, "--freeze");
+  // Files that were measured with all of it trained are not of this one.
+  model.name = fmt::format("{}{}{}", model.name, kWithFrozen, fmt::join(patterns, ","));
+  return model;
+}
+
 model::Model changed(model::Model model, const Values& values, const model::LoraSettings* recorded) {
   model = with_given_context(std::move(model), values);
   require_precision(model, values);
   const std::optional<model::LoraSettings> lora =
       recorded != nullptr ? lora_settings_of_run(model, values, *recorded) : lora_settings(values);
+  if (values.has("freeze")) return with_given_frozen(std::move(model), values, lora.has_value());
   if (!lora) return model;
   const char* source = recorded != nullptr ? "--resume" : values.has("lora") ? "--lora" : "--adapter";
   model = model::with_lora(std::move(model), *lora, source);
@@ -111,6 +122,8 @@ void add_model_options(Options& options) {
                    "(docs/own-models.md)");
   add_context_option(options);
   options
+      .option("freeze", "PATTERNS",
+              "parameters of these names are not trained: encoder.*,conv_proj.* (* and ? and [..] as a shell's)")
       .option("lora", "SETTINGS",
               "train low-rank adapters alone, the model itself stays: r=16,alpha=32,dropout=0.05,targets=q_proj,v_proj "
               "(rslora=true; targets=all-linear)")

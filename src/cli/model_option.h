@@ -14,7 +14,10 @@ namespace lshdp::cli {
 /// What follows the name of a model with adapters.
 inline constexpr const char* kWithAdapters = " with LoRA ";
 
-/// --model, with what changes the model that is named there: --context, --lora.
+/// The same of a model of which parts stay as they are.
+inline constexpr const char* kWithFrozen = " with frozen ";
+
+/// --model, with what changes the model that is named there: --context, --lora, --freeze.
 void add_model_options(Options& options);
 /// --context alone, for commands that take the model of weights.
 void add_context_option(Options& options);

@@ -356,20 +356,26 @@ Values Options::parse(const Arguments& arguments) const {
   return {false, std::move(given)};
 }
 
-std::string Options::help() const {
+std::string Options::usage() const {
   std::string usage = "lshdp " + command_;
-  Table table({"Options", ""});
   for (const Definition& d : definitions_) {
     if (d.kind == Kind::optional_positionals)
       usage += " [" + d.name + "...]";
     else if (is_positional(d))
       usage += " " + d.name + (takes_several(d) ? "..." : "");
     if (d.kind == Kind::required) usage += " --" + d.name + " " + d.placeholder;
+  }
+  return usage + " [options]";
+}
+
+std::string Options::help() const {
+  Table table({"Options", ""});
+  for (const Definition& d : definitions_) {
     const std::string name =
         is_positional(d) ? "  " + d.name : "  --" + d.name + (d.placeholder.empty() ? "" : " " + d.placeholder);
     table.add({name, d.help + (d.has_default ? " (default: " + d.otherwise + ")" : "")});
   }
-  return fmt::format("{}\n\nUsage: {} [options]\n\n{}\nExample:\n  {}\n", summary_, usage, table.to_string(), example_);
+  return fmt::format("{}\n\nUsage: {}\n\n{}\nExample:\n  {}\n", summary_, usage(), table.to_string(), example_);
 }
 
 }  // namespace lshdp::cli

@@ -34,7 +34,9 @@ plan::Layout shared_layout(comm::Communicator& communicator, const model::Model&
       throw UsageError(fmt::format("{}: the blocks of a stage lie on its rank as in --mode ddp; leave out --mode {}",
                                    kOption, traits.name));
     plan::Layout layout = plan::read_layout(path);
-    if (layout.model.starts_with(model.name + kWithAdapters)) layout.model = model.name;  // it has the same blocks
+    for (const char* changed : {kWithAdapters, kWithFrozen}) {
+      if (layout.model.starts_with(model.name + changed)) layout.model = model.name;  // it has the same blocks
+    }
     plan::require_fits(layout, parallel::layout_needs(model), communicator.size(),
                        fmt::format("{}: {}", kOption, path));
     return json_text(plan::to_json(layout));

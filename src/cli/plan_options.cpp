@@ -2,6 +2,7 @@
 #include "plan_options.h"
 
 #include "lshdp/core/error.h"
+#include "lshdp/plan/layout_planner.h"
 
 namespace lshdp::cli {
 namespace {
@@ -37,11 +38,14 @@ void add_plan_options(Options& options) {
               "profiled (by measured times of blocks), or auto (the same with a free order of ranks)",
               "auto")
       .option("pipeline-schedule", "S", "1f1b, gpipe, or auto (what is predicted to be faster)", "auto")
-      .option("profile", "FILE", "the profile.json that the file of --batches was solved from, for --rebalance")
+      .option("profile", "FILE",
+              "the profile.json that the file of --batches was solved from, or that of --layout planned from, for "
+              "--rebalance")
       .option(
           "rebalance", "N",
-          "off, or consider a new split of the same total every N steps, as ranks become slower or faster (default: "
-          "10 where a profile tells what ranks can do, by --batches auto or --profile; otherwise off)")
+          "off, or consider a new split of the same total every N steps, as ranks become slower or faster; of one "
+          "pipeline, other cuts between its stages (default: 10 where a profile tells what ranks can do, by --batches "
+          "auto, a planned --layout or --profile; otherwise off)")
       .per_rank({"batches"});
 }
 
@@ -60,19 +64,24 @@ train::PlanRequest plan_request(const Values& values) {
   }
   request.memory_given = values.has("memory");
   if (values.has("profile")) request.profile = values.text("profile");
-  const bool measured = request.batches == "auto";
-  if (measured && !request.profile.empty()) {
-    throw UsageError("--profile: --batches auto measures a profile of its own; give --batches FILE, or leave it out");
-  }
   request.layout = values.text("layout");
+  const bool planned = plan::is_layout_kind(request.layout);
+  const bool measured = request.batches == "auto" && planned;
+  if (measured && !request.profile.empty()) {
+    throw UsageError(
+        "--profile: --batches auto measures a profile of its own; give --batches FILE or --layout FILE, or leave it "
+        "out");
+  }
   request.stages = values.choice("stages", {"uniform", "speed", "profiled", "auto"});
   request.pipeline_schedule = values.choice("pipeline-schedule", {"1f1b", "gpipe", "auto"});
   const bool stages = request.layout != "data";
   if (!stages && (request.stages != "auto" || request.pipeline_schedule != "auto"))
     throw UsageError("--stages and --pipeline-schedule: only pipelines have stages; add --layout pipeline or auto");
-  if (stages && values.has("rebalance") && values.text("rebalance") != "off")
-    throw UsageError("--rebalance: stages are not cut anew within a run; leave it out, or use --layout data");
-  request.rebalance = stages ? 0 : rebalance_every(values, measured || !request.profile.empty());
+  const bool profiled = measured || !request.profile.empty();
+  request.rebalance = rebalance_every(values, profiled);
+  request.rebalance_given = values.has("rebalance");
+  if (stages && request.rebalance > 0 && !profiled)
+    throw UsageError("--rebalance: a layout is cut anew by a profile of its ranks; add --profile, or leave it out");
   return request;
 }
 

@@ -1,8 +1,9 @@
-// lshdp report: tables of runs on standard output, and a picture drawn by scripts/plot_results.py.
+// lshdp report: tables of runs on standard output, and a picture drawn by scripts/plot_results.py or a page in HTML.
 #include <cstdlib>
 
 #include <fmt/format.h>
 
+#include "html_report.h"
 #include "lshdp/cli/options.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/file.h"
@@ -57,6 +58,14 @@ void draw(const std::vector<std::string>& folders, const fs::path& picture) {
   if (code != 0) throw RunError(fmt::format("cannot draw: {} ended with exit code {}", script.string(), code));
 }
 
+void write_page(const std::vector<RunDirectory>& runs, const fs::path& page) {
+  if (runs.size() > 1) throw UsageError("--html: a page tells of one run; name one, or compare several with --out");
+  const NewFolders made = require_writable_file(page, "--html");
+  write_file(page, html_report(runs.front()));
+  print_output(describe(runs));
+  print_output("\nwrote {}\n", page.string());
+}
+
 }  // namespace
 
 Options report_options() {
@@ -66,7 +75,11 @@ Options report_options() {
       .option("out", "FILE.png",
               "the picture; without it, report.png in the run directory, or comparison.png in the "
               "current folder for several runs")
+      .option("html", "FILE.html",
+              "instead of the picture, a page of one run that a browser opens from disk: curves, a timeline of each "
+              "rank, plan beside fact, configuration")
       .positionals("run", "run directories; several are compared with the first");
+  options.excludes("out", "html");
   return options;
 }
 
@@ -76,6 +89,10 @@ int run_report(const Arguments& arguments) {
   const std::vector<std::string>& folders = values.texts("run");
   std::vector<RunDirectory> runs;
   for (const std::string& folder : folders) runs.push_back(read_run_directory(folder));
+  if (values.has("html")) {
+    write_page(runs, values.text("html"));
+    return 0;
+  }
   const fs::path otherwise = runs.size() > 1 ? fs::path("comparison.png") : runs.front().path / "report.png";
   const fs::path picture = values.has("out") ? fs::path(values.text("out")) : otherwise;
   const NewFolders made = require_writable_file(picture, "--out");

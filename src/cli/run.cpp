@@ -26,6 +26,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+}  // namespace
+
 Options run_options() {
   Options options("run", "Runs the command that a file describes: its options, and the hosts that mpirun starts it on.",
                   "lshdp run vit.yaml steps=100 results=runs/second");
@@ -33,6 +35,8 @@ Options run_options() {
       .optional_positionals("override", "changes of it: key=value, such as steps=100, or ~key to leave one out");
   return options;
 }
+
+namespace {
 
 bool contains_any(const std::vector<std::string>& words, std::initializer_list<std::string_view> wanted) {
   return std::any_of(wanted.begin(), wanted.end(),

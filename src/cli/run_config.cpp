@@ -344,7 +344,7 @@ class Reader {
 const Command& described_command(const std::string& name, const std::string& what) {
   std::vector<std::string> names;
   for (const Command& command : commands()) {
-    if (command.options == nullptr) continue;
+    if (command.options == nullptr || !command.in_files) continue;
     if (command.name == name) return command;
     names.push_back(command.name);
   }

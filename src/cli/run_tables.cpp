@@ -8,47 +8,12 @@
 #include "lshdp/core/median.h"
 #include "lshdp/core/text.h"
 #include "run_directory.h"
+#include "run_figures.h"
 
 namespace lshdp::cli {
 namespace {
 
 using train::StepRecord;
-
-/// Figures of a run, from the steps of its last launch after warm-up.
-struct Figures {
-  double mean_step = 0, median_step = 0, samples_per_second = 0;
-  std::vector<double> compute, communication, wait;  // means, by rank
-};
-
-void add_to(std::vector<double>& sums, const std::vector<double>& values, double weight) {
-  sums.resize(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) sums[i] += values[i] * weight;
-}
-
-Figures figures_of(const RunDirectory& run) {
-  const auto begin = run.steps.begin() + static_cast<std::ptrdiff_t>(run.first_of_launch);
-  const std::vector<StepRecord> steps = train::without_warm_up({begin, run.steps.end()});
-  const double share = 1 / static_cast<double>(steps.size());
-  Figures figures;
-  std::vector<double> times;
-  double samples = 0;
-  for (const StepRecord& step : steps) {
-    times.push_back(step.step_seconds);
-    figures.mean_step += step.step_seconds * share;
-    samples += static_cast<double>(step.samples) * share;
-    add_to(figures.compute, step.compute_seconds, share);
-    add_to(figures.communication, step.communication_seconds, share);
-    add_to(figures.wait, step.wait_seconds, share);
-  }
-  figures.median_step = median(times);
-  figures.samples_per_second = figures.mean_step > 0 ? samples / figures.mean_step : 0;
-  return figures;
-}
-
-std::string name_of(const RunDirectory& run) {
-  const auto normal = std::filesystem::absolute(run.path).lexically_normal();
-  return (normal.has_filename() ? normal : normal.parent_path()).filename().string();
-}
 
 std::string figure(double value) { return std::isfinite(value) ? fmt::format("{:.4f}", value) : "-"; }
 
@@ -60,7 +25,7 @@ std::string accuracy_of(const RunDirectory& run) {
   return fmt::format("{:.2f} %", 100 * run.evaluations.back().accuracy.value());
 }
 
-std::vector<std::string> run_row(const RunDirectory& run, const Figures& figures, const Figures& first) {
+std::vector<std::string> run_row(const RunDirectory& run, const RunFigures& figures, const RunFigures& first) {
   const auto& predicted = run.run.predicted;
   const bool evaluated = !run.evaluations.empty();
   return {name_of(run),
@@ -78,7 +43,7 @@ std::vector<std::string> run_row(const RunDirectory& run, const Figures& figures
           accuracy_of(run)};
 }
 
-std::string rank_table(const RunDirectory& run, const Figures& figures) {
+std::string rank_table(const RunDirectory& run, const RunFigures& figures) {
   Table table({"rank", "host", "device", "speed", "largest", "batch", "compute", "predicted", "communication", "wait"});
   for (std::size_t rank = 0; rank < run.run.ranks.size(); ++rank) {
     const train::RankInfo& info = run.run.ranks[rank];
@@ -107,23 +72,25 @@ double median_step(const RunDirectory& run, std::int64_t first, std::int64_t end
   return median(times);
 }
 
-std::string batches_text(const std::vector<std::int64_t>& batches) {
+std::string list_text(const std::vector<std::int64_t>& numbers) {
   constexpr std::size_t kMost = 16;
-  if (batches.size() <= kMost) return fmt::format("{}", fmt::join(batches, ","));
-  return fmt::format("{},..", fmt::join(batches.begin(), batches.begin() + kMost, ","));
+  if (numbers.size() <= kMost) return fmt::format("{}", fmt::join(numbers, ","));
+  return fmt::format("{},..", fmt::join(numbers.begin(), numbers.begin() + kMost, ","));
 }
 
 /// What each rebalance expected, and what the steps up to the next one took.
 std::string rebalance_table(const RunDirectory& run) {
   if (run.rebalances.empty()) return "";
-  Table table({"rebalanced at step", "batches before", "batches", "step before", "expected", "then"});
+  const bool stages = !run.rebalances.front().cuts.empty();
+  Table table({"rebalanced at step", stages ? "stages ended before" : "batches before",
+               stages ? "end before" : "batches", "step before", "expected", "then"});
   for (std::size_t i = 0; i < run.rebalances.size(); ++i) {
     const train::RebalanceRecord& change = run.rebalances[i];
     const bool last = i + 1 == run.rebalances.size();
     const double then = median_step(run, change.step, last ? run.steps.back().step + 1 : run.rebalances[i + 1].step);
-    table.add({format_count(change.step), batches_text(change.batches_before), batches_text(change.batches),
-               format_seconds(change.step_seconds), format_seconds(change.expected_step_seconds),
-               then > 0 ? format_seconds(then) : "-"});
+    table.add({format_count(change.step), list_text(stages ? change.cuts_before : change.batches_before),
+               list_text(stages ? change.cuts : change.batches), format_seconds(change.step_seconds),
+               format_seconds(change.expected_step_seconds), then > 0 ? format_seconds(then) : "-"});
   }
   return table.to_string();
 }
@@ -134,9 +101,9 @@ std::string describe(const std::vector<RunDirectory>& runs) {
   Table table({"run", "model", "total", "steps", "mean step", "median", "predicted", "error", "samples/s", "x first",
                "loss", "eval loss", "accuracy"});
   std::string ranks;
-  const Figures first = figures_of(runs.front());
+  const RunFigures first = figures_of(runs.front());
   for (const RunDirectory& run : runs) {
-    const Figures figures = figures_of(run);
+    const RunFigures figures = figures_of(run);
     table.add(run_row(run, figures, first));
     ranks += fmt::format("\n{}: {}, {}, {}; mean seconds a step, which overlap\n{}", name_of(run), run.run.model,
                          plan::describe_mode(run.run.strategy), numbers_of(run), rank_table(run, figures));

@@ -20,7 +20,9 @@
 #include "lshdp/core/log.h"
 #include "lshdp/core/text.h"
 #include "lshdp/core/version.h"
+#include "lshdp/model/fine_tuning.h"
 #include "lshdp/model/lora.h"
+#include "lshdp/model/trained_part.h"
 #include "lshdp/train/auto_resume.h"
 #include "lshdp/train/data_fit.h"
 #include "lshdp/train/launch.h"
@@ -49,7 +51,17 @@ void add_training_options(Options& options) {
       .option("beta1", "B", "AdamW's beta1", "0.9")
       .option("beta2", "B", "AdamW's beta2", "0.999")
       .option("epsilon", "E", "AdamW's epsilon", "1e-8")
+      .option(
+          "layer-decay", "F",
+          "fine-tuning: rates fall by this factor from layer to layer, from the head at --lr down to the embeddings",
+          "1")
+      .option("ema", "DECAY",
+              "keep a moving average of the weights as well (0.999: of the last thousand steps or so): evaluated, in "
+              "checkpoints, and at the end in DIR/ema (0: none)",
+              "0")
       .option("clip", "NORM", "clip gradients to this global norm (0: off)", "0")
+      .option("dropout", "P", "of a ViT: dropout, as torchvision has it", "0")
+      .option("stochastic-depth", "P", "of a ViT: drop branches of the last layer so often, less of those before", "0")
       .option("label-smoothing", "S", "label smoothing of the cross-entropy", "0")
       .option("seed", "S", "seed of fresh weights, the order of samples and augmentation", "0")
       .option("crop-padding", "P", "augmentation: random crop after padding by P pixels (0: off)", "0")
@@ -64,6 +76,9 @@ void add_file_options(Options& options) {
       .option(
           "init", "WEIGHTS",
           "weights to begin with: a safetensors file, a list of shards, a Hugging Face folder, a run or a checkpoint")
+      .flag("new-head",
+            "with --init: a fresh head of the model's number of classes, drawn from --seed, whatever head the weights "
+            "have")
       .option("save", "FILE", "write the trained weights to this file as well (safetensors)")
       .option("results", "DIR",
               "run directory: weights (model.safetensors, config.json; of --lora adapter_model.safetensors), metrics, "
@@ -78,6 +93,7 @@ void add_file_options(Options& options) {
               "continue from a checkpoint, or from the newest of a run directory; auto: from the newest of --results, "
               "or begin where it has none")
       .flag("resume-with-changes", "continue although data or settings differ from those of the checkpoint")
+      .flag("tensorboard", "write event files into DIR/tensorboard while it trains, for TensorBoard")
       .flag("trace", "write trace.json: what every rank did when (opens in Perfetto)")
       .flag("verbose-forward",
             "print what each block reads and gives in the first micro-batch: shapes, types, devices, and what goes to "
@@ -98,9 +114,13 @@ Options train_options() {
   add_communicator_option(options);
   add_file_options(options);
   options.excludes("steps", "epochs").one_of({"steps", "epochs"});
-  options.excludes("overwrite", "resume").needs("overwrite", {"results"}).needs("resume-with-changes", {"resume"});
+  options.excludes("overwrite", "resume")
+      .needs("overwrite", {"results"})
+      .needs("resume-with-changes", {"resume"})
+      .needs("new-head", {"init"});
   options.needs("eval-every", {"eval-data"}).needs("keep-best", {"eval-data"});
-  for (const char* kept : {"trace", "keep-best", "keep-checkpoints"}) options.needs(kept, {"results", "resume"});
+  for (const char* kept : {"trace", "tensorboard", "keep-best", "keep-checkpoints"})
+    options.needs(kept, {"results", "resume"});
   return options;
 }
 
@@ -127,6 +147,8 @@ void read_optimizer(const Values& values, train::TrainOptions& options) {
                    .epsilon = values.real("epsilon", 0),
                    .weight_decay = values.real("weight-decay", 0),
                    .decay_all = values.choice("decay", {"matrices", "all"}) == "all"};
+  options.layer_decay = values.real("layer-decay", 1e-6, 1);
+  options.ema = values.real("ema", 0, 0.999999999);
   options.clip_norm = values.real("clip", 0);
   options.label_smoothing = values.real("label-smoothing", 0, 0.999999);
 }
@@ -155,6 +177,7 @@ void read_folders(const Values& values, train::TrainOptions& options) {
   read_checkpoint_interval(values, options);
   options.keep_checkpoints = static_cast<int>(values.integer("keep-checkpoints", 1, 1'000'000));
   options.trace = values.flag("trace");
+  options.tensorboard = values.flag("tensorboard");
   options.verbose_forward = values.flag("verbose-forward");
   options.keep_best = values.flag("keep-best");
   const bool keeps = !options.results.empty() || !options.resume.empty();
@@ -169,8 +192,10 @@ void require_compatible(const Values& values, bool recorded) {
   const bool resumes = values.has("resume") && !resumes_by_itself(values);
   if (values.has("adapter") && resumes)
     throw UsageError("--adapter and --resume exclude each other: a checkpoint holds the adapter");
-  if (!adapter && values.has("init") && resumes)
-    throw UsageError("--init and --resume exclude each other, but for a run of adapters");
+  if (!adapter && values.has("init") && resumes && !values.has("freeze"))
+    throw UsageError("--init and --resume exclude each other, but for a run of adapters or with --freeze");
+  if (adapter && values.flag("new-head"))
+    throw UsageError("--new-head: adapters alone are trained, a fresh head would stay as it is drawn");
   if (adapter && values.has("save"))
     throw UsageError("--save writes one file, but an adapter has two; take it from --results");
 }
@@ -187,6 +212,7 @@ train::TrainOptions read_options(const Values& values) {
   options.windows =
       values.choice("windows", {"fixed", "random"}) == "random" ? data::Windows::anywhere : data::Windows::fixed;
   options.init = path_or_none(values, "init");
+  options.new_head = values.flag("new-head");
   options.adapter = path_or_none(values, "adapter");
   options.save = path_or_none(values, "save");
   read_folders(values, options);
@@ -247,7 +273,8 @@ std::string result_text(const Json& summary) {
   return text;
 }
 
-/// An adapter is of no use without the weights that it belongs to, nor in their folder, which it would be taken for.
+/// What is trained is of no use without the weights that the rest is in, nor in their folder, which it would be taken
+/// for.
 void require_other_folder(const Values& values, const std::filesystem::path& results) {
   for (const char* input : {"init", "adapter"}) {
     if (!values.has(input) || results.empty()) continue;
@@ -256,7 +283,7 @@ void require_other_folder(const Values& values, const std::filesystem::path& res
                                              .lexically_relative(std::filesystem::weakly_canonical(results));
     if (!inside.empty() && *inside.begin() != "..")
       throw UsageError(
-          fmt::format("--results: {} holds what --{} names; give the adapter another folder", results.string(), input));
+          fmt::format("--results: {} holds what --{} names; give this run another folder", results.string(), input));
   }
 }
 
@@ -288,6 +315,14 @@ void warn_of_dropout(const comm::Communicator& communicator, const model::Model&
   if (communicator.rank() != 0 || model.dropout.empty()) return;
   spdlog::warn("--model: its description asks for dropout ({}), which lshdp does not have: this run trains without it",
                fmt::join(model.dropout, ", "));
+}
+
+/// The model as this run trains it.
+model::Model tuned(model::Model model, const Values& values, const train::TrainOptions& options) {
+  if (options.new_head) model::require_new_head(model);
+  const double dropout = values.real("dropout", 0, 0.99), depth = values.real("stochastic-depth", 0, 0.99);
+  if (dropout > 0 || depth > 0) model = model::with_dropout(model, dropout, depth);
+  return options.layer_decay == 1 ? std::move(model) : model::with_layer_decay(std::move(model), options.layer_decay);
 }
 
 void warn_of_base(const train::TrainOptions& options) {
@@ -324,6 +359,8 @@ int run_train(const Arguments& arguments) {
   const train::LaunchRequest request{
       .ranks = rank_request(values), .communicator = communicator_request(values), .plan = plan_request(values)};
   train::TrainOptions options = read_options(values);
+  if (options.ema > 0 && request.ranks.strategy.wire == Wire::bf16)
+    throw UsageError("--ema: to evaluate the average would change what --wire bf16 rounds; take --wire exact");
   options.invocation = {
       .command = command_line("train", arguments), .options = values.to_json(), .program = program_version()};
   return with_ranks("train", values, [&](comm::Communicator& world) {
@@ -335,7 +372,8 @@ int run_train(const Arguments& arguments) {
     if (recorded) complete_by_record(*recorded, options);
     model::Model model = shared_model_of_run(world, values, recorded ? &recorded->settings : nullptr);
     comm::agree(world, [&] { model.input.documents = train::hold_documents({options.data, options.eval_data}); });
-    if (model::lora_of(model)) comm::agree(world, [&] { require_other_folder(values, options.results); });
+    comm::agree(world, [&] { model = tuned(std::move(model), values, options); });
+    if (model::is_partly_frozen(model)) comm::agree(world, [&] { require_other_folder(values, options.results); });
     const train::RunClaim claim = train::claim_run(world, {.results = options.results,
                                                            .resume = options.resume,
                                                            .overwrite = options.overwrite,
@@ -349,7 +387,8 @@ int run_train(const Arguments& arguments) {
     if (!options.results.empty()) comm::require_shared_folder(world, options.results, options.results_option);
     const NewFolders folders = check_outputs(world, values);
     warn_of_dropout(world, model);
-    if (options.resume.empty()) options.init = first_weights(world, model, values);
+    const bool needs_first = options.init.empty() && model::is_partly_frozen(model);
+    if (options.resume.empty() || needs_first) options.init = first_weights(world, model, values);
     if (world.rank() == 0 && model::lora_of(model)) warn_of_base(options);
     const Json summary = train::launch(world, model, request, options);
     print_on_rank_0(world, world.rank() == 0 ? result_text(summary) : "");

@@ -52,6 +52,8 @@ const char* words_of(Doing doing) {
       return "writing the checkpoint";
     case Doing::finishing:
       return "finishing";
+    case Doing::moving_blocks:
+      return "moving blocks";
   }
   return "";
 }

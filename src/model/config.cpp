@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "lshdp/core/json.h"
+#include "lshdp/model/fine_tuning.h"
 #include "lshdp/model/lora.h"
 #include "lshdp/model/model.h"
 #include "lshdp/model/traced.h"
@@ -90,6 +91,7 @@ Json text_config(Json config, std::int64_t vocabulary) {
 Json config_of(const Model& model, at::ScalarType type) {
   Json config = model.description;
   config.erase(kLoraKey);
+  for (const char* of_run : {kFreezeKey, kDropoutKey, kStochasticDepthKey}) config.erase(of_run);
   if (is_traced(model)) return config;
   if (model.input.kind == InputSpec::Kind::tokens) {
     config = text_config(std::move(config), model.input.vocabulary);

@@ -89,11 +89,16 @@ void Description::allow_only_list_of(const std::string& key, const Json& value) 
   throw_wrong_key(source_, key, fmt::format("is {}; only {} is supported, for all layers", list.dump(), value.dump()));
 }
 
-void Description::ignore_dropout(const std::string& key) {
+double Description::dropout(const std::string& key) {
   known_.insert(key);
-  if (!has(key)) return;
+  if (!has(key)) return 0;
   const auto value = json_value<double>(object_, key, source_);
   if (!(value >= 0 && value < 1)) throw_wrong_key(source_, key, "must be at least 0 and below 1");
+  return value;
+}
+
+void Description::ignore_dropout(const std::string& key) {
+  const double value = dropout(key);
   if (value > 0) dropped_.push_back(fmt::format("{} {}", key, value));
 }
 

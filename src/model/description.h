@@ -46,6 +46,8 @@ class Description {
   void allow_only_list_of(const std::string& key, const Json& value);
   /// The key may be there with a probability, which nobody applies: dropped() lists those above 0.
   void ignore_dropout(const std::string& key);
+  /// A probability of dropping, at least 0 and below 1; 0 where the key is missing.
+  double dropout(const std::string& key);
   const std::vector<std::string>& dropped() const { return dropped_; }
   /// The key may be there with any value: it does not concern us.
   void ignore(const std::string& key) { known_.insert(key); }

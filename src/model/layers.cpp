@@ -11,6 +11,7 @@
 #include "dropout.h"
 #include "linear.h"
 #include "lshdp/core/error.h"
+#include "lshdp/core/mix.h"
 
 namespace lshdp::model {
 
@@ -140,6 +141,17 @@ void require_positions(std::int64_t tokens, std::int64_t positions) {
   if (tokens <= positions) return;
   throw UsageError(
       fmt::format("{} tokens in a row, but the model has {} positions; use shorter sequences", tokens, positions));
+}
+
+at::Tensor Tensors::dropped(const at::Tensor& input, double probability, std::string_view place) const {
+  return pass_.dropout ? keyed_dropout(input, probability, hash_of(place), *pass_.dropout) : input;
+}
+
+at::Tensor Tensors::dropped_whole(const at::Tensor& branch, double probability, std::string_view place) const {
+  if (!pass_.dropout || probability == 0) return branch;
+  std::vector<std::int64_t> one_a_sample(static_cast<std::size_t>(branch.dim()), 1);
+  one_a_sample.front() = branch.size(0);
+  return branch * keyed_dropout(at::ones(one_a_sample, branch.options()), probability, hash_of(place), *pass_.dropout);
 }
 
 at::Tensor Tensors::linear(std::size_t weight, const at::Tensor& input, const std::optional<at::Tensor>& bias) const {

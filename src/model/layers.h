@@ -64,6 +64,10 @@ class Tensors {
   const Documents& documents() const { return pass_.documents; }
   /// [.., in] -> [.., out]: the linear layer whose weight has this number, with what an adapter adds to it.
   at::Tensor linear(std::size_t weight, const at::Tensor& input, const std::optional<at::Tensor>& bias = {}) const;
+  /// In training, `input` [B, ..] with keyed_dropout(). `place` tells where in the model it is.
+  at::Tensor dropped(const at::Tensor& input, double probability, std::string_view place) const;
+  /// The same of all that a sample has, or none of it: stochastic depth (Huang et al. 2016, arXiv 1603.09382).
+  at::Tensor dropped_whole(const at::Tensor& branch, double probability, std::string_view place) const;
 
  private:
   const std::vector<Parameter>& own_;

@@ -9,6 +9,7 @@
 #include "architectures.h"
 #include "lshdp/core/file_kind.h"
 #include "lshdp/core/text.h"
+#include "lshdp/model/fine_tuning.h"
 #include "lshdp/model/lora.h"
 #include "lshdp/model/traced.h"
 #include "lshdp/model/weights.h"
@@ -116,8 +117,14 @@ Model build_base(const Json& object, const std::string& name, const std::string&
       fmt::format("is \"{}\"; it must be \"vit\", \"gpt2\", \"llama\", \"qwen2\", \"mistral\" or \"mlp\"", type));
 }
 
-/// With the adapters that a description of ours names.
+/// With what a description of ours names beside the model: its adapters, or what of it stays as it is.
 Model build(const Json& object, const std::string& name, const std::string& source) {
+  if (object.is_object() && object.contains(kFreezeKey)) {
+    Json base = object;
+    base.erase(kFreezeKey);
+    const auto patterns = json_value<std::vector<std::string>>(object, kFreezeKey, source);
+    return with_frozen(build(base, name, source), patterns, source + ": " + kFreezeKey);
+  }
   if (!object.is_object() || !object.contains(kLoraKey)) return build_base(object, name, source);
   Json base = object;
   const LoraSettings settings = lora_from_json(base.at(kLoraKey), source + ": " + kLoraKey);
@@ -130,7 +137,13 @@ std::pair<Json, fs::path> description_in(const fs::path& folder) {
   std::error_code error;
   if (const fs::path config = folder / kConfigFile; fs::exists(config, error)) return {read_json(config), config};
   const fs::path manifest = folder / "manifest.json";
-  if (fs::exists(manifest, error)) return {json_value<Json>(read_json(manifest), "model", manifest.string()), manifest};
+  if (fs::exists(manifest, error)) {
+    Json description = json_value<Json>(read_json(manifest), "model", manifest.string());
+    for (const char* of_run : {kFreezeKey, kDropoutKey, kStochasticDepthKey}) {
+      if (description.is_object()) description.erase(of_run);
+    }
+    return {description, manifest};
+  }
   throw UsageError(fmt::format("model: the folder {} holds no config.json that describes a model", folder.string()));
 }
 
@@ -216,7 +229,7 @@ Model with_context(const Model& model, std::int64_t context) {
 }
 
 nlohmann::json parameters_of_description(nlohmann::json description) {
-  description.erase("context");
+  for (const char* other : {"context", kFreezeKey, kDropoutKey, kStochasticDepthKey}) description.erase(other);
   if (description.contains(kLoraKey)) description[kLoraKey].erase("base_precision");
   return description;
 }

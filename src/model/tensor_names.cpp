@@ -180,7 +180,7 @@ void require_nothing_left(const Names& left, const TextNames& text, const std::s
 
 }  // namespace
 
-MatchedNames match_names(const Model& model, const TensorSource& source) {
+MatchedNames match_names(const Model& model, const TensorSource& source, std::span<const std::string> dispensable) {
   Names left;
   for (const std::string& name : source.names()) left.emplace(name, name);
   const TextNames text = text_names(model);
@@ -196,7 +196,8 @@ MatchedNames match_names(const Model& model, const TensorSource& source) {
         spdlog::info("{}: {} is there alone, and is the embedding tied to it as well", source.where(), matched.head);
         name = std::exchange(matched.head, {});
       }
-      if (name.empty()) refuse_missing(parameter.name, left, text, source.where());
+      if (name.empty() && std::ranges::find(dispensable, parameter.name) == dispensable.end())
+        refuse_missing(parameter.name, left, text, source.where());
       names.push_back(std::move(name));
     }
   }

@@ -1,5 +1,6 @@
 // Which tensor of a source is which parameter of a model.
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,8 @@ struct MatchedNames {
   std::string head;                                     // the tied head beside the embedding; empty: none
 };
 
-/// Throws UsageError naming a tensor that is missing, or in the source but not in the model.
-MatchedNames match_names(const Model& model, const TensorSource& source);
+/// `dispensable`: parameters that the source may lack; their names there are empty then. Throws UsageError naming a
+/// tensor that is missing, or in the source but not in the model.
+MatchedNames match_names(const Model& model, const TensorSource& source, std::span<const std::string> dispensable = {});
 
 }  // namespace lshdp::model

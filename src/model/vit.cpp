@@ -4,6 +4,7 @@
 #include "architectures.h"
 #include "layers.h"
 #include "linear.h"
+#include "lshdp/model/fine_tuning.h"
 
 namespace lshdp::model {
 namespace {
@@ -12,6 +13,12 @@ constexpr double kEpsilon = 1e-6;
 
 struct Sizes {
   std::int64_t channels, image, patch, layers, heads, hidden, mlp, classes;
+  double dropout, stochastic_depth;  // while it trains
+  /// With which a branch of the layer is dropped: rising from 0 to that of the last.
+  double drop_of_branch(std::int64_t layer) const {
+    return layers == 1 ? stochastic_depth
+                       : stochastic_depth * static_cast<double>(layer) / static_cast<double>(layers - 1);
+  }
   std::int64_t patches_a_side() const { return image / patch; }
   std::int64_t tokens() const { return patches_a_side() * patches_a_side() + 1; }
 };
@@ -36,7 +43,7 @@ class Embedding final : public ListedBlock {
   at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
     const at::Tensor tokens = linear_layer(patches(input), p[0].flatten(1), p[1]);
     const at::Tensor class_token = p[2].expand({input.size(0), 1, sizes_.hidden});
-    return at::cat({class_token, tokens}, 1) + p[3];
+    return p.dropped(at::cat({class_token, tokens}, 1) + p[3], sizes_.dropout, "encoder.dropout");
   }
 
   /// A convolution whose stride is its kernel is a matrix product of the patches: [B, patches, channels * patch *
@@ -57,7 +64,9 @@ std::string prefix(std::int64_t layer) { return "encoder.layers.encoder_layer_" 
 class Attention final : public ListedBlock {
  public:
   Attention(const Sizes& s, std::int64_t layer)
-      : ListedBlock("attention " + std::to_string(layer), make_parameters(s, prefix(layer))), heads_(s.heads) {}
+      : ListedBlock("attention " + std::to_string(layer), make_parameters(s, prefix(layer))),
+        sizes_(s),
+        layer_(layer) {}
 
  private:
   enum : std::size_t { norm_w, norm_b, in_w, in_b, out_w, out_b };
@@ -75,18 +84,22 @@ class Attention final : public ListedBlock {
 
   at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], kEpsilon);
-    const at::Tensor mixed = attention(split_heads(p.linear(in_w, normed, without_key_bias(p[in_b])), heads_), false);
-    return p.linear(out_w, mixed, p[out_b]) + input;
+    const at::Tensor mixed =
+        attention(split_heads(p.linear(in_w, normed, without_key_bias(p[in_b])), sizes_.heads), false);
+    const std::string place = prefix(layer_) + "self_attention";
+    const at::Tensor branch = p.dropped(p.linear(out_w, mixed, p[out_b]), sizes_.dropout, place + ".dropout");
+    return p.dropped_whole(branch, sizes_.drop_of_branch(layer_), place) + input;
   }
 
-  std::int64_t heads_;
+  Sizes sizes_;
+  std::int64_t layer_;
 };
 
 /// Second half of a layer: [B, tokens, hidden] -> the same: x + mlp(norm(x)).
 class Mlp final : public ListedBlock {
  public:
   Mlp(const Sizes& s, std::int64_t layer)
-      : ListedBlock("mlp " + std::to_string(layer), make_parameters(s, prefix(layer))) {}
+      : ListedBlock("mlp " + std::to_string(layer), make_parameters(s, prefix(layer))), sizes_(s), layer_(layer) {}
 
  private:
   enum : std::size_t { norm_w, norm_b, up_w, up_b, down_w, down_b };
@@ -104,8 +117,14 @@ class Mlp final : public ListedBlock {
 
   at::Tensor run(const at::Tensor& input, const Tensors& p) const override {
     const at::Tensor normed = at::layer_norm(input, {input.size(2)}, p[norm_w], p[norm_b], kEpsilon);
-    return input + p.linear(down_w, at::gelu(p.linear(up_w, normed, p[up_b])), p[down_b]);
+    const std::string place = prefix(layer_) + "mlp";
+    const at::Tensor up = p.dropped(at::gelu(p.linear(up_w, normed, p[up_b])), sizes_.dropout, place + ".2");
+    const at::Tensor branch = p.dropped(p.linear(down_w, up, p[down_b]), sizes_.dropout, place + ".4");
+    return input + p.dropped_whole(branch, sizes_.drop_of_branch(layer_), place);
   }
+
+  Sizes sizes_;
+  std::int64_t layer_;
 };
 
 std::vector<Parameter> head_parameters(const Sizes& s) {
@@ -137,7 +156,8 @@ Sizes read_sizes(Description& d) {
   s.hidden = d.size("hidden_dim");
   s.mlp = d.size("mlp_dim");
   s.classes = d.size_or("num_classes", 1000);
-  d.ignore_dropout("dropout");
+  s.dropout = d.dropout(kDropoutKey);
+  s.stochastic_depth = d.dropout(kStochasticDepthKey);
   d.ignore_dropout("attention_dropout");
   d.allow_only("representation_size", nullptr);
   d.allow_only("conv_stem_configs", nullptr);
@@ -158,6 +178,8 @@ Model make_vit(Description& description, const std::string& name) {
   model.description = {{"type", "vit"},          {"channels", s.channels}, {"image_size", s.image},
                        {"patch_size", s.patch},  {"num_layers", s.layers}, {"num_heads", s.heads},
                        {"hidden_dim", s.hidden}, {"mlp_dim", s.mlp},       {"num_classes", s.classes}};
+  if (s.dropout > 0) model.description[kDropoutKey] = s.dropout;
+  if (s.stochastic_depth > 0) model.description[kStochasticDepthKey] = s.stochastic_depth;
   model.input.kind = InputSpec::Kind::image;
   model.input.channels = s.channels;
   model.input.image_size = s.image;

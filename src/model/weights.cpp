@@ -1,13 +1,16 @@
 // A model's parameters in and out of files.
 #include "lshdp/model/weights.h"
 
+#include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "lshdp/core/error.h"
 #include "lshdp/core/log.h"
+#include "lshdp/model/fine_tuning.h"
 #include "lshdp/model/safetensors.h"
 #include "tensor_names.h"
 
@@ -30,18 +33,48 @@ void require_finite(const at::Tensor& value, const std::string& name, const std:
                   where, name, nans, infinite, value.numel()));
 }
 
-WeightReader::WeightReader(const Model& model, TensorSource& source) : model_(model), source_(source) {
-  MatchedNames matched = match_names(model, source);
+WeightReader::WeightReader(const Model& model, TensorSource& source, const WeightChanges& changes)
+    : model_(model), source_(source), changes_(changes), classification_head_(classification_head(model)) {
+  if (changes.new_head) require_new_head(model);
+  MatchedNames matched =
+      match_names(model, source, changes.new_head ? classification_head_ : std::vector<std::string>());
   names_ = std::move(matched.of_parameters);
   head_ = std::move(matched.head);
 }
 
+bool WeightReader::is_fresh(const Parameter& parameter) const {
+  return changes_.new_head && std::ranges::find(classification_head_, parameter.name) != classification_head_.end();
+}
+
+at::Tensor WeightReader::fresh(std::size_t block, std::size_t parameter) {
+  const Parameter& wanted = model_.blocks[block]->parameters()[parameter];
+  if (!std::exchange(told_of_head_, true)) {
+    const std::string& name = names_[block][parameter];
+    spdlog::info("--new-head: a fresh head of {} classes; {} has {}", wanted.shape.front(), source_.where(),
+                 name.empty() ? "none" : fmt::format("one of {}", source_.read(name).size(0)));
+  }
+  return initial_value(wanted, changes_.seed);
+}
+
+/// With what would help.
+void WeightReader::refuse_shape(const std::string& name, const at::Tensor& tensor, const Parameter& parameter) const {
+  const std::string found = fmt::format("{}: tensor {} has shape [{}], the model needs [{}]", source_.where(), name,
+                                        fmt::join(tensor.sizes().vec(), ", "), fmt::join(parameter.shape, ", "));
+  const bool same_width = tensor.dim() == std::ssize(parameter.shape) && tensor.dim() > 0 &&
+                          tensor.sizes().slice(1).equals(at::IntArrayRef(parameter.shape).slice(1));
+  if (same_width && std::ranges::find(classification_head_, parameter.name) != classification_head_.end())
+    throw UsageError(
+        fmt::format("{}: it is the head of {} classes, not {}; lshdp train --new-head begins with a fresh one", found,
+                    tensor.size(0), parameter.shape.front()));
+  if (is_positions(model_, parameter) && side_of_positions(tensor) > 0)
+    throw UsageError(fmt::format("{}: it is of images of another size; lshdp train --init interpolates it", found));
+  throw UsageError(found);
+}
+
 at::Tensor WeightReader::checked(const std::string& name, const Parameter& parameter) {
   const at::Tensor tensor = source_.read(name);
-  if (tensor.sizes() != at::IntArrayRef(parameter.shape)) {
-    throw UsageError(fmt::format("{}: tensor {} has shape [{}], the model needs [{}]", source_.where(), name,
-                                 fmt::join(tensor.sizes().vec(), ", "), fmt::join(parameter.shape, ", ")));
-  }
+  if (tensor.sizes() != at::IntArrayRef(parameter.shape) && !fits_interpolated(tensor, parameter))
+    refuse_shape(name, tensor, parameter);
   if (!is_readable(tensor.scalar_type())) {
     throw UsageError(fmt::format("{}: tensor {} has type {}, which is no floating type of 2, 4 or 8 bytes",
                                  source_.where(), name, c10::toString(tensor.scalar_type())));
@@ -67,10 +100,27 @@ at::Tensor WeightReader::tied(const at::Tensor& embedding, const Parameter& para
 
 at::Tensor WeightReader::read(std::size_t block, std::size_t parameter) {
   const Parameter& wanted = model_.blocks[block]->parameters()[parameter];
+  if (is_fresh(wanted)) return fresh(block, parameter);
   at::Tensor tensor = checked(names_[block][parameter], wanted);
   const bool embedding = block == 0 && model_.blocks[block]->looked_up() == parameter;
   if (embedding && !head_.empty()) tensor = tied(tensor, wanted);
-  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
+  tensor = tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
+  return tensor.sizes() == at::IntArrayRef(wanted.shape) ? tensor : interpolated(tensor);
+}
+
+bool WeightReader::fits_interpolated(const at::Tensor& tensor, const Parameter& parameter) const {
+  return changes_.image_size && is_positions(model_, parameter) && side_of_positions(tensor) > 0 &&
+         tensor.size(2) == parameter.shape[2];
+}
+
+/// Positions of a ViT.
+at::Tensor WeightReader::interpolated(const at::Tensor& positions) {
+  const std::int64_t image = model_.input.image_size, patch = model_.description.at("patch_size").get<std::int64_t>();
+  const std::int64_t side = image / patch, old = side_of_positions(positions);
+  if (!std::exchange(told_of_positions_, true))
+    spdlog::info("{}: positions of {} x {} patches (images of {}) are interpolated to {} x {} (images of {})",
+                 source_.where(), old, old, old * patch, side, side, image);
+  return interpolated_positions(positions, side);
 }
 
 Values read_weights(const Model& model, TensorSource& source) {

@@ -2,39 +2,15 @@
 #include "lshdp/plan/rebalance.h"
 
 #include <algorithm>
-#include <cmath>
 #include <stdexcept>
 #include <utility>
 
-#include "lshdp/core/median.h"
 #include "lshdp/plan/solver.h"
 #include "step_model.h"
 #include "time_curve.h"
 
 namespace lshdp::plan {
 namespace {
-
-constexpr std::size_t kMinWindow = 3, kMaxWindow = 10;  // steps whose median counts
-constexpr std::size_t kWindows = 2;                     // that must agree
-constexpr double kHardestGain = 0.4;                    // never is more asked of a new split
-constexpr double kForgiven = 0.9;       // what is asked above the least shrinks by this with each decision
-constexpr double kResolution = 1.0025;  // slowness in steps of this: ranks alike stay alike and share one table
-
-/// Median over steps of a figure that `figure(step)` picks.
-template <typename Figure>
-double median_of(std::span<const StepObservation> steps, Figure figure) {
-  std::vector<double> values;
-  for (const StepObservation& step : steps) values.push_back(figure(step));
-  return median(std::move(values));
-}
-
-double median_step(std::span<const StepObservation> steps) {
-  return median_of(steps, [](const StepObservation& step) { return step.step_seconds; });
-}
-
-double rounded(double slowness) {
-  return std::exp(std::round(std::log(slowness) / std::log(kResolution)) * std::log(kResolution));
-}
 
 using Batches = std::vector<std::int64_t>;
 
@@ -51,13 +27,12 @@ RankProfile learnt_rank(const RankPlan& planned, double compute_seconds) {
   return rank;
 }
 
-Profile learnt_profile(const Plan& plan, std::span<const StepObservation> steps) {
+Profile learnt_profile(const Plan& plan, Steps steps) {
   Profile profile;
   profile.model = plan.model;
   profile.strategy = plan.strategy.value_or(Strategy{});
   for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) {
-    const double seconds = median_of(steps, [rank](const StepObservation& step) { return step.compute_seconds[rank]; });
-    profile.ranks.push_back(learnt_rank(plan.ranks[rank], seconds));
+    profile.ranks.push_back(learnt_rank(plan.ranks[rank], median_compute_seconds(steps, rank)));
   }
   return profile;
 }
@@ -94,25 +69,15 @@ Rebalancer::Rebalancer(Plan plan, std::optional<Profile> profile, const Rebalanc
     : plan_(std::move(plan)),
       profile_(std::move(profile)),
       options_(options),
+      windows_(options.window_seconds),
       slowness_(plan_.ranks.size(), 1.0),
       required_gain_(options.min_gain) {}
 
 void Rebalancer::observe(const StepObservation& step) {
   if (step.step < first_step_) return;
-  if (recent_.size() == kMaxWindow * kWindows) recent_.erase(recent_.begin());
-  recent_.push_back(step);
+  windows_.add(step);
   // Every rank learns: each cuts its own batch into micro-batches later.
-  if (!profile_ && !last_windows().empty()) profile_ = learnt_profile(plan_, last_windows());
-}
-
-/// The steps of the last two windows; none before there are enough. Short steps make longer windows: a machine's
-/// hiccups last as long as they last.
-Rebalancer::Steps Rebalancer::last_windows() const {
-  const Steps steps(recent_);
-  if (steps.size() < kMinWindow * kWindows) return {};
-  const double fitting = std::ceil(options_.window_seconds / std::max(median_step(steps.last(kMinWindow)), 1e-9));
-  const auto window = static_cast<std::size_t>(std::clamp(fitting, double{kMinWindow}, double{kMaxWindow}));
-  return steps.size() < window * kWindows ? Steps() : steps.last(window * kWindows);
+  if (!profile_ && !windows_.last().empty()) profile_ = learnt_profile(plan_, windows_.last());
 }
 
 /// The rank's work over what its profile says of it, as near to what was decided last as the figures allow: of the CPU
@@ -130,16 +95,14 @@ double Rebalancer::slowness_of(std::size_t rank, const StepModel& model, double 
   const double profiled = work + update + (idle ? 0 : transfers);
   const double least = compute_seconds / profiled;
   const double most = idle ? least : (compute_seconds + std::min(transfers * before, wait_seconds)) / profiled;
-  return rounded(std::clamp(before, least, most));
+  return rounded_slowness(std::clamp(before, least, most));
 }
 
 std::vector<double> Rebalancer::slowness_in(Steps steps) const {
   const StepModel model(*profile_, plan_.shard_weights);
   std::vector<double> slowness;
   for (std::size_t rank = 0; rank < plan_.ranks.size(); ++rank) {
-    const double compute = median_of(steps, [rank](const StepObservation& s) { return s.compute_seconds[rank]; });
-    const double wait = median_of(steps, [rank](const StepObservation& s) { return s.wait_seconds[rank]; });
-    slowness.push_back(slowness_of(rank, model, compute, wait));
+    slowness.push_back(slowness_of(rank, model, median_compute_seconds(steps, rank), median_wait_seconds(steps, rank)));
   }
   return slowness;
 }
@@ -154,23 +117,12 @@ double Rebalancer::gain_of(const Batches& batches, const std::vector<double>& sl
   return (so_far->step_seconds - then->step_seconds) / std::max(so_far->step_seconds, step_seconds);
 }
 
-/// A split that brought less than half of what it promised was chosen by noise, or by a model that is wrong here.
-void Rebalancer::judge_last_change(double step_seconds) {
-  required_gain_ = std::max(options_.min_gain, required_gain_ * kForgiven);
-  if (!last_change_) return;
-  const double promised = last_change_->step_seconds - last_change_->expected_step_seconds;
-  if (last_change_->step_seconds - step_seconds < promised / 2) {
-    required_gain_ = std::min(2 * required_gain_, std::max(kHardestGain, options_.min_gain));
-  }
-  last_change_.reset();
-}
-
 std::optional<Rebalance> Rebalancer::decide() {
-  const Steps steps = last_windows();
+  const Steps steps = windows_.last();
   if (steps.empty() || !profile_) return std::nullopt;
-  const std::size_t window = steps.size() / kWindows;
-  const double step_seconds = median_step(steps);
-  judge_last_change(step_seconds);
+  const std::size_t window = steps.size() / StepWindows::kWindows;
+  const double step_seconds = median_step_seconds(steps);
+  required_gain_.judge(step_seconds);
   const std::vector<double> earlier = slowness_in(steps.first(window)), later = slowness_in(steps.last(window));
   slowness_ = slowness_in(steps);
   const SolverOptions solver{
@@ -181,7 +133,7 @@ std::optional<Rebalance> Rebalancer::decide() {
   if (change.batches == batches_of(plan_)) return std::nullopt;
   for (const std::vector<double>& seen : {earlier, later, slowness_}) {
     const double gain = gain_of(change.batches, seen, step_seconds);
-    if (gain < required_gain_) return std::nullopt;
+    if (gain < required_gain_.now()) return std::nullopt;
     change.expected_step_seconds = step_seconds * (1 - gain);  // in the end by both windows together
   }
   return change;
@@ -195,9 +147,9 @@ void Rebalancer::apply(const Rebalance& change, std::int64_t first) {
   plan.transfer = plan_.transfer;
   plan_ = std::move(plan);
   slowness_ = change.slowness;
-  last_change_ = change;
+  required_gain_.promise(change.step_seconds, change.expected_step_seconds);
   first_step_ = first;
-  recent_.clear();
+  windows_.clear();
 }
 
 }  // namespace lshdp::plan

@@ -16,6 +16,8 @@
 #include "lshdp/model/model.h"
 #include "lshdp/plan/strategy.h"
 #include "rank_file.h"
+#include "settings.h"
+#include "weight_average.h"
 
 namespace lshdp::train {
 namespace {
@@ -111,12 +113,17 @@ std::vector<std::string> damages_of_whole(const fs::path& folder, const Manifest
       runs[parameter].insert(runs[parameter].end(), held.begin(), held.end());
   }
   const model::Model model = model::make_model_from_json(manifest.info.model, folder.string());
+  const bool averages = holds_averages(manifest.info);
   for (const auto& block : model.blocks) {
     for (const model::Parameter& parameter : block->parameters()) {
       if (!parameter.trainable) continue;
-      const std::string gap = gap_in(runs[parameter.name], {0, parameter.count()});
-      if (!gap.empty()) damages.push_back(fmt::format("{}: {}: {}", folder.string(), parameter.name, gap));
-      runs.erase(parameter.name);
+      std::vector<std::string> names{parameter.name};
+      if (averages) names.push_back(name_of_average(parameter.name));
+      for (const std::string& name : names) {
+        const std::string gap = gap_in(runs[name], {0, parameter.count()});
+        if (!gap.empty()) damages.push_back(fmt::format("{}: {}: {}", folder.string(), name, gap));
+        runs.erase(name);
+      }
     }
   }
   for (const auto& [name, unknown] : runs)

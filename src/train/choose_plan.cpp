@@ -21,6 +21,7 @@
 #include "lshdp/plan/leave_out.h"
 #include "lshdp/plan/link_shares.h"
 #include "lshdp/plan/solver.h"
+#include "lshdp/plan/stage_rebalance.h"
 #include "lshdp/train/run_file.h"
 
 namespace lshdp::train {
@@ -257,6 +258,21 @@ PlanChoice measured_layout(comm::Communicator& communicator, const model::Model&
   return choice;
 }
 
+/// That blocks of the layout can move between ranks in a run. Where nobody has asked for it by name, they stay.
+std::string require_movable(const plan::Layout& layout, const std::optional<plan::Profile>& profile,
+                            const PlanRequest& request) {
+  if (layout.replicas.size() > 1) {
+    constexpr const char* kOnePipeline = "cuts move within a run in layouts of one replica only";
+    if (request.rebalance_given)
+      throw UsageError(fmt::format("--rebalance: {}, and this one has {}; leave it out, or use --layout pipeline",
+                                   kOnePipeline, layout.replicas.size()));
+    spdlog::info("the layout has {} replicas: it stays as it is, {}", layout.replicas.size(), kOnePipeline);
+  } else if (profile && layout.replicas.front().stages.size() > 1) {
+    const plan::StageRebalancer possible(layout, *profile, {.rebalance = {}, .needs = {}});
+  }
+  return "";
+}
+
 std::string describe(const plan::Plan& plan) {
   std::string text = fmt::format("batches {} (total {})", fmt::join(plan::batches_of(plan), ","), plan.total);
   if (plan.predicted.step_seconds > 0)
@@ -300,6 +316,7 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
   if (is_layout_file(request)) {
     follow_layout(given_layout(communicator, model, setup, request), static_cast<std::size_t>(communicator.size()),
                   choice);
+    if (!request.profile.empty()) choice.profile = given_profile(communicator, model, setup, request.profile);
   } else if (asks_for_stages(request)) {
     choice = measured_layout(communicator, model, setup, budget, request, run);
   } else if (request.batches == "auto") {
@@ -317,6 +334,8 @@ PlanChoice choose_plan(comm::Communicator& communicator, const model::Model& mod
     if (!request.profile.empty()) choice.profile = given_profile(communicator, model, setup, request.profile);
     if (request.memory_given) require_fit(communicator, model, setup, budget, choice.plan);
   }
+  if (choice.layout && request.rebalance > 0)
+    comm::on_rank_0(communicator, [&] { return require_movable(*choice.layout, choice.profile, request); });
   if (choice.profile) {
     for (const plan::RankProfile& rank : choice.profile->ranks) choice.max_batch.push_back(rank.max_batch);
   }

@@ -5,15 +5,13 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 #include "lshdp/comm/agree.h"
+#include "lshdp/core/json.h"
 #include "lshdp/core/text.h"
 
 namespace lshdp::train {
 namespace {
-
-using Json = nlohmann::json;
 
 std::string type_text(at::ScalarType type) {
   for (const plan::Precision precision :
@@ -61,7 +59,7 @@ void ForwardReport::hear(std::size_t block, const at::Tensor& input, const at::T
 std::string ForwardReport::table(comm::Communicator& communicator, const std::optional<plan::Layout>& layout) const {
   Json mine = Json::array();
   for (const Row& row : rows_) mine.push_back({row.block, row.name, row.reads, row.gives, row.device, row.bytes});
-  const std::vector<std::string> all = comm::all_gather_text(communicator, mine.dump());
+  const std::vector<std::string> all = comm::all_gather_text(communicator, json_text(mine));
   const std::vector<std::string> hosts = comm::all_gather_hosts(communicator);
   if (communicator.rank() != 0) return {};
   Table table({"rank", "host", "device", "block", "name", "reads", "gives", "goes to"});

@@ -12,11 +12,12 @@
 #include "lshdp/measure/host_room.h"
 #include "lshdp/measure/max_batch.h"
 #include "lshdp/measure/transfer.h"
-#include "lshdp/model/lora.h"
+#include "lshdp/model/trained_part.h"
 #include "lshdp/train/data_fit.h"
 #include "lshdp/train/evaluate.h"
 #include "lshdp/train/shared_weights.h"
 #include "lshdp/train/weights_tokenizer.h"
+#include "settings.h"
 
 namespace lshdp::train {
 namespace {
@@ -48,7 +49,7 @@ void decide_resident_blocks(comm::Communicator& communicator, const model::Model
   const auto rank = static_cast<std::size_t>(communicator.rank());
   const auto& planned = options.plan.ranks[rank].micro_batches;
   std::int64_t largest = planned.empty() ? 1 : *std::ranges::max_element(planned);
-  if (options.rebalance_every > 0 && options.profile)
+  if (options.rebalance_every > 0 && options.profile && !options.layout)
     largest = std::max(largest, options.profile->ranks[rank].max_batch);
   comm::agree(communicator, [&] {
     options.setup =
@@ -69,13 +70,13 @@ void choose(comm::Communicator& communicator, const model::Model& model, const P
   options.profile = std::move(choice.profile);
   options.measured = std::move(choice.measured);
   options.measured_with = std::move(choice.measured_with);
-  options.rebalance_every = options.layout ? 0 : request.rebalance;
+  options.rebalance_every = request.rebalance;
   options.rebalance.max_accumulation = request.max_accumulation;
 }
 
 /// By rank 0's word. Drawn weights follow from --seed.
 std::string shared_base_identity(comm::Communicator& communicator, const std::filesystem::path& init) {
-  return comm::on_rank_0(communicator, [&] { return init.empty() ? "none" : identity_of({init, {}}); });
+  return comm::on_rank_0(communicator, [&] { return init.empty() ? kDrawn : identity_of({init, {}}); });
 }
 
 /// Wrong tokens would train without a word.
@@ -93,7 +94,7 @@ void warn_of_other_tokens(comm::Communicator& communicator, const TrainOptions& 
 nlohmann::json launch(comm::Communicator& world, const model::Model& model, const LaunchRequest& request,
                       TrainOptions options) {
   note_activity(Doing::starting);
-  if (model::lora_of(model)) options.base_identity = shared_base_identity(world, options.init);
+  if (model::is_partly_frozen(model)) options.base_identity = shared_base_identity(world, options.init);
   options.setup = measure::set_up_rank(world, with_data(world, request.ranks, options, model));
   measure::require_host_room(world, model, options.setup, /*alone=*/true);
   require_resumable(world, model, options);

@@ -18,6 +18,8 @@ namespace fs = std::filesystem;
 /// JSON has no infinities and no NaN.
 Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
 
+Json known_or_null(double value) { return value > 0 ? Json(value) : Json(); }
+
 Json prediction_json(const std::optional<plan::Prediction>& predicted) {
   return predicted ? plan::to_json(*predicted) : Json();
 }
@@ -27,8 +29,8 @@ Json rank_json(const RankInfo& rank) {
           {"batch", rank.batch}, {"max_batch", rank.max_batch}, {"speed", rank.speed}};
 }
 
-double samples_per_second(const StepRecord& record) {
-  return record.step_seconds > 0 ? static_cast<double>(record.samples) / record.step_seconds : 0;
+double per_second(std::int64_t count, const StepRecord& record) {
+  return record.step_seconds > 0 ? static_cast<double>(count) / record.step_seconds : 0;
 }
 
 /// The whole number `key`; `otherwise` where there is none.
@@ -77,9 +79,23 @@ double mean_of(const std::vector<double>& sums, std::size_t rank, const StepTota
 
 }  // namespace
 
+std::optional<double> model_flops_utilization(const RunRecord& run, const StepRecord& step) {
+  double possible = 0;
+  for (const RankInfo& rank : run.ranks) {
+    if (rank.peak_flops <= 0) return std::nullopt;
+    possible += rank.peak_flops;
+  }
+  if (run.flops_per_sample <= 0 || possible <= 0) return std::nullopt;
+  return run.flops_per_sample * per_second(step.samples, step) / possible;
+}
+
 Json to_json(const RunRecord& record) {
   Json ranks = Json::array();
-  for (const RankInfo& rank : record.ranks) ranks.push_back(rank_json(rank));
+  for (const RankInfo& rank : record.ranks) {
+    ranks.push_back(rank_json(rank));
+    ranks.back()["memory_bytes"] = rank.memory_bytes;
+    ranks.back()["peak_flops"] = known_or_null(rank.peak_flops);
+  }
   Json json{{"record", "run"},
             {"version", 1},
             {"model", record.model},
@@ -87,6 +103,8 @@ Json to_json(const RunRecord& record) {
             {"tokens_per_sample", record.tokens_per_sample},
             {"resumed_after", record.resumed_after},
             {"time", record.time},
+            {"last_step", record.last_step},
+            {"flops_per_sample", known_or_null(record.flops_per_sample)},
             {"ranks", ranks},
             {"predicted", prediction_json(record.predicted)}};
   json.update(plan::to_json(record.strategy));
@@ -102,7 +120,7 @@ Json to_json(const StepRecord& record) {
             {"gradient_norm", number_or_null(record.gradient_norm)},
             {"samples", record.samples},
             {"step_seconds", record.step_seconds},
-            {"samples_per_second", samples_per_second(record)},
+            {"samples_per_second", per_second(record.samples, record)},
             {"batches", record.batches},
             {"compute_seconds", record.compute_seconds},
             {"communication_seconds", record.communication_seconds},
@@ -115,27 +133,46 @@ Json to_json(const StepRecord& record) {
     json["loss_scale"] = *record.loss_scale;
     json["skipped"] = record.skipped;
   }
+  if (!record.bytes_sent.empty()) json["bytes_sent"] = record.bytes_sent;
+  if (!record.peak_tensor_bytes.empty()) json["peak_tensor_bytes"] = record.peak_tensor_bytes;
+  if (record.tokens > 0) json["tokens_per_second"] = per_second(record.tokens, record);
+  if (record.model_flops_utilization) json["model_flops_utilization"] = *record.model_flops_utilization;
   return json;
 }
 
+namespace {
+
+Json results_of(const EvaluationRecord& record) {
+  Json json{{"loss", number_or_null(record.loss)}, {"accuracy", record.accuracy ? Json(*record.accuracy) : Json()}};
+  if (record.average_loss) json["average_loss"] = number_or_null(*record.average_loss);
+  if (record.average_accuracy) json["average_accuracy"] = *record.average_accuracy;
+  return json;
+}
+
+}  // namespace
+
 Json to_json(const EvaluationRecord& record) {
-  return {{"record", "evaluation"},
-          {"step", record.step},
-          {"loss", number_or_null(record.loss)},
-          {"accuracy", record.accuracy ? Json(*record.accuracy) : Json()},
-          {"samples", record.samples}};
+  Json json{{"record", "evaluation"}, {"step", record.step}, {"samples", record.samples}};
+  json.update(results_of(record));
+  return json;
 }
 
 Json to_json(const RebalanceRecord& record) {
-  return {{"record", "rebalance"},
-          {"step", record.step},
-          {"batches_before", record.batches_before},
-          {"batches", record.batches},
-          {"slowness_before", record.slowness_before},
-          {"slowness", record.slowness},
-          {"step_seconds", record.step_seconds},
-          {"expected_step_seconds", record.expected_step_seconds},
-          {"profiled", record.profiled}};
+  Json json{{"record", "rebalance"},
+            {"step", record.step},
+            {"batches_before", record.batches_before},
+            {"batches", record.batches},
+            {"slowness_before", record.slowness_before},
+            {"slowness", record.slowness},
+            {"step_seconds", record.step_seconds},
+            {"expected_step_seconds", record.expected_step_seconds},
+            {"profiled", record.profiled}};
+  if (record.cuts.empty()) return json;
+  json["cuts_before"] = record.cuts_before;
+  json["cuts"] = record.cuts;
+  json["moved_bytes"] = record.moved_bytes;
+  json["move_seconds"] = record.move_seconds;
+  return json;
 }
 
 void StepTotals::add(const StepRecord& step) {
@@ -216,28 +253,25 @@ Json MetricsWriter::summary(double seconds, bool finished) const {
   Json rebalances = Json::array();
   for (const RebalanceRecord& rebalance : rebalances_) rebalances.push_back(to_json(rebalance));
   const double rate = average > 0 ? mean(static_cast<double>(timed.samples), timed) / average : 0;
-  Json json{
-      {"version", 1},
-      {"finished", finished},
-      {"time", utc_time_text()},
-      {"model", run_.model},
-      {"total", run_.total},
-      {"steps", last_step_},
-      {"samples", samples_},
-      {"skipped_steps", skipped_steps_},
-      {"seconds", seconds},
-      {"step_seconds", {{"median", typical}, {"mean", average}}},
-      {"samples_per_second", rate},
-      {"tokens_per_second",
-       run_.tokens_per_sample > 0 ? Json(rate * static_cast<double>(run_.tokens_per_sample)) : Json()},
-      {"predicted", prediction_json(run_.predicted)},
-      {"prediction_error", predicted ? Json(run_.predicted->step_seconds / typical - 1) : Json()},
-      {"loss", last_loss_ ? number_or_null(*last_loss_) : Json()},
-      {"evaluation", evaluation_ ? Json{{"loss", number_or_null(evaluation_->loss)},
-                                        {"accuracy", evaluation_->accuracy ? Json(*evaluation_->accuracy) : Json()}}
-                                 : Json()},
-      {"rebalances", rebalances},
-      {"ranks", ranks}};
+  Json json{{"version", 1},
+            {"finished", finished},
+            {"time", utc_time_text()},
+            {"model", run_.model},
+            {"total", run_.total},
+            {"steps", last_step_},
+            {"samples", samples_},
+            {"skipped_steps", skipped_steps_},
+            {"seconds", seconds},
+            {"step_seconds", {{"median", typical}, {"mean", average}}},
+            {"samples_per_second", rate},
+            {"tokens_per_second",
+             run_.tokens_per_sample > 0 ? Json(rate * static_cast<double>(run_.tokens_per_sample)) : Json()},
+            {"predicted", prediction_json(run_.predicted)},
+            {"prediction_error", predicted ? Json(run_.predicted->step_seconds / typical - 1) : Json()},
+            {"loss", last_loss_ ? number_or_null(*last_loss_) : Json()},
+            {"evaluation", evaluation_ ? results_of(*evaluation_) : Json()},
+            {"rebalances", rebalances},
+            {"ranks", ranks}};
   json.update(plan::to_json(run_.strategy));
   return json;
 }

@@ -10,6 +10,7 @@
 
 #include "lshdp/core/error.h"
 #include "lshdp/data/hdf5_input.h"
+#include "weight_average.h"
 
 namespace lshdp::train {
 namespace {
@@ -62,8 +63,8 @@ void write_piece(data::Hdf5Output& output, const StatePiece& piece) {
       .createAttribute("begin", H5::PredType::NATIVE_INT64, H5::DataSpace(H5S_SCALAR))
       .write(H5::PredType::NATIVE_INT64, &piece.begin);
   write_tensor(output, name + "/value", piece.value);
-  write_tensor(output, name + "/first_moment", piece.first_moment);
-  write_tensor(output, name + "/second_moment", piece.second_moment);
+  if (piece.first_moment.defined()) write_tensor(output, name + "/first_moment", piece.first_moment);
+  if (piece.second_moment.defined()) write_tensor(output, name + "/second_moment", piece.second_moment);
 }
 
 [[noreturn]] void refuse(const fs::path& path, const std::string& problem) {
@@ -181,6 +182,7 @@ ElementRuns runs_in_rank_file(const fs::path& path) {
       const std::string name = file.getObjnameByIdx(i), parameter = parameter_of_group(name);
       const StoredRun run = open_run(file.openGroup(name), path);
       runs[parameter].push_back({run.begin, run.begin + run.count});
+      if (is_average(parameter)) continue;
       for (const char* moment : {"first_moment", "second_moment"}) {
         if (!run.group.nameExists(moment) || elements_of(run.group.openDataSet(moment), moment, path) != run.count)
           refuse(path, fmt::format("it has not one {} for each value of {}", moment, parameter));

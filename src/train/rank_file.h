@@ -1,5 +1,5 @@
 // The HDF5 file with the state that one rank owns: /PARAMETER/{value, first_moment, second_moment}, each a run of
-// elements with its first index.
+// elements with its first index; of the moving average of a parameter value alone.
 #pragma once
 #include <compare>
 #include <cstdint>
@@ -45,7 +45,8 @@ class RankFileWriter {
 void read_rank_file(const std::filesystem::path& path, std::int64_t step,
                     const std::vector<parallel::StatePiece>& pieces, std::vector<std::vector<ElementRun>>& filled);
 
-/// What the file holds, with a first and a second moment for each value. Throws UsageError naming the file: damaged.
+/// What the file holds, with a first and a second moment for each value but averages. Throws UsageError naming the
+/// file: damaged.
 ElementRuns runs_in_rank_file(const std::filesystem::path& path);
 
 }  // namespace lshdp::train

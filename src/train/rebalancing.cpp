@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <utility>
 
 #include <fmt/format.h>
@@ -20,10 +19,17 @@ enum Field : std::size_t { kChanged, kStepSeconds, kExpectedSeconds, kFields };
 constexpr double kDrift = 0.03;  // a smaller change of slowness is not spoken of
 constexpr std::size_t kMaxRanks = 8, kMaxBatches = 16;
 
-std::string batches_text(const std::vector<std::int64_t>& batches) {
-  if (batches.size() <= kMaxBatches) return fmt::format("{}", fmt::join(batches, ","));
-  const auto end = batches.begin() + static_cast<std::ptrdiff_t>(kMaxBatches);
-  return fmt::format("{},..", fmt::join(batches.begin(), end, ","));
+std::string list_text(const std::vector<std::int64_t>& numbers) {
+  if (numbers.size() <= kMaxBatches) return fmt::format("{}", fmt::join(numbers, ","));
+  const auto end = numbers.begin() + static_cast<std::ptrdiff_t>(kMaxBatches);
+  return fmt::format("{},..", fmt::join(numbers.begin(), end, ","));
+}
+
+std::string change_text(const RebalanceRecord& record) {
+  if (record.cuts.empty())
+    return fmt::format("batches {} -> {}", list_text(record.batches_before), list_text(record.batches));
+  return fmt::format("stages end before blocks {} -> {}, {} moved in {}", list_text(record.cuts_before),
+                     list_text(record.cuts), format_size(record.moved_bytes), format_seconds(record.move_seconds));
 }
 
 /// "rank 0 computes 2.01 times as long as profiled (before 1.00), ..", those that drifted most first.
@@ -52,15 +58,8 @@ Rebalancing::Rebalancing(comm::Communicator& communicator, plan::Plan plan, std:
       profiled_(profile.has_value()),
       rebalancer_(std::move(plan), std::move(profile), options),
       batches_(plan::batches_of(rebalancer_.plan())),
-      slowness_(batches_.size(), 1.0) {}
-
-Rebalancing::~Rebalancing() {
-  try {
-    work_.wait();
-  } catch (const std::exception&) {
-    // The run failed; whoever noticed first has said so.
-  }
-}
+      slowness_(batches_.size(), 1.0),
+      message_(communicator) {}
 
 const std::vector<std::int64_t>& Rebalancing::batches_at(std::int64_t step) const {
   return step < changed_at_ ? batches_before_ : batches_;
@@ -92,27 +91,25 @@ std::optional<RebalanceRecord> Rebalancing::end_step(std::int64_t step) {
 
 void Rebalancing::send() {
   const std::size_t ranks = batches_.size();
-  message_.assign(kFields + 2 * ranks, 0);
+  std::vector<double> message(kFields + 2 * ranks, 0);
   if (communicator_.rank() == 0) {
     if (const auto change = rebalancer_.decide()) {
-      message_[kChanged] = 1;
-      message_[kStepSeconds] = change->step_seconds;
-      message_[kExpectedSeconds] = change->expected_step_seconds;
+      message[kChanged] = 1;
+      message[kStepSeconds] = change->step_seconds;
+      message[kExpectedSeconds] = change->expected_step_seconds;
       for (std::size_t r = 0; r < ranks; ++r) {
-        message_[kFields + r] = static_cast<double>(change->batches[r]);
-        message_[kFields + ranks + r] = change->slowness[r];
+        message[kFields + r] = static_cast<double>(change->batches[r]);
+        message[kFields + ranks + r] = change->slowness[r];
       }
     }
   }
-  work_ = communicator_.broadcast(
-      {message_.data(), static_cast<std::int64_t>(message_.size()), comm::DataType::float64}, 0);
+  message_.send(std::move(message));
 }
 
 std::optional<plan::Rebalance> Rebalancing::receive() {
-  if (message_.empty()) return std::nullopt;
-  work_.wait();
-  const std::vector<double> message = std::exchange(message_, {});
-  if (message[kChanged] == 0) return std::nullopt;
+  const std::optional<std::vector<double>> received = message_.receive();
+  if (!received || (*received)[kChanged] == 0) return std::nullopt;
+  const std::vector<double>& message = *received;
   plan::Rebalance change;
   change.step_seconds = message[kStepSeconds];
   change.expected_step_seconds = message[kExpectedSeconds];
@@ -125,9 +122,11 @@ std::optional<plan::Rebalance> Rebalancing::receive() {
 }
 
 std::string describe(const RebalanceRecord& record) {
-  return fmt::format("rebalanced from step {} on: {}batches {} -> {}; step {} -> {} expected ({:.0f} % less)",
-                     record.step, drift_text(record), batches_text(record.batches_before), batches_text(record.batches),
-                     format_seconds(record.step_seconds), format_seconds(record.expected_step_seconds),
+  const std::string change =
+      fmt::format("rebalanced from step {} on: {}{}", record.step, drift_text(record), change_text(record));
+  if (record.step_seconds == 0) return change;  // nothing was expected of it
+  return fmt::format("{}; step {} -> {} expected ({:.0f} % less)", change, format_seconds(record.step_seconds),
+                     format_seconds(record.expected_step_seconds),
                      100 * (1 - record.expected_step_seconds / record.step_seconds));
 }
 

@@ -8,6 +8,7 @@
 #include "lshdp/comm/communicator.h"
 #include "lshdp/plan/rebalance.h"
 #include "lshdp/train/metrics.h"
+#include "root_message.h"
 
 namespace lshdp::train {
 
@@ -18,10 +19,6 @@ class Rebalancing {
   /// Decides after every `every` steps (0: never) of a run with `plan`; `profile` as plan::Rebalancer takes it.
   Rebalancing(comm::Communicator& communicator, plan::Plan plan, std::optional<plan::Profile> profile,
               std::int64_t every, const plan::RebalanceOptions& options);
-  /// Waits for what is under way: the memory it arrives in goes.
-  ~Rebalancing();
-  Rebalancing(const Rebalancing&) = delete;
-  Rebalancing& operator=(const Rebalancing&) = delete;
 
   /// The plan of the steps to come.
   const plan::Plan& plan() const { return rebalancer_.plan(); }
@@ -43,12 +40,12 @@ class Rebalancing {
   std::vector<std::int64_t> batches_, batches_before_;
   std::vector<double> slowness_;  // that batches_ were solved for
   std::int64_t changed_at_ = 0;   // the first step with batches_
-  std::vector<double> message_;   // empty: none is under way
-  comm::Work work_;
+  RootMessage message_;
 };
 
 /// "rebalanced from step 23 on: rank 0 computes 2.01 times as long as profiled (before 1.00); batches 16,16 -> 11,21;
-/// step 210 ms -> 150 ms expected (29 % less)". At most eight ranks are named, and 16 batches.
+/// step 210 ms -> 150 ms expected (29 % less)". At most eight ranks are named, and 16 batches. Of a pipeline, where its
+/// stages end stands in place of batches, and what was moved.
 std::string describe(const RebalanceRecord& record);
 
 }  // namespace lshdp::train

@@ -64,6 +64,10 @@ std::string changes_of_model(const Json& then, const Json& now) {
     if (before != value) changes += fmt::format("; {} then {}, now {}", key, json_text(before), json_text(value));
   }
   if (then.contains("lora") && !now.contains("lora")) changes += "; it has adapters: give its --lora";
+  for (const char* option : {"freeze", "dropout", "stochastic_depth"}) {
+    if (then.contains(option) && !now.contains(option))
+      changes += fmt::format("; {} then {}, now none", option, json_text(then[option]));
+  }
   return changes;
 }
 

@@ -18,16 +18,11 @@ namespace {
 namespace fs = std::filesystem;
 
 /// What only a run that has begun leaves behind, and what is made of that.
-constexpr const char* kOfARun[] = {"run.json",
-                                   "metrics.jsonl",
-                                   "checkpoints",
-                                   "summary.json",
-                                   "model.safetensors",
-                                   "best",
-                                   "adapter_model.safetensors",
+constexpr const char* kOfARun[] = {"run.json",           "metrics.jsonl", "checkpoints", "summary.json",
+                                   "model.safetensors",  "best",          kEmaFolder,    "adapter_model.safetensors",
                                    "adapter_config.json"};
-constexpr const char* kOfARunToo[] = {"trace.json",     "report.png", "layout.json",
-                                      "tokenizer.json", "vocab.json", "merges.txt"};
+constexpr const char* kOfARunToo[] = {"trace.json",     "report.png", "report.html", "layout.json",
+                                      "tokenizer.json", "vocab.json", "merges.txt",  "tensorboard"};
 
 bool holds_run(const fs::path& results) {
   return std::ranges::any_of(kOfARun, [&](const char* name) { return fs::exists(results / name); });
@@ -46,7 +41,7 @@ bool belongs_to_run(const fs::path& folder) {
   const fs::path run = folder.parent_path();
   const bool began = fs::exists(run / "run.json") || fs::exists(run / "metrics.jsonl");
   if (folder.filename() == "checkpoints") return began || !checkpoints_of(run).empty();
-  return folder.filename() == "best" && began;
+  return (folder.filename() == "best" || folder.filename() == kEmaFolder) && began;
 }
 
 void require_no_earlier_run(const ClaimRequest& request) {

@@ -1,16 +1,24 @@
 // Gathering what all ranks have to say of a run.
 #include "run_record.h"
 
+#include <algorithm>
+
 #include <unistd.h>
 
+#include "device_peak.h"
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/wall_time.h"
+#include "lshdp/model/operations.h"
 #include "settings.h"
 
 namespace lshdp::train {
 
 RunRecord describe_run(comm::Communicator& communicator, const model::Model& model, const TrainOptions& options,
                        std::int64_t total, const ResumePoint& from) {
+  const std::vector<double> memories =
+      comm::all_gather_values(communicator, static_cast<double>(options.setup.memory_bytes));
+  const std::vector<double> peaks = comm::all_gather_values(
+      communicator, device_peak(options.setup.compute_device->description(), options.setup.strategy.precision));
   const bool text = model.input.kind == model::InputSpec::Kind::tokens;
   RunRecord run{.model = model.name,
                 .strategy = options.setup.strategy,
@@ -19,13 +27,17 @@ RunRecord describe_run(comm::Communicator& communicator, const model::Model& mod
                 .predicted = std::nullopt,
                 .tokens_per_sample = text ? model.terms_per_sample() : 0,
                 .resumed_after = from.step,
-                .time = utc_time_text()};
+                .time = utc_time_text(),
+                .last_step = options.schedule.total_steps};
+  // Counting them takes a moment: only where there is something to compare with.
+  if (communicator.rank() == 0 && std::ranges::min(peaks) > 0) run.flops_per_sample = flops_per_sample(model);
   const std::vector<double> speeds = comm::all_gather_values(communicator, options.setup.speed);
   const std::vector<std::string> devices = comm::all_gather_text(communicator, options.setup.compute_device->name());
   for (const plan::RankPlan& rank : options.plan.ranks) {
     const auto r = static_cast<std::size_t>(rank.rank);
     const std::int64_t max_batch = options.max_batch.empty() ? 0 : options.max_batch[r];
-    run.ranks.push_back({rank.rank, rank.host, rank.batch, max_batch, speeds[r], devices[r]});
+    run.ranks.push_back({rank.rank, rank.host, rank.batch, max_batch, speeds[r], devices[r],
+                         static_cast<std::int64_t>(memories[r]), peaks[r]});
   }
   if (options.plan.predicted.step_seconds > 0) run.predicted = options.plan.predicted;
   return run;

@@ -1,6 +1,7 @@
 // Rank 0 writes weights while all ranks gather them, a bucket at a time.
 #include "run_weights.h"
 
+#include <algorithm>
 #include <exception>
 #include <limits>
 #include <memory>
@@ -49,6 +50,20 @@ class Files {
       const std::string& name = model_.blocks[block]->parameters()[parameter].name;
       for (const auto& writer : writers_) writer->write(adapter_ ? model::peft_name(name) : name, value);
     });
+  }
+
+  /// What no store holds in the type of these files.
+  void write_frozen(const model::BlockValues& values, at::ScalarType type) {
+    for (std::size_t block = 0; block < model_.blocks.size(); ++block) {
+      const auto& parameters = model_.blocks[block]->parameters();
+      if (std::ranges::all_of(parameters, &model::Parameter::trainable)) continue;
+      guarded([&] {
+        const std::vector<at::Tensor> of_block = values(block);
+        for (std::size_t i = 0; i < parameters.size(); ++i) {
+          if (!parameters[i].trainable) write(block, i, of_block[i].to(type));
+        }
+      });
+    }
   }
 
   void commit() {
@@ -141,7 +156,7 @@ RunWeights::RunWeights(comm::Communicator& communicator, const model::Model& mod
                        RunWeightsOptions options)
     : communicator_(communicator),
       model_(model),
-      store_(store),
+      store_(&store),
       options_(std::move(options)),
       adapter_(model::lora_of(model).has_value()) {}
 
@@ -155,9 +170,14 @@ void RunWeights::write_config(const fs::path& folder) const {
   }
 }
 
+/// Of a file of weights.
+std::int64_t RunWeights::bytes() const {
+  return (adapter_ ? model_.trained_count() : model_.parameter_count()) *
+         static_cast<std::int64_t>(at::elementSize(parallel::master_type(options_.precision)));
+}
+
 void RunWeights::begin(std::int64_t first_step) {
-  const std::int64_t bytes =
-      model_.trained_count() * static_cast<std::int64_t>(at::elementSize(parallel::master_type(options_.precision)));
+  const std::int64_t bytes = this->bytes();
   const std::string text = comm::on_rank_0(communicator_, [&]() -> std::string {
     if (!options_.results.empty())
       require_room(options_.results, options_.keep_best ? 2 * bytes : bytes, options_.results_option);
@@ -208,7 +228,7 @@ Json RunWeights::best() const {
 
 void RunWeights::require_finite(std::int64_t step) {
   comm::agree(communicator_, [&] {
-    for (const parallel::StatePiece& piece : store_.owned_state()) {
+    for (const parallel::StatePiece& piece : store_->owned_state()) {
       if (piece.value.isfinite().all().item<bool>()) continue;
       throw RunError(
           fmt::format("the weights are not finite after step {}: {} is not; they were not kept; try a smaller "
@@ -220,12 +240,13 @@ void RunWeights::require_finite(std::int64_t step) {
 
 void RunWeights::write(const std::vector<fs::path>& paths, const std::map<std::string, std::string>& metadata) {
   std::unique_ptr<Files> files;  // rank 0
-  if (communicator_.rank() == 0)
-    files = std::make_unique<Files>(model_, parallel::master_type(options_.precision), paths, metadata, adapter_);
-  store_.gather_each([&](std::size_t block, std::size_t parameter, const at::Tensor& value) {
+  const at::ScalarType type = parallel::master_type(options_.precision);
+  if (communicator_.rank() == 0) files = std::make_unique<Files>(model_, type, paths, metadata, adapter_);
+  store_->gather_each([&](std::size_t block, std::size_t parameter, const at::Tensor& value) {
     if (files) files->write(block, parameter, value);
   });
   comm::on_rank_0(communicator_, [&] {
+    if (options_.first_values) files->write_frozen(options_.first_values, type);
     files->commit();
     return std::string();
   });

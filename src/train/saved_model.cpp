@@ -12,6 +12,7 @@
 
 #include "checkpoint.h"
 #include "checkpoint_manifest.h"
+#include "frozen_values.h"
 #include "lshdp/core/error.h"
 #include "lshdp/core/json.h"
 #include "lshdp/core/log.h"
@@ -157,7 +158,7 @@ SavedModel saved_in_folder(const fs::path& folder, std::string_view option) {
 class CheckpointTensors final : public model::TensorSource {
  public:
   CheckpointTensors(const fs::path& folder, const model::Model& model)
-      : where_(folder.string()), values_(read_checkpoint_values(folder, model)) {
+      : where_(folder.string()), values_(read_all_checkpoint_values(folder, model)) {
     for (std::size_t block = 0; block < model.blocks.size(); ++block) {
       const auto& parameters = model.blocks[block]->parameters();
       for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -211,31 +212,45 @@ std::string identity_of_weights(const SavedModel& saved) {
   return fmt::format("{}", fmt::join(sums, "+"));
 }
 
-std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model) {
+namespace {
+
+/// What must be alike of two models, one of which begins with weights of the other.
+Json without_changes(const Json& description, const model::WeightChanges& changes) {
+  Json same = model::parameters_of_description(description);
+  if (changes.new_head) same.erase("num_classes");
+  if (changes.image_size) same.erase("image_size");
+  return same;
+}
+
+}  // namespace
+
+std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model,
+                                                  const model::WeightChanges& changes) {
   if (!saved.note.empty()) spdlog::info(saved.note);
   if (saved.kind == SavedModel::Kind::shards) return model::open_shards(saved.weights);
   if (saved.kind == SavedModel::Kind::file) return model::open_safetensors(saved.weights);
-  if (model::parameters_of_description(read_checkpoint_info(saved.weights).model) !=
-      model::parameters_of_description(model.description))
+  const Json description = read_checkpoint_info(saved.weights).model;
+  if (without_changes(description, changes) != without_changes(model.description, changes))
     throw UsageError(fmt::format("{} is of another model than --model; leave out --model, or give that of its run",
                                  saved.weights.string()));
-  return std::make_unique<CheckpointTensors>(saved.weights, model);
+  return std::make_unique<CheckpointTensors>(saved.weights, model::make_model_from_json(description, model.name));
 }
 
 model::Values read_saved_weights(const model::Model& model, const fs::path& given, std::string_view option) {
   return model::read_weights(model, *open_tensors(find_saved_model(given, option), model));
 }
 
-model::BlockValues saved_block_values(const model::Model& model, const fs::path& given, std::string_view option) {
+model::BlockValues saved_block_values(const model::Model& model, const fs::path& given, std::string_view option,
+                                      const model::WeightChanges& changes) {
   struct Opened {
     std::unique_ptr<model::TensorSource> source;
     std::unique_ptr<model::WeightReader> reader;
   };
   const auto opened = std::make_shared<Opened>();
-  return [&model, given, opened, name = std::string(option)](std::size_t block) {
+  return [&model, given, opened, changes, name = std::string(option)](std::size_t block) {
     if (!opened->reader) {
-      opened->source = open_tensors(find_saved_model(given, name), model);
-      opened->reader = std::make_unique<model::WeightReader>(model, *opened->source);
+      opened->source = open_tensors(find_saved_model(given, name), model, changes);
+      opened->reader = std::make_unique<model::WeightReader>(model, *opened->source, changes);
     }
     std::vector<at::Tensor> values;
     for (std::size_t i = 0; i < model.blocks[block]->parameters().size(); ++i)

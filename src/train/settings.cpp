@@ -9,6 +9,8 @@
 namespace lshdp::train {
 namespace {
 
+constexpr const char* kLayerDecay = "--layer-decay";
+
 std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : json_text(value); }
 
 std::string change_of(const std::string& name, const Json& then, const Json& now) {
@@ -54,15 +56,21 @@ Json training_settings(const TrainOptions& options) {
                 {"--beta2", options.adamw.beta2},
                 {"--epsilon", options.adamw.epsilon},
                 {"--clip", options.clip_norm},
+                {kEmaSetting, options.ema},
+                {kLayerDecay, options.layer_decay},
                 {"--label-smoothing", options.label_smoothing},
                 {"--crop-padding", options.augmentation.crop_padding},
                 {"--flip", options.augmentation.horizontal_flip},
                 {"--windows", options.windows == data::Windows::anywhere ? "random" : "fixed"}};
-  // A checkpoint of an adapter does not hold the weights that it belongs to.
+  // A checkpoint does not hold what is not trained.
   if (!options.base_identity.empty()) settings["--init"] = options.base_identity;
   // A constant rate does not ask how long the run is.
   if (cosine) settings[kLengthSetting] = schedule.total_steps;
   return settings;
+}
+
+bool holds_averages(const CheckpointInfo& info) {
+  return json_value_or<double>(info.training, kEmaSetting, 0, "checkpoint") > 0;
 }
 
 std::vector<std::string> changes_since(const CheckpointInfo& written, const CheckpointInfo& now) {
@@ -76,7 +84,10 @@ std::vector<std::string> changes_since(const CheckpointInfo& written, const Chec
   compare("--precision", plan::to_text(written.strategy.precision), plan::to_text(now.strategy.precision));
   compare("--wire", plan::to_text(written.strategy.wire), plan::to_text(now.strategy.wire));
   for (const auto& [name, value] : now.training.items()) {
-    if (written.training.contains(name)) compare(name, written.training[name], value);
+    if (written.training.contains(name))
+      compare(name, written.training[name], value);
+    else if (name == kLayerDecay || name == kEmaSetting)  // older checkpoints do not name them
+      compare(name, name == kLayerDecay ? 1.0 : 0.0, value);
   }
   return changes;
 }

@@ -21,14 +21,17 @@ std::string rate_text(double rate) {
   return rate < 1000 ? fmt::format("{:.3g}", rate) : format_count(std::llround(rate));
 }
 
-/// For what takes long: "45 s", "12 min", "3 h 20 min", "2 d 4 h".
-std::string duration_text(double seconds) {
-  constexpr std::int64_t minute = 60, hour = 60 * minute, day = 24 * hour;
-  const auto whole = static_cast<std::int64_t>(std::lround(std::min(seconds, 1e15)));
-  if (whole < 2 * minute) return fmt::format("{} s", whole);
-  if (whole < hour) return fmt::format("{} min", whole / minute);
-  if (whole < day) return fmt::format("{} h {} min", whole / hour, whole % hour / minute);
-  return fmt::format("{} d {} h", whole / day, whole % day / hour);
+/// " | fullest rank 2 had 1.20 GiB of 2.00 GiB"; empty where that is not known.
+std::string memory_text(const StepRecord& record, const std::vector<std::int64_t>& budgets) {
+  const std::vector<std::int64_t>& peaks = record.peak_tensor_bytes;
+  if (peaks.empty() || budgets.size() != peaks.size() || std::ranges::min(budgets) <= 0) return "";
+  std::size_t fullest = 0;
+  const auto fullness = [&](std::size_t r) { return static_cast<double>(peaks[r]) / static_cast<double>(budgets[r]); };
+  for (std::size_t r = 1; r < peaks.size(); ++r) {
+    if (fullness(r) > fullness(fullest)) fullest = r;
+  }
+  const std::string who = peaks.size() > 1 ? fmt::format("fullest rank {} had", fullest) : "memory";
+  return fmt::format(" | {} {} of {}", who, format_size(peaks[fullest]), format_size(budgets[fullest]));
 }
 
 /// " | slowest rank 2 computes 98 %"; empty for one rank.
@@ -45,12 +48,14 @@ std::string slowest_text(const StepRecord& record) {
 
 }  // namespace
 
-StepLog::StepLog(std::int64_t first, std::int64_t last, std::int64_t tokens_per_sample)
+StepLog::StepLog(std::int64_t first, std::int64_t last, const RunRecord& run)
     : first_(first),
       last_(last),
-      tokens_per_sample_(tokens_per_sample),
+      tokens_per_sample_(run.tokens_per_sample),
       begun_(now_seconds()),
-      progress_("training", last - first, spdlog::should_log(spdlog::level::info)) {}
+      progress_("training", last - first, spdlog::should_log(spdlog::level::info)) {
+  for (const RankInfo& rank : run.ranks) memory_bytes_.push_back(rank.memory_bytes);
+}
 
 double StepLog::seconds_left(std::int64_t step) const {
   const std::int64_t done = step - first_;
@@ -58,25 +63,30 @@ double StepLog::seconds_left(std::int64_t step) const {
   return (now_seconds() - begun_) / static_cast<double>(done) * static_cast<double>(last_ - step);
 }
 
-/// Once a minute.
-std::string StepLog::time_of_day() {
-  if (time_said_ > 0 && now_seconds() - time_said_ < kSecondsBetweenTimes) return "";
+/// True at first, and once a minute: for what changes slowly.
+bool StepLog::is_minute_over() {
+  if (time_said_ > 0 && now_seconds() - time_said_ < kSecondsBetweenTimes) return false;
   time_said_ = now_seconds();
-  return time_of_day_text();
+  return true;
 }
 
 void StepLog::step(const StepRecord& record) {
   if (progress_.on_terminal()) progress_.clear();
-  spdlog::info("{}", step_line(record, {.last = last_,
-                                        .tokens_per_sample = tokens_per_sample_,
-                                        .seconds_left = seconds_left(record.step),
-                                        .time_of_day = time_of_day()}));
+  LineContext context{
+      .last = last_, .tokens_per_sample = tokens_per_sample_, .seconds_left = seconds_left(record.step)};
+  if (context.seconds_left > 0) context.end = end_text(context.seconds_left);
+  if (is_minute_over()) {
+    context.time_of_day = time_of_day_text();
+    context.memory_bytes = memory_bytes_;
+  }
+  spdlog::info("{}", step_line(record, context));
   if (record.skipped) spdlog::info("{}", skipped_line(record));
   if (progress_.on_terminal()) progress_.update(record.step - first_, fmt::format("loss {:.4f}", record.loss));
 }
 
 void StepLog::evaluation(const EvaluationRecord& record) {
   std::string line = fmt::format("step {}: evaluation loss {:.4f}", record.step, record.loss);
+  if (record.average_loss) line += fmt::format(" (of the average {:.4f})", *record.average_loss);
   if (record.accuracy && std::isfinite(record.loss)) line += fmt::format(", accuracy {:.2f} %", 100 * *record.accuracy);
   message(line + fmt::format(" over {} samples", format_count(record.samples)));
 }
@@ -95,12 +105,16 @@ std::string step_line(const StepRecord& record, const LineContext& context) {
   const double rate = record.step_seconds > 0 ? static_cast<double>(record.samples) / record.step_seconds : 0;
   const bool text = context.tokens_per_sample > 0;
   const int width = static_cast<int>(std::to_string(context.last).size());
+  const std::string utilization =
+      record.model_flops_utilization ? fmt::format(" | MFU {:.1f} %", 100 * *record.model_flops_utilization) : "";
   std::string line = fmt::format("step {:>{}}/{} | loss {:.4f} | norm {:.3g} | lr {:.2e} | {} | {} {}/s{}", record.step,
                                  width, context.last, record.loss, record.gradient_norm, record.learning_rate,
                                  format_seconds(record.step_seconds),
                                  rate_text(text ? rate * static_cast<double>(context.tokens_per_sample) : rate),
-                                 text ? "tokens" : "samples", slowest_text(record));
+                                 text ? "tokens" : "samples", utilization + slowest_text(record));
+  line += memory_text(record, context.memory_bytes);
   if (context.seconds_left > 0) line += fmt::format(" | {} left", duration_text(context.seconds_left));
+  if (!context.end.empty()) line += ", until " + context.end;
   if (!context.time_of_day.empty()) line += " | " + context.time_of_day;
   return line;
 }

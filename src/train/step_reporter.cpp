@@ -8,9 +8,11 @@
 
 namespace lshdp::train {
 
-void StepReporter::begin(const std::filesystem::path& folder, const RunRecord& run) {
+void StepReporter::begin(const std::filesystem::path& folder, const RunRecord& run, bool tensorboard) {
+  run_ = run;
   metrics_.emplace(folder, run);
-  log_.emplace(steps_.first, steps_.last, run.tokens_per_sample);
+  log_.emplace(steps_.first, steps_.last, run);
+  if (tensorboard) board_.emplace(folder, run);
 }
 
 /// As all ranks' stores decided: see parallel::StepReport.
@@ -41,10 +43,13 @@ void StepReporter::add(const GatheredStep& gathered) {
   record.batches = rebalancing_.batches_at(gathered.step);
   record.loss =
       std::accumulate(gathered.losses.begin(), gathered.losses.end(), 0.0) / static_cast<double>(steps_.terms(step));
+  record.tokens = samples * run_.tokens_per_sample;
+  record.model_flops_utilization = model_flops_utilization(run_, record);
   record.learning_rate = learning_rate_at(steps_.schedule, step);
   record.skipped = was_skipped(gathered);
   if (steps_.scales_loss) record.loss_scale = gathered.loss_scale;
   metrics_->add(record);
+  if (board_) board_->add(record);
   log_->step(record);
 }
 
@@ -57,6 +62,7 @@ void StepReporter::add(const RebalanceRecord& change) {
 void StepReporter::add(const EvaluationRecord& evaluation) {
   if (!metrics_) return;
   metrics_->add(evaluation);
+  if (board_) board_->add(evaluation);
   log_->evaluation(evaluation);
 }
 

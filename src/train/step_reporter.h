@@ -13,6 +13,7 @@
 #include "rebalancing.h"
 #include "step_log.h"
 #include "step_statistics.h"
+#include "tensorboard.h"
 
 namespace lshdp::train {
 
@@ -31,9 +32,9 @@ class StepReporter {
                const Rebalancing& rebalancing)
       : steps_(steps), sampler_(sampler), rebalancing_(rebalancing) {}
 
-  /// Rank 0: from here on there is metrics.jsonl in `folder` (empty: none) and a log. Throws an Error if the file
-  /// cannot be written.
-  void begin(const std::filesystem::path& folder, const RunRecord& run);
+  /// Rank 0: from here on there is metrics.jsonl in `folder` (empty: none) and a log; with `tensorboard` event files
+  /// too. Throws an Error if a file cannot be written.
+  void begin(const std::filesystem::path& folder, const RunRecord& run, bool tensorboard = false);
 
   /// What ends the run, the same on all ranks: a loss that is not finite, or gradients that overflow in fp16 whatever
   /// the scale. Empty: nothing.
@@ -53,8 +54,10 @@ class StepReporter {
   ReportedSteps steps_;
   const data::HeterogeneousDistributedSampler& sampler_;
   const Rebalancing& rebalancing_;
+  RunRecord run_;                         // rank 0
   std::optional<MetricsWriter> metrics_;  // rank 0
   std::optional<StepLog> log_;            // rank 0
+  std::optional<TensorBoard> board_;      // rank 0, where it is wanted
 };
 
 }  // namespace lshdp::train

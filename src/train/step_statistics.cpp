@@ -21,6 +21,8 @@ enum Field : std::size_t {
   kCpu,
   kCommunicationCpu,
   kSeconds,
+  kBytesSent,
+  kPeakTensorBytes,
   kInterrupted,
   kCheckpointDue,
   kCheckpointProgress,
@@ -38,6 +40,12 @@ std::vector<double> column(const std::vector<double>& values, Field field) {
   std::vector<double> result;
   for (std::size_t at = field; at < values.size(); at += kFields) result.push_back(values[at]);
   return result;
+}
+
+/// The same as whole numbers.
+std::vector<std::int64_t> whole_column(const std::vector<double>& values, Field field) {
+  const std::vector<double> column_values = column(values, field);
+  return {column_values.begin(), column_values.end()};
 }
 
 double sum(const std::vector<double>& values) {
@@ -78,6 +86,8 @@ std::vector<GatheredStep> StepStatistics::end_step(const LocalStep& local) {
   mine[kCpu] = local.cpu_seconds - totals_.cpu_seconds;
   mine[kCommunicationCpu] = local.communication_cpu_seconds - totals_.communication_cpu_seconds;
   mine[kSeconds] = now - last_end_;
+  mine[kBytesSent] = static_cast<double>(local.bytes_sent - totals_.bytes_sent);
+  mine[kPeakTensorBytes] = static_cast<double>(local.peak_tensor_bytes);
   mine[kInterrupted] = local.interrupted ? 1 : 0;
   mine[kCheckpointDue] = local.checkpoint_due ? 1 : 0;
   mine[kCheckpointProgress] = static_cast<double>(local.checkpoint_progress);
@@ -128,6 +138,9 @@ GatheredStep StepStatistics::complete(const Round& round, double global_squared_
   step.record.wait_seconds = column(round.values, kWait);
   step.record.cpu_seconds = column(round.values, kCpu);
   step.record.communication_cpu_seconds = column(round.values, kCommunicationCpu);
+  step.record.bytes_sent = whole_column(round.values, kBytesSent);
+  const std::vector<std::int64_t> peaks = whole_column(round.values, kPeakTensorBytes);
+  if (std::ranges::min(peaks) > 0) step.record.peak_tensor_bytes = peaks;
   return step;
 }
 

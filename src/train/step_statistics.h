@@ -19,6 +19,8 @@ struct LocalStep {
   double loss_scale_of_previous = 1;    // fp16
   double compute_seconds = 0, communication_seconds = 0, wait_seconds = 0;
   double cpu_seconds = 0, communication_cpu_seconds = 0;  // of the process, and of them its engine thread's
+  std::int64_t bytes_sent = 0;                            // to other ranks, since the start
+  std::int64_t peak_tensor_bytes = 0;                     // the most at a time since the start; 0: not known
   bool interrupted = false;
   bool checkpoint_due = false;           // by this rank's clock
   std::int64_t checkpoint_progress = 0;  // CheckpointWriter::progress()

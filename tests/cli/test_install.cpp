@@ -20,7 +20,8 @@ TEST(Install, MakesATreeThatCanBeMoved) {
   ASSERT_EQ(installed.exit_code, 0) << installed.output;
   fs::rename(first, moved);
   for (const char* file : {"share/lshdp/scripts/plot_results.py", "share/lshdp/configs/explore/base.yaml",
-                           "share/doc/lshdp/README.md", "share/doc/lshdp/LICENSE"})
+                           "share/doc/lshdp/README.md", "share/doc/lshdp/LICENSE", "share/man/man1/lshdp.1",
+                           "share/bash-completion/completions/lshdp", "share/zsh/site-functions/_lshdp"})
     EXPECT_TRUE(fs::exists(fs::path(moved) / file)) << file;
   const std::string program = moved + "/bin/lshdp";
   EXPECT_THAT(run_command(program + " --version").output, testing::StartsWith("lshdp "));

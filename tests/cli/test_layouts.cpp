@@ -9,6 +9,7 @@
 
 #include "lshdp/core/file.h"
 #include "lshdp/core/json.h"
+#include "plan/layouts.h"
 #include "program.h"
 #include "training_files.h"
 #include "weights.h"
@@ -164,13 +165,41 @@ TEST_F(Layouts, MeasurePlanAndTrainInOneLaunch) {
   }
 }
 
+/// By a profile of three ranks alike, whatever their real speed.
+TEST_F(Layouts, AreCutAnewWithinARunWithTheSameWeights) {
+  plan::Profile profile = plan::test::cluster_of({10, 10, 10}, {.blocks = 6}, 1e9);
+  profile.model = "vit";
+  profile.data_shape = {1, 8, 8};
+  plan::write_profile(folder_ / "profile.json", profile);
+  const std::string uneven =
+      layout(R"({"version":1,"replicas":[{"batch":16,"micro_batches":[4,4,4,4],"stages":)"
+             R"([{"rank":2,"start":0,"end":4},{"rank":0,"start":4,"end":5},{"rank":1,"start":5,"end":6}]}]})");
+  const std::string common = "--steps 60 --emulate-speed 0.1,0.1,0.1 --profile " + out("profile.json");
+  train(3, "vit", uneven + common + " --rebalance 10 --results " + out("moved"));
+  train(3, "vit", uneven + common + " --rebalance off --results " + out("still"));
+  const Json summary = read_json(folder_ / "moved/summary.json"), still = read_json(folder_ / "still/summary.json");
+  ASSERT_GE(summary["rebalances"].size(), 1U);
+  EXPECT_EQ(still["rebalances"].size(), 0U);
+  EXPECT_LT(summary["rebalances"][0]["cuts"][0], 4);
+  EXPECT_EQ(read_file(folder_ / "moved/model.safetensors"), read_file(folder_ / "still/model.safetensors"));
+  const CommandResult report = run_lshdp("report " + out("moved"));
+  EXPECT_NE(report.output.find("stages ended before"), std::string::npos) << report.output;
+  const CommandResult refused =
+      run(3, "vit", layout(kMixed) + "--steps 2 --rebalance 5 --profile " + out("profile.json"));
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(
+      refused.output.find("--rebalance: cuts move within a run in layouts of one replica only, and this one has 2"),
+      std::string::npos)
+      << refused.output;
+}
+
 TEST_F(Layouts, AreRefusedInOneLineThatNamesTheRemedy) {
   const std::string three = layout(kThreeStages);
   const std::vector<std::pair<std::string, std::string>> cases{
       {three + "--total 17", "has 16 samples a step, but --total is 17"},
       {three + "--mode lsdp", "--layout: the blocks of a stage lie on its rank as in --mode ddp"},
       {three + "--batches 8,8,0", "--batches: a layout has the batches of its replicas"},
-      {three + "--rebalance 5", "--rebalance: stages are not cut anew"},
+      {three + "--rebalance 5", "--rebalance: a layout is cut anew by a profile of its ranks; add --profile"},
       {three + "--stages uniform", "--layout: a file has its cuts and schedule"},
       {three + "--comm nccl", "--layout: stages exchange by way of the host"},
       {"--layout auto", "--layout: stages are planned for a given number of samples a step; add --total"},

@@ -153,6 +153,46 @@ TEST_F(Report, DrawsTheFiguresOfItsTables) {
   EXPECT_EQ(drawn.output, "0.2\n");
 }
 
+TEST_F(Report, WritesAPageThatLoadsNothing) {
+  const fs::path run = make_run("a<b", 0.2, true), page = folder_ / "pages/run.html";
+  write_file(run / "run.json",
+             R"({"version":1,"resumes":[],"command":["lshdp","train","--data","x&y.h5"],"started":"2026-11-28",)"
+             R"("program":"lshdp","options":{"lr":"1e-3","data":"x&y.h5"}})");
+  write_file(run / "trace.json",
+             R"([{"ph":"M","pid":0,"tid":0,"name":"process_name","args":{"name":"rank 0"}},)"
+             R"({"ph":"X","pid":0,"tid":0,"cat":"compute","name":"forward <1>","ts":0,"dur":5000}])");
+  const CommandResult result = run_lshdp("report '" + run.string() + "' --html " + page.string());
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("87.50 %"), HasSubstr("wrote " + page.string())));
+  EXPECT_FALSE(fs::exists(run / "report.png"));
+  const std::string html = read_file(page);
+  EXPECT_THAT(html, AllOf(testing::StartsWith("<!DOCTYPE html>"), HasSubstr("a&lt;b"), HasSubstr("x&amp;y.h5"),
+                          HasSubstr("Planned step 180 ms, measured 200 ms (planned is -10.0 %)"),
+                          HasSubstr("Rank 1 (slow, cpu)"), HasSubstr("forward &lt;1&gt;, 5 ms"),
+                          HasSubstr("evaluation: 0.125 at 20")));
+  for (const char* outside : {"http:", "https:", "src=", "<script", "@import", "url("})
+    EXPECT_THAT(html, Not(HasSubstr(outside)));
+}
+
+TEST_F(Report, WritesAPageOfARunThatHasLittleToTell) {
+  Json only = step(1, 0.2);
+  only["loss"] = nullptr;
+  const fs::path run = write_run("short", header(false).dump() + '\n' + only.dump() + '\n');
+  const CommandResult result = run_lshdp("report " + run.string() + " --html " + (run / "report.html").string());
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(read_file(run / "report.html"), AllOf(HasSubstr("there was no plan"), Not(HasSubstr("Configuration"))));
+}
+
+TEST_F(Report, RefusesAPageThatItCannotWrite) {
+  const std::string run = make_run("one", 0.2, true).string(), other = make_run("two", 0.2, true).string();
+  EXPECT_THAT(run_lshdp("report " + run + " " + other + " --html x.html").errors,
+              HasSubstr("--html: a page tells of one"));
+  EXPECT_THAT(run_lshdp("report " + run + " --out a.png --html x.html").errors, HasSubstr("exclude each other"));
+  const CommandResult nowhere = run_lshdp("report " + run + " --html /dev/null/x.html");
+  EXPECT_EQ(nowhere.exit_code, 2);
+  EXPECT_THAT(nowhere.errors, testing::StartsWith("lshdp report: --html"));
+}
+
 TEST_F(Report, PassesOverALastLineThatWasCutOff) {
   const fs::path run = make_run("cut", 0.2, false);
   write_file(run / "metrics.jsonl", read_file(run / "metrics.jsonl") + R"({"record":"step","st)");

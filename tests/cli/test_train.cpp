@@ -160,7 +160,7 @@ TEST_F(Train, FollowsShardWeightsOfThePlanAndResumesWithoutThem) {
 TEST_F(Train, LeavesARunDirectoryThatSaysWhatHappened) {
   const CommandResult result = train(2, "vit",
                                      "--batches 12,4 --epochs 2 --eval-data " + files_->path("vit.h5") +
-                                         " --eval-every 5 --trace --results " + out("run"));
+                                         " --eval-every 5 --trace --tensorboard --results " + out("run"));
   const Json summary = read_json(folder_ / "run/summary.json");
   EXPECT_EQ(summary["steps"], 14);  // 100 samples in batches of 16 are 7 steps
   EXPECT_EQ(summary["samples"], 200);
@@ -180,6 +180,12 @@ TEST_F(Train, LeavesARunDirectoryThatSaysWhatHappened) {
   }
   EXPECT_THAT(ranks, testing::ElementsAre(0, 1));
   EXPECT_TRUE(names.contains("reduce-scatter 0"));
+  const auto events_written = fs::directory_iterator(folder_ / "run/tensorboard");
+  EXPECT_THAT(read_file(events_written->path()),
+              AllOf(HasSubstr("train/loss"), HasSubstr("evaluation/accuracy"), HasSubstr("wait_seconds/rank_1")));
+  EXPECT_THAT(result.errors, AllOf(HasSubstr(" | fullest rank "), HasSubstr(" left, until ")));
+  train(1, "vit", "--batches 16 --steps 1 --overwrite --log warn --results " + out("run"));
+  EXPECT_FALSE(fs::exists(folder_ / "run/tensorboard"));
 }
 
 TEST_F(Train, EvaluatesEverySampleOnceOnAnyNumberOfRanks) {

@@ -167,6 +167,7 @@ TEST_F(BadInput, OptionsThatWouldHaveNoEffect) {
   refused_alone(images + "--eval-every 1", "--eval-every needs --eval-data");
   refused_alone(images + "--keep-checkpoints 3", "--keep-checkpoints needs --results or --resume");
   refused_alone(images + "--trace", "--trace needs --results or --resume");
+  refused_alone(images + "--tensorboard", "--tensorboard needs --results or --resume");
   const CommandResult warned = run_lshdp("train --log warn " + images + "--warmup 500");
   EXPECT_EQ(warned.exit_code, 0) << warned.errors;
   EXPECT_THAT(warned.errors, HasSubstr("--warmup: the rate rises for 500 steps, but the run ends after 1"));

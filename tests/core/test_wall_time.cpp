@@ -23,5 +23,21 @@ TEST(WallTime, OfDayHasSeconds) {
   EXPECT_THAT(time_of_day_text(), testing::MatchesRegex("[0-2][0-9]:[0-5][0-9]:[0-6][0-9]"));
 }
 
+TEST(WallTime, TellsHowLongAgoATextWasWritten) {
+  EXPECT_NEAR(seconds_since(utc_time_text()).value(), 0, 60);
+  EXPECT_GT(seconds_since("2026-01-01T00:00:00.500Z").value(), 0);
+  EXPECT_NEAR(seconds_since("2026-01-01T00:00:00.500Z").value() - seconds_since("2026-01-01T00:01:00Z").value(), 59.5,
+              1);
+  EXPECT_FALSE(seconds_since("yesterday"));
+  EXPECT_FALSE(seconds_since(""));
+}
+
+TEST(WallTime, OfAnEndIsAsExactAsItIsNear) {
+  EXPECT_THAT(end_text(90), testing::MatchesRegex("[0-2][0-9]:[0-5][0-9]:[0-6][0-9]"));
+  EXPECT_THAT(end_text(3600), testing::MatchesRegex("[0-2][0-9]:[0-5][0-9]"));
+  EXPECT_THAT(end_text(1e300), testing::MatchesRegex("2[0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]"));
+  EXPECT_EQ(duration_text(3 * 3600 + 20 * 60 + 5), "3 h 20 min");
+}
+
 }  // namespace
 }  // namespace lshdp

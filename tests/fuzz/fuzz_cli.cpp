@@ -9,14 +9,19 @@
 #include <gtest/gtest.h>
 
 #include "host_list.h"
+#include "html_report.h"
 #include "lshdp/cli/command.h"
 #include "lshdp/cli/options.h"
+#include "lshdp/core/file.h"
 #include "lshdp/train/metrics.h"
 #include "reader.h"
 #include "run_config.h"
 #include "run_directory.h"
+#include "run_follower.h"
+#include "run_spans.h"
 #include "scratch_file.h"
 #include "support/temporary_directory.h"
+#include "top_view.h"
 
 namespace lshdp::test {
 namespace {
@@ -129,6 +134,19 @@ std::vector<Json> runs() {
            train::to_json(train::EvaluationRecord{2, 1.25, 0.5, 10}), train::to_json(run), train::to_json(step(3))}};
 }
 
+std::vector<Json> traces() {
+  return {Json::parse(R"([{"args":{"name":"rank 0"},"name":"process_name","ph":"M","pid":0,"tid":0},
+                          {"cat":"compute","dur":4500.5,"name":"forward head","ph":"X","pid":0,"tid":0,"ts":12.5},
+                          {"cat":"wait","dur":100,"name":"parameters","ph":"X","pid":1,"tid":1,"ts":2000}])")};
+}
+
+void read_trace(const Json& events) {
+  static const TemporaryDirectory folder;
+  write_file(folder / "trace.json", json_text(events));
+  const cli::TracePart part = cli::read_trace_part(folder.path(), 0.5);
+  for (const cli::TraceSpan& span : part.spans) EXPECT_GE(part.end, span.begin);
+}
+
 /// What is tabulated can also be continued, whatever its lines are.
 void read_run(const Json& records) {
   if (!records.is_array()) throw UsageError("no list");
@@ -139,7 +157,11 @@ void read_run(const Json& records) {
   }
   train::RunRecord resumed;
   resumed.resumed_after = 2;
-  EXPECT_FALSE(cli::describe({cli::read_run_directory(folder.path())}).empty());
+  const cli::RunDirectory run = cli::read_run_directory(folder.path());
+  EXPECT_FALSE(cli::describe({run}).empty());
+  EXPECT_FALSE(cli::html_report(run).empty());
+  cli::RunFollower follower(folder.path());
+  EXPECT_FALSE(cli::top_view("run", follower.look(), {.rows = 9, .columns = 99}).empty());
   train::MetricsWriter(folder.path(), resumed);
 }
 
@@ -149,7 +171,8 @@ std::vector<Reader> readers() {
   return {{"CommandLine", command_lines, parse_command_line},
           {"Hosts", host_lists, read_hosts},
           {"RunFile", run_files, read_run_file},
-          json_reader("Metrics", runs, read_run)};
+          json_reader("Metrics", runs, read_run),
+          json_reader("Trace", traces, read_trace)};
 }
 
 }  // namespace lshdp::test

@@ -187,9 +187,9 @@ TEST(Description, OtherVariantsAreRefusedWithTheRemedy) {
 
 TEST(Description, DropoutIsTakenAndTold) {
   auto vit = small_vit();
-  vit.update({{"dropout", 0.25}, {"attention_dropout", 0}});
+  vit.update({{"dropout", 0.0}, {"attention_dropout", 0.25}});
   const Model model = make_model_from_json(vit, "m");
-  EXPECT_THAT(model.dropout, ElementsAre("dropout 0.25"));
+  EXPECT_THAT(model.dropout, ElementsAre("attention_dropout 0.25"));
   EXPECT_EQ(model.description, make_model_from_json(small_vit(), "m").description);
   auto gpt = small_gpt();
   gpt.update({{"resid_pdrop", 0.1}, {"embd_pdrop", 0.0}, {"attn_pdrop", 0.2}});

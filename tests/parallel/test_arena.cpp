@@ -62,7 +62,8 @@ TEST(Buckets, SetABorrowedTableApartAndLast) {
     EXPECT_EQ(buckets.back().slots.front().block, 0U);
     EXPECT_EQ(buckets.back().slots.front().count, table);
     EXPECT_EQ(buckets.back().first_block, model.blocks.size() - 1);
-    EXPECT_EQ(buckets.back().decay_count, buckets.back().count);
+    ASSERT_EQ(buckets.back().runs.size(), 1U);
+    EXPECT_EQ(buckets.back().runs.front().end, buckets.back().count);
   }
   for (const Bucket& bucket : make_buckets(test::small_vit(), 0, 0)) EXPECT_FALSE(bucket.table);
 }
@@ -72,7 +73,7 @@ TEST(Buckets, PutParametersWithDecayFirst) {
   for (const Bucket& bucket : make_buckets(model, 0)) {
     for (const Slot& slot : bucket.slots) {
       const bool decay = model.blocks[slot.block]->parameters()[slot.parameter].decay;
-      EXPECT_EQ(decay, slot.offset < bucket.decay_count);
+      EXPECT_EQ(decay, slot.offset < bucket.runs.front().end && bucket.runs.front().decay);
     }
   }
 }

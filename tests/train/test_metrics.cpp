@@ -124,6 +124,36 @@ TEST(Metrics, CountsTokensOfText) {
   EXPECT_TRUE(MetricsWriter("", run_of_two()).summary(1, true)["tokens_per_second"].is_null());
 }
 
+TEST(Metrics, TellsOfMemoryTrafficAndTokensWhereTheyAreKnown) {
+  RunRecord run = run_of_two();
+  run.last_step = 90;
+  run.ranks[0].memory_bytes = 4096;
+  EXPECT_EQ(to_json(run)["last_step"], 90);
+  EXPECT_EQ(to_json(run)["ranks"][0]["memory_bytes"], 4096);
+  StepRecord record = step(1, 0.5);
+  for (const char* key : {"bytes_sent", "peak_tensor_bytes", "tokens_per_second", "model_flops_utilization"})
+    EXPECT_FALSE(to_json(record).contains(key)) << key;
+  record.bytes_sent = {10, 20};
+  record.peak_tensor_bytes = {1000, 2000};
+  record.tokens = 128;
+  const Json json = to_json(record);
+  EXPECT_EQ(json["bytes_sent"], Json({10, 20}));
+  EXPECT_EQ(json["peak_tensor_bytes"], Json({1000, 2000}));
+  EXPECT_EQ(json["tokens_per_second"], 256);
+}
+
+TEST(Metrics, TellTheUtilizationOnlyWhereAllPeaksAreKnown) {
+  RunRecord run = run_of_two();
+  run.flops_per_sample = 1e9;
+  run.ranks[0].peak_flops = 3e10;
+  const StepRecord record = step(1, 0.5);  // 8 samples
+  EXPECT_FALSE(model_flops_utilization(run, record));
+  run.ranks[1].peak_flops = 1e10;
+  EXPECT_DOUBLE_EQ(model_flops_utilization(run, record).value(), 0.4);
+  run.flops_per_sample = 0;
+  EXPECT_FALSE(model_flops_utilization(run, record));
+}
+
 TEST(Metrics, TellsWhatRebalancingChanged) {
   const test::TemporaryDirectory folder;
   MetricsWriter writer(folder.path(), run_of_two());
@@ -206,6 +236,24 @@ TEST(StepLine, ReadsAtAGlance) {
       step_line(record, {.last = 100, .tokens_per_sample = 1024, .seconds_left = 49, .time_of_day = "14:03:10"}),
       "step   2/100 | loss 1.0000 | norm 0 | lr 0.00e+00 | 500 ms | 16,384 tokens/s | slowest rank 1 computes 92 % | "
       "49 s left | 14:03:10");
+}
+
+TEST(StepLine, SaysWhichRankIsFullestAndWhenTheRunEnds) {
+  StepRecord record = step(1, 0.5);
+  record.peak_tensor_bytes = {3 << 20, 2 << 20};
+  record.model_flops_utilization = 0.4125;
+  EXPECT_EQ(step_line(record, {.last = 9,
+                               .seconds_left = 400,
+                               .end = "14:09",
+                               .time_of_day = "14:03:10",
+                               .memory_bytes = {9 << 20, 4 << 20}}),
+            "step 1/9 | loss 2.0000 | norm 0 | lr 0.00e+00 | 500 ms | 16 samples/s | MFU 41.2 % | slowest rank 0 "
+            "computes 100 % | fullest rank 1 had 2.00 MiB of 4.00 MiB | 6 min left, until 14:09 | 14:03:10");
+  record.peak_tensor_bytes = {3 << 20};
+  record.compute_seconds = {0.5};
+  record.model_flops_utilization.reset();
+  EXPECT_EQ(step_line(record, {.last = 9, .memory_bytes = {9 << 20}}),
+            "step 1/9 | loss 2.0000 | norm 0 | lr 0.00e+00 | 500 ms | 16 samples/s | memory 3.00 MiB of 9.00 MiB");
 }
 
 TEST(StepLine, SaysHowLongIsLeft) {

@@ -35,7 +35,7 @@ class RebalancedRun : public test::RunFixture {
     options.rebalance.window_seconds = 0;  // steps are far shorter than they say
     options.adamw.epsilon = 1e-6;          // see test_same_mathematics
     options.results = folder_ / name;
-    options.pretended_compute_seconds = [this](std::int64_t step, std::int64_t samples) {
+    options.pretended_compute_seconds = [this](std::int64_t step, std::int64_t samples, std::int64_t) {
       const double slowness = rank() == 0 && step >= 18 && step < 46 ? 2 : 1;
       return slowness * kSampleSeconds * static_cast<double>(samples);
     };
@@ -93,7 +93,7 @@ TEST_F(RebalancedRun, FindsTheSplitOfABatchesGivenByHandWithoutAProfile) {
   batches.back() = kTotal - 2 * (ranks() - 1);
   given.plan = plan::plan_from_batches(batches);
   given.rebalance_every = 10;
-  given.pretended_compute_seconds = [](std::int64_t, std::int64_t samples) {
+  given.pretended_compute_seconds = [](std::int64_t, std::int64_t samples, std::int64_t) {
     return kSampleSeconds * static_cast<double>(samples);
   };
   const test::Trained trained = run(given);

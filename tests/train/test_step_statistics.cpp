@@ -28,6 +28,8 @@ TEST_F(StepFigures, OfAllRanksComeOutInOrderWithTheNormThatFollowed) {
                               .squared_norm_of_previous = static_cast<double>(step - 1),
                               .loss_scale_of_previous = static_cast<double>(100 * (step - 1)),
                               .compute_seconds = static_cast<double>(step * (rank + 1)),
+                              .bytes_sent = 7 * step,
+                              .peak_tensor_bytes = 100 + rank,
                               .interrupted = step == 3 && rank == ranks - 1}));
     EXPECT_EQ(seen.size(), static_cast<std::size_t>(std::max<std::int64_t>(0, step - 2)));
   }
@@ -42,6 +44,8 @@ TEST_F(StepFigures, OfAllRanksComeOutInOrderWithTheNormThatFollowed) {
     for (int r = 0; r < ranks; ++r) {
       EXPECT_DOUBLE_EQ(seen[i].losses[static_cast<std::size_t>(r)], static_cast<double>(10 * (i + 1)) + r);
       EXPECT_DOUBLE_EQ(seen[i].record.compute_seconds[static_cast<std::size_t>(r)], r + 1);
+      EXPECT_EQ(seen[i].record.bytes_sent[static_cast<std::size_t>(r)], 7);
+      EXPECT_EQ(seen[i].record.peak_tensor_bytes[static_cast<std::size_t>(r)], 100 + r);
     }
   }
   communicator_->barrier();

@@ -16,10 +16,14 @@ struct Command {
   bool uses_mpi;     // true: may run on several ranks under mpirun
   int (*run)(const Arguments& arguments);
   Options (*options)() = nullptr;  // what `run` parses, for those who list it; none: the command has kinds of its own
+  const std::vector<Command>& (*kinds)() = nullptr;  // those, each with its options
+  bool in_files = true;                              // `lshdp run` takes its options from a file
 };
 
 /// All commands, in the order of the help.
 const std::vector<Command>& commands();
+const std::vector<Command>& data_kinds();
+const std::vector<Command>& checkpoint_kinds();
 
 // One file per command, src/cli/NAME.cpp. Each returns an exit code or throws an Error; `--help` prints and returns 0.
 int run_check(const Arguments& arguments);
@@ -39,6 +43,9 @@ int run_export(const Arguments& arguments);
 int run_merge_lora(const Arguments& arguments);
 int run_generate(const Arguments& arguments);
 int run_report(const Arguments& arguments);
+int run_top(const Arguments& arguments);
+int run_man(const Arguments& arguments);
+int run_completion(const Arguments& arguments);
 int run_run(const Arguments& arguments);
 int run_init_config(const Arguments& arguments);
 
@@ -58,5 +65,10 @@ Options export_options();
 Options merge_lora_options();
 Options generate_options();
 Options report_options();
+Options top_options();
+Options man_options();
+Options completion_options();
+Options run_options();
+Options init_config_options();
 
 }  // namespace lshdp::cli

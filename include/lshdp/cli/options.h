@@ -119,6 +119,12 @@ class Options {
   Values parse(const Arguments& arguments) const;
   /// What --help prints.
   std::string help() const;
+  /// "lshdp optimize profile --out FILE [options]"
+  std::string usage() const;
+  /// As the constructor has them.
+  const std::string& command() const { return command_; }
+  const std::string& summary() const { return summary_; }
+  const std::string& example() const { return example_; }
 
   /// Everything that is defined, in the order of the help: --help and --log first.
   const std::vector<Definition>& definitions() const { return definitions_; }

@@ -15,8 +15,9 @@ enum class Doing : std::uint8_t {
   waiting_for_parameters,  // of other ranks, before a block
   ending_step,
   evaluating,
-  saving,     // a checkpoint
-  finishing,  // weights and summary
+  saving,         // a checkpoint
+  finishing,      // weights and summary
+  moving_blocks,  // to other ranks
 };
 
 /// What the thread that trains is at.

@@ -34,6 +34,7 @@ struct Parameter {
   Init init;
   bool decay = true;  // weight decay applies: to whatever has two dimensions or more, so not to biases and norms
   Product product = Product::none;
+  double rate = 1;        // its learning rate is so many times that of the run
   bool trainable = true;  // false: it stays as it is; it has no gradient and no moments, and is in no checkpoint
   BasePrecision held = BasePrecision::full;  // of one that is not trained
 

@@ -156,6 +156,9 @@ class StateAccess {
   /// fp16: where the loss scale stands, the same on all ranks.
   virtual LossScale loss_scale() const { return {}; }
   virtual void set_loss_scale(const LossScale&) {}
+  /// The memory of the block's parameters that are not trained, as it is held; tensors of the same sizes on every rank
+  /// that holds the block, in the same order. Empty: it has none, or is not held.
+  virtual std::vector<at::Tensor> frozen_state(std::size_t) { return {}; }
 };
 
 /// Where a model's parameters live, where its gradients go and who updates them.

@@ -1,9 +1,14 @@
 // StoreOptions: what a store needs to know, in any mode.
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "lshdp/core/device.h"
 #include "lshdp/parallel/loss_scaler.h"
@@ -36,6 +41,10 @@ struct StoreOptions {
   std::vector<std::string> node_names = {};
   /// ddp: where the blocks lie; none: all of them on all ranks.
   std::shared_ptr<const Placement> placement = nullptr;
+  /// ddp: what the store begins with, in place of zeros; none: zeros. Each is called while the store is made, as soon
+  /// as the memory of a bucket or a block is there: what it is filled from may go at once. publish() must follow.
+  std::function<void(std::span<const StatePiece>)> fill_trained = {};
+  std::function<void(std::size_t block, std::span<const at::Tensor> state)> fill_frozen = {};
   LossScaling loss_scaling = {};                    // fp16
   std::shared_ptr<ComputeDevice> device = nullptr;  // that this rank computes on; without one: the host
 };

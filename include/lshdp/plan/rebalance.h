@@ -7,6 +7,7 @@
 
 #include "lshdp/plan/plan.h"
 #include "lshdp/plan/profile.h"
+#include "lshdp/plan/step_windows.h"
 
 namespace lshdp::plan {
 
@@ -16,14 +17,6 @@ struct RebalanceOptions {
   std::int64_t max_accumulation = 0;  // micro-batches a rank may run in a step; 0: any number
   double min_gain = 0.05;             // share of the step that a new split must save
   double window_seconds = 1;          // a window is as many steps as last so long, but at least 3 and at most 10
-};
-
-/// What one step showed. Vectors by rank, seconds as in metrics.jsonl.
-struct StepObservation {
-  std::int64_t step = 0;  // counted from 1
-  double step_seconds = 0;
-  std::vector<double> compute_seconds;
-  std::vector<double> wait_seconds;
 };
 
 /// A new split of the same total.
@@ -56,22 +49,18 @@ class Rebalancer {
   void apply(const Rebalance& change, std::int64_t first);
 
  private:
-  using Steps = std::span<const StepObservation>;
   std::vector<double> slowness_in(Steps steps) const;
   double slowness_of(std::size_t rank, const StepModel& model, double compute_seconds, double wait_seconds) const;
   double gain_of(const std::vector<std::int64_t>& batches, const std::vector<double>& slowness,
                  double step_seconds) const;
-  void judge_last_change(double step_seconds);
-  Steps last_windows() const;
 
   Plan plan_;
   std::optional<Profile> profile_;
   RebalanceOptions options_;
-  std::vector<StepObservation> recent_;  // the last ones of the current split, oldest first
-  std::vector<double> slowness_;         // by rank, as last decided
-  std::int64_t first_step_ = 0;          // of the current split
-  double required_gain_;
-  std::optional<Rebalance> last_change_;  // whose promise is still to be judged
+  StepWindows windows_;           // of the current split
+  std::vector<double> slowness_;  // by rank, as last decided
+  std::int64_t first_step_ = 0;   // of the current split
+  RequiredGain required_gain_;
 };
 
 /// The profile of ranks that have become `slowness` times as slow (one per rank): compute, update, and the CPU time of

@@ -23,13 +23,14 @@ struct PlanRequest {
   std::string batches;  // "equal", "auto", a list such as "8,8,24,24", or a file
   std::optional<std::int64_t> total;
   std::int64_t max_accumulation = 0;
-  double total_bound = 4;       // without a total: plan::SolverOptions
-  std::int64_t samples = 0;     // of the data, known later
-  bool memory_given = false;    // --memory: batches given by hand are tried out against it
-  std::string profile;          // file that given batches were solved from; empty: none
-  std::int64_t rebalance = 0;   // steps between decisions whether to split anew; 0: off
-  std::string layout = "data";  // every rank has the whole model; or "pipeline", "auto", or a file of layout.json
-  std::string stages = "auto";  // how a pipeline is cut: plan::StageCut
+  double total_bound = 4;        // without a total: plan::SolverOptions
+  std::int64_t samples = 0;      // of the data, known later
+  bool memory_given = false;     // --memory: batches given by hand are tried out against it
+  std::string profile;           // file that given batches were solved from, or a given layout was planned from
+  std::int64_t rebalance = 0;    // steps between decisions whether to split or cut anew; 0: off
+  bool rebalance_given = false;  // by name: refused where it cannot be done
+  std::string layout = "data";   // every rank has the whole model; or "pipeline", "auto", or a file of layout.json
+  std::string stages = "auto";   // how a pipeline is cut: plan::StageCut
   std::string pipeline_schedule = "auto";  // plan::PipelineSchedule, or the better
 };
 

@@ -18,9 +18,11 @@ struct RankInfo {
   int rank = 0;
   std::string host;
   std::int64_t batch = 0;
-  std::int64_t max_batch = 0;  // 0: not probed
-  double speed = 1;            // of --emulate-speed
-  std::string device = "cpu";  // or "cuda:0", ...
+  std::int64_t max_batch = 0;     // 0: not probed
+  double speed = 1;               // of --emulate-speed
+  std::string device = "cpu";     // or "cuda:0", ...
+  std::int64_t memory_bytes = 0;  // budget of its tensors; 0: not known
+  double peak_flops = 0;          // floating-point operations a second of its device at most; 0: not known
 };
 
 /// A launch of the run: the first line of metrics.jsonl, and again where the run was resumed.
@@ -33,6 +35,8 @@ struct RunRecord {
   std::int64_t tokens_per_sample = 0;  // 0: samples are no text
   std::int64_t resumed_after = 0;      // steps done by earlier launches
   std::string time = {};               // when it began, as utc_time_text() says it
+  std::int64_t last_step = 0;          // of the run, counted from 1; 0: not known
+  double flops_per_sample = 0;         // of forward and backward; 0: not known
 };
 
 /// One step. Vectors are by rank; seconds of the step's wall time, which overlap each other.
@@ -44,16 +48,20 @@ struct StepRecord {
   double gradient_norm = 0;  // global, of the mean gradient before clipping
   std::int64_t samples = 0;
   double step_seconds = 0;
-  std::vector<std::int64_t> batches;              // of a whole step; fewer samples at the end of an epoch
-  std::vector<double> compute_seconds;            // forward, backward and update
-  std::vector<double> communication_seconds;      // something was on its way
-  std::vector<double> wait_seconds;               // the rank stood still for parameters or data
-  std::vector<double> cpu_seconds;                // CPU time of the rank's process
-  std::vector<double> communication_cpu_seconds;  // of it, the engine thread's
-  std::vector<double> rank_seconds = {};          // the step by each rank's own clock
-  std::optional<double> loss_scale = {};          // fp16
-  bool skipped = false;                           // fp16: gradients overflowed, and no rank updated anything
-  std::string time = {};                          // when rank 0 had computed it
+  std::vector<std::int64_t> batches;                   // of a whole step; fewer samples at the end of an epoch
+  std::vector<double> compute_seconds;                 // forward, backward and update
+  std::vector<double> communication_seconds;           // something was on its way
+  std::vector<double> wait_seconds;                    // the rank stood still for parameters or data
+  std::vector<double> cpu_seconds;                     // CPU time of the rank's process
+  std::vector<double> communication_cpu_seconds;       // of it, the engine thread's
+  std::vector<double> rank_seconds = {};               // the step by each rank's own clock
+  std::optional<double> loss_scale = {};               // fp16
+  bool skipped = false;                                // fp16: gradients overflowed, and no rank updated anything
+  std::string time = {};                               // when rank 0 had computed it
+  std::vector<std::int64_t> bytes_sent = {};           // to other ranks; empty: not known, as the next one
+  std::vector<std::int64_t> peak_tensor_bytes = {};    // the most that its tensors took since the launch
+  std::int64_t tokens = 0;                             // of text
+  std::optional<double> model_flops_utilization = {};  // where the peaks of all devices are known
 };
 
 struct EvaluationRecord {
@@ -61,6 +69,7 @@ struct EvaluationRecord {
   double loss = 0;                 // mean over the data set
   std::optional<double> accuracy;  // share of right predictions; none for tokens
   std::int64_t samples = 0;
+  std::optional<double> average_loss = {}, average_accuracy = {};  // of the moving average of the weights
 };
 
 /// The split changed. Vectors are by rank.
@@ -71,7 +80,15 @@ struct RebalanceRecord {
   double step_seconds = 0;                        // measured before
   double expected_step_seconds = 0;               // from now on
   bool profiled = true;                           // false: slowness is against the first steps
+  // Of a pipeline that is cut anew, the block that each stage ends before; else empty.
+  std::vector<std::int64_t> cuts_before = {}, cuts = {};
+  std::int64_t moved_bytes = 0;  // from rank to rank
+  double move_seconds = 0;       // that training stood still for it
 };
+
+/// The share of what the devices of all ranks could do that the model's operations came to, whatever the ranks computed
+/// twice (recomputation). None where the peak of a device or the operations are not known.
+std::optional<double> model_flops_utilization(const RunRecord& run, const StepRecord& step);
 
 nlohmann::json to_json(const RunRecord& record);
 nlohmann::json to_json(const StepRecord& record);

@@ -35,15 +35,15 @@ std::filesystem::path run_around(const std::filesystem::path& path);
 /// The checksums of the files that hold these weights. Throws UsageError where they cannot be read.
 std::string identity_of_weights(const SavedModel& saved);
 
-/// Logs the note. The tensors of `saved`, under the names of `model`'s parameters where it is a checkpoint. Throws
-/// UsageError.
-std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model);
+/// Logs the note. The tensors of `saved`; a checkpoint must be of `model`, but for `changes`. Throws UsageError.
+std::unique_ptr<model::TensorSource> open_tensors(const SavedModel& saved, const model::Model& model,
+                                                  const model::WeightChanges& changes = {});
 
 /// The weights that `given` means, see find_saved_model(), for `model`. Throws UsageError as model::WeightReader does.
 model::Values read_saved_weights(const model::Model& model, const std::filesystem::path& given,
                                  std::string_view option);
 /// The same block by block, each read when it is asked for; errors come then. `model` must outlive it.
 model::BlockValues saved_block_values(const model::Model& model, const std::filesystem::path& given,
-                                      std::string_view option);
+                                      std::string_view option, const model::WeightChanges& changes = {});
 
 }  // namespace lshdp::train

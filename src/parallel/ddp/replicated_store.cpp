@@ -83,6 +83,7 @@ class ReplicatedStore final : public ParameterStore, private BucketWork {
   void make_wire_memory();
   std::vector<std::size_t> buckets_where(bool held) const;
   BucketState make_bucket(std::size_t index);
+  void fill(std::size_t index);
   at::Tensor on_wire(const BucketState& bucket, const at::Tensor& arena);
   static void start_gather(BucketState& bucket);
   static void finish_gather(BucketState& bucket) noexcept;
@@ -149,7 +150,11 @@ ReplicatedStore::ReplicatedStore(const model::Model& model, comm::Communicator& 
               trace, make_loss_scaler(options.strategy.precision, options.loss_scaling), buckets_where(false)) {
   held_ = buckets_where(true);
   make_wire_memory();
-  for (std::size_t index = 0; index < layout_.buckets().size(); ++index) buckets_.push_back(make_bucket(index));
+  for (std::size_t index = 0; index < layout_.buckets().size(); ++index) {
+    buckets_.push_back(make_bucket(index));
+    if (options_.fill_trained && buckets_.back().group != nullptr) fill(index);
+  }
+  options_.fill_trained = nullptr;  // and what it holds
   make_leaves();
   if (layout_.table() && buckets_[*layout_.table()].group != nullptr)
     make_table_rows(static_cast<int>(2 * buckets_.size() + 1));
@@ -227,6 +232,14 @@ BucketState ReplicatedStore::make_bucket(std::size_t index) {
   bucket.wire_parameters = on_wire(bucket, gathered(bucket));
   bucket.touched.resize(layout.slots.size());
   return bucket;
+}
+
+/// From where the options say.
+void ReplicatedStore::fill(std::size_t index) {
+  const c10::NoGradGuard no_grad;
+  std::vector<StatePiece> pieces;
+  layout_.append_pieces(pieces, index, buckets_[index].shard);
+  options_.fill_trained(pieces);
 }
 
 void ReplicatedStore::make_table_rows(int first_tag) {
@@ -451,7 +464,7 @@ void ReplicatedStore::update(std::size_t index, const Update& update, double sca
   BucketState& bucket = buckets_[index];
   const at::Tensor gradient = shard_of(bucket.gradients, bucket.shard);
   const bool rounds = bucket.changes.defined();
-  update_shard(bucket.shard, gradient, layout_.buckets()[index].decay_count, options_.adamw, update, scale,
+  update_shard(bucket.shard, gradient, layout_.buckets()[index].runs, options_.adamw, update, scale,
                rounds ? at::Tensor() : bucket.values);
   if (rounds) round_changes(bucket);
   if (bucket.copies)

@@ -40,6 +40,7 @@ FrozenValues::FrozenValues(const model::Model& model, const StoreOptions& option
     if (!layout_.block(block).held) continue;
     make_source(block);
     make_views(block);
+    if (options.fill_frozen) options.fill_frozen(block, state(block));
   }
 }
 
@@ -57,6 +58,19 @@ void FrozenValues::make_source(std::size_t block) {
     if (laid.places[i] == FrozenPlace::quantized)
       source.quantized[i] = model::quantized_zeros(parameters[i].shape, parameters[i].held, device_->where());
   }
+}
+
+std::vector<at::Tensor> FrozenValues::state(std::size_t block) {
+  if (!layout_.block(block).held) return {};
+  Source& source = sources_[block];
+  std::vector<at::Tensor> tensors{source.resident, source.streamed};
+  for (std::optional<model::QuantizedTensor>& each : source.quantized) {
+    if (!each) continue;
+    tensors.insert(tensors.end(), {each->codes, each->scales, each->levels, each->scale_codes, each->scale_levels,
+                                   at::from_blob(&each->mean_scale, {1}, at::kFloat)});
+  }
+  std::erase_if(tensors, [](const at::Tensor& tensor) { return !tensor.defined() || tensor.numel() == 0; });
+  return tensors;
 }
 
 at::Tensor FrozenValues::part_of(const at::Tensor& memory, std::size_t block, std::size_t parameter) const {

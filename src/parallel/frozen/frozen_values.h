@@ -31,6 +31,8 @@ class FrozenValues {
 
   /// `values` of a block as a BlockValues gives them; those that are trained are passed over.
   void take(std::size_t block, const std::vector<at::Tensor>& values);
+  /// StateAccess::frozen_state().
+  std::vector<at::Tensor> state(std::size_t block);
   /// From here on the device finds the block's frozen parameters in their place.
   void acquire(std::size_t block);
   void release(std::size_t block);

@@ -86,6 +86,7 @@ class PartlyFrozenStore final : public ParameterStore {
   void publish() override { trained_->publish(); }
   LossScale loss_scale() const override { return trained_->loss_scale(); }
   void set_loss_scale(const LossScale& state) override { trained_->set_loss_scale(state); }
+  std::vector<at::Tensor> frozen_state(std::size_t block) override { return frozen_.state(block); }
 
  private:
   const at::Tensor& frozen_value(std::size_t block, std::size_t number) const {

@@ -405,7 +405,7 @@ double FullyShardedStore::mean_squared_norm(std::size_t index, const Update& upd
 
 void FullyShardedStore::update(std::size_t index, const Update& update, double scale) {
   BucketState& bucket = buckets_[index];
-  update_shard(bucket.shard, bucket.gradient, layout_.buckets()[index].decay_count, options_.adamw, update,
+  update_shard(bucket.shard, bucket.gradient, layout_.buckets()[index].runs, options_.adamw, update,
                scale / update.sum_over_mean());
   device_->record_event().wait();
   bucket.summed = false;

@@ -14,10 +14,18 @@
 namespace lshdp::parallel {
 namespace {
 
+/// Up to what the bucket has now.
+void append_run(Bucket& bucket, const model::Parameter& parameter) {
+  if (bucket.runs.empty() || bucket.runs.back().decay != parameter.decay || bucket.runs.back().rate != parameter.rate)
+    bucket.runs.push_back({.decay = parameter.decay, .rate = parameter.rate});
+  bucket.runs.back().end = bucket.count;
+}
+
 void append_slot(Bucket& bucket, const model::Model& model, std::size_t block, std::size_t parameter) {
   const std::int64_t count = model.blocks[block]->parameters()[parameter].count();
   bucket.slots.push_back({block, parameter, bucket.count, count});
   bucket.count += (count + kAlignment - 1) / kAlignment * kAlignment;
+  append_run(bucket, model.blocks[block]->parameters()[parameter]);
 }
 
 void append_slots(Bucket& bucket, const model::Model& model, const std::optional<Bucket>& table, bool decay) {
@@ -33,7 +41,6 @@ void append_slots(Bucket& bucket, const model::Model& model, const std::optional
 Bucket make_bucket(const model::Model& model, const std::optional<Bucket>& table, std::size_t first, std::size_t last) {
   Bucket bucket{first, last, {}};
   append_slots(bucket, model, table, true);
-  bucket.decay_count = bucket.count;
   append_slots(bucket, model, table, false);
   return bucket;
 }
@@ -51,7 +58,6 @@ std::optional<Bucket> make_table(const model::Model& model, std::int64_t min_tab
   if (users.empty()) return std::nullopt;
   Bucket bucket{users.front(), users.back(), {}};
   append_slot(bucket, model, 0, *table);
-  bucket.decay_count = first.parameters()[*table].decay ? bucket.count : 0;
   bucket.table = true;
   return bucket;
 }

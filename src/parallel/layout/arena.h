@@ -19,13 +19,20 @@ struct Slot {
   std::int64_t count = 0;   // elements, without padding
 };
 
+/// Elements of an arena up to `end`, from where the run before ends: they are updated alike.
+struct UpdateRun {
+  std::int64_t end = 0;
+  bool decay = true;  // as model::Parameter
+  double rate = 1;    // as model::Parameter
+};
+
 /// Consecutive blocks whose parameters share an arena: what is reduced and gathered in one operation. Parameters with
 /// weight decay come first; each begins at a multiple of kAlignment elements, the padding between them stays zero.
 struct Bucket {
   std::size_t first_block = 0, last_block = 0;  // both included
   std::vector<Slot> slots;
-  std::int64_t count = 0;        // elements with padding
-  std::int64_t decay_count = 0;  // elements before the first parameter without decay
+  std::int64_t count = 0;            // elements with padding
+  std::vector<UpdateRun> runs = {};  // of all elements
   // One parameter only, a table of the first block that later ones, first_block .. last_block, borrow whole: its rows
   // travel apart for the lookup, the table itself only for them.
   bool table = false;

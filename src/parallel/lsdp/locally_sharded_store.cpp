@@ -377,7 +377,7 @@ double LocallyShardedStore::mean_squared_norm(std::size_t index, const Update& u
 }
 
 void LocallyShardedStore::update(std::size_t index, const Update& update, double scale) {
-  update_shard(shards_[index], shard_of(node_.gradients(index), shards_[index]), layout_.buckets()[index].decay_count,
+  update_shard(shards_[index], shard_of(node_.gradients(index), shards_[index]), layout_.buckets()[index].runs,
                options_.adamw, update, scale / update.sum_over_mean(), node_.values(index));
 }
 

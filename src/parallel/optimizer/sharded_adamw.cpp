@@ -32,13 +32,17 @@ void adamw_on_device(const HostRange& range, double gradient_scale, double weigh
   if (range.copy.defined()) range.copy.copy_(range.master);
 }
 
-void update_range(const ShardUpdate& all, std::int64_t begin, std::int64_t end, double weight_decay) {
+/// Elements [begin, end) of the shard, all of the same run.
+void update_range(const ShardUpdate& all, std::int64_t begin, std::int64_t end, const UpdateRun& run) {
   if (begin >= end) return;
   const auto part = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, end - begin); };
   const HostRange range{part(all.gradient), part(all.shard.master), part(all.shard.first_moment),
                         part(all.shard.second_moment), all.copy.defined() ? part(all.copy) : at::Tensor()};
   const auto adamw_there = range.master.is_cpu() ? adamw_on_host : adamw_on_device;
-  adamw_there(range, all.gradient_scale, weight_decay, all.adamw, all.update);
+  Update update = all.update;
+  update.learning_rate *= run.rate;
+  const bool decays = run.decay || all.adamw.decay_all;
+  adamw_there(range, all.gradient_scale, decays ? all.adamw.weight_decay : 0, all.adamw, update);
 }
 
 /// Where the shard's parameters are wanted in `arena`; undefined if they are there already.
@@ -71,13 +75,16 @@ void copy_master_to(const at::Tensor& arena, const ShardState& shard) {
   if (place.defined()) place.copy_(shard.master);
 }
 
-void update_shard(ShardState& shard, const at::Tensor& gradient, std::int64_t decay_count, const AdamW& adamw,
+void update_shard(ShardState& shard, const at::Tensor& gradient, std::span<const UpdateRun> runs, const AdamW& adamw,
                   const Update& update, double gradient_scale, const at::Tensor& arena) {
   const std::int64_t count = shard.master.numel();
-  const std::int64_t border = std::clamp<std::int64_t>(decay_count - shard.begin, 0, count);
   const ShardUpdate all{shard, gradient, place_of_copy(arena, shard), gradient_scale, adamw, update};
-  update_range(all, 0, border, adamw.weight_decay);
-  update_range(all, border, count, adamw.decay_all ? adamw.weight_decay : 0);
+  std::int64_t begin = 0;
+  for (const UpdateRun& run : runs) {
+    const std::int64_t end = std::clamp<std::int64_t>(run.end - shard.begin, begin, count);
+    update_range(all, begin, end, run);
+    begin = end;
+  }
 }
 
 }  // namespace lshdp::parallel

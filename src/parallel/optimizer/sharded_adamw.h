@@ -1,9 +1,11 @@
 // A contiguous shard of an arena with its master weights and AdamW moments, and the update of that shard.
 #pragma once
 #include <cstdint>
+#include <span>
 
 #include <ATen/core/Tensor.h>
 
+#include "layout/arena.h"
 #include "lshdp/parallel/store.h"
 
 namespace lshdp::parallel {
@@ -26,10 +28,10 @@ at::Tensor shard_of(const at::Tensor& arena, const ShardState& shard);
 /// it.
 void copy_master_to(const at::Tensor& arena, const ShardState& shard);
 /// One AdamW step on the shard with `gradient_scale` times `gradient` (master type, or bf16 beside fp32; the shard's
-/// length), which gives its mean over the global batch. Elements of the arena before `decay_count` decay, the others
+/// length), which gives its mean over the global batch. `runs`: Bucket::runs of the arena; those without decay do so
 /// only with adamw.decay_all. If `arena` is defined, the new master weights are copied to their place in it, as by
 /// copy_master_to.
-void update_shard(ShardState& shard, const at::Tensor& gradient, std::int64_t decay_count, const AdamW& adamw,
+void update_shard(ShardState& shard, const at::Tensor& gradient, std::span<const UpdateRun> runs, const AdamW& adamw,
                   const Update& update, double gradient_scale = 1, const at::Tensor& arena = {});
 
 }  // namespace lshdp::parallel

@@ -169,8 +169,7 @@ double Pipeline::train_step(const Update& update, const at::Tensor& input, const
       const at::Tensor given = arrives(work) ? receive(work) : part(input, work.micro_batch);
       const std::int64_t first = first_sample + begins[work.micro_batch];
       const at::Tensor documents = model::part_of(positions, begins[work.micro_batch], micro_batches[work.micro_batch]);
-      const auto kept =
-          held.emplace(key, walker_.forward_pass(range_of(work.stage), given, first, documents)).first;
+      const auto kept = held.emplace(key, walker_.forward_pass(range_of(work.stage), given, first, documents)).first;
       if (leaves(work)) exchange_->send(leaving(work), kept->second.take_output());
       continue;
     }
