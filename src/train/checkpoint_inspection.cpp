@@ -33,6 +33,12 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, error);
 }
 
+/// Not even as something that cannot be looked at.
+bool is_absent(const fs::path& path) {
+  std::error_code error;
+  return fs::symlink_status(path, error).type() == fs::file_type::not_found;
+}
+
 /// When it was written last, to the second; empty: it has gone.
 std::string time_of(const fs::path& path) {
   struct stat status {};
@@ -69,14 +75,14 @@ void look_at_files(FoundCheckpoint& found) {
     found.ranks = static_cast<std::int64_t>(manifest.files.size());
     found.step = manifest.info.step;
     found.problem = damage_by_sizes(found.folder, manifest);
-  } catch (const UsageError& error) {
+  } catch (const Error& error) {
     found.problem = error.what();
   }
   found.state = found.problem.empty() ? State::complete : State::damaged;
 }
 
 FoundCheckpoint look_at(const fs::path& folder) {
-  const bool finished = is_there(folder / kManifest);
+  const bool finished = !is_absent(folder / kManifest);
   FoundCheckpoint found{.folder = folder,
                         .step = std::max<std::int64_t>(step_in_name(folder), 0),
                         .abandoned = {},
@@ -86,20 +92,22 @@ FoundCheckpoint look_at(const fs::path& folder) {
                         .problem = {}};
   const std::string above = fs::absolute(folder).lexically_normal().parent_path().filename().string();
   if (above.starts_with(kAbandoned)) found.abandoned = above;
-  if (finished) look_at_files(found);
+  if (!finished) return found;
+  look_at_files(found);
+  if (is_absent(folder / kManifest)) {  // removed meanwhile, by the run that it is of
+    found.state = State::unfinished;
+    found.problem.clear();
+  }
   return found;
 }
 
 /// Folders step-N in `folder`, and in its folders abandoned-N.
-std::vector<fs::path> folders_in(const fs::path& folder) {
-  std::vector<fs::path> found;
+std::vector<fs::path> all_folders_in(const fs::path& folder) {
+  std::vector<fs::path> found = step_folders_in(folder);
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    std::error_code none;
-    if (!entry.is_directory(none)) continue;
-    if (step_in_name(entry.path()) >= 0) found.push_back(entry.path());
-    if (!entry.path().filename().string().starts_with(kAbandoned)) continue;
-    for (const fs::path& abandoned : folders_in(entry.path())) found.push_back(abandoned);
+    if (!entry.path().filename().string().starts_with(kAbandoned) || !entry.is_directory(error)) continue;
+    for (const fs::path& abandoned : step_folders_in(entry.path())) found.push_back(abandoned);
   }
   return found;
 }
@@ -149,11 +157,14 @@ std::string to_text(State state) {
 
 std::vector<FoundCheckpoint> list_checkpoints(const fs::path& run, const std::string& option) {
   if (!is_there(run)) throw UsageError(fmt::format("{}: there is no {}", option, run.string()));
-  const bool known = is_there(run / "run.json") || is_there(run / "metrics.jsonl") || is_there(run / kCheckpoints);
+  const bool known = is_there(run / "run.json") || is_there(run / "metrics.jsonl") || !is_absent(run / kCheckpoints);
   if (!known)
     throw UsageError(fmt::format("{}: {} is no run directory, which holds {}", option, run.string(), kCheckpoints));
   std::vector<FoundCheckpoint> found;
-  for (const fs::path& folder : folders_in(run / kCheckpoints)) found.push_back(look_at(folder));
+  for (const fs::path& folder : all_folders_in(run / kCheckpoints)) {
+    FoundCheckpoint one = look_at(folder);
+    if (!is_absent(folder)) found.push_back(std::move(one));
+  }
   std::ranges::sort(found, [](const FoundCheckpoint& a, const FoundCheckpoint& b) {
     return std::tuple(a.abandoned.empty(), a.abandoned, a.step) < std::tuple(b.abandoned.empty(), b.abandoned, b.step);
   });

@@ -1,7 +1,11 @@
 // Writing and reading manifests, and comparing files with them.
 #include "checkpoint_manifest.h"
 
+#include <cerrno>
+
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "lshdp/core/checksum.h"
 #include "lshdp/core/file.h"
@@ -59,6 +63,36 @@ void require_our_version(const Json& json, const std::string& source) {
                                version, kVersion));
 }
 
+/// Whether this process cannot open the file for reasons of its own: another user or a later time may.
+bool is_refused_to_us(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return errno == EACCES || errno == EPERM || errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+  ::close(descriptor);
+  return false;
+}
+
+/// What `read` says of the file. That it cannot be read is damage, unless that lies with this process.
+template <typename Read>
+auto read_of(const fs::path& path, const Read& read) {
+  std::error_code error;
+  const fs::file_type type = fs::status(path, error).type();
+  if (!error && fs::exists(fs::file_status(type)) && type != fs::file_type::regular)
+    throw DamagedCheckpoint(path.string() + " is damaged: it is not a file");
+  try {
+    return read(path);
+  } catch (const UsageError& problem) {
+    if (is_refused_to_us(path)) throw RunError(problem.what());
+    throw DamagedCheckpoint(problem.what());
+  }
+}
+
+/// Whether the manifest is there, or may be.
+bool has_manifest(const fs::path& checkpoint) {
+  std::error_code error;
+  const fs::file_type type = fs::symlink_status(checkpoint / kManifest, error).type();
+  return type != fs::file_type::not_found && fs::is_directory(checkpoint, error);
+}
+
 Json parse_manifest(const std::string& text, const fs::path& path) {
   try {
     return parse_json(text, path.string());
@@ -75,7 +109,7 @@ std::string origin_of(const fs::path& checkpoint, const std::string& checksum) {
       for (const StoredFile& file : read_manifest(folder).files) {
         if (file.checksum == checksum) return fmt::format("{} of step {}", file.name, step);
       }
-    } catch (const UsageError&) {
+    } catch (const Error&) {
       continue;  // its own damage is not asked about here
     }
   }
@@ -112,13 +146,16 @@ Json to_json(const Manifest& manifest) {
 Manifest read_manifest(const fs::path& checkpoint) {
   const fs::path path = checkpoint / kManifest;
   const std::string source = path.string();
-  const std::string text = read_file(path);
+  const std::string text = read_of(path, read_file);
   const Json json = parse_manifest(text, path);
   if (json.is_object() && json.contains("version")) require_our_version(json, source);
   // What parses to the same values may be damaged, too: the text is what write_json() writes.
   if (!json.is_object() || json.value(kChecksum, Json()) != checksum_of(json) || text != json_text(json, 2) + "\n")
     throw DamagedCheckpoint(source + " is damaged: it is not what was written");
   Manifest manifest{.info = info_from_json(json, source), .files = {}, .loss_scale = {}};
+  if (const std::int64_t named = step_in_name(checkpoint); named >= 0 && named != manifest.info.step)
+    throw DamagedCheckpoint(
+        fmt::format("{} is in the wrong place: it is the checkpoint of step {}", source, manifest.info.step));
   const Json contents = json_value<Json>(json, "contents", source);
   for (const auto& name : json_value<std::vector<std::string>>(json, "files", source)) {
     if (name.empty() || fs::path(name).filename() != name || name == "." || name == "..")
@@ -139,9 +176,7 @@ void require_intact(const fs::path& checkpoint, const Manifest& manifest, const 
     throw DamagedCheckpoint(
         fmt::format("{} is missing; every rank must see the folder it was written to", path.string()));
   }
-  if (!error && !fs::is_regular_file(path, error) && !error)
-    throw DamagedCheckpoint(path.string() + " is damaged: it is not a file");
-  const StoredFile found = describe_file(path);
+  const StoredFile found = read_of(path, describe_file);
   if (found.checksum == file.checksum) return;
   if (const std::string origin = origin_of(checkpoint, found.checksum); !origin.empty()) {
     throw DamagedCheckpoint(fmt::format("{} is in the wrong place: it is {}, not {} of step {}", path.string(), origin,
@@ -174,22 +209,29 @@ std::int64_t step_in_name(const fs::path& folder) {
   return std::stoll(digits);
 }
 
+std::vector<fs::path> step_folders_in(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> found;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    if (step_in_name(entry->path()) >= 0) found.push_back(entry->path());
+  }
+  std::error_code none;
+  const bool absent = fs::symlink_status(folder, none).type() == fs::file_type::not_found;
+  if (error && !absent) throw RunError(fmt::format("cannot look into {}: {}", folder.string(), error.message()));
+  return found;
+}
+
 std::map<std::int64_t, fs::path> checkpoints_of(const fs::path& run) {
   std::map<std::int64_t, fs::path> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run / "checkpoints", error)) {
-    const std::int64_t step = step_in_name(entry.path());
-    if (step >= 0 && fs::exists(entry.path() / kManifest)) found.emplace(step, entry.path());
+  for (const fs::path& folder : step_folders_in(run / "checkpoints")) {
+    if (has_manifest(folder)) found.emplace(step_in_name(folder), folder);
   }
   return found;
 }
 
 std::vector<fs::path> unfinished_checkpoints_of(const fs::path& run) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run / "checkpoints", error)) {
-    if (step_in_name(entry.path()) >= 0 && !fs::exists(entry.path() / kManifest)) found.push_back(entry.path());
-  }
+  std::vector<fs::path> found = step_folders_in(run / "checkpoints");
+  std::erase_if(found, has_manifest);
   return found;
 }
 

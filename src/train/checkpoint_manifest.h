@@ -41,11 +41,12 @@ StoredFile describe_file(const std::filesystem::path& path);
 /// version 3; with a checksum of itself.
 Json to_json(const Manifest& manifest);
 
-/// Throws DamagedCheckpoint (empty, cut, changed), UsageError (cannot be read, another version).
+/// Throws DamagedCheckpoint (empty, cut, changed, in the folder of another step, or the system cannot read it),
+/// RunError (no permission to read it, too many open files), UsageError (another version).
 Manifest read_manifest(const std::filesystem::path& checkpoint);
 
-/// Throws DamagedCheckpoint naming the file if it is missing, cut, changed, or another checkpoint's; UsageError if it
-/// cannot be read.
+/// Throws DamagedCheckpoint naming the file if it is missing, cut, changed, another checkpoint's, or the system cannot
+/// read it; RunError as read_manifest().
 void require_intact(const std::filesystem::path& checkpoint, const Manifest& manifest, const StoredFile& file);
 
 /// RUN/checkpoints/step-N.
@@ -54,7 +55,11 @@ std::filesystem::path checkpoint_folder(const std::filesystem::path& run, std::i
 /// N of a folder "step-N"; -1 of anything else.
 std::int64_t step_in_name(const std::filesystem::path& folder);
 
-/// Folders RUN/checkpoints/step-N with a manifest, by step.
+/// Folders step-N in `folder`, which need not be there. Throws RunError where it cannot be looked into, or is a link to
+/// nothing: checkpoints may be there that cannot be seen.
+std::vector<std::filesystem::path> step_folders_in(const std::filesystem::path& folder);
+
+/// Folders RUN/checkpoints/step-N with a manifest, by step. Throws as step_folders_in().
 std::map<std::int64_t, std::filesystem::path> checkpoints_of(const std::filesystem::path& run);
 
 /// Those without a manifest, as a run that was killed leaves them.

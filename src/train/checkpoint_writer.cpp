@@ -10,6 +10,8 @@
 
 #include <H5public.h>
 #include <c10/core/GradMode.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "lshdp/comm/agree.h"
 #include "lshdp/core/activity.h"
@@ -54,6 +56,12 @@ void remove_old(const fs::path& run, const fs::path& written, int keep) {
   for (const fs::path& folder : unfinished_checkpoints_of(run)) remove_checkpoint(folder);
 }
 
+std::optional<std::pair<dev_t, ino_t>> number_of(const fs::path& folder) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) != 0) return std::nullopt;
+  return std::pair(status.st_dev, status.st_ino);
+}
+
 /// Each rank does so before its file is there: no manifest of an earlier run that came this far stays beside new files.
 void make_folder(const fs::path& folder) {
   std::error_code error;
@@ -78,6 +86,7 @@ CheckpointWriter::CheckpointWriter(comm::Communicator& communicator, parallel::S
     : communicator_(communicator),
       store_(store),
       folder_(std::move(folder)),
+      run_folder_(number_of(folder_.run)),
       gate_(std::make_shared<StateGate>(step)),
       thread_(helping(device)) {
   require_thread_safe_hdf5();
@@ -106,10 +115,19 @@ void CheckpointWriter::begin(const CheckpointInfo& info) {
   });
 }
 
+void CheckpointWriter::require_same_folder() const {
+  if (run_folder_ && number_of(folder_.run) != run_folder_)
+    throw RunError(
+        fmt::format("{} is no longer the folder that this run began in: it was moved, removed or replaced meanwhile; "
+                    "the checkpoint is not written",
+                    folder_.run.string()));
+}
+
 void CheckpointWriter::write_file(const std::vector<StatePiece>& pieces, const fs::path& folder, std::int64_t step) {
   const c10::NoGradGuard no_grad;
   const BackgroundActivity saving(Doing::saving, step);
   try {
+    require_same_folder();
     make_folder(folder);
     const fs::path path = folder / rank_file_name(communicator_.rank());
     RankFileWriter file(path, step);
@@ -152,6 +170,7 @@ void CheckpointWriter::share_files() {
 
 void CheckpointWriter::write_manifest(const Manifest& manifest, const fs::path& folder) {
   try {
+    require_same_folder();
     write_json(folder / kManifest, to_json(manifest));
     remove_old(folder_.run, folder, folder_.keep);
   } catch (...) {

@@ -7,7 +7,10 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "checkpoint.h"
 #include "checkpoint_manifest.h"
@@ -53,7 +56,8 @@ class CheckpointWriter {
 
   /// Of the last step that was begun; no other checkpoint is under way. Its updates may still be under way, but for
   /// fp16 and devices of their own memory, which need a synchronized store. Waits for nobody. Checkpoints of other
-  /// steps are not touched before the new one is complete.
+  /// steps are not touched before the new one is complete. Fails where the run directory is no longer the one that was
+  /// there at first: another run may have its name by now.
   void begin(const CheckpointInfo& info);
   bool under_way() const { return save_.has_value(); }
   /// Of the checkpoint under way.
@@ -76,6 +80,7 @@ class CheckpointWriter {
     bool files_known = false;
   };
 
+  void require_same_folder() const;
   void write_file(const std::vector<parallel::StatePiece>& pieces, const std::filesystem::path& folder,
                   std::int64_t step);
   void share_files();
@@ -86,6 +91,8 @@ class CheckpointWriter {
   comm::Communicator& communicator_;
   parallel::StateAccess& store_;
   CheckpointFolder folder_;
+  std::optional<std::pair<dev_t, ino_t>>
+      run_folder_;                   // folder_.run as the system numbers it; none: it is not there yet
   std::shared_ptr<StateGate> gate_;  // shared with the thread that updates
   std::optional<Save> save_;
   double finish_seconds_ = 0;  // of the save under way

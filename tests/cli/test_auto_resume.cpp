@@ -57,6 +57,27 @@ TEST_F(AutoResume, BeginsGoesOnAndThenHasNothingLeftToDo) {
   EXPECT_EQ(read_json(out("run/run.json"))["resumes"].size(), 1U);
 }
 
+TEST_F(AutoResume, TakesTheOneBeforeWhereTheNewestCannotBeRead) {
+  const std::string common = "--batches 12,4 --checkpoint-every 2 ";
+  run(2, common + "--steps 6");
+  take_the_end_away();
+  fs::remove(checkpoint(6) + "/rank-0.h5");
+  fs::create_symlink("/proc/self/mem", checkpoint(6) + "/rank-0.h5");  // an input/output error
+  EXPECT_THAT(run(2, common + "--steps 7").errors,
+              AllOf(HasSubstr("the checkpoint before it is used"), HasSubstr("resumed after step 4")));
+}
+
+TEST_F(AutoResume, BeginsNothingAnewWhereCheckpointsCannotBeSeen) {
+  const std::string common = "--batches 12,4 --checkpoint-every 2 ";
+  run(2, common + "--steps 4");
+  take_the_end_away();
+  const std::string metrics = read_file(out("run/metrics.jsonl"));
+  fs::rename(out("run/checkpoints"), out("elsewhere"));
+  fs::create_symlink("not-mounted", out("run/checkpoints"));
+  EXPECT_THAT(run(2, common + "--steps 6", 1).errors, HasSubstr("cannot look into"));
+  EXPECT_EQ(read_file(out("run/metrics.jsonl")), metrics);
+}
+
 TEST_F(AutoResume, ComparesAFinishedRunWithWhatIsAskedFor) {
   run(1, "--batches 16 --epochs 1");
   EXPECT_THAT(run(1, "--batches 16 --epochs 1").errors, HasSubstr("nothing is left to do"));

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "checkpoint_manifest.h"
 #include "lshdp/core/error.h"
@@ -175,6 +176,43 @@ TEST_F(CheckpointInspection, TellsWhatTheManifestSays) {
   EXPECT_EQ(said["files"].size(), 2U);
   EXPECT_EQ(said["files"][1]["name"], "rank-1.h5");
   EXPECT_EQ(said["files"][1]["bytes"], fs::file_size(folder_of(12) / "rank-1.h5"));
+}
+
+TEST_F(CheckpointInspection, ThatLiesInTheFolderOfAnotherStepIsDamaged) {
+  write_good(3);
+  write_good(5);
+  fs::rename(folder_of(3), folder_of(4));
+  EXPECT_THAT(states(), ElementsAre("4 damaged", "5 complete"));
+  EXPECT_THAT(damages(4), ElementsAre(HasSubstr("is in the wrong place: it is the checkpoint of step 3")));
+}
+
+/// What the system cannot read, as of a disk that fails, is damage. So is what is no file.
+TEST_F(CheckpointInspection, ThatCannotBeReadIsDamaged) {
+  for (const int step : {1, 2, 3, 4}) write_good(step);
+  const auto replace = [](const fs::path& path, const fs::path& target) {
+    fs::remove(path);
+    fs::create_symlink(target, path);
+  };
+  replace(folder_of(1) / kManifest, "/proc/self/mem");  // an input/output error
+  replace(folder_of(2) / "rank-0.h5", "/proc/self/mem");
+  replace(folder_of(3) / "rank-0.h5", "rank-0.h5");  // a loop
+  fs::remove(folder_of(4) / kManifest);
+  ASSERT_EQ(::mkfifo((folder_of(4) / kManifest).c_str(), 0600), 0);
+  EXPECT_THROW(read_manifest(folder_of(1)), DamagedCheckpoint);
+  for (const int step : {2, 3}) {
+    const Manifest manifest = read_manifest(folder_of(step));
+    EXPECT_THROW(require_intact(folder_of(step), manifest, manifest.files.at(0)), DamagedCheckpoint) << step;
+  }
+  EXPECT_THROW(read_manifest(folder_of(4)), DamagedCheckpoint);
+  for (const int step : {1, 2, 3, 4}) EXPECT_EQ(damages(step).size(), 1) << step;
+}
+
+/// Checkpoints may be there that cannot be seen: nothing may begin anew in their place.
+TEST_F(CheckpointInspection, FoldersThatCannotBeLookedIntoAreAnError) {
+  EXPECT_THAT(checkpoints_of(folder_.path()), IsEmpty());
+  fs::create_symlink("not-mounted", folder_ / "checkpoints");
+  EXPECT_THROW(checkpoints_of(folder_.path()), RunError);
+  EXPECT_THROW(list_checkpoints(folder_.path(), "run"), RunError);
 }
 
 }  // namespace

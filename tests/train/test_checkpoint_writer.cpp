@@ -250,6 +250,35 @@ TEST_P(Writer, FailsOnAllRanksWhereOneCannotWrite) {
   EXPECT_FALSE(fs::exists(step_folder(1) / "manifest.json"));
 }
 
+/// Another run may have the folder's name by then.
+TEST_P(Writer, FailsWhereTheRunFolderWasMoved) {
+  const auto store = make();
+  fs::path run = path_ / "run";
+  comm::on_rank_0(*communicator_, [&] {
+    fs::create_directories(run);
+    return std::string();
+  });
+  CheckpointWriter writer(*communicator_, *store, {run, 2}, 1);
+  communicator_->barrier();
+  comm::on_rank_0(*communicator_, [&] {
+    fs::rename(run, path_ / "moved");
+    fs::create_directories(run);
+    return std::string();
+  });
+  train(*store, 1, 1);
+  store->synchronize();
+  writer.begin(info(1));
+  try {
+    static_cast<void>(writer.finish());
+    FAIL() << "written";
+  } catch (const AgreedError& error) {
+    EXPECT_NE(std::string(error.what()).find("is no longer the folder that this run began in"), std::string::npos)
+        << error.what();
+    EXPECT_EQ(error.exit_code(), 1);
+  }
+  EXPECT_FALSE(fs::exists(run / "checkpoints"));
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, Writer,
                          testing::Values(Way{"Ddp"}, Way{.name = "DdpClip", .clip = 0.05},
                                          Way{"Fsdp", plan::Mode::fsdp}, Way{"Lsdp", plan::Mode::lsdp},
