@@ -27,7 +27,6 @@ Hardware nodes() {
 /// Calls `visit` with every combination of `space`, in the order of Layout.
 template <typename Visit>
 void each_combination(const SearchSpace& space, Visit visit) {
-  Layout l;
   for (const auto tensor : space.tensor)
     for (const auto expert : space.expert)
       for (const auto pipeline : space.pipeline)
