@@ -33,12 +33,6 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, error);
 }
 
-/// Not even as something that cannot be looked at.
-bool is_absent(const fs::path& path) {
-  std::error_code error;
-  return fs::symlink_status(path, error).type() == fs::file_type::not_found;
-}
-
 /// When it was written last, to the second; empty: it has gone.
 std::string time_of(const fs::path& path) {
   struct stat status {};

@@ -89,8 +89,7 @@ auto read_of(const fs::path& path, const Read& read) {
 /// Whether the manifest is there, or may be.
 bool has_manifest(const fs::path& checkpoint) {
   std::error_code error;
-  const fs::file_type type = fs::symlink_status(checkpoint / kManifest, error).type();
-  return type != fs::file_type::not_found && fs::is_directory(checkpoint, error);
+  return !is_absent(checkpoint / kManifest) && fs::is_directory(checkpoint, error);
 }
 
 Json parse_manifest(const std::string& text, const fs::path& path) {
@@ -189,6 +188,11 @@ void require_intact(const fs::path& checkpoint, const Manifest& manifest, const 
   throw DamagedCheckpoint(path.string() + " is damaged: it is not what was written");
 }
 
+bool is_absent(const fs::path& path) {
+  std::error_code error;
+  return fs::symlink_status(path, error).type() == fs::file_type::not_found;
+}
+
 fs::path run_of(const fs::path& checkpoint) {
   fs::path folder = fs::absolute(checkpoint).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
@@ -215,9 +219,8 @@ std::vector<fs::path> step_folders_in(const fs::path& folder) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (step_in_name(entry->path()) >= 0) found.push_back(entry->path());
   }
-  std::error_code none;
-  const bool absent = fs::symlink_status(folder, none).type() == fs::file_type::not_found;
-  if (error && !absent) throw RunError(fmt::format("cannot look into {}: {}", folder.string(), error.message()));
+  if (error && !is_absent(folder))
+    throw RunError(fmt::format("cannot look into {}: {}", folder.string(), error.message()));
   return found;
 }
 

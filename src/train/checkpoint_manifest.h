@@ -49,6 +49,9 @@ Manifest read_manifest(const std::filesystem::path& checkpoint);
 /// read it; RunError as read_manifest().
 void require_intact(const std::filesystem::path& checkpoint, const Manifest& manifest, const StoredFile& file);
 
+/// That nothing of this name is there, not even what cannot be looked at or a link to nothing.
+bool is_absent(const std::filesystem::path& path);
+
 /// RUN/checkpoints/step-N.
 std::filesystem::path checkpoint_folder(const std::filesystem::path& run, std::int64_t step);
 
