@@ -76,7 +76,7 @@ expect 143 "${resilient[@]}" --max-failures 1 --begin-within 2 "${train[@]}"
 logged "the launcher is ended: it wrote nothing into $work/run in 2 s"
 # As mpirun does when a link is cut: the rank, which holds the folder's lock, ends, and the launcher stays.
 begin 0
-echo "touch $work/run/metrics.jsonl; flock $work/run/.lock sleep 4; sleep 100" >"$FAKE/deeds"
+echo "touch $work/run/metrics.jsonl; flock $work/run/.lock sleep 15; sleep 200" >"$FAKE/deeds"
 expect 0 "${resilient[@]}" "${train[@]}"
 [[ $(starts) == 2 ]] || fail "a launcher that stays is ended, and the run goes on"
 logged "the launcher is ended: it went on for 30 s after its ranks"
